@@ -1,0 +1,74 @@
+"""Controls: policies that learn nothing and see the simulator's state. They run on the pairs of every method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness import seeding
+from harness.interfaces import Pair, Task
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """Controls have no settings."""
+
+
+class Random:
+    """Uniform actions within the bounds: the floor of every table. Each pair has a stream of its own."""
+
+    def __init__(self, config: ControlConfig, task: Task, seed: int):
+        self._low, self._high = np.array(task.spec.action_low), np.array(task.spec.action_high)
+        self._seed = seed
+
+    def reset(self, pairs: Sequence[Pair]) -> None:
+        self._streams = [seeding.stream("random", self._seed, pair.pair_id) for pair in pairs]
+
+    def act_state(self, state: np.ndarray, goal: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return np.stack([self._streams[row].uniform(self._low, self._high) for row in rows])
+
+
+class Noop:
+    """The zero action."""
+
+    def __init__(self, config: ControlConfig, task: Task, seed: int):
+        self._dim = task.spec.action_dim
+
+    def reset(self, pairs: Sequence[Pair]) -> None:
+        pass
+
+    def act_state(self, state: np.ndarray, goal: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return np.zeros((len(rows), self._dim))
+
+
+class Replay:
+    """The recorded actions from start to goal, then the zero action: 100 % or the simulator is not restored."""
+
+    def __init__(self, config: ControlConfig, task: Task, seed: int):
+        self._dim = task.spec.action_dim
+
+    def reset(self, pairs: Sequence[Pair]) -> None:
+        self._recorded = np.stack([pair.actions for pair in pairs])  # (pairs, offset, a)
+        self._next = np.zeros(len(pairs), dtype=int)
+
+    def act_state(self, state: np.ndarray, goal: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        step = self._next[rows]
+        self._next[rows] += 1
+        last = self._recorded.shape[1] - 1
+        actions = self._recorded[rows, np.minimum(step, last)]
+        return np.where((step <= last)[:, None], actions, 0.0)
+
+
+class Heuristic:
+    """The trivial policy of the task (tasks/*.py), e.g. a straight line to the goal through the wall."""
+
+    def __init__(self, config: ControlConfig, task: Task, seed: int):
+        self._act = task.heuristic
+
+    def reset(self, pairs: Sequence[Pair]) -> None:
+        pass
+
+    def act_state(self, state: np.ndarray, goal: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return self._act(state, goal)

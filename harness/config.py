@@ -1,0 +1,365 @@
+"""argv -> RunConfig and, per trial, a checked TrialConfig.
+
+Layers, later ones win: dataclass defaults -> protocol -> scale -> suite -> command line, and within a layer its "for"
+part for the task, then the one for the method. Layers are plain dictionaries of the tree below; `method` and `planner`
+hold one branch for each name, of which a trial keeps its own:
+
+    data.*  train.*  protocol.*  planner.<name>.*  mpc.*  plan_time.*  resources.*  method.<name>.*  for.<task or method>.*
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
+
+from harness import zoo
+from harness.data.collect import DataConfig
+from harness.evaluate.plan_time import PlanTimeConfig
+from harness.interfaces import TrialSpec
+from harness.planning.mpc import MPCConfig
+from harness.protocols import PROTOCOLS, ProtocolConfig
+from harness.scales import DEFAULT_PROTOCOL, SCALES
+from harness.train import TrainConfig
+
+
+class ConfigError(ValueError):
+    """A word of the command line that is not understood; the message names what is."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a trial is given; threads follow `cpu`. Decides no outcome, so it is not hashed."""
+
+    cpu: float = 2.0
+    gpu: float = 0.0
+    pairs_per_solve: int = 0  # pairs planned together; 0: all that need a plan
+    pairs_per_rollout: int = 1  # pairs in one call of the model (1 suits a CPU's cache)
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """Everything that decides a trial's outcome, and its resources."""
+
+    data: DataConfig
+    train: TrainConfig
+    protocol: ProtocolConfig
+    planner: Any  # the planner's own dataclass
+    method: Any  # the method's own dataclass
+    planner_name: str = "cem"
+    mpc: MPCConfig = field(default_factory=MPCConfig)
+    plan_time: PlanTimeConfig = field(default_factory=PlanTimeConfig)
+    resources: Resources = field(default_factory=Resources)
+    scale: str = ""
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class RayConfig:
+    """`address` of an existing cluster; empty: a local Ray for this run."""
+
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The words of the command line that are not configuration of a trial."""
+
+    suite: str = "all"
+    scale: str = ""
+    protocol: str = ""
+    tasks: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    run: str = ""  # name of the folder under `results`
+    results: str = "results"
+    datasets: str = "data"
+    backend: Literal["ray", "loop"] = "ray"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    planner: str = "cem"
+    dry: bool = False
+    verbose: bool = False
+    ray: RayConfig = field(default_factory=RayConfig)
+    overrides: dict[str, Any] = field(default_factory=dict)  # the layer of the command line
+
+    @property
+    def folder(self) -> str:
+        """Where this run's results lie."""
+        return f"{self.results.rstrip('/')}/{self.run}"
+
+
+_BRANCHES = ("data", "train", "protocol", "planner", "mpc", "plan_time", "resources", "method", "for")
+_PROTOCOL_BRANCHES = ("protocol", "planner", "mpc")
+_RUN_KEYS = tuple(f.name for f in dataclasses.fields(RunConfig) if f.name != "overrides")
+
+
+def parse(argv: list[str]) -> RunConfig:
+    """`key=value` words to a RunConfig with its defaults filled in.
+
+    Raises ConfigError on a word that is no key=value, on unknown keys or names, and on values of the wrong kind.
+    """
+    words: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
+    for word in argv:
+        key, value = _split(word)
+        branch = key.split(".")[0]
+        if key in _RUN_KEYS or key.startswith("ray."):
+            _put(words, key, value)
+        elif branch in _BRANCHES and "." in key:
+            _put(overrides, key, value)
+        else:
+            raise ConfigError(f'unknown key "{key}". {nearest(key, [*_RUN_KEYS, *trial_keys()])}')
+    run = _structured(RunConfig, {**_listed(words), "overrides": overrides})
+    return _with_defaults(run)
+
+
+def known(kind: str, name: str, names: Iterable[str]) -> str:
+    """`name` if it is one of `names`; raises ConfigError that names the nearest and all."""
+    if name in names:
+        return name
+    raise ConfigError(f'unknown {kind} "{name}". {nearest(name, names)}')
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The nearest valid name, and all of them where they are few."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f'Did you mean "{close[0]}"? ' if close else ""
+    return hint + (f"Valid: {', '.join(names)}." if len(names) <= 40 else "See --help.")
+
+
+def trial_spec(
+    run: RunConfig,
+    task: str,
+    method: str,
+    seed: int,
+    stages: tuple[str, ...],
+    suite_overlay: Mapping[str, Any],
+    variant: str = "",
+) -> TrialSpec:
+    """One trial with its configuration resolved. Raises ConfigError on unknown keys or bad values."""
+    for name in run.overrides.get("for", {}):
+        known("task or method in for.*", name, [*zoo.TASKS, *zoo.METHODS])
+    layers = [PROTOCOLS[run.protocol], SCALES[run.scale], suite_overlay, run.overrides]
+    tree: dict[str, Any] = {}
+    for layer in layers:
+        _merge(tree, {key: value for key, value in layer.items() if key != "for"})
+        narrowed = layer.get("for", {})
+        _merge(tree, narrowed.get(task, {}))
+        _merge(tree, narrowed.get(method, {}))
+    for branch in tree:
+        known("key", branch, _BRANCHES[:-1])
+    if _modifies_protocol(run.overrides):
+        tree["protocol"]["name"] += " modified"
+    config = TrialConfig(
+        data=_section("data", DataConfig, tree),
+        train=_section("train", TrainConfig, tree),
+        protocol=_section("protocol", ProtocolConfig, tree),
+        planner=_named_section("planner", run.planner, zoo.PLANNERS, tree),
+        method=_named_section("method", method, zoo.METHODS, tree),
+        planner_name=run.planner,
+        mpc=_section("mpc", MPCConfig, tree),
+        plan_time=_section("plan_time", PlanTimeConfig, tree),
+        resources=_resources(run, tree, zoo.METHODS[method].trained),
+        scale=run.scale,
+        device=run.device if zoo.METHODS[method].trained else "cpu",
+    )
+    return TrialSpec(task, method, seed, variant, stages, config)
+
+
+def to_yaml(spec: TrialSpec) -> str:
+    """The spec as YAML: what `python -m harness.trial` reads and what the hashes are of."""
+    return OmegaConf.to_yaml(OmegaConf.create(_plain(spec)))
+
+
+def from_yaml(text: str) -> TrialSpec:
+    """The inverse of to_yaml. Raises ConfigError."""
+    try:
+        tree = OmegaConf.to_container(OmegaConf.create(text))
+        config = tree["config"]
+        method = zoo.METHODS[known("method", tree["method"], zoo.METHODS)]
+        planner = zoo.PLANNERS[known("planner", config["planner_name"], zoo.PLANNERS)]
+        known("task", tree["task"], zoo.TASKS)
+        sections = {"data": DataConfig, "train": TrainConfig, "protocol": ProtocolConfig}
+        sections |= {"mpc": MPCConfig, "plan_time": PlanTimeConfig, "resources": Resources}
+        sections |= {"planner": planner.config, "method": method.config}
+        parts = {name: _structured(cls, config.pop(name)) for name, cls in sections.items()}
+        stages = tuple(tree.pop("stages"))
+        return TrialSpec(**{**tree, "stages": stages, "config": TrialConfig(**config, **parts)})
+    except (KeyError, TypeError, AttributeError, OmegaConfBaseException) as error:
+        raise ConfigError(f"not a trial's YAML: {_line(error)}") from error
+
+
+def config_hash(spec: TrialSpec) -> str:
+    """Of everything that decides the outcome, seed included."""
+    return _hash(_outcome(spec))
+
+
+def setting_hash(spec: TrialSpec) -> str:
+    """The same without the seed: trials that may be averaged share it."""
+    return _hash({key: value for key, value in _outcome(spec).items() if key != "seed"})
+
+
+def protocol_hash(spec: TrialSpec) -> str:
+    """Of the protocol as resolved for this task: pairs, episodes, planner."""
+    plain = _outcome(spec)["config"]
+    return _hash({name: plain[name] for name in ("protocol", "planner_name", "planner", "mpc")})
+
+
+def trial_keys() -> list[str]:
+    """Every dotted key that the command line takes for trials, without the `for.` ones."""
+    keys = [f"{name}.{key}" for name, cls in _sections().items() for key in _leaves(cls)]
+    for branch, entries in (("planner", zoo.PLANNERS), ("method", zoo.METHODS)):
+        keys += [f"{branch}.{n}.{key}" for n, e in entries.items() for key in _leaves(e.config)]
+    return keys
+
+
+def _sections() -> dict[str, type]:
+    return {
+        "data": DataConfig,
+        "train": TrainConfig,
+        "protocol": ProtocolConfig,
+        "mpc": MPCConfig,
+        "plan_time": PlanTimeConfig,
+        "resources": Resources,
+    }
+
+
+def _leaves(cls: type, prefix: str = "") -> list[str]:
+    found = []
+    for f in dataclasses.fields(cls):
+        inner = f.default_factory() if f.default_factory is not dataclasses.MISSING else None
+        if dataclasses.is_dataclass(inner):
+            found += _leaves(type(inner), f"{prefix}{f.name}.")
+        else:
+            found.append(prefix + f.name)
+    return found
+
+
+def _with_defaults(run: RunConfig) -> RunConfig:
+    cuda = torch.cuda.is_available()
+    scale = known("scale", run.scale or ("workstation" if cuda else "laptop"), SCALES)
+    name = run.protocol or DEFAULT_PROTOCOL.get(scale, "lewm-v3")
+    protocol = known("protocol", name, PROTOCOLS)
+    device = run.device if run.device != "auto" else ("cuda" if cuda else "cpu")
+    known("planner", run.planner, zoo.PLANNERS)
+    folder = run.run or f"{run.suite}-{scale}-{protocol}"
+    return dataclasses.replace(run, scale=scale, protocol=protocol, device=device, run=folder)
+
+
+def _split(word: str) -> tuple[str, Any]:
+    key, equals, value = word.partition("=")
+    if not equals or not key:
+        raise ConfigError(f'"{word}" is not of the form key=value, e.g. scale=laptop. See --help.')
+    try:
+        return key, OmegaConf.to_container(OmegaConf.create(f"v: {value}"))["v"]
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(f"{key}: cannot read the value {value!r}") from error
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        tree = tree.setdefault(part, {})
+    tree[last] = value
+
+
+def _merge(tree: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = _copy(value)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return value
+
+
+def _listed(words: dict[str, Any]) -> dict[str, Any]:
+    """tasks=x means tasks=[x]; seeds=3 means seeds 0, 1 and 2."""
+    words = dict(words)
+    for key in ("tasks", "methods"):
+        if isinstance(words.get(key), str):
+            words[key] = [words[key]]
+    if isinstance(words.get("seeds"), int):
+        words["seeds"] = list(range(words["seeds"]))
+    if words.get("seeds") == []:
+        raise ConfigError("seeds must be at least 1, e.g. seeds=3 or seeds=[0,7]")
+    return words
+
+
+def _section(name: str, cls: type, tree: Mapping[str, Any]) -> Any:
+    return _structured(cls, tree.get(name, {}), f"{name}.")
+
+
+def _named_section(branch: str, name: str, entries: Mapping[str, Any], tree: Mapping) -> Any:
+    """The configuration of entry `name`; the other entries' branches must exist and be right too."""
+    sections = {}
+    for other, values in {name: {}, **tree.get(branch, {})}.items():
+        known(branch, other, entries)
+        sections[other] = _structured(entries[other].config, values, f"{branch}.{other}.")
+    return sections[name]
+
+
+def _modifies_protocol(overrides: Mapping[str, Any]) -> bool:
+    """The command line changes the protocol that it names: its rows must not pass for the original's."""
+    layers = [overrides, *overrides.get("for", {}).values()]
+    return any(branch in layer for layer in layers for branch in _PROTOCOL_BRANCHES)
+
+
+def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resources:
+    """A control needs one core and no GPU; without a GPU none is asked for."""
+    asked = _section("resources", Resources, tree)
+    if not trained:
+        return dataclasses.replace(asked, cpu=min(1.0, asked.cpu), gpu=0.0)
+    return asked if run.device == "cuda" else dataclasses.replace(asked, gpu=0.0)
+
+
+def _structured(cls: type, values: Mapping[str, Any], where: str = "") -> Any:
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))
+    except ConfigKeyError as error:
+        key = where + str(error.full_key)
+        raise ConfigError(
+            f'unknown key "{key}". {nearest(key, [where + leaf for leaf in _leaves(cls)])}'
+        ) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{where}{error.full_key}: {_line(error)}") from error
+    except ValueError as error:  # of a __post_init__
+        raise ConfigError(str(error)) from error
+
+
+def _outcome(spec: TrialSpec) -> dict[str, Any]:
+    """What decides the outcome, plain; what a control never reads is left out."""
+    plain = _plain(spec)
+    dropped = {"resources"} if zoo.METHODS[spec.method].trained else _UNUSED_BY_CONTROLS
+    for name in dropped:
+        del plain["config"][name]
+    return plain
+
+
+_UNUSED_BY_CONTROLS = {"resources", "train", "plan_time", "device"}
+
+
+def _plain(spec: TrialSpec) -> dict[str, Any]:
+    return OmegaConf.to_container(OmegaConf.create(dataclasses.asdict(spec)))
+
+
+def _hash(plain: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]

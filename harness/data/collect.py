@@ -1,0 +1,309 @@
+"""Collects a task's dataset with its scripted collector, once, whole or not at all."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from rich import progress
+from rich.console import Console
+
+from harness import seeding
+from harness.data import episodes
+from harness.interfaces import Collector, Simulator, Task
+
+log = logging.getLogger(__name__)
+
+CHUNK_EPISODES = 64  # recorded side by side into one shard; part of what decides the data
+_LOG_EVERY_S = 10.0
+_STALE_S = 86400.0  # a part folder untouched for this long belongs to a killed collection
+_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is collected; every field decides the dataset's folder."""
+
+    episodes: int = 800
+    max_steps: int = 150
+    image_size: int = 64
+    seed: int = 0
+    validation: float = 0.1  # share of the families
+    test: float = 0.1
+
+
+class Chunk(NamedTuple):
+    """What a worker reports of its shard."""
+
+    shard: episodes.Shard
+    lengths: list[int]
+    families: list[int]
+    collector: str
+    collector_parameters: dict
+
+
+def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
+    """The folder of the complete dataset under `root`, collected first where it is missing.
+
+    Any number of processes may call this at once; the data do not depend on `workers`. Raises
+    DatasetError for a folder without a manifest and OSError when the disk is full.
+    """
+    folder = os.path.join(root, f"{task.spec.name}-{_key(task, config)}")
+    if os.path.isfile(os.path.join(folder, episodes.MANIFEST)):
+        return folder
+    if os.path.exists(folder):
+        raise episodes.DatasetError(
+            f"{folder}: there is no {episodes.MANIFEST}; delete the folder; it is collected again"
+        )
+    os.makedirs(root, exist_ok=True)
+    _remove_stale(root)
+    _check_disk(task, config, root, folder)
+    part = os.path.join(root, f".{os.path.basename(folder)}.{uuid.uuid4().hex[:8]}.part")
+    os.mkdir(part)
+    try:
+        _collect(task, config, part, workers)
+        _publish(part, folder)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise _disk_full(folder, _bytes_needed(task, config), root) from error
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def _collect(task: Task, config: DataConfig, part: str, workers: int) -> None:
+    count = -(-config.episodes // CHUNK_EPISODES)
+    if workers == 1:
+        results = (_record(task, config, part, i) for i in range(count))
+        chunks = list(_with_progress(results, task.spec.name, config.episodes))
+    else:
+        with _pool(min(workers, count)) as pool:
+            pending = [pool.submit(_record, task, config, part, i) for i in range(count)]
+            finished = (f.result() for f in concurrent.futures.as_completed(pending))
+            chunks = list(_with_progress(finished, task.spec.name, config.episodes))
+    chunks.sort(key=lambda chunk: chunk.shard.file)
+    episodes.write_manifest(part, _manifest(task, config, chunks))
+
+
+def _record(task: Task, config: DataConfig, part: str, chunk: int) -> Chunk:
+    """Record the episodes of one chunk side by side and write its shard."""
+    first = chunk * CHUNK_EPISODES
+    n = min(CHUNK_EPISODES, config.episodes - first)
+    rng = seeding.stream("collect", task.spec.name, config.seed, chunk)
+    collector = task.collector(rng, n)
+    simulator = task.simulator(n, config.image_size)
+    try:
+        start, families = collector.start()
+        simulator.set_state(start)
+        lengths, recorded = _run(task, config, simulator, collector)
+    finally:
+        simulator.close()
+    ids = np.arange(first, first + n)
+    families = np.where(families < 0, ids, families)  # -1: a family of its own
+    columns = episodes.Columns(
+        episode=np.repeat(ids, lengths).astype(np.int32),
+        step=np.concatenate([np.arange(length) for length in lengths]).astype(np.int32),
+        family=np.repeat(families, lengths).astype(np.int32),
+        **{name: _packed(values, lengths) for name, values in recorded.items()},
+    )
+    shard = episodes.write_shard(part, f"{chunk:05d}.arrow", columns)
+    name, parameters = type(collector).__name__, getattr(collector, "parameters", {})
+    return Chunk(shard, lengths.tolist(), families.tolist(), name, dict(parameters))
+
+
+def _run(
+    task: Task, config: DataConfig, simulator: Simulator, collector: Collector
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Step n copies to their ends: lengths (n,), and columns (n, max_steps, ...)."""
+    spec, n, steps, size = task.spec, simulator.n, config.max_steps, config.image_size
+    recorded = {
+        "state": np.empty((n, steps, len(spec.state_names)), np.float64),
+        "proprio": np.empty((n, steps, len(spec.proprio_names)), np.float32),
+        "action": np.empty((n, steps, len(spec.action_low)), np.float32),
+        "pixels": np.empty((n, steps, 3, size, size), np.uint8),
+    }
+    lengths = np.zeros(n, np.int64)
+    live = np.arange(n)
+    for t in range(steps):
+        state = simulator.state()
+        # executed as stored: within the bounds and in float32, so that a replay is exact
+        actions = np.asarray(collector.act(state), np.float32)
+        actions = np.clip(actions, np.float32(spec.action_low), np.float32(spec.action_high))
+        recorded["state"][live, t] = state[live]
+        recorded["proprio"][live, t] = simulator.proprio()[live]
+        recorded["action"][live, t] = actions[live]
+        recorded["pixels"][live, t] = simulator.render(live)
+        lengths[live] = t + 1
+        simulator.step(actions)
+        live = live[~collector.done(simulator.state())[live]]
+        if len(live) == 0:
+            break
+    return lengths, recorded
+
+
+def _packed(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """(n, max_steps, ...) to (R, ...) in place: every episode moves up to the end of the last."""
+    flat = values.reshape(-1, *values.shape[2:])
+    end = 0
+    for i, length in enumerate(lengths):
+        begin = i * values.shape[1]
+        flat[end : end + length] = flat[begin : begin + length]
+        end += length
+    return flat[:end]
+
+
+def _manifest(task: Task, config: DataConfig, chunks: list[Chunk]) -> episodes.Manifest:
+    shards = [chunk.shard for chunk in chunks]
+    families = [family for chunk in chunks for family in chunk.families]
+    split = _split(task.spec.name, config, np.array(families))
+    return episodes.Manifest(
+        format=episodes.FORMAT,
+        task=task.spec.name,
+        spec_version=task.spec.version,
+        config=dataclasses.asdict(config),
+        image_size=config.image_size,
+        collector=chunks[0].collector,
+        collector_parameters=chunks[0].collector_parameters,
+        lengths=[length for chunk in chunks for length in chunk.lengths],
+        families=families,
+        split=split,
+        shards=shards,
+        hash=episodes.content_hash(shards),
+        split_hash=episodes.split_hash(split),
+    )
+
+
+def _split(name: str, config: DataConfig, families: np.ndarray) -> dict[str, list[int]]:
+    """Episode ids by split; a family is never divided."""
+    order = seeding.stream("split", name, config.seed).permutation(np.unique(families))
+    test = _share(config.test, len(order))
+    held_out = test + _share(config.validation, len(order))
+    parts = {"train": order[held_out:], "validation": order[test:held_out], "test": order[:test]}
+    return {key: np.flatnonzero(np.isin(families, part)).tolist() for key, part in parts.items()}
+
+
+def _share(part: float, families: int) -> int:
+    """How many families; at least one unless none is asked for."""
+    return max(round(part * families), 1) if part > 0 else 0
+
+
+def _key(task: Task, config: DataConfig) -> str:
+    decides = [task.spec.name, task.spec.version, episodes.FORMAT, dataclasses.asdict(config)]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _publish(part: str, folder: str) -> None:
+    """Rename `part` to `folder`, unless another process was first."""
+    try:
+        os.rename(part, folder)
+    except OSError:
+        if not os.path.isfile(os.path.join(folder, episodes.MANIFEST)):
+            raise
+        log.info("%s was collected by another process meanwhile; that one is used", folder)
+
+
+def _remove_stale(root: str) -> None:
+    for entry in os.scandir(root):
+        if entry.name.startswith(".") and entry.name.endswith(".part") and entry.is_dir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - entry.stat().st_mtime > _STALE_S:
+                    log.warning("removing %s, left by a killed collection", entry.path)
+                    shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _bytes_needed(task: Task, config: DataConfig) -> int:
+    """An upper bound: every episode at the step limit."""
+    spec = task.spec
+    row = episodes.row_bytes(
+        len(spec.state_names), len(spec.proprio_names), spec.action_dim, config.image_size
+    )
+    return config.episodes * config.max_steps * row
+
+
+def _check_disk(task: Task, config: DataConfig, root: str, folder: str) -> None:
+    needed = _bytes_needed(task, config)
+    if shutil.disk_usage(root).free < needed:
+        raise _disk_full(folder, needed, root)
+
+
+def _disk_full(folder: str, needed: int, root: str) -> OSError:
+    free = shutil.disk_usage(root).free
+    return OSError(
+        errno.ENOSPC, f"disk full: up to {needed:,} bytes are needed and {free:,} are free", folder
+    )
+
+
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
+    """Fresh worker processes with one BLAS thread each."""
+    before = {name: os.environ.get(name) for name in _THREAD_LIMITS}
+    os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))  # read when numpy is imported there
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn")
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _with_progress(chunks: Iterable[Chunk], name: str, total: int) -> Iterator[Chunk]:
+    """Pass the chunks on, with a progress line on a terminal and log lines elsewhere."""
+    if sys.stderr.isatty():
+        yield from _on_terminal(chunks, name, total)
+    else:
+        yield from _in_log(chunks, name, total)
+
+
+def _on_terminal(chunks: Iterable[Chunk], name: str, total: int) -> Iterator[Chunk]:
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]}"),
+        progress.TimeRemainingColumn(),
+    )
+    began, rows = time.monotonic(), 0
+    with progress.Progress(*columns, console=Console(stderr=True)) as bar:
+        line = bar.add_task(f"collecting {name}, episodes", total=total, rate="")
+        for chunk in chunks:
+            rows += chunk.shard.rows
+            rate = f"{rows / (time.monotonic() - began):,.0f} frames/s"
+            bar.update(line, advance=len(chunk.lengths), rate=rate)
+            yield chunk
+
+
+def _in_log(chunks: Iterable[Chunk], name: str, total: int) -> Iterator[Chunk]:
+    began = said = time.monotonic()
+    done = rows = 0
+    for chunk in chunks:
+        done, rows = done + len(chunk.lengths), rows + chunk.shard.rows
+        now = time.monotonic()
+        if now - said > _LOG_EVERY_S or done == total:
+            said, took = now, now - began
+            log.info(
+                "collecting %s: %d of %d episodes, %.0f frames/s, %.0f s left",
+                *(name, done, total, rows / took, took / done * (total - done)),
+            )
+        yield chunk

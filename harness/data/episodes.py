@@ -1,0 +1,257 @@
+"""The storage format: a folder of memory-mapped Arrow files, one row a step, and a manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from harness.interfaces import Episode
+
+FORMAT = 1  # grows when the layout below changes
+MANIFEST = "manifest.json"
+SPLITS = ("train", "validation", "test")
+_ADVICE = "delete the folder; it is collected again"
+
+
+class DatasetError(ValueError):
+    """A dataset cannot be used; the message is one line that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Arrow file: whole episodes, one record batch."""
+
+    file: str
+    rows: int
+    bytes: int
+    hash: str  # sha256 over its columns
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a dataset is; written last."""
+
+    format: int
+    task: str
+    spec_version: int
+    config: dict[str, Any]
+    image_size: int
+    collector: str
+    collector_parameters: dict[str, Any]
+    lengths: list[int]  # steps, per episode
+    families: list[int]  # initial-condition family, per episode
+    split: dict[str, list[int]]  # episode ids
+    shards: list[Shard]
+    hash: str  # over the shards, in order
+    split_hash: str
+
+
+class Columns(NamedTuple):
+    """The rows of one shard, in the order of its columns; R rows."""
+
+    episode: np.ndarray  # (R,) int32
+    step: np.ndarray  # (R,) int32
+    family: np.ndarray  # (R,) int32
+    state: np.ndarray  # (R, S) float64
+    proprio: np.ndarray  # (R, p) float32
+    action: np.ndarray  # (R, a) float32, in the task's units, as executed
+    pixels: np.ndarray  # (R, 3, size, size) uint8
+
+
+class Dataset:
+    """A complete dataset: everything but the pixels in memory, those memory-mapped.
+
+    Rows are steps; those of one episode are contiguous, from first_row[i], lengths[i] of them.
+    """
+
+    def __init__(self, folder: str, manifest: Manifest, shards: list[Columns]):
+        self.folder = folder
+        self.manifest = manifest
+        self.image_size = manifest.image_size
+        self.hash, self.split_hash = manifest.hash, manifest.split_hash
+        self.lengths = np.array(manifest.lengths, np.int64)  # (E,)
+        self.first_row = np.cumsum(self.lengths) - self.lengths  # (E,)
+        self.state = np.concatenate([s.state for s in shards])  # (R, S)
+        self.proprio = np.concatenate([s.proprio for s in shards])  # (R, p)
+        self.actions = np.concatenate([s.action for s in shards])  # (R, a)
+        self._pixels = [s.pixels for s in shards]
+        self._shard_end = np.cumsum([s.rows for s in manifest.shards])
+
+    def split(self, name: str) -> np.ndarray:
+        """Episode ids of "train", "validation" or "test", ascending."""
+        assert name in SPLITS, f"split {name!r} is not one of {SPLITS}"
+        return np.array(self.manifest.split[name], np.int64)
+
+    def episode(self, i: int) -> Episode:
+        """One episode; its arrays are views."""
+        first = self.first_row[i]
+        rows = slice(first, first + self.lengths[i])
+        shard = int(np.searchsorted(self._shard_end, first, side="right"))
+        local = first - self._shard_start(shard)
+        return Episode(
+            pixels=self._pixels[shard][local : local + self.lengths[i]],
+            proprio=self.proprio[rows],
+            state=self.state[rows],
+            actions=self.actions[rows],
+            family=self.manifest.families[i],
+        )
+
+    def read_pixels(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Pictures of `rows` (N,), (N, 3, size, size) uint8; fastest where rows ascend.
+
+        Raises IndexError for a row that is not there.
+        """
+        rows = np.asarray(rows, np.int64)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self._shard_end[-1]:
+            raise IndexError(f"rows must be in 0..{self._shard_end[-1] - 1}")
+        if out is None:
+            out = np.empty((len(rows), 3, self.image_size, self.image_size), np.uint8)
+        shard_of = np.searchsorted(self._shard_end, rows, side="right")
+        cuts = [0, *(np.flatnonzero(np.diff(shard_of)) + 1).tolist(), len(rows)]
+        for begin, end in itertools.pairwise(cuts):
+            if begin == end:
+                continue
+            shard = int(shard_of[begin])
+            local = rows[begin:end] - self._shard_start(shard)
+            # mode="clip" writes straight to `out`; the default goes through a buffer
+            np.take(self._pixels[shard], local, axis=0, out=out[begin:end], mode="clip")
+        return out
+
+    def _shard_start(self, shard: int) -> int:
+        return int(self._shard_end[shard]) - self.manifest.shards[shard].rows
+
+
+def open_dataset(folder: str) -> Dataset:
+    """Map a complete dataset.
+
+    Raises DatasetError when the manifest is missing or does not agree with the files.
+    """
+    manifest = _read_manifest(folder)
+    shards = [_read_shard(folder, manifest, shard) for shard in manifest.shards]
+    if sum(manifest.lengths) != sum(len(s.step) for s in shards) or not shards:
+        raise DatasetError(f"{folder}: episodes and rows do not add up; {_ADVICE}")
+    return Dataset(folder, manifest, shards)
+
+
+def write_shard(folder: str, file: str, columns: Columns) -> Shard:
+    """Write one shard. Raises OSError."""
+    size = columns.pixels.shape[-1]
+    schema = _schema(
+        columns.state.shape[1], columns.proprio.shape[1], columns.action.shape[1], size
+    )
+    arrays = [_arrow(field, values) for field, values in zip(schema, columns, strict=True)]
+    path = os.path.join(folder, file)
+    with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.record_batch(arrays, schema=schema))
+    digest = hashlib.sha256()
+    for values in columns:
+        digest.update(np.ascontiguousarray(values))
+    return Shard(file, len(columns.step), os.path.getsize(path), digest.hexdigest())
+
+
+def write_manifest(folder: str, manifest: Manifest) -> None:
+    """Write the manifest; nothing may be written to the folder after it. Raises OSError."""
+    with open(os.path.join(folder, MANIFEST), "w", encoding="utf-8") as file:
+        json.dump(dataclasses.asdict(manifest), file)
+
+
+def content_hash(shards: list[Shard]) -> str:
+    """sha256 over the shards' contents, in order."""
+    return hashlib.sha256("".join(s.hash for s in shards).encode()).hexdigest()
+
+
+def split_hash(split: dict[str, list[int]]) -> str:
+    """sha256 over the episode ids of every split."""
+    return hashlib.sha256(json.dumps(split, sort_keys=True).encode()).hexdigest()
+
+
+def row_bytes(state: int, proprio: int, action: int, image_size: int) -> int:
+    """Bytes of one row with these dimensions."""
+    return 12 + 8 * state + 4 * proprio + 4 * action + 3 * image_size**2
+
+
+def _schema(state: int, proprio: int, action: int, size: int) -> pa.Schema:
+    layout = {"layout": f"uint8 (3, {size}, {size}) RGB, channel first, raw"}
+    return pa.schema(
+        [
+            pa.field("episode", pa.int32(), nullable=False),
+            pa.field("step", pa.int32(), nullable=False),
+            pa.field("family", pa.int32(), nullable=False),
+            pa.field("state", pa.list_(pa.float64(), state), nullable=False),
+            pa.field("proprio", pa.list_(pa.float32(), proprio), nullable=False),
+            pa.field("action", pa.list_(pa.float32(), action), nullable=False),
+            pa.field("pixels", pa.binary(3 * size**2), nullable=False),
+        ],
+        metadata={"pixels": json.dumps(layout)},
+    )
+
+
+def _arrow(field: pa.Field, values: np.ndarray) -> pa.Array:
+    """The numpy values as Arrow, without a copy."""
+    values = np.ascontiguousarray(values)
+    if pa.types.is_fixed_size_list(field.type):
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=field.type)
+    if pa.types.is_fixed_size_binary(field.type):
+        return pa.Array.from_buffers(field.type, len(values), [None, pa.py_buffer(values)])
+    return pa.array(values)
+
+
+def _read_manifest(folder: str) -> Manifest:
+    path = os.path.join(folder, MANIFEST)
+    try:
+        with open(path, encoding="utf-8") as file:
+            raw = json.load(file)
+        manifest = Manifest(**{**raw, "shards": [Shard(**shard) for shard in raw["shards"]]})
+    except FileNotFoundError:
+        raise DatasetError(f"{folder}: there is no {MANIFEST}; {_ADVICE}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path} cannot be read ({_line(error)}); {_ADVICE}") from None
+    if manifest.format != FORMAT:
+        raise DatasetError(f"{folder}: format {manifest.format}, not {FORMAT}; {_ADVICE}")
+    return manifest
+
+
+def _read_shard(folder: str, manifest: Manifest, shard: Shard) -> Columns:
+    path = os.path.join(folder, shard.file)
+    if not os.path.isfile(path):
+        raise DatasetError(f"{path} is missing; {_ADVICE}")
+    size = os.path.getsize(path)
+    if size != shard.bytes:
+        raise DatasetError(f"{path} has {size} bytes, not {shard.bytes}; {_ADVICE}")
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(path))
+        _check_schema(path, reader.schema, manifest.image_size)
+        batch = reader.get_batch(0)
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{path} cannot be read ({_line(error)}); {_ADVICE}") from None
+    if reader.num_record_batches != 1 or batch.num_rows != shard.rows:
+        raise DatasetError(f"{path} has {batch.num_rows} rows, not {shard.rows}; {_ADVICE}")
+    return Columns(*(_numpy(batch.column(name), manifest.image_size) for name in Columns._fields))
+
+
+def _check_schema(path: str, schema: pa.Schema, size: int) -> None:
+    widths = [getattr(field.type, "list_size", 0) for field in schema]
+    if schema.names != list(Columns._fields) or schema != _schema(*widths[3:6], size):
+        raise DatasetError(f"{path} does not have the columns of format {FORMAT}; {_ADVICE}")
+
+
+def _numpy(array: pa.Array, size: int) -> np.ndarray:
+    """A view of an Arrow column."""
+    if pa.types.is_fixed_size_list(array.type):
+        return array.values.to_numpy().reshape(len(array), array.type.list_size)
+    if pa.types.is_fixed_size_binary(array.type):
+        flat = np.frombuffer(array.buffers()[1], np.uint8, len(array) * 3 * size**2)
+        return flat.reshape(len(array), 3, size, size)
+    return array.to_numpy()
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,67 @@
+"""Means and stds of actions and proprio, from the training episodes alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from harness.data.episodes import Dataset
+
+STD_FLOOR = 1e-3  # a dimension that hardly moves in the data is not blown up
+
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """z-scores; works on numpy arrays and tensors alike, and on blocks (A = steps x a)."""
+
+    action_mean: np.ndarray  # (a,) float32
+    action_std: np.ndarray  # (a,) float32
+    proprio_mean: np.ndarray  # (p,) float32
+    proprio_std: np.ndarray  # (p,) float32
+
+    def encode_actions(self, actions: Array) -> Array:
+        """(..., A) in the task's units to z-scores."""
+        return (actions - _tiled(self.action_mean, actions)) / _tiled(self.action_std, actions)
+
+    def decode_actions(self, actions: Array) -> Array:
+        """(..., A) z-scores to the task's units."""
+        return actions * _tiled(self.action_std, actions) + _tiled(self.action_mean, actions)
+
+    def encode_proprio(self, proprio: Array) -> Array:
+        """(..., p) to z-scores."""
+        return (proprio - _tiled(self.proprio_mean, proprio)) / _tiled(self.proprio_std, proprio)
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain values, for a checkpoint."""
+        return {name: values.tolist() for name, values in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Normalizer:
+        """The inverse of to_dict."""
+        return cls(**{name: np.array(value, np.float32) for name, value in values.items()})
+
+
+def fit(dataset: Dataset, split: str = "train") -> Normalizer:
+    """Statistics over every step of the episodes of `split`."""
+    episodes = np.zeros(len(dataset.lengths), bool)
+    episodes[dataset.split(split)] = True
+    rows = np.repeat(episodes, dataset.lengths)
+    return Normalizer(*_statistics(dataset.actions[rows]), *_statistics(dataset.proprio[rows]))
+
+
+def _statistics(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+    return mean.astype(np.float32), np.maximum(std, STD_FLOOR).astype(np.float32)
+
+
+def _tiled(values: np.ndarray, like: Array) -> Array:
+    """`values` (a,) repeated to the last dimension of `like`, as the same kind of array."""
+    width = like.shape[-1]
+    assert width % max(len(values), 1) == 0, f"{width} is not a multiple of {len(values)}"
+    tiled = np.tile(values, width // max(len(values), 1))
+    return torch.as_tensor(tiled, device=like.device) if torch.is_tensor(like) else tiled

@@ -1,0 +1,345 @@
+"""Is everything here that `suite=all` needs? `python -m harness.doctor [results=DIR] [data=DIR]`
+
+Every check is a small function that returns Checks. What may be broken (a GL backend, Ray) is tried
+in a process of its own. Packages are imported where they are tried: the doctor must run on a broken
+installation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import psutil
+from packaging.requirements import Requirement
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+ROOT = Path(__file__).parent.parent
+GL_FIX = "apt-get install -y libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
+DEFAULT_GL = "egl"  # what the entry points choose when MUJOCO_GL is not set
+DINOV2 = "facebook/dinov2-small"
+MEMORY_ADVISED = 6 * 2**30  # bytes
+DISK_NEEDED, DISK_ADVISED = 2 * 2**30, 20 * 2**30  # bytes
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+TIMEOUT_S = 120.0
+FRAMES = 20
+FRAME_SIZE = 64
+SCENE = """
+<mujoco>
+  <visual><global offwidth="64" offheight="64"/></visual>
+  <worldbody>
+    <light pos="0 0 3" dir="0 0 -1" castshadow="false"/>
+    <camera name="fixed" pos="0 -2 1.2" xyaxes="1 0 0 0 0.5 0.87"/>
+    <geom type="plane" size="2 2 0.1" rgba="0.8 0.8 0.8 1"/>
+    <geom type="box" size="0.2 0.3 0.1" pos="0.3 0 0.1" euler="0 0 30" rgba="0.2 0.5 0.8 1"/>
+    <geom type="sphere" size="0.2" pos="-0.4 0.1 0.2" rgba="0.9 0.2 0.2 1"/>
+  </worldbody>
+</mujoco>
+"""
+
+Status = Literal["ok", "info", "warning", "missing"]
+COLOURS = {"ok": "green", "info": "cyan", "warning": "yellow", "missing": "red"}
+
+
+class Check(NamedTuple):
+    """One line: only "missing" keeps `suite=all` from working. `fix` is a command, or empty."""
+
+    name: str
+    status: Status
+    detail: str
+    fix: str = ""
+
+
+def main(argv: list[str]) -> int:
+    """Run all checks and show them; 0 when nothing needed is missing.
+
+    Raises ValueError for unknown arguments.
+    """
+    folders = parse(argv)
+    console = Console()
+    with console.status("checking"):
+        checks = [
+            python(),
+            *packages(ROOT / "pyproject.toml"),
+            ray(ROOT / "pyproject.toml"),
+            cores(),
+            *threads(dict(os.environ)),
+            memory(),
+            cpu_features(),
+            gpu(),
+            *[folder(name, path) for name, path in folders.items()],
+            *graphics(os.environ.get("MUJOCO_GL", "")),
+            weights(),
+        ]
+    show(console, checks)
+    return int(any(check.status == "missing" for check in checks))
+
+
+def parse(argv: list[str]) -> dict[str, str]:
+    """The folders to look at: {"results": ..., "data": ...}."""
+    folders = {"results": "results", "data": "data"}
+    for argument in argv:
+        name, equals, value = argument.partition("=")
+        if name not in folders or not equals or not value:
+            raise ValueError(f"{argument!r} is not one of results=DIR, data=DIR")
+        folders[name] = value
+    return folders
+
+
+def show(console: Console, checks: list[Check]) -> None:
+    """The table, and below it the commands, unwrapped so that they can be copied."""
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("check", "status", "detail"):
+        table.add_column(column)
+    for check in checks:
+        table.add_row(check.name, f"[{COLOURS[check.status]}]{check.status}", escape(check.detail))
+    console.print(table)
+    for check in checks:
+        if check.fix:
+            line = f"\n{check.name} ({check.status}):\n  {check.fix}"
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def python() -> Check:
+    """The interpreter."""
+    good = sys.version_info >= (3, 11)
+    detail = f"{platform.python_version()}, {sys.executable}"
+    fix = "" if good else "apt-get install -y python3.11 python3.11-venv"
+    return Check("python", "ok" if good else "missing", detail, fix)
+
+
+def packages(pyproject: Path) -> list[Check]:
+    """Installed versions against the pins: one line for what is right, one for each that is not."""
+    right, wrong = [], []
+    for requirement in _requirements(pyproject):
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            version = "none"
+        good = version != "none" and requirement.specifier.contains(version, prereleases=True)
+        if good:
+            right.append(f"{requirement.name} {version}")
+        else:
+            detail = f"needed {requirement.specifier}, installed {version}"
+            wrong.append(Check(requirement.name, "missing", detail, _pip(str(requirement))))
+    return [Check("packages", "ok", ", ".join(right) or "none"), *wrong]
+
+
+def _requirements(pyproject: Path) -> list[Requirement]:
+    """From the source tree or, without one, from what was installed."""
+    if pyproject.exists():
+        lines = tomllib.loads(pyproject.read_text())["project"]["dependencies"]
+    else:
+        lines = importlib.metadata.requires("jepa-bench") or []
+    requirements = [Requirement(line) for line in lines]
+    return [r for r in requirements if not r.marker or r.marker.evaluate({"extra": ""})]
+
+
+def _pip(*arguments: str) -> str:
+    return shlex.join([sys.executable, "-m", "pip", "install", *arguments])
+
+
+def ray(pyproject: Path) -> Check:
+    """Ray Tune loads."""
+    code = "import ray, ray.tune, sys; sys.stdout.write(ray.__version__)"
+    done = _run([sys.executable, "-c", code], dict(os.environ))
+    if done.returncode == 0:
+        return Check("ray", "ok", f"{done.stdout.strip()}, ray.tune loads")
+    pins = [str(r) for r in _requirements(pyproject) if r.name == "ray"]
+    return Check("ray", "missing", _last_line(done.stderr), _pip("--force-reinstall", *pins))
+
+
+def cores() -> Check:
+    """What this process may use."""
+    usable = _usable_cores()
+    physical = psutil.cpu_count(logical=False) or usable
+    detail = f"{usable} usable, {os.cpu_count()} logical, {physical} physical"
+    return Check("cores", "ok", detail)
+
+
+def threads(environment: dict[str, str]) -> list[Check]:
+    """Thread variables: more threads than cores are slower than one."""
+    usable = _usable_cores()
+    given = {name: environment[name] for name in THREAD_VARIABLES if environment.get(name)}
+    checks = []
+    for name, value in given.items():
+        if not value.isdigit() or int(value) > usable:
+            detail = f"{name}={value} on {usable} usable cores oversubscribes"
+            checks.append(Check("threads", "warning", detail, f"unset {name}"))
+    shown = ", ".join(f"{name}={value}" for name, value in given.items())
+    return checks or [Check("threads", "ok", shown or "no thread variables set")]
+
+
+def _usable_cores() -> int:
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    limit = Path("/sys/fs/cgroup/cpu.max")
+    quota, period = limit.read_text().split() if limit.exists() else ("max", "1")
+    return allowed if quota == "max" else max(1, min(allowed, int(quota) // int(period)))
+
+
+def memory() -> Check:
+    """Memory of the machine or of the container, whichever is smaller."""
+    machine = psutil.virtual_memory()
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    total = machine.total if text == "max" else min(machine.total, int(text))
+    free = min(machine.available, total)
+    detail = f"{_gib(free)} available of {_gib(total)}"
+    if free >= MEMORY_ADVISED:
+        return Check("memory", "ok", detail)
+    detail += f"; under {_gib(MEMORY_ADVISED)}, run one trial at a time and a smaller scale"
+    return Check("memory", "warning", detail, "./run.sh suite=all scale=tiny")
+
+
+def cpu_features() -> Check:
+    """Instructions that decide how fast bfloat16 is on the CPU."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    lines = [line for line in text.splitlines() if line.startswith("flags")]
+    flags = set(lines[0].split()) if lines else set()
+    wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    detail = ", ".join(f"{name} {'yes' if name in flags else 'no'}" for name in wanted)
+    return Check("cpu features", "info", detail if lines else f"unknown ({platform.machine()})")
+
+
+def gpu() -> Check:
+    """The first CUDA devices, or why there is none."""
+    try:
+        import torch
+    except ImportError as error:
+        return Check("gpu", "info", f"unknown, torch does not load: {error}")
+    driver = _driver()
+    if torch.cuda.is_available():
+        found = [
+            f"{p.name}, {_gib(p.total_memory)}"
+            for p in map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+        ]
+        detail = f"{'; '.join(found)}; driver {driver or 'unknown'}, CUDA {torch.version.cuda}"
+        return Check("gpu", "ok", detail)
+    if not driver:
+        return Check("gpu", "info", "none; everything runs on the CPU")
+    detail = f"driver {driver}, but torch {torch.__version__} cannot use it"
+    if torch.version.cuda is not None:
+        return Check("gpu", "warning", f"{detail}: it is built for CUDA {torch.version.cuda}")
+    fix = _pip("--force-reinstall", f"torch=={torch.__version__.split('+')[0]}")
+    return Check("gpu", "warning", f"{detail}: it is built for the CPU", fix)
+
+
+def _driver() -> str:
+    """Version of the NVIDIA driver, or an empty string."""
+    if not shutil.which("nvidia-smi"):
+        return ""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = _run(query, dict(os.environ))
+    return done.stdout.split("\n")[0].strip() if done.returncode == 0 else ""
+
+
+def folder(name: str, path: str) -> Check:
+    """Free space, and whether a file can be written; an absent folder counts as its parent."""
+    if "://" in path:
+        return Check(name, "info", f"{path} is remote; the first trial will show")
+    target = Path(path).absolute()
+    place = next(p for p in (target, *target.parents) if p.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"x")
+    except OSError as error:
+        fix = f"./run.sh suite=all {name}={shlex.quote(str(Path.home() / name))}"
+        return Check(name, "missing", f"{place} cannot be written: {error.strerror}", fix)
+    free = shutil.disk_usage(place).free
+    detail = f"{target}, writable, {_gib(free)} free"
+    if free >= DISK_ADVISED:
+        return Check(name, "ok", detail)
+    status = "missing" if free < DISK_NEEDED else "warning"
+    detail += f" (advised: {_gib(DISK_ADVISED)})"
+    return Check(name, status, detail, f"./run.sh suite=all {name}=<folder on a larger disk>")
+
+
+def graphics(chosen: str) -> list[Check]:
+    """A frame per GL backend; only the one that runs use (`chosen`, or the default) is needed."""
+    needed = chosen or DEFAULT_GL
+    return [backend(b, b == needed) for b in dict.fromkeys(("egl", "osmesa", needed))]
+
+
+def backend(name: str, needed: bool) -> Check:
+    """Draw the scene in a process of its own, because a broken backend may take it down."""
+    code = "from harness import doctor; doctor.draw()"
+    environment = {**os.environ, "MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = _run([sys.executable, "-c", code], environment)
+    label = f"drawing, {name}"
+    if done.returncode == 0:
+        result = json.loads(done.stdout.splitlines()[-1])
+        detail = f"frame {result['checksum']}, {1e3 * result['frame_s']:.2f} ms per frame"
+        return Check(label, "ok", detail)
+    detail = _last_line(done.stderr) or f"ended with code {done.returncode}"
+    return Check(label, "missing" if needed else "warning", detail, GL_FIX)
+
+
+def draw() -> None:
+    """Body of the process of `backend`: draws, and writes checksum and seconds as JSON."""
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(SCENE)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    renderer = mujoco.Renderer(model, FRAME_SIZE, FRAME_SIZE)
+    renderer.update_scene(data, "fixed")
+    frame = renderer.render()
+    start = time.perf_counter()
+    for _ in range(FRAMES):
+        renderer.update_scene(data, "fixed")
+        renderer.render()
+    frame_s = (time.perf_counter() - start) / FRAMES
+    renderer.close()  # left to the interpreter's end, the context complains
+    checksum = hashlib.sha256(frame.tobytes()).hexdigest()[:12]
+    sys.stdout.write(json.dumps({"checksum": checksum, "frame_s": frame_s}) + "\n")
+
+
+def weights() -> Check:
+    """DINOv2 in the local cache; nothing is downloaded."""
+    import huggingface_hub
+
+    found = huggingface_hub.try_to_load_from_cache(DINOV2, "model.safetensors")
+    if isinstance(found, str):
+        return Check("DINOv2 weights", "ok", str(Path(found).parent))
+    detail = "not here; only needed for dino_wm; set method.dino_wm.weights=<folder>"
+    return Check("DINOv2 weights", "info", detail)
+
+
+def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"no answer in {TIMEOUT_S:.0f} s")
+
+
+def _last_line(text: str) -> str:
+    """The line that says what went wrong: the last that begins like an exception, or the last."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line.split(":")[0]]
+    return (errors or lines or [""])[-1][:200]
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

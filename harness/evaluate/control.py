@@ -1,0 +1,183 @@
+"""Success of a policy on pairs: all episodes side by side in one simulator, one outcome per pair."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from harness.data.normalize import Normalizer
+from harness.interfaces import Obs, Pair, Policy, Simulator, StatePolicy, Task
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+class ControlSettings(Protocol):
+    """The fields of protocols.ProtocolConfig that decide an episode."""
+
+    budget_steps: int
+    success_at: str
+    success_rule: str
+
+
+@dataclass
+class Outcome:
+    """What happened to one pair; fields as in rows.EpisodeRow."""
+
+    dist_init: float
+    first_hit_step: int = -1
+    dist_min: float = np.inf
+    dist_final: float = np.inf
+    success_final: bool = False
+    solve_s: list[float] = field(default_factory=list)
+    pairs_per_solve: list[int] = field(default_factory=list)
+    env_s: float = 0.0
+    render_s: float = 0.0
+
+    @property
+    def success_ever(self) -> bool:
+        """The goal was reached at some step."""
+        return self.first_hit_step >= 0
+
+
+def run(
+    policy: Policy | StatePolicy,
+    task: Task,
+    pairs: Sequence[Pair],
+    settings: ControlSettings,
+    normalizer: Normalizer | None,
+    image_size: int,
+    progress: Progress,
+) -> list[Outcome]:
+    """Evaluate `policy` on all pairs together.
+
+    With success_at "ever" an episode stops at its first hit (so its final distance is the one of the hit); with "end"
+    it runs through its budget. A pair solved before the first action is a hit at step 0.
+    """
+    simulator = task.simulator(len(pairs), image_size)
+    try:
+        episodes = _Episodes(simulator, task, pairs, settings)
+        policy.reset(pairs)
+        if isinstance(policy, StatePolicy):
+            _run_steps(policy, episodes, settings, progress)
+        else:
+            _run_blocks(policy, episodes, settings, normalizer, progress)
+    finally:
+        simulator.close()
+    return episodes.outcomes
+
+
+def _run_steps(
+    policy: StatePolicy, episodes: _Episodes, settings: ControlSettings, progress: Progress
+) -> None:
+    for step in range(settings.budget_steps):
+        rows = episodes.running()
+        if not len(rows):
+            return
+        states = episodes.simulator.state()[rows]
+        episodes.step(rows, policy.act_state(states, episodes.goals[rows], rows))
+        progress("control", step + 1, settings.budget_steps)
+
+
+def _run_blocks(
+    policy: Policy,
+    episodes: _Episodes,
+    settings: ControlSettings,
+    normalizer: Normalizer,
+    progress: Progress,
+) -> None:
+    block = episodes.task.spec.action_block
+    for done in range(0, settings.budget_steps, block):
+        rows = episodes.running()
+        if not len(rows):
+            return
+        decision = policy.act(*episodes.observe(rows, normalizer), rows)
+        for solve in decision.solves:
+            episodes.record_solve(solve.rows, solve.seconds)
+        actions = decision.actions.reshape(len(rows), block, -1)
+        for step in range(min(block, settings.budget_steps - done)):
+            episodes.step(rows, actions[:, step])
+        progress("control", min(done + block, settings.budget_steps), settings.budget_steps)
+
+
+class _Episodes:
+    """The pairs' episodes in one simulator; those that have stopped stand still in the books."""
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        task: Task,
+        pairs: Sequence[Pair],
+        settings: ControlSettings,
+    ):
+        self.simulator, self.task, self.settings = simulator, task, settings
+        self.goals = np.stack([pair.goal_state for pair in pairs])
+        self._pairs = pairs
+        simulator.set_state(np.stack([pair.start_state for pair in pairs]))
+        distance = task.distance(simulator.state(), self.goals)
+        self.outcomes = [Outcome(dist_init=float(d)) for d in distance]
+        self._stopped = np.zeros(len(pairs), bool)
+        self._steps = 0
+        self._judge(np.arange(len(pairs)))
+
+    def running(self) -> np.ndarray:
+        """Indices of the pairs whose episode goes on."""
+        return np.flatnonzero(~self._stopped)
+
+    def observe(self, rows: np.ndarray, normalizer: Normalizer) -> tuple[Obs, Obs]:
+        """What the policy sees of the pairs `rows`, and their goals."""
+        started = time.perf_counter()
+        pixels = self.simulator.render(rows)
+        seconds = (time.perf_counter() - started) / len(rows)
+        for row in rows:
+            self.outcomes[row].render_s += seconds
+        now = observation(pixels, self.simulator.proprio()[rows], normalizer)
+        return now, goal_observation([self._pairs[row] for row in rows], normalizer)
+
+    def record_solve(self, rows: np.ndarray, seconds: float) -> None:
+        """Note a solve with every pair that took part in it."""
+        for row in rows:
+            self.outcomes[row].solve_s.append(seconds)
+            self.outcomes[row].pairs_per_solve.append(len(rows))
+
+    def step(self, rows: np.ndarray, actions: np.ndarray) -> None:
+        """One environment step of the pairs `rows`; pairs that have stopped meanwhile are passed over."""
+        padded = np.zeros((self.simulator.n, actions.shape[-1]))
+        padded[rows] = actions
+        started = time.perf_counter()
+        self.simulator.step(padded)
+        seconds = (time.perf_counter() - started) / len(rows)
+        self._steps += 1
+        going = rows[~self._stopped[rows]]
+        for row in going:
+            self.outcomes[row].env_s += seconds
+        self._judge(going)
+
+    def _judge(self, rows: np.ndarray) -> None:
+        state, goal = self.simulator.state()[rows], self.goals[rows]
+        distance = self.task.distance(state, goal)
+        success = self.task.success(state, goal, self.settings.success_rule)
+        for row, near, hit in zip(rows, distance, success, strict=True):
+            outcome = self.outcomes[row]
+            outcome.dist_final, outcome.success_final = float(near), bool(hit)
+            outcome.dist_min = min(outcome.dist_min, float(near))
+            if hit and not outcome.success_ever:
+                outcome.first_hit_step = self._steps
+        if self.settings.success_at == "ever":
+            self._stopped[rows[success]] = True
+
+
+def observation(pixels: np.ndarray, proprio: np.ndarray, normalizer: Normalizer) -> Obs:
+    """What a policy sees, one frame each: pixels (B, 3, height, width), proprio (B, p) in its own units."""
+    encoded = torch.from_numpy(np.asarray(normalizer.encode_proprio(proprio), dtype=np.float32))
+    return Obs(torch.from_numpy(pixels)[:, None], encoded[:, None] if encoded.shape[-1] else None)
+
+
+def goal_observation(pairs: Sequence[Pair], normalizer: Normalizer) -> Obs:
+    """The goal frames of pairs, as recorded."""
+    pixels = np.stack([pair.goal_pixels for pair in pairs])
+    return observation(pixels, np.stack([pair.goal_proprio for pair in pairs]), normalizer)

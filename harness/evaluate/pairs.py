@@ -1,0 +1,130 @@
+"""Which starts and goals are evaluated: drawn once per (task, protocol, evaluation seed), the same for every method."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from harness import seeding
+from harness.data.episodes import Dataset
+from harness.interfaces import Pair, Task
+
+
+class PairError(ValueError):
+    """The dataset cannot give the pairs that the protocol asks for."""
+
+
+class PairSettings(Protocol):
+    """The fields of protocols.ProtocolConfig that decide the pairs."""
+
+    offset_steps: int
+    pairs: int
+    stratum_pairs: int
+    allow_presolved: bool
+    strata_min: dict[str, float]
+    success_rule: str
+    split: str
+
+
+
+class _Candidates:
+    """Every (episode, step) of the split that has a goal `offset_steps` later, in a seeded order."""
+
+    def __init__(self, dataset: Dataset, task: Task, settings: PairSettings, seed: int):
+        episodes = np.sort(dataset.split(settings.split))
+        counts = np.maximum(dataset.lengths[episodes] - settings.offset_steps, 0)
+        self.episode = np.repeat(episodes, counts)
+        first = np.cumsum(counts) - counts
+        self.step = np.arange(counts.sum()) - np.repeat(first, counts)
+        order = seeding.stream("pairs", task.spec.name, seed).permutation(len(self.step))
+        self.episode, self.step = self.episode[order], self.step[order]
+        self.row = dataset.first_row[self.episode] + self.step
+        start = dataset.state[self.row]
+        goal = dataset.state[self.row + settings.offset_steps]
+        self.solved = task.success(start, goal, settings.success_rule)
+        self.stratum = np.asarray(task.strata(start, goal))
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+
+def draw(
+    dataset: Dataset, task: Task, settings: PairSettings, seed: int
+) -> tuple[list[Pair], list[Pair]]:
+    """The protocol's pairs, and those drawn besides to fill each stratum up to `stratum_pairs`.
+
+    Raises PairError when the held-out episodes are too few or too short, or a stratum is unknown.
+    """
+    _check_strata(task, settings)
+    candidates = _Candidates(dataset, task, settings, seed)
+    usable = np.ones(len(candidates), bool) if settings.allow_presolved else ~candidates.solved
+    main = _main_draw(candidates, usable, settings)
+    extra = _stratum_draw(candidates, usable, main, settings)
+    made = [
+        _pair(dataset, candidates, index, number, settings.offset_steps)
+        for number, index in enumerate([*main, *extra])
+    ]
+    return made[: len(main)], made[len(main) :]
+
+
+def _check_strata(task: Task, settings: PairSettings) -> None:
+    unknown = set(settings.strata_min) - set(task.spec.strata)
+    if unknown:
+        raise PairError(
+            f"protocol.strata_min names {sorted(unknown)}; {task.spec.name} has "
+            f"{list(task.spec.strata)}"
+        )
+
+
+def _main_draw(candidates: _Candidates, usable: np.ndarray, settings: PairSettings) -> np.ndarray:
+    """Indices of the first usable candidates, the rarer strata's least shares first."""
+    chosen: list[int] = []
+    for stratum, share in sorted(settings.strata_min.items()):
+        wanted = int(np.ceil(share * settings.pairs))
+        found = np.flatnonzero(usable & (candidates.stratum == stratum))[:wanted]
+        _enough(len(found), wanted, f'of stratum "{stratum}"', settings)
+        chosen += found.tolist()
+    rest = np.setdiff1d(np.flatnonzero(usable), chosen)[: settings.pairs - len(chosen)]
+    _enough(len(chosen) + len(rest), settings.pairs, "in all", settings)
+    return np.sort(np.concatenate([np.array(chosen, dtype=int), rest]))
+
+
+def _stratum_draw(
+    candidates: _Candidates, usable: np.ndarray, main: np.ndarray, settings: PairSettings
+) -> np.ndarray:
+    """As many further candidates of each stratum as there are, up to stratum_pairs with those of `main`."""
+    free = usable.copy()
+    free[main] = False
+    extra = []
+    for stratum in np.unique(candidates.stratum):
+        missing = settings.stratum_pairs - int((candidates.stratum[main] == stratum).sum())
+        extra.append(np.flatnonzero(free & (candidates.stratum == stratum))[: max(0, missing)])
+    return np.concatenate([*extra, np.array([], dtype=int)])
+
+
+def _enough(found: int, wanted: int, what: str, settings: PairSettings) -> None:
+    if found < wanted:
+        raise PairError(
+            f"only {found} of {wanted} pairs {what} with offset {settings.offset_steps} in the "
+            f"{settings.split} split: raise data.episodes or lower protocol.pairs"
+        )
+
+
+def _pair(
+    dataset: Dataset, candidates: _Candidates, index: int, number: int, offset: int
+) -> Pair:
+    row = candidates.row[index]
+    goal = np.array([row + offset])
+    return Pair(
+        pair_id=number,
+        episode=int(candidates.episode[index]),
+        step=int(candidates.step[index]),
+        start_state=dataset.state[row],
+        goal_state=dataset.state[row + offset],
+        goal_pixels=dataset.read_pixels(goal)[0],
+        goal_proprio=dataset.proprio[row + offset],
+        actions=dataset.actions[row : row + offset],
+        stratum=str(candidates.stratum[index]),
+        initially_solved=bool(candidates.solved[index]),
+    )

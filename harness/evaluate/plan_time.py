@@ -1,0 +1,66 @@
+"""Plan time: wall time of one solve, from raw pixels to actions, device synchronised, after a warm-up solve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from harness.data.normalize import Normalizer
+from harness.evaluate.control import goal_observation, observation
+from harness.interfaces import Obs, Pair, Plan, Task
+
+
+@dataclass(frozen=True)
+class PlanTimeConfig:
+    """How often each is timed; 0 leaves it out."""
+
+    singles: int = 10  # solves of one pair
+    together: int = 50  # pairs of a joint solve
+    joint: int = 3  # joint solves
+
+
+class Solver(Protocol):
+    """What planning.mpc.MPCPolicy offers."""
+
+    def reset(self, pairs: Sequence[Pair]) -> None: ...
+
+    def solve(self, obs: Obs, goal: Obs, rows: np.ndarray) -> tuple[Plan, float]: ...
+
+
+def measure(
+    policy: Solver,
+    task: Task,
+    pairs: Sequence[Pair],
+    normalizer: Normalizer,
+    image_size: int,
+    config: PlanTimeConfig,
+    progress: Callable[[str, int, int], None],
+) -> dict[int, list[float]]:
+    """Seconds of each solve, by the number of pairs solved together."""
+    together = min(config.together, len(pairs))
+    sizes = [1] * config.singles + [together] * config.joint
+    obs, goal = _observations(task, pairs[: max(together, 1)], normalizer, image_size)
+    policy.reset(pairs)
+    seconds: dict[int, list[float]] = {}
+    for done, size in enumerate(sizes):
+        first = done % len(pairs[:together]) if size == 1 else 0
+        rows = np.arange(first, first + size)
+        _, elapsed = policy.solve(obs.rows(rows), goal.rows(rows), rows)
+        seconds.setdefault(size, []).append(elapsed)
+        progress("plan_time", done + 1, len(sizes))
+    return seconds
+
+
+def _observations(
+    task: Task, pairs: Sequence[Pair], normalizer: Normalizer, image_size: int
+) -> tuple[Obs, Obs]:
+    simulator = task.simulator(len(pairs), image_size)
+    try:
+        simulator.set_state(np.stack([pair.start_state for pair in pairs]))
+        now = observation(simulator.render(), simulator.proprio(), normalizer)
+    finally:
+        simulator.close()
+    return now, goal_observation(pairs, normalizer)

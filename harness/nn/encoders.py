@@ -1,0 +1,128 @@
+"""Picture encoders: (M, 3, size, size) uint8 -> (M, width). ViT and ResNet-18 are those of `transformers`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+RESNET18_WIDTH = 512
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Which encoder, and how large. `patch`, `depth`, `heads` are for vit, `channels` for conv."""
+
+    kind: Literal["vit", "resnet18", "conv"] = "vit"
+    width: int = 192
+    patch: int = 14
+    depth: int = 12
+    heads: int = 3
+    channels: tuple[int, ...] = (16, 32, 64, 128)
+
+
+def build(config: EncoderConfig, image_size: int) -> Encoder:
+    """The encoder of `config` for square pictures of `image_size` px."""
+    if config.kind == "vit":
+        return ViT(config, image_size)
+    if config.kind == "resnet18":
+        return ResNet18()
+    return Conv(config, image_size)
+
+
+class Encoder(nn.Module):
+    """Normalises pixels on the device they are on, then runs `features`."""
+
+    width: int  # of the output
+    tokens: int = 1  # tokens per frame inside
+
+    def __init__(self):
+        super().__init__()
+        mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+        std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+        self.register_buffer("_scale", 1 / (255 * std), persistent=False)
+        self.register_buffer("_shift", -mean / std, persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(M, 3, size, size) uint8 -> (M, width) float."""
+        x = pixels.contiguous(memory_format=torch.channels_last).to(self._scale.dtype)
+        return self.features(x.mul_(self._scale).add_(self._shift))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Normalised pictures to features."""
+        raise TypeError(f"{type(self).__name__} lacks features()")
+
+
+class ViT(Encoder):
+    """CLS token of the last layer."""
+
+    def __init__(self, config: EncoderConfig, image_size: int):
+        super().__init__()
+        if image_size % config.patch:
+            raise ValueError(
+                f"image_size {image_size} is no multiple of encoder.patch {config.patch}: "
+                f"choose another patch (8 or 16 for 64 px, 14 for 224 px)"
+            )
+        self.width = config.width
+        self.tokens = (image_size // config.patch) ** 2 + 1
+        self.vit = transformers.ViTModel(
+            transformers.ViTConfig(
+                hidden_size=config.width,
+                num_hidden_layers=config.depth,
+                num_attention_heads=config.heads,
+                intermediate_size=4 * config.width,
+                image_size=image_size,
+                patch_size=config.patch,
+            ),
+            add_pooling_layer=False,
+        )
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.vit(x).last_hidden_state[:, 0]
+
+
+class ResNet18(Encoder):
+    """Globally pooled features."""
+
+    width = RESNET18_WIDTH
+
+    def __init__(self):
+        super().__init__()
+        self.resnet = transformers.ResNetModel(
+            transformers.ResNetConfig(
+                embedding_size=64,
+                hidden_sizes=[64, 128, 256, RESNET18_WIDTH],
+                depths=[2, 2, 2, 2],
+                layer_type="basic",
+            )
+        )
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.resnet(x).pooler_output.flatten(1)
+
+
+class Conv(Encoder):
+    """Stride-2 convolutions and a linear layer over all positions: for laptops."""
+
+    def __init__(self, config: EncoderConfig, image_size: int):
+        super().__init__()
+        self.width = config.width
+        sizes = [3, *config.channels]
+        side = image_size
+        layers: list[nn.Module] = []
+        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
+            side //= 2
+        if side < 1:
+            raise ValueError(f"{len(config.channels)} strides are too many for {image_size} px")
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(sizes[-1] * side * side, config.width)
+        self.to(memory_format=torch.channels_last)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).flatten(1))

@@ -1,0 +1,87 @@
+"""The joint-embedding world model that LeWM, PLDM and the EMA JEPA share; they differ in their losses alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from harness.interfaces import Obs, Shape
+from harness.nn import encoders, mlp, transformer
+
+
+@dataclass(frozen=True)
+class JEPAConfig:
+    """Architecture of LeWM section 3 (the paper's sizes are the defaults)."""
+
+    encoder: encoders.EncoderConfig = field(default_factory=encoders.EncoderConfig)
+    latent_dim: int = 192
+    projector_hidden: int = 2048
+    predictor_width: int = 192
+    predictor_depth: int = 6
+    predictor_heads: int = 16
+    predictor_head_width: int = 64
+    predictor_hidden: int = 2048
+    dropout: float = 0.1
+    history: int = 3  # frames that the predictor sees
+
+
+class JEPA(nn.Module):
+    """Encoder, action embedder and causal predictor over latents (interfaces.WorldModel without a loss)."""
+
+    def __init__(self, config: JEPAConfig, shape: Shape):
+        super().__init__()
+        latent, hidden = config.latent_dim, config.projector_hidden
+        self.history = config.history
+        self.encoder = encoders.build(config.encoder, shape.image_size)
+        self.projector = mlp.Projector(self.encoder.width, hidden, latent)
+        self.action_embedder = mlp.ActionEmbedder(shape.action_dim, latent)
+        self.predictor = transformer.ConditionedTransformer(
+            latent=latent,
+            width=config.predictor_width,
+            frames=config.history,
+            depth=config.predictor_depth,
+            heads=config.predictor_heads,
+            head_width=config.predictor_head_width,
+            hidden=config.predictor_hidden,
+            dropout=config.dropout,
+        )
+        self.predictor_projector = mlp.Projector(latent, hidden, latent)
+
+    @property
+    def window_frames(self) -> int:
+        """Frames of a training window: the history and the last target."""
+        return self.history + 1
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Latent tokens that planning carries for each frame."""
+        return 1
+
+    def encode(self, obs: Obs) -> Tensor:
+        """(B, T, D); every frame on its own."""
+        features = self.encoder(obs.pixels.flatten(0, 1))
+        return self.projector(features.unflatten(0, obs.pixels.shape[:2]))
+
+    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Latents z (B, T, D) and the blocks taken there (B, T, A) to the next latents (B, T, D), T <= history."""
+        return self._predict_embedded(z, self.action_embedder(actions))
+
+    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
+        """interfaces.WorldModel.rollout: autoregressive, over at most `history` latents, (N, K, D)."""
+        assert past.shape[1] == z.shape[1] - 1, (past.shape, z.shape)
+        embedded = self.action_embedder(torch.cat([past, plan], dim=1))  # (N, H - 1 + K, D)
+        latents = list(z.unbind(1))
+        for _ in range(plan.shape[1]):
+            first = max(0, len(latents) - self.history)
+            seen = torch.stack(latents[first:], dim=1)  # (N, <= history, D)
+            predicted = self._predict_embedded(seen, embedded[:, first : len(latents)])
+            latents.append(predicted[:, -1])
+        return torch.stack(latents[z.shape[1] :], dim=1)
+
+    def after_step(self) -> None:
+        """No target network."""
+
+    def _predict_embedded(self, z: Tensor, embedded: Tensor) -> Tensor:
+        return self.predictor_projector(self.predictor(z, embedded))

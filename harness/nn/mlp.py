@@ -1,0 +1,39 @@
+"""Small heads."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Projector(nn.Sequential):
+    """Linear, BatchNorm, GELU, Linear over the last dimension of (B, T, D).
+
+    The BatchNorm frees the latent of the last LayerNorm of a ViT, which would fight SIGReg (LeWM section 3).
+    """
+
+    def __init__(self, width_in: int, hidden: int, width_out: int):
+        super().__init__(
+            nn.Linear(width_in, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.GELU(),
+            nn.Linear(hidden, width_out),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, width_in) -> (B, T, width_out)."""
+        return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+class ActionEmbedder(nn.Module):
+    """One block of z-scored actions (B, T, A) to the predictor's condition (B, T, D)."""
+
+    def __init__(self, action_dim: int, latent: int, smoothed: int = 10):
+        super().__init__()
+        self.smooth = nn.Conv1d(action_dim, smoothed, kernel_size=1)
+        self.embed = nn.Sequential(
+            nn.Linear(smoothed, 4 * latent), nn.SiLU(), nn.Linear(4 * latent, latent)
+        )
+
+    def forward(self, actions: Tensor) -> Tensor:
+        smooth = nn.functional.linear(actions, self.smooth.weight[:, :, 0], self.smooth.bias)
+        return self.embed(smooth)

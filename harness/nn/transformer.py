@@ -1,0 +1,95 @@
+"""Transformer blocks shared by the latent world models: causal, conditioned on actions by AdaLN-zero."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Pre-norm causal self-attention over (B, T, D)."""
+
+    def __init__(self, width: int, heads: int, head_width: int, dropout: float):
+        super().__init__()
+        inner = heads * head_width
+        self.heads, self.dropout = heads, dropout
+        self.norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * inner, bias=False)
+        self.out = nn.Sequential(nn.Linear(inner, width), nn.Dropout(dropout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, frames, _ = x.shape
+        qkv = self.qkv(self.norm(x)).view(batch, frames, 3, self.heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, head_width)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        return self.out(mixed.transpose(1, 2).reshape(batch, frames, -1))
+
+
+class FeedForward(nn.Sequential):
+    """Pre-norm MLP."""
+
+    def __init__(self, width: int, hidden: int, dropout: float):
+        super().__init__(
+            nn.LayerNorm(width),
+            nn.Linear(width, hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, width),
+            nn.Dropout(dropout),
+        )
+
+
+class ConditionedBlock(nn.Module):
+    """Transformer block whose condition shifts, scales and gates it; the identity at initialisation (AdaLN-zero)."""
+
+    def __init__(self, width: int, heads: int, head_width: int, hidden: int, dropout: float):
+        super().__init__()
+        self.attention = Attention(width, heads, head_width, dropout)
+        self.mlp = FeedForward(width, hidden, dropout)
+        self.norm_1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.norm_2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.modulation = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x, condition (B, T, D); condition is what SiLU gave."""
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(condition).chunk(6, -1)
+        x = x + gate_1 * self.attention(self.norm_1(x) * (1 + scale_1) + shift_1)
+        return x + gate_2 * self.mlp(self.norm_2(x) * (1 + scale_2) + shift_2)
+
+
+class ConditionedTransformer(nn.Module):
+    """Causal stack over at most `frames` positions, learned positions, AdaLN-zero conditioning at every position."""
+
+    def __init__(
+        self,
+        latent: int,
+        width: int,
+        frames: int,
+        depth: int,
+        heads: int,
+        head_width: int,
+        hidden: int,
+        dropout: float,
+    ):
+        super().__init__()
+        same = latent == width
+        self.positions = nn.Parameter(torch.randn(1, frames, latent))
+        self.project_in = nn.Identity() if same else nn.Linear(latent, width)
+        self.project_condition = nn.Identity() if same else nn.Linear(latent, width)
+        self.blocks = nn.ModuleList(
+            ConditionedBlock(width, heads, head_width, hidden, dropout) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.project_out = nn.Identity() if same else nn.Linear(width, latent)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x, condition (B, T, latent) -> (B, T, latent), T <= frames."""
+        x = self.project_in(x + self.positions[:, : x.shape[1]])
+        condition = F.silu(self.project_condition(condition))
+        for block in self.blocks:
+            x = block(x, condition)
+        return self.project_out(self.norm(x))

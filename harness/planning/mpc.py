@@ -1,0 +1,123 @@
+"""Receding-horizon control: a world model and a planner become a policy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness import seeding
+from harness.interfaces import Decision, Obs, Pair, Plan, Planner, Solve, WorldModel
+from harness.planning import cost
+
+
+@dataclass(frozen=True)
+class MPCConfig:
+    """Lengths in blocks; the paper plans 5 blocks and executes all of them before it replans."""
+
+    horizon_blocks: int = 5
+    execute_blocks: int = 5
+
+    def __post_init__(self):
+        if not 1 <= self.execute_blocks <= self.horizon_blocks:
+            raise ValueError(
+                f"mpc.execute_blocks={self.execute_blocks} must lie in "
+                f"1..horizon_blocks={self.horizon_blocks}"
+            )
+
+
+class MPCPolicy:
+    """interfaces.Policy. Every (pair, replan) draws from a random stream of its own.
+
+    `pairs_per_solve` pairs are planned together (0: all that need a plan) and `pairs_per_rollout` are rolled out in one
+    call of the model; neither changes an outcome.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        planner: Planner,
+        config: MPCConfig,
+        decode_actions: Callable[[Tensor], Tensor],
+        action_dim: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        pairs_per_solve: int = 0,
+        pairs_per_rollout: int = 1,
+    ):
+        self._pairs_per_solve, self._pairs_per_rollout = pairs_per_solve, pairs_per_rollout
+        self._model, self._planner, self._config = model, planner, config
+        self._decode, self._action_dim, self._seed = decode_actions, action_dim, seed
+        self._device = torch.device(device)
+        self._warm = False
+
+    def reset(self, pairs: Sequence[Pair]) -> None:
+        """Forget all plans; the random streams follow the pairs' ids."""
+        self._pair_ids = [pair.pair_id for pair in pairs]
+        self._replans = np.zeros(len(pairs), dtype=int)
+        self._queues: list[list[np.ndarray]] = [[] for _ in pairs]
+
+    def act(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Decision:
+        """The next block of each pair's plan; pairs without one are planned first, together."""
+        waiting = np.flatnonzero([not self._queues[row] for row in rows])
+        limit = self._pairs_per_solve or max(1, len(waiting))
+        solves = []
+        for first in range(0, len(waiting), limit):
+            chosen = waiting[first : first + limit]
+            plan, seconds = self.solve(obs.rows(chosen), goal.rows(chosen), rows[chosen])
+            self._enqueue(rows[chosen], plan)
+            solves.append(Solve(rows[chosen], seconds))
+        return Decision(np.stack([self._queues[row].pop(0) for row in rows]), tuple(solves))
+
+    def solve(self, obs: Obs, goal: Obs, rows: np.ndarray) -> tuple[Plan, float]:
+        """Plan for the pairs `rows`; the wall time from raw pixels to the plan, device synchronised.
+
+        The first solve of a policy warms the device up on one pair first, untimed.
+        """
+        if not self._warm:
+            one = np.zeros(1, dtype=int)
+            self._plan(obs.rows(one), goal.rows(one), rows[one])
+            self._warm = True
+        self._synchronise()
+        started = time.perf_counter()
+        plan = self._plan(obs, goal, rows)
+        self._synchronise()
+        return plan, time.perf_counter() - started
+
+    @torch.inference_mode()
+    def _plan(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Plan:
+        start, target = self._encode(obs), self._encode(goal)  # (B, *D)
+        keys = [
+            seeding.integer("plan", self._seed, self._pair_ids[row], self._replans[row])
+            for row in rows
+        ]
+        init = torch.zeros(len(rows), self._config.horizon_blocks, self._action_dim)
+        return self._planner.plan(
+            cost.latent_distance(self._model, start, target, self._pairs_per_rollout),
+            init.to(self._device),
+            seeding.PairNoise(keys, self._device),
+        )
+
+    def _encode(self, obs: Obs) -> Tensor:
+        """Latents of the last frame, (B, *D), a fixed number of pairs at a time (see cost.py)."""
+        size, count = self._pairs_per_rollout, len(obs.pixels)
+        parts = []
+        for first in range(0, count, size):
+            chosen = np.minimum(np.arange(first, first + size), count - 1)
+            parts.append(self._model.encode(obs.rows(chosen).to(self._device))[:, -1])
+        return torch.cat(parts)[:count]
+
+    def _enqueue(self, rows: np.ndarray, plan: Plan) -> None:
+        actions = self._decode(plan.actions.float().cpu()).numpy()
+        for row, blocks in zip(rows, actions, strict=True):
+            self._queues[row] = list(blocks[: self._config.execute_blocks])
+            self._replans[row] += 1
+
+    def _synchronise(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+

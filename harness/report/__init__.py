@@ -1,0 +1,105 @@
+"""Tables, figures and a page, computed from a run's Parquet alone."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import pandas as pd
+from pyarrow import fs as pafs
+
+from harness import rows
+from harness.report import cost_tables, groups, layout, page, render, success, success_table
+from harness.report.groups import NoTrials
+
+__all__ = ["NoTrials", "console", "write"]
+
+log = logging.getLogger(__name__)
+
+
+class _Built(NamedTuple):
+    run: groups.Run
+    estimates: pd.DataFrame
+    tables: list[layout.Table]
+
+
+def write(run_folder: str) -> list[str]:
+    """Write tables/, figures/ and index.html into a run's folder; returns their paths.
+
+    Raises NoTrials when the folder holds no readable trial, OSError when it cannot be written.
+    """
+    run_folder = str(run_folder)
+    built = _build(run_folder)
+    images = _images(built)
+    contents: dict[str, bytes] = {}
+    for table in built.tables:
+        if not table.raw.empty:
+            for kind, text in (("md", render.markdown), ("csv", render.csv), ("tex", render.tex)):
+                contents[f"tables/{table.name}.{kind}"] = text(table).encode()
+    for name, kinds in images.items():
+        contents |= {f"figures/{name}.{kind}": image for kind, image in kinds.items()}
+    text = page.build(built.run, built.tables, images, _parquet(run_folder))
+    contents["index.html"] = text.encode()
+    return [_save(run_folder, path, content) for path, content in contents.items()]
+
+
+def console(run_folder: str) -> None:
+    """Show the tables and the failed trials of a run on the terminal.
+
+    Raises NoTrials when the folder holds no readable trial.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    built = _build(str(run_folder))
+    terminal = Console()
+    for table in built.tables:
+        for shown in render.rich_tables(table):
+            terminal.print(shown)
+    for trial in built.run.failed.sort_values("key").itertuples():
+        reason = groups.error_line(trial.error)[:200]
+        terminal.print(Text(f"failed: {trial.key}: {reason}", style="red"))
+
+
+def _build(run_folder: str) -> _Built:
+    run = groups.load(run_folder)
+    outcomes = success.outcomes(run)
+    estimates = success.estimates(outcomes)
+    tables = [
+        success_table.success_table(run, outcomes, estimates),
+        cost_tables.plan_time_table(run),
+        cost_tables.training_table(run),
+    ]
+    return _Built(run, estimates, tables)
+
+
+def _images(built: _Built) -> dict[str, dict[str, bytes]]:
+    """name -> kind -> bytes of the figures that this run has."""
+    from harness.report import canvas, figures  # matplotlib takes a second to import
+
+    run, plan_time = built.run, built.tables[1].raw
+    with canvas.style():
+        drawn = {
+            "success": figures.success_figure(run, built.estimates),
+            "plan_time": figures.plan_time_figure(run, plan_time),
+            "training_curves": figures.training_figure(run),
+            "sweep": figures.sweep_figure(run, built.estimates),
+        }
+        return {name: canvas.render(made) for name, made in drawn.items() if made is not None}
+
+
+def _parquet(run_folder: str) -> list[str]:
+    """Parquet files of a run, relative to its folder."""
+    fs, base = rows.filesystem(run_folder)
+    base = base.rstrip("/")
+    found = fs.get_file_info(pafs.FileSelector(f"{base}/trials", recursive=True))
+    return sorted(i.path[len(base) + 1 :] for i in found if i.path.endswith(".parquet"))
+
+
+def _save(run_folder: str, path: str, content: bytes) -> str:
+    fs, base = rows.filesystem(run_folder)
+    base = base.rstrip("/")
+    fs.create_dir(f"{base}/{path}".rpartition("/")[0], recursive=True)
+    with fs.open_output_stream(f"{base}/{path}") as sink:
+        sink.write(content)
+    return f"{run_folder.rstrip('/')}/{path}"

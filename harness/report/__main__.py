@@ -1,0 +1,31 @@
+"""python -m harness.report results/<run>: write the report of a run and show its tables."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from harness import report
+
+log = logging.getLogger("harness.report")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, or 2 when there is nothing to report."""
+    parser = argparse.ArgumentParser(prog="python -m harness.report", description=__doc__)
+    parser.add_argument("run", help="folder of a run, results/<run>, or its URI")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        report.console(arguments.run)
+        for path in report.write(arguments.run):
+            log.info("wrote %s", path)
+    except report.NoTrials as error:
+        log.error("%s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

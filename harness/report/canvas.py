@@ -1,0 +1,124 @@
+"""What all figures share: style, colours, footer, legend, and how they become PNG and SVG."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from typing import TYPE_CHECKING
+
+from harness.report import groups
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH_IN = 9.0  # 900 px in a README at 100 px per inch; PNGs have twice as many
+INK, FAINT, CONTROL = "#222222", "#8a8a8a", "#b5b5b5"
+STYLES = ("-", "--", ":", "-.")
+# Okabe-Ito and Tol's muted set: told apart without red-green vision
+_COLOURS = {
+    "lewm": "#0072B2",
+    "pldm": "#D55E00",
+    "dino_wm": "#009E73",
+    "dino_wm_proprio": "#44C9A4",
+    "ema_jepa": "#CC79A7",
+    "gcbc": "#E69F00",
+    "gcivl": "#332288",
+    "gciql": "#882255",
+}
+_OTHERS = ("#56B4E9", "#999933", "#117733", "#AA4499", "#A65628")
+_RC = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+}
+
+
+def style():
+    """Context in which figures are drawn and saved."""
+    import matplotlib
+
+    return matplotlib.rc_context(_RC)
+
+
+def figure(
+    rows: int, columns: int, height_in: float, **gridspec
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of README width with a grid of axes, without pyplot's global state."""
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    made.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
+    axes = made.subplots(rows, columns, squeeze=False, gridspec_kw=gridspec)
+    return made, [list(row) for row in axes]
+
+
+def colour(method: str, variant: str, all_methods: list[str]) -> str:
+    """Fixed colours for what we know, the rest in order, controls grey."""
+    if method in groups.CONTROLS:
+        return CONTROL
+    joined = f"{method}_{variant}"
+    if joined in _COLOURS or method in _COLOURS:
+        return _COLOURS.get(joined) or _COLOURS[method]
+    unknown = sorted(m for m in set(all_methods) if m not in _COLOURS and m not in groups.CONTROLS)
+    return _OTHERS[unknown.index(method) % len(_OTHERS)]
+
+
+def wrap(label: str, width: int = 24) -> str:
+    """A label over several lines; dotted keys break after their dots when they must."""
+    loose = label.replace(".", ".\u200b").replace("=", "=\u200b")
+    lines = []
+    for piece in textwrap.wrap(loose, width, break_long_words=False, break_on_hyphens=False):
+        lines += _break_long(piece, width)
+    return "\n".join(lines).replace("\u200b", "")
+
+
+def legend(figure: Figure, handles: list, columns: int = 4) -> None:
+    """One legend above all panels."""
+    if handles:
+        figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=8.5)
+
+
+def footer(figure: Figure, text: str) -> None:
+    """Small print below everything, wrapped to the width."""
+    lines = textwrap.fill(text, 150)
+    figure.supxlabel(lines, x=0.01, ha="left", fontsize=7.5, color="#555555")
+
+
+def hide(axes: list[Axes]) -> None:
+    """Remove panels that stay empty."""
+    for ax in axes:
+        ax.set_axis_off()
+
+
+def render(figure: Figure) -> dict[str, bytes]:
+    """{"png": ..., "svg": ...}; text in the SVG stays text."""
+    found = {}
+    for kind in ("png", "svg"):
+        sink = io.BytesIO()
+        figure.savefig(sink, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else {})
+        found[kind] = sink.getvalue()
+    return found
+
+
+def _break_long(line: str, width: int) -> list[str]:
+    if len(line) <= width or "\u200b" not in line:
+        return [line]
+    lines = [""]
+    for part in line.split("\u200b"):
+        if len(lines[-1]) + len(part) > width and lines[-1]:
+            lines.append("")
+        lines[-1] += part
+    return lines

@@ -1,0 +1,138 @@
+"""What a table is, how its rows are sorted into protocols, and how numbers become text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from harness.report import groups, published
+
+BLANK = "–"
+
+
+class Section(NamedTuple):
+    """One readable table of one protocol: cells are text."""
+
+    title: str
+    caption: str
+    frame: pd.DataFrame
+
+
+class Table(NamedTuple):
+    """`raw` goes to CSV, `sections` to Markdown, LaTeX, the page and the terminal."""
+
+    name: str
+    title: str
+    raw: pd.DataFrame
+    sections: list[Section]
+
+
+def identity(run: groups.Run, cell: int) -> dict[str, Any]:
+    """The columns that say which cell a raw row is."""
+    known = run.cells.loc[cell]
+    return {"cell": cell, **known[groups.GROUP].to_dict(), "label": known["label"]}
+
+
+def in_order(run: groups.Run, raw: pd.DataFrame) -> pd.DataFrame:
+    """Rows in the order of the cells; the empty table stays as it is."""
+    if raw.empty:
+        return raw
+    place = {cell: i for i, cell in enumerate(run.cells.index)}
+    return raw.sort_values("cell", key=lambda c: c.map(place), kind="stable", ignore_index=True)
+
+
+def by_section(
+    raw: pd.DataFrame, *more: str
+) -> Iterator[tuple[tuple[str, str, str], tuple, pd.DataFrame]]:
+    """(scale, protocol, hash), values of `more`, rows: one part per protocol, in order of appearance."""
+    if not raw.empty:
+        for key, rows in raw.groupby([*groups.SECTION, *more], sort=False):
+            yield key[:3], key[3:], rows.reset_index(drop=True)
+
+
+def method_columns(rows: pd.DataFrame) -> pd.DataFrame:
+    """First columns of a table that spans tasks."""
+    return pd.DataFrame({"Task": rows["task"].map(groups.task_name), "Method": rows["label"]})
+
+
+def fold(frame: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, str]:
+    """Move those of `columns` that hold one value throughout from the table into words."""
+    same = [c for c in columns if c in frame and frame[c].nunique() == 1]
+    said = [f"{c.lower()}: {frame[c].iloc[0]}" for c in same if frame[c].iloc[0] != BLANK]
+    words = "; ".join(said)
+    return frame.drop(columns=same), f" Throughout, {words}." if said else ""
+
+
+def span(values: pd.Series) -> str:
+    """ "100", or "50 to 100" where rows differ."""
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def published_columns(name: str, paper: published.Published | None) -> dict[str, Any]:
+    known = paper or published.Published(np.nan, 0, "")
+    return {
+        name: known.value,
+        "published_episodes": known.episodes,
+        "published_source": known.source,
+    }
+
+
+def sources(rows: pd.DataFrame, column: str) -> str:
+    if column not in rows or not rows[column].notna().any():
+        return ""
+    known = rows[rows[column].notna()].drop_duplicates(["label", "published_source"])
+    named = known.groupby("published_source", sort=False)["label"].agg(", ".join)
+    words = "; ".join(f"{source}: {labels}" for source, labels in named.items())
+    return f" Published, under the paper's own protocol: {words}."
+
+
+def interval(
+    rows: pd.DataFrame, low: str, high: str, form: Callable[[float], str] | None = None
+) -> list[str]:
+    """ "[78.6, 95.7]" per row."""
+    form = form or one
+    ends = zip(rows[low], rows[high])
+    return [BLANK if math.isnan(a) else f"[{form(a)}, {form(b)}]" for a, b in ends]
+
+
+def one(value: float) -> str:
+    """One decimal."""
+    return BLANK if pd.isna(value) else f"{value:.1f}"
+
+
+def signed(value: float) -> str:
+    """One decimal with its sign."""
+    return BLANK if pd.isna(value) else f"{value:+.1f}".replace("-", "−")
+
+
+def whole(value: float) -> str:
+    """A count, with thousands apart."""
+    return BLANK if pd.isna(value) else f"{value:,.0f}"
+
+
+def three(value: float) -> str:
+    """Three significant digits, never in powers of ten."""
+    if pd.isna(value):
+        return BLANK
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def p_value(value: float) -> str:
+    """Three decimals, or "< 0.001"."""
+    if pd.isna(value):
+        return BLANK
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def text(value: Any) -> str:
+    """A word; blank for nothing."""
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return BLANK
+    return f"{value:g}" if isinstance(value, float) else str(value)

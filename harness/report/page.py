@@ -1,0 +1,104 @@
+"""One self-contained page: failed trials, tables, figures, links to the Parquet."""
+
+from __future__ import annotations
+
+import base64
+import html
+
+from harness.report import groups, layout, render
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto;
+       padding: 0 1em; }
+h1, h2 { border-bottom: 1px solid #ddd; padding-bottom: .2em; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: .3em .7em; border-bottom: 1px solid #e6e6e6; text-align: right;
+         vertical-align: bottom; }
+th.text, td.text { text-align: left; }
+td { white-space: nowrap; }
+td.reason { white-space: pre-wrap; text-align: left; font-family: monospace; }
+.caption { color: #555; font-size: 13px; max-width: 900px; }
+.failed { border-left: 4px solid #b03030; padding-left: 1em; }
+figure { margin: 1.5em 0; } img { width: 100%; max-width: 900px; }
+"""
+
+
+def build(
+    run: groups.Run,
+    tables: list[layout.Table],
+    figures: dict[str, dict[str, bytes]],
+    parquet: list[str],
+) -> str:
+    """The page; `parquet` are paths relative to it."""
+    title = html.escape(f"Report of {run.name}")
+    parts = [
+        f"<h1>{title}</h1>",
+        f"<p>{len(run.trials)} trials finished, {len(run.failed)} failed.</p>",
+        _failed(run),
+        *(_table(table, figures) for table in tables),
+        *(_figure(name, images) for name, images in figures.items() if name in _EXTRA),
+        _links(parquet),
+    ]
+    head = f"<meta charset='utf-8'><title>{title}</title><style>{_STYLE}</style>"
+    body = "\n".join(part for part in parts if part)
+    return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"
+
+
+_BESIDE = {"success": "success", "plan_time": "plan_time", "training": "training_curves"}
+_EXTRA = ("sweep",)
+_ALT = {
+    "success": "Success by task and method with 95 % intervals",
+    "plan_time": "Plan time by method on a log axis",
+    "training_curves": "Training curves",
+    "sweep": "Swept value against success",
+}
+
+
+def _table(table: layout.Table, figures: dict[str, dict[str, bytes]]) -> str:
+    """A table's figure, then its sections and the files that hold the same."""
+    name = _BESIDE[table.name]
+    image = _figure(name, figures[name]) if name in figures else ""
+    if table.raw.empty:
+        return f"<h2>{table.title}</h2>{image}" if image else ""
+    links = ", ".join(
+        f"<a href='tables/{table.name}.{kind}'>{kind}</a>" for kind in ("md", "csv", "tex")
+    )
+    sections = render.html_sections(table)
+    return f"<h2>{table.title}</h2>\n{image}\n{sections}\n<p>As {links}.</p>"
+
+
+def _figure(name: str, images: dict[str, bytes]) -> str:
+    data = base64.b64encode(images["png"]).decode()
+    return (
+        f"<figure><img alt='{_ALT[name]}' src='data:image/png;base64,{data}'>"
+        f"<figcaption class='caption'>As <a href='figures/{name}.png'>png</a>, "
+        f"<a href='figures/{name}.svg'>svg</a>.</figcaption></figure>"
+    )
+
+
+def _failed(run: groups.Run) -> str:
+    if run.failed.empty:
+        return ""
+    rows = "\n".join(
+        f"<tr><td class='text'>{html.escape(trial.key)}</td><td>{trial.attempts}</td>"
+        f"<td class='reason'>{html.escape(groups.error_line(trial.error))}</td></tr>"
+        for trial in run.failed.sort_values("key").itertuples()
+    )
+    return (
+        "<div class='failed'><h2>Failed trials</h2>\n<p>In no table and no average. The full error is in the "
+        "trial's trial.parquet; issuing the run command again repeats these alone.</p>\n"
+        f"<table><thead><tr><th class='text'>Trial</th><th>Attempts</th><th class='text'>Reason</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _links(parquet: list[str]) -> str:
+    items = "\n".join(
+        f"<li><a href='{html.escape(path, quote=True)}'>{html.escape(path)}</a></li>"
+        for path in parquet
+    )
+    return (
+        f"<h2>Record</h2>\n<details><summary>{len(parquet)} Parquet files</summary>"
+        f"<ul>\n{items}\n</ul></details>"
+    )

@@ -1,0 +1,137 @@
+"""Success rates and differences out of the episodes: raw numbers, one row per cell and subset of its pairs."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from harness.report import groups, stats
+
+log = logging.getLogger(__name__)
+
+ALL, UNSOLVED = "all", "not solved at start"
+REFERENCES = ("random", "heuristic")
+
+
+class Outcomes(NamedTuple):
+    """One cell on one split. S training seeds, P pairs that all of them were evaluated on."""
+
+    pairs: np.ndarray  # (P,) pair numbers, ascending
+    success: np.ndarray  # (S, P) mean over evaluation seeds
+    final: np.ndarray  # (S, P)
+    stratum: np.ndarray  # (P,) str
+    initially_solved: np.ndarray  # (P,) bool
+    dropped: int  # pairs that some seed lacks
+    failed_episodes: int  # ended with an error; they count as recorded
+
+
+def outcomes(run: groups.Run) -> dict[tuple[int, str], Outcomes]:
+    """(cell, split) -> outcomes, in table order."""
+    episodes = run.episodes
+    if episodes.empty:
+        return {}
+    episodes = episodes.assign(failed=episodes["error"] != "")
+    keys = ["cell", "split", "seed", "pair"]
+    means = episodes.groupby(keys)[["success", "success_final"]].mean()
+    failed = episodes.groupby(["cell", "split"])["failed"].sum()
+    facts = episodes.drop_duplicates("pair").set_index("pair")[["stratum", "initially_solved"]]
+    found = {
+        key: _outcomes(part.droplevel(["cell", "split"]), facts, int(failed[key]))
+        for key, part in means.groupby(level=["cell", "split"])
+    }
+    order = {cell: i for i, cell in enumerate(run.cells.index)}
+    return {key: found[key] for key in sorted(found, key=lambda key: (order[key[0]], key[1]))}
+
+
+def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
+    """Long: cell, split, subset ("all", "not solved at start", each stratum), stats.Estimate, final rate."""
+    found = []
+    for (cell, split), outcome in outcomes.items():
+        for subset, mask in _subsets(outcome).items():
+            estimate = stats.estimate(outcome.success[:, mask])
+            final = float(outcome.final[:, mask].mean())
+            found.append({"cell": cell, "split": split, "subset": subset, "final": final})
+            found[-1] |= estimate._asdict()
+    columns = ["cell", "split", "subset", "final", *stats.Estimate._fields]
+    return pd.DataFrame(found, columns=columns)
+
+
+def differences(run: groups.Run, outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
+    """Long: cell, split, reference ("random", "heuristic"), stats.Difference on the pairs both have."""
+    controls = _controls(run, outcomes)
+    places = _places(run)
+    found = []
+    for (cell, split), outcome in outcomes.items():
+        for reference in REFERENCES:
+            known = controls.get((places[cell], split, reference), [])
+            other = None if any(outcome is k for k in known) else _nearest(known, outcome)
+            if other is not None:
+                row = {"cell": cell, "split": split, "reference": reference}
+                found.append(row | _difference(outcome, other)._asdict())
+    columns = ["cell", "split", "reference", *stats.Difference._fields]
+    return pd.DataFrame(found, columns=columns)
+
+
+def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, failed: int) -> Outcomes:
+    """`part`: seed, pair -> means, sorted."""
+    seed, pair = (part.index.get_level_values(level).to_numpy() for level in ("seed", "pair"))
+    values = part.to_numpy(dtype=np.float64)  # (rows, 2)
+    seeds = len(np.unique(seed))
+    pairs, counts = np.unique(pair, return_counts=True)
+    shared = pairs[counts == seeds]
+    dropped = len(pairs) - len(shared)
+    if dropped:
+        log.warning("%d of %d pairs were not run for every seed: left out", dropped, len(pairs))
+        values = values[np.isin(pair, shared)]
+    values = values.reshape(seeds, len(shared), 2)
+    known = facts.loc[shared]
+    return Outcomes(
+        pairs=shared,
+        success=values[..., 0],
+        final=values[..., 1],
+        stratum=known["stratum"].to_numpy(dtype=str),
+        initially_solved=known["initially_solved"].to_numpy(dtype=bool),
+        dropped=dropped,
+        failed_episodes=failed,
+    )
+
+
+def _subsets(outcome: Outcomes) -> dict[str, np.ndarray]:
+    """Subset name -> mask over the pairs; empty ones are left out, a lone stratum too."""
+    masks = {ALL: np.ones(len(outcome.pairs), bool), UNSOLVED: ~outcome.initially_solved}
+    strata = [name for name in np.unique(outcome.stratum) if name]
+    if len(strata) > 1 or (outcome.stratum == "").any():
+        masks |= {name: outcome.stratum == name for name in strata}
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def _places(run: groups.Run) -> dict[int, tuple]:
+    """cell -> task, protocol and scale: what a comparison may not cross."""
+    columns = ["task", *groups.SECTION]
+    return dict(zip(run.cells.index, run.cells[columns].itertuples(index=False, name=None)))
+
+
+def _controls(
+    run: groups.Run, outcomes: dict[tuple[int, str], Outcomes]
+) -> dict[tuple, list[Outcomes]]:
+    """(place, split, control) -> its outcomes, one per setting."""
+    places, found = _places(run), {}
+    for (cell, split), outcome in outcomes.items():
+        method, variant = run.cells.loc[cell, ["method", "variant"]]
+        if method in REFERENCES and not variant:
+            found.setdefault((places[cell], split, method), []).append(outcome)
+    return found
+
+
+def _nearest(known: list[Outcomes], outcome: Outcomes) -> Outcomes | None:
+    """The control that shares most pairs; None when none shares any."""
+    shared = [int(np.isin(other.pairs, outcome.pairs).sum()) for other in known]
+    return known[int(np.argmax(shared))] if shared and max(shared) else None
+
+
+def _difference(a: Outcomes, b: Outcomes) -> stats.Difference:
+    _, in_a, in_b = np.intersect1d(a.pairs, b.pairs, assume_unique=True, return_indices=True)
+    return stats.paired_difference(a.success[:, in_a], b.success[:, in_b])

@@ -1,0 +1,166 @@
+"""The success table: per protocol and task, rates with intervals and differences to the controls."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
+
+from harness.report import groups, layout, published, success
+
+_INTERVALS = (
+    "95 % interval: Wilson over the pairs with one training seed; with several, a bootstrap (2,000 draws) that "
+    "resamples training seeds and, jointly, pairs (optimistic below five seeds)."
+)
+
+
+def success_table(run: groups.Run, outcomes: dict, estimates: pd.DataFrame) -> layout.Table:
+    """Success per cell, with strata, published numbers and differences to the controls."""
+    raw = _success_raw(run, estimates, success.differences(run, outcomes))
+    sections = []
+    for section, (split, task), rows in layout.by_section(raw, "split", "task"):
+        title = f"{groups.task_name(task)}, {split} pairs"
+        caption = _success_caption(run, section, split, rows, outcomes)
+        frame, more = layout.fold(_success_frame(rows), ["Pairs", "Training seeds"])
+        sections.append(
+            layout.Section(title, f"{caption} {_INTERVALS}{_success_notes(rows)}{more}", frame)
+        )
+        paired = _paired_frame(rows)
+        if not paired.empty:
+            title = f"{title}: difference to the controls on the same pairs"
+            sections.append(layout.Section(title, f"{caption} {_PAIRED}", paired))
+    return layout.Table("success", "Success", raw, sections)
+
+
+_PAIRED = (
+    "Points of success. 95 % interval: bootstrap (2,000 draws) over the shared pairs and, where there are several, "
+    "training seeds. p: exact two-sided McNemar test (with several seeds, its sign test on per-pair rates)."
+)
+
+
+def _success_raw(run: groups.Run, estimates: pd.DataFrame, paired: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell and split; percentages and points."""
+    papers = published.success()
+    rows = []
+    differences = {key: part for key, part in paired.groupby(["cell", "split"])}
+    for (cell, split), part in estimates.groupby(["cell", "split"], sort=False):
+        row = {**layout.identity(run, cell), "split": split}
+        for estimate in part.itertuples():
+            row |= _estimate_columns(estimate)
+        for difference in getattr(differences.get((cell, split)), "itertuples", list)():
+            row |= _difference_columns(difference)
+        paper = papers.get((row["task"], published.name_of(row["method"], row["variant"])))
+        if papers:
+            row |= layout.published_columns("published_success_pct", paper)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _estimate_columns(estimate: Any) -> dict[str, float]:
+    prefix = _prefix(estimate.subset)
+    columns = {
+        f"{prefix}success_pct": 100 * estimate.mean,
+        f"{prefix}low_pct": 100 * estimate.low,
+        f"{prefix}high_pct": 100 * estimate.high,
+        f"{prefix}pairs": estimate.pairs,
+    }
+    if estimate.subset == success.ALL:
+        columns |= {"seed_std_pct": 100 * estimate.std, "seeds": estimate.seeds}
+        columns |= {"final_success_pct": 100 * estimate.final}
+    return columns
+
+
+def _difference_columns(difference: Any) -> dict[str, float]:
+    name = f"minus_{difference.reference}"
+    return {
+        f"{name}_points": 100 * difference.difference,
+        f"{name}_low_points": 100 * difference.low,
+        f"{name}_high_points": 100 * difference.high,
+        f"{name}layout.p_value": difference.p_value,
+        f"{name}_pairs": difference.pairs,
+    }
+
+
+def _prefix(subset: str) -> str:
+    return "" if subset == success.ALL else f"{re.sub(r'[^0-9a-zA-Z]+', '_', subset).lower()}_"
+
+
+def _strata(rows: pd.DataFrame) -> list[str]:
+    """Column prefixes of the strata that these rows have, without the pairs not solved at the start."""
+    ends = [c[: -len("success_pct")] for c in rows.columns if c.endswith("_success_pct")]
+    own = {"final_", "published_", _prefix(success.UNSOLVED)}
+    return [p for p in ends if p not in own and rows[f"{p}success_pct"].notna().any()]
+
+
+def _success_frame(rows: pd.DataFrame) -> pd.DataFrame:
+    frame = pd.DataFrame({"Method": rows["label"]})
+    frame["Success %"] = rows["success_pct"].map(layout.one)
+    frame["95 % interval"] = layout.interval(rows, "low_pct", "high_pct")
+    if (rows["seeds"] > 1).any():
+        frame["Std over seeds"] = rows["seed_std_pct"].map(layout.one)
+    frame["Pairs"], frame["Training seeds"] = (
+        rows["pairs"].map(layout.whole),
+        rows["seeds"].map(layout.whole),
+    )
+    for prefix in [*_strata(rows), _prefix(success.UNSOLVED)]:
+        if f"{prefix}success_pct" in rows:
+            words = prefix.strip("_").replace("_", " ")
+            counts = rows[f"{prefix}pairs"]
+            constant = counts.nunique(dropna=False) == 1
+            n = f" (n = {int(counts.iloc[0])})" if constant else ""
+            frame[f"{words} %{n}"] = rows[f"{prefix}success_pct"].map(layout.one)
+            if not constant:
+                frame[f"{words} pairs"] = counts.map(layout.whole)
+    frame["Final %"] = rows["final_success_pct"].map(layout.one)
+    if "published_success_pct" in rows and rows["published_success_pct"].notna().any():
+        frame["Published %"] = rows["published_success_pct"].map(layout.one)
+        frame["Published episodes"] = rows["published_episodes"].where(
+            rows["published_episodes"] > 0
+        )
+        frame["Published episodes"] = frame["Published episodes"].map(layout.whole)
+    return frame
+
+
+def _paired_frame(rows: pd.DataFrame) -> pd.DataFrame:
+    """Method, then difference, interval, p and pairs per control; empty when no control shares pairs."""
+    frame = pd.DataFrame({"Method": rows["label"]})
+    for reference in success.REFERENCES:
+        name = f"minus_{reference}"
+        if f"{name}_points" in rows and rows[f"{name}_points"].notna().any():
+            words = groups.method_name(reference).lower()
+            frame[f"− {words}"] = rows[f"{name}_points"].map(layout.signed)
+            frame[f"95 % interval (− {words})"] = layout.interval(
+                rows, f"{name}_low_points", f"{name}_high_points", layout.signed
+            )
+            frame[f"p (− {words})"] = rows[f"{name}layout.p_value"].map(layout.p_value)
+            frame[f"pairs (− {words})"] = rows[f"{name}_pairs"].map(layout.whole)
+    if len(frame.columns) == 1:
+        return frame.iloc[:0]
+    return frame[(frame.iloc[:, 1:] != layout.BLANK).any(axis=1)]
+
+
+def _success_caption(
+    run: groups.Run, section: tuple, split: str, rows: pd.DataFrame, outcomes: dict
+) -> str:
+    words = (
+        f"Run {run.name}, {groups.section_name(section)}: {layout.span(rows['pairs'])} {split} pairs, "
+        f"{layout.span(rows['seeds'])} training seeds (means over evaluation seeds first)."
+    )
+    errors = sum(outcomes[cell, split].failed_episodes for cell in rows["cell"])
+    dropped = max(outcomes[cell, split].dropped for cell in rows["cell"])
+    if errors:
+        words += f" {errors} episodes ended with an error and count as recorded."
+    if dropped:
+        words += f" Up to {dropped} pairs that some seed lacks are left out."
+    return words
+
+
+def _success_notes(rows: pd.DataFrame) -> str:
+    strata = "" if _prefix(success.UNSOLVED) + "pairs" not in rows else _UNSOLVED
+    return (
+        f"{strata} Final: solved at the last step.{layout.sources(rows, 'published_success_pct')}"
+    )
+
+
+_UNSOLVED = " Not solved at start: pairs whose goal is not met before the first action."

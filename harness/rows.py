@@ -1,0 +1,258 @@
+"""The record: three Parquet tables per trial, their schemas, and how they are written and read.
+
+`trial.parquet` is written last. A trial is done when that file is readable, has the same config hash and status "ok".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import types
+import typing
+import uuid
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs as pafs
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One line per trial: what was run, on what, and how it ended."""
+
+    key: str
+    run: str
+    suite: str
+    task: str
+    method: str
+    variant: str
+    seed: int
+    scale: str
+    protocol: str
+    protocol_hash: str  # of the protocol as resolved for this task
+    config_hash: str  # of everything that decides the outcome, seed included
+    setting_hash: str  # the same without the seed: trials that may be averaged share it
+    config_yaml: str
+    status: str  # "ok" or "error"
+    error: str = ""
+    note: str = ""  # shown in every table and figure, e.g. "untrained encoder"
+    git_commit: str = ""
+    git_dirty: bool = False
+    versions: str = ""  # "python 3.11.7; torch 2.13.0; ..."
+    device: str = ""
+    driver: str = ""
+    threads: int = 0
+    dataset_hash: str = ""
+    split_hash: str = ""
+    checkpoint_hash: str = ""
+    parameters_trained: int = 0
+    parameters_frozen: int = 0
+    tokens_per_frame: int = 0
+    train_steps: int = 0
+    train_s: float = 0.0  # training alone, over all attempts
+    eval_s: float = 0.0
+    total_s: float = 0.0  # this attempt, from the trial's first line to its last
+    peak_memory_bytes: int = 0
+    started: float = 0.0  # Unix time
+    ended: float = 0.0
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class EpisodeRow:
+    """One line per evaluated episode."""
+
+    key: str
+    split: str  # "test", or "validation" for sweeps
+    eval_seed: int
+    pair_id: int
+    source_episode: int
+    start_step: int
+    stratum: str
+    sample: str  # "pairs": the protocol's draw; "stratum": drawn besides, for its stratum only
+    initially_solved: bool
+    success: bool  # under the protocol's rule: one of the next two
+    success_ever: bool
+    success_final: bool
+    first_hit_step: int  # -1: never; 0: solved before the first action
+    dist_init: float
+    dist_min: float
+    dist_final: float
+    replans: int
+    pairs_per_solve: list[int] = field(default_factory=list)
+    solve_s: list[float] = field(
+        default_factory=list
+    )  # wall time of each solve this pair took part in
+    env_s: float = 0.0  # this episode's share
+    render_s: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """Everything else, long: curves have one line per index."""
+
+    key: str
+    stage: str  # "train", "control", "plan_time", ...
+    name: str
+    index: int
+    value: float
+    unit: str
+
+
+class Tables(NamedTuple):
+    """All trials of a run, concatenated. Episodes and metrics carry the config_hash of their trial."""
+
+    trial: pd.DataFrame
+    episodes: pd.DataFrame
+    metrics: pd.DataFrame
+
+
+FILES = {"metrics": MetricRow, "episodes": EpisodeRow, "trial": TrialRow}  # in the order of writing
+_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+def schema(row: type) -> pa.Schema:
+    """Arrow schema of a row dataclass."""
+    hints = typing.get_type_hints(row)
+    return pa.schema([(f.name, _arrow_type(hints[f.name])) for f in dataclasses.fields(row)])
+
+
+def filesystem(path: str) -> tuple[pafs.FileSystem, str]:
+    """A local path or a URI (s3://...) as (file system, path on it)."""
+    if "://" in str(path):
+        return pafs.FileSystem.from_uri(str(path))
+    return pafs.LocalFileSystem(), str(path)
+
+
+def write(
+    folder: str, trial: TrialRow, episodes: list[EpisodeRow], metrics: list[MetricRow]
+) -> None:
+    """Write one trial's three tables into `folder`, each whole or not at all, trial.parquet last.
+
+    Raises OSError when the folder cannot be written.
+    """
+    fs, base = filesystem(folder)
+    fs.create_dir(base, recursive=True)
+    for name, rows in (("metrics", metrics), ("episodes", episodes), ("trial", [trial])):
+        _write_whole(fs, f"{base}/{name}.parquet", _table(FILES[name], rows))
+
+
+def read_trial(folder: str) -> TrialRow | None:
+    """The trial row of a folder, or None when there is none that can be read."""
+    fs, base = filesystem(folder)
+    try:
+        with fs.open_input_file(f"{base}/trial.parquet") as source:
+            return TrialRow(**pq.read_table(source, schema=schema(TrialRow)).to_pylist()[0])
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowException, OSError, IndexError, TypeError) as error:
+        log.warning(
+            "%s/trial.parquet cannot be read (%s); the trial counts as missing",
+            folder,
+            _line(error),
+        )
+        return None
+
+
+def is_done(folder: str, config_hash: str) -> bool:
+    """True when the folder holds a finished trial of this configuration, all three tables readable."""
+    trial = read_trial(folder)
+    if trial is None or trial.status != "ok" or trial.config_hash != config_hash:
+        return False
+    return all(_readable(folder, name) for name in ("metrics", "episodes"))
+
+
+def read(run_folder: str) -> Tables:
+    """All readable trials under `run_folder`/trials; a broken one is logged and left out."""
+    fs, base = filesystem(run_folder)
+    infos = fs.get_file_info(
+        pafs.FileSelector(f"{base}/trials", recursive=True, allow_not_found=True)
+    )
+    folders = sorted(
+        i.path[: -len("/trial.parquet")] for i in infos if i.base_name == "trial.parquet"
+    )
+    parts: dict[str, list[pa.Table]] = {name: [] for name in FILES}
+    for folder in folders:
+        tables = _read_folder(fs, folder)
+        if tables is not None:
+            for name, table in tables.items():
+                parts[name].append(table)
+    frames = {name: _concat(name, parts[name]).to_pandas() for name in FILES}
+    return Tables(frames["trial"], frames["episodes"], frames["metrics"])
+
+
+def _read_folder(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table] | None:
+    try:
+        tables = {
+            name: _read_table(fs, f"{folder}/{name}.parquet", row) for name, row in FILES.items()
+        }
+    except (pa.ArrowException, OSError) as error:
+        log.warning(
+            "%s is left out: %s. Issue the run command again to repeat it.", folder, _line(error)
+        )
+        return None
+    config_hash = tables["trial"].column("config_hash")[0].as_py()
+    for name in ("episodes", "metrics"):
+        column = pa.array([config_hash] * tables[name].num_rows, pa.string())
+        tables[name] = tables[name].append_column("config_hash", column)
+    return tables
+
+
+def _read_table(fs: pafs.FileSystem, path: str, row: type) -> pa.Table:
+    with fs.open_input_file(path) as source:
+        return pq.read_table(source, schema=schema(row))
+
+
+def _readable(folder: str, name: str) -> bool:
+    fs, base = filesystem(folder)
+    try:
+        with fs.open_input_file(f"{base}/{name}.parquet") as source:
+            pq.read_metadata(source)
+        return True
+    except (pa.ArrowException, OSError) as error:
+        log.warning(
+            "%s/%s.parquet cannot be read (%s); the trial counts as missing",
+            folder,
+            name,
+            _line(error),
+        )
+        return False
+
+
+def _concat(name: str, tables: list[pa.Table]) -> pa.Table:
+    empty = schema(FILES[name])
+    if name != "trial":
+        empty = empty.append(pa.field("config_hash", pa.string()))
+    return pa.concat_tables([empty.empty_table(), *tables])
+
+
+def _table(row: type, rows: list) -> pa.Table:
+    return pa.Table.from_pylist([dataclasses.asdict(r) for r in rows], schema=schema(row))
+
+
+def _write_whole(fs: pafs.FileSystem, path: str, table: pa.Table) -> None:
+    part = f"{path}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        with fs.open_output_stream(part) as sink:
+            pq.write_table(table, sink, compression="zstd")
+        fs.move(part, path)
+    except BaseException:
+        if fs.get_file_info(part).type != pafs.FileType.NotFound:
+            fs.delete_file(part)
+        raise
+
+
+def _arrow_type(hint: object) -> pa.DataType:
+    if isinstance(hint, types.GenericAlias):
+        return pa.list_(_ARROW[typing.get_args(hint)[0]])
+    return _ARROW[hint]
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,80 @@
+"""How big: overlays of the configuration (see config.py). "for" narrows a part to a task or a method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_SMALL = {  # the architecture of harness/nn/jepa.py for pictures of 64 px
+    "encoder": {"kind": "conv", "width": 128, "channels": [16, 32, 64, 128]},
+    "latent_dim": 64,
+    "projector_hidden": 512,
+    "predictor_width": 96,
+    "predictor_depth": 2,
+    "predictor_heads": 4,
+    "predictor_head_width": 32,
+    "predictor_hidden": 384,
+}
+_TINY = _SMALL | {
+    "encoder": {"kind": "conv", "width": 32, "channels": [8, 16, 16]},
+    "latent_dim": 16,
+    "projector_hidden": 32,
+    "predictor_width": 32,
+    "predictor_depth": 1,
+    "predictor_heads": 2,
+    "predictor_head_width": 16,
+    "predictor_hidden": 64,
+}
+_MIDDLE = {  # the paper's sizes at 96 px
+    "encoder": {"kind": "vit", "width": 192, "patch": 8, "depth": 6, "heads": 3},
+}
+
+
+SCALES: dict[str, dict[str, Any]] = {
+    # Seconds, for tests: every part of the way, no meaning.
+    "tiny": {
+        "data": {"episodes": 40, "max_steps": 60, "image_size": 32},
+        "train": {
+            "steps": 20,
+            "batch_size": 16,
+            "lr": 1e-3,
+            "precision": "fp32",
+            "log_every": 5,
+        },
+        "method": {
+            "lewm": _TINY | {"sigreg_weight": 0.09, "sigreg_directions": 64},
+            "pldm": _TINY,
+        },
+        "plan_time": {"singles": 2, "together": 4, "joint": 1},
+        "resources": {"cpu": 1},
+    },
+    # No trial trains longer than 10 minutes on two cores.
+    "laptop": {
+        "data": {"episodes": 800, "image_size": 64},
+        "train": {
+            "steps": 700,
+            "batch_size": 64,
+            "lr": 1e-3,
+            "warmup_fraction": 0.07,
+            "precision": "fp32",
+        },
+        "method": {
+            "lewm": _SMALL | {"sigreg_weight": 0.09, "sigreg_directions": 256},
+            "pldm": _SMALL,
+        },
+        "resources": {"cpu": 2},
+    },
+    # One GPU, an evening for everything.
+    "workstation": {
+        "data": {"episodes": 4000, "image_size": 96},
+        "train": {"epochs": 10, "batch_size": 128, "lr": 2e-4},
+        "method": {"lewm": _MIDDLE, "pldm": _MIDDLE},
+        "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
+    },
+    # The published sizes, data and epochs; every default of the dataclasses is the paper's.
+    "paper": {
+        "data": {"episodes": 10_000, "image_size": 224},
+        "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
+    },
+}
+
+DEFAULT_PROTOCOL = {"tiny": "smoke"}  # of the other scales: lewm-v3

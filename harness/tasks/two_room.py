@@ -1,0 +1,238 @@
+"""Two-Room: a red dot in two rooms that share one door; go to where the goal picture shows it.
+
+Dynamics, picture and expert follow `stable-worldmodel` 0.1.1; README.md lists how they compare.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from harness.interfaces import TaskSpec
+from harness.tasks.env import SimulatorEnv
+
+ARENA = 224  # px; every length below is in px of this arena
+BORDER = 14.0  # the border lines' inner edge
+BORDER_LINE = 4  # thickness of a border line
+WALL_X = 112.0  # centre of the wall
+WALL_HALF = 5.0  # half its thickness
+DOOR_Y = 49.0  # centre of the door
+DOOR_HALF = 14.0  # half its height
+DOOR_MARGIN = 1.75  # the agent's centre may be this far outside the opening
+RADIUS = 7.0  # of the agent
+DOT_STD = 7.0  # of the agent's Gaussian dot
+PUSHBACK = 0.5  # a blocked agent stands this far off the wall zone
+SPEED = 5.0  # px per step and unit of action
+SUCCESS_DISTANCE = 16.0
+
+LOW, HIGH = BORDER + RADIUS, ARENA - BORDER - RADIUS  # where the agent's centre may be
+ZONE_LEFT, ZONE_RIGHT = WALL_X - WALL_HALF - RADIUS, WALL_X + WALL_HALF + RADIUS
+DOOR = np.array([WALL_X, DOOR_Y])
+
+SAMPLE_LOW, SAMPLE_HIGH = 14.0, 209.0  # px, where starts and targets are drawn
+NOISE_STD = 2.0  # of the expert's action, per component, before clipping
+REPEAT = 0.05  # probability that the expert repeats its last action
+DOOR_REACHED = 10.5  # px from the door's centre at which the expert turns to its target
+
+ALPHA_BITS = 25  # 1 - alpha is 1 in float32 below 2**-25, so the dot ends there
+CHUNK = 32  # pictures drawn together; their working set stays in the second-level cache
+
+SPEC = TaskSpec(
+    name="two_room",
+    label="Two-Room",
+    version=1,
+    action_low=(-1.0, -1.0),
+    action_high=(1.0, 1.0),
+    state_names=("agent_x [px]", "agent_y [px]"),
+    proprio_names=("agent_x [px]", "agent_y [px]"),
+    distance_unit="px",
+    strata=("same room", "through door"),
+)
+
+
+class TwoRoom:
+    """The task (interfaces.Task); a state is the agent's position (2,)."""
+
+    spec = SPEC
+
+    def simulator(self, n: int, image_size: int) -> Simulator:
+        """n copies, drawn at image_size."""
+        return Simulator(n, image_size)
+
+    def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
+        """One copy as a gymnasium environment."""
+        return SimulatorEnv(self, seed, image_size)
+
+    def reset_to(
+        self, env: SimulatorEnv, state: np.ndarray, goal: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Put `env` into `state` with goal state `goal`; the observation."""
+        return env.reset(options={"state": state, "goal": goal})[0]
+
+    def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
+        """Within 16 px of the goal, (B,) bool."""
+        assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {SPEC.success_rules}"
+        return self.distance(state, goal) < SUCCESS_DISTANCE
+
+    def distance(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """(B,) px, as the crow flies."""
+        return np.linalg.norm(np.asarray(state) - np.asarray(goal), axis=-1)
+
+    def strata(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """(B,) str: whether the pair lies on both sides of the wall."""
+        crosses = _is_left(np.asarray(start)) != _is_left(np.asarray(goal))
+        return np.where(crosses, "through door", "same room")
+
+    def collector(self, rng: np.random.Generator, n: int) -> NoisyExpert:
+        """The noisy expert, n episodes."""
+        return NoisyExpert(rng, n)
+
+    def heuristic(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """(B, 2): straight to the goal as fast as the bounds allow, blind to the wall."""
+        delta = np.asarray(goal) - np.asarray(state)
+        reach = np.abs(delta).max(axis=-1, keepdims=True)
+        return (delta / np.maximum(reach, SPEED)).astype(np.float32)
+
+
+def through_door(state: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """(B, 2) unit vectors of the two-stage expert: to the door's centre, then to the goal."""
+    state, goal = np.asarray(state), np.asarray(goal)
+    to_door = (_is_left(state) != _is_left(goal)) & (
+        np.linalg.norm(state - DOOR, axis=-1) > DOOR_REACHED
+    )
+    delta = np.where(to_door[..., None], DOOR, goal) - state
+    return delta / np.maximum(np.linalg.norm(delta, axis=-1, keepdims=True), 1e-8)
+
+
+class Simulator:
+    """n copies (interfaces.Simulator)."""
+
+    def __init__(self, n: int, image_size: int):
+        self.n = n
+        self._position = np.full((n, 2), LOW)
+        self._size = image_size
+        self._pitch = ARENA / image_size  # arena px per picture px
+        self._background = _background(image_size)
+        squared = 2 * DOT_STD**2 * ALPHA_BITS * math.log(2) + self._pitch**2 / 2
+        self._patch = min(image_size, 2 * math.ceil(math.sqrt(squared) / self._pitch) + 1)
+        self._patches = np.lib.stride_tricks.sliding_window_view(
+            self._background.astype(np.float32), (self._patch, self._patch)
+        )
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Positions (n, 2)."""
+        assert state.shape == self._position.shape, f"{state.shape} != {self._position.shape}"
+        self._position = np.array(state, np.float64)
+
+    def state(self) -> np.ndarray:
+        """Positions (n, 2) float64."""
+        return self._position.copy()
+
+    def step(self, actions: np.ndarray) -> None:
+        """Move by speed times the clipped action; only the end point meets border and wall."""
+        assert actions.shape == self._position.shape, f"{actions.shape} != {self._position.shape}"
+        moved = self._position + SPEED * np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        x, y = np.clip(moved, LOW, HIGH).T
+        left = _is_left(self._position)
+        closed = np.abs(y - DOOR_Y) > DOOR_HALF + DOOR_MARGIN
+        x = np.where(closed & left & (x > ZONE_LEFT), ZONE_LEFT - PUSHBACK, x)
+        x = np.where(closed & ~left & (x < ZONE_RIGHT), ZONE_RIGHT + PUSHBACK, x)
+        self._position = np.stack([x, y], axis=1)
+
+    def proprio(self) -> np.ndarray:
+        """Positions (n, 2) float32."""
+        return self._position.astype(np.float32)
+
+    def render(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Pictures of the copies in `rows`, (len(rows), 3, size, size) uint8."""
+        position = self._position if rows is None else self._position[rows]
+        out = np.empty((len(position), 3, self._size, self._size), np.uint8)
+        for i in range(0, len(position), CHUNK):
+            self._draw(position[i : i + CHUNK], out[i : i + CHUNK])
+        return out
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _draw(self, position: np.ndarray, out: np.ndarray) -> None:
+        """The background, and over it the dot where its alpha is not 0."""
+        out[:] = self._background
+        nearest = np.rint((position + 0.5) / self._pitch - 0.5).astype(np.int64)
+        corner = np.clip(nearest - self._patch // 2, 0, self._size - self._patch)  # (m, 2)
+        pixel = (corner[..., None] + np.arange(self._patch) + 0.5) * self._pitch - 0.5
+        squared = ((pixel - position[..., None]) ** 2).astype(np.float32)  # (m, 2, patch)
+        squared -= squared.min(axis=-1, keepdims=True)  # the brightest pixel has alpha 1
+        profile = np.exp(squared * np.float32(-1 / (2 * DOT_STD**2)))
+        alpha = profile[:, 1, :, None] * profile[:, 0, None, :]  # (m, patch, patch)
+        x, y = corner.T
+        below = self._patches[y, x]
+        target = np.lib.stride_tricks.sliding_window_view(
+            out, (self._patch, self._patch), axis=(2, 3), writeable=True
+        )
+        copies = np.arange(len(position))
+        target[copies, 0, y, x] = (below + (255 - below) * alpha).astype(np.uint8)
+        target[copies, 1, y, x] = target[copies, 2, y, x] = (below * (1 - alpha)).astype(np.uint8)
+
+
+class NoisyExpert:
+    """Through the door to a target in the other room, with noise (interfaces.Collector)."""
+
+    parameters = {"noise_std": NOISE_STD, "repeat": REPEAT, "door_reached": DOOR_REACHED}  # noqa: RUF012
+
+    def __init__(self, rng: np.random.Generator, n: int):
+        self._rng = rng
+        self._last: np.ndarray | None = None
+        self._start, self._target = _free(rng, n), _free(rng, n)
+        while (same := _is_left(self._start) == _is_left(self._target)).any():
+            self._target[same] = _free(rng, same.sum())
+
+    def start(self) -> tuple[np.ndarray, np.ndarray]:
+        """Uniform in free space; every episode is a family of its own (-1)."""
+        return self._start.copy(), np.full(len(self._start), -1)
+
+    def act(self, state: np.ndarray) -> np.ndarray:
+        """The expert's direction plus noise, clipped; sometimes the last action again."""
+        action = through_door(state, self._target)
+        action = action + self._rng.normal(0.0, NOISE_STD, action.shape)
+        repeat = self._rng.random(len(action)) < REPEAT
+        if self._last is not None:
+            action[repeat] = self._last[repeat]
+        self._last = np.clip(action, -1.0, 1.0).astype(np.float32)
+        return self._last
+
+    def done(self, state: np.ndarray) -> np.ndarray:
+        """The target is reached."""
+        return np.linalg.norm(state - self._target, axis=-1) < SUCCESS_DISTANCE
+
+
+def _is_left(state: np.ndarray) -> np.ndarray:
+    return state[..., 0] < WALL_X
+
+
+def _free(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Positions (count, 2), uniform over the sampling square without the wall zone."""
+    position = rng.uniform(SAMPLE_LOW, SAMPLE_HIGH, (count, 2))
+    while (inside := (position[:, 0] >= ZONE_LEFT) & (position[:, 0] <= ZONE_RIGHT)).any():
+        position[inside] = rng.uniform(SAMPLE_LOW, SAMPLE_HIGH, (inside.sum(), 2))
+    return position
+
+
+def _background(size: int) -> np.ndarray:
+    """The drawing without the agent, (size, size) uint8, each pixel the mean of what it covers."""
+    pixel = np.arange(ARENA)
+    across, along = np.meshgrid(pixel, pixel)  # x, y
+    wall = (np.abs(across - WALL_X) <= WALL_HALF) & (np.abs(along - DOOR_Y) > DOOR_HALF)
+    edge = int(BORDER)
+    for line in (edge - BORDER_LINE, ARENA - edge):
+        wall[line : line + BORDER_LINE] = wall[:, line : line + BORDER_LINE] = True
+    share = _coverage(size)
+    return np.rint(share @ np.where(wall, 0.0, 255.0) @ share.T).astype(np.uint8)
+
+
+def _coverage(size: int) -> np.ndarray:
+    """(size, ARENA): the share of arena pixel j in picture pixel i along one axis."""
+    edges = np.arange(size + 1) * (ARENA / size)
+    low = np.maximum(edges[:-1, None], np.arange(ARENA))
+    high = np.minimum(edges[1:, None], np.arange(ARENA) + 1)
+    return np.clip(high - low, 0.0, None) * (size / ARENA)

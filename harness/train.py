@@ -1,0 +1,177 @@
+"""One training loop for every method: AdamW over `loss(batch)["loss"]`, resumable to the same weights."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from harness import seeding
+from harness.checkpoint import Checkpoint
+from harness.data.windows import Windows
+from harness.interfaces import Batch, Obs
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """LeWM section 3 has AdamW, lr 5e-5, weight decay 1e-3, batch 128, 1 % warm-up, cosine, clip 1, 10 epochs."""
+
+    steps: int = 0  # optimizer steps; 0: as many as `epochs` need
+    epochs: float = 10.0
+    batch_size: int = 128  # windows
+    lr: float = 5e-5
+    weight_decay: float = 1e-3
+    warmup_fraction: float = 0.01
+    clip_norm: float = 1.0
+    precision: Literal["fp32", "bf16"] = "bf16"
+    log_every: int = 50  # steps
+    checkpoint_every_s: float = 60.0
+
+    def __post_init__(self):
+        if self.steps < 0 or (self.steps == 0 and self.epochs <= 0):
+            raise ValueError("train.steps or train.epochs must be positive")
+        if self.batch_size < 2:
+            raise ValueError(f"train.batch_size={self.batch_size} must be at least 2")
+
+
+class Logged(NamedTuple):
+    """A value of the training curve."""
+
+    name: str
+    step: int
+    value: float
+
+
+class TrainResult(NamedTuple):
+    """What `train` leaves beside the model's weights."""
+
+    steps: int
+    seconds: float  # over all attempts
+    curve: list[Logged]
+
+
+def total_steps(config: TrainConfig, windows: int) -> int:
+    """Optimizer steps for a training split of that many windows."""
+    return config.steps or math.ceil(config.epochs * windows / config.batch_size)
+
+
+def train(
+    model: nn.Module,
+    windows: Windows,
+    config: TrainConfig,
+    seed: int,
+    device: torch.device,
+    checkpoint: Checkpoint,
+    progress: Progress,
+) -> TrainResult:
+    """Minimise model.loss over random windows, from the checkpoint's step on if there is one.
+
+    What step k draws (batch, dropout, SIGReg's directions) depends on (seed, k) alone, so that a training that was
+    interrupted ends with the weights of one that was not. Raises TrainingError when the loss is not finite.
+    """
+    steps = total_steps(config, len(windows))
+    optimizer = _optimizer(model, config, device)
+    done, seconds, curve = checkpoint.load_training(model, optimizer)
+    curve = [Logged(*entry) for entry in curve]
+    model.train()
+    batches = _prefetched(windows, config.batch_size, seed, done, steps)
+    started = saved = time.perf_counter()
+    with contextlib.closing(batches):
+        for step, batch in enumerate(batches, start=done):
+            wanted = step % config.log_every == 0 or step == steps - 1
+            terms = _step(model, optimizer, batch, _lr(config, step, steps), config, seed, step, device)
+            if wanted:
+                curve += _log(terms, step)
+                progress("train", step + 1, steps)
+            if time.perf_counter() - saved > config.checkpoint_every_s:
+                spent = seconds + time.perf_counter() - started
+                checkpoint.save_training(model, optimizer, step + 1, spent, curve)
+                saved = time.perf_counter()
+    model.eval()
+    return TrainResult(steps, seconds + time.perf_counter() - started, curve)
+
+
+def _step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    lr: float,
+    config: TrainConfig,
+    seed: int,
+    step: int,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    torch.manual_seed(seeding.integer("step", seed, step))
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        terms = model.loss(_to(batch, device))
+    optimizer.zero_grad(set_to_none=True)
+    terms["loss"].backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    optimizer.step()
+    model.after_step()
+    return {**{name: term.detach() for name, term in terms.items()}, "grad_norm": norm, "lr": lr}
+
+
+def _log(terms: dict[str, Tensor | float], step: int) -> list[Logged]:
+    values = [Logged(name, step, float(value)) for name, value in terms.items()]
+    broken = [entry.name for entry in values if not math.isfinite(entry.value)]
+    if broken:
+        raise TrainingError(
+            f"{', '.join(broken)} is not finite at step {step}: lower train.lr or train with "
+            f"train.precision=fp32"
+        )
+    return values
+
+
+def _optimizer(
+    model: nn.Module, config: TrainConfig, device: torch.device
+) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(
+        parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
+    )
+
+
+def _lr(config: TrainConfig, step: int, steps: int) -> float:
+    """Linear warm-up, then cosine to zero."""
+    warmup = max(1, round(config.warmup_fraction * steps))
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _prefetched(
+    windows: Windows, batch_size: int, seed: int, first: int, last: int
+) -> Iterator[Batch]:
+    """Batches of the steps first..last - 1, the next one read while one is used."""
+
+    def read(step: int) -> Batch:
+        return windows.sample(seeding.stream("batch", seed, step), batch_size).batch
+
+    with ThreadPoolExecutor(1, thread_name_prefix="windows") as reader:
+        pending = reader.submit(read, first) if first < last else None
+        for step in range(first, last):
+            batch = pending.result()
+            if step + 1 < last:
+                pending = reader.submit(read, step + 1)
+            yield batch
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    goal: Obs | None = None if batch.goal is None else batch.goal.to(device)
+    return Batch(batch.obs.to(device), batch.actions.to(device), goal)

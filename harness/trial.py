@@ -1,0 +1,319 @@
+"""One trial in reading order: episodes -> windows -> train -> control -> plan time -> rows. No Ray in it.
+
+    python -m harness.trial SPEC.yaml [results=FOLDER] [datasets=FOLDER]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from harness import config, memory, provenance, rows, seeding, zoo
+from harness.checkpoint import Checkpoint
+from harness.data import collect, normalize
+from harness.data.episodes import Dataset, open_dataset
+from harness.data.normalize import Normalizer
+from harness.data.windows import Windows
+from harness.evaluate import control, latents, pairs, plan_time
+from harness.interfaces import Pair, Policy, StatePolicy, TrialSpec
+from harness.planning.mpc import MPCPolicy
+from harness.train import train
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+class TrialError(RuntimeError):
+    """A trial that cannot run here, and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run's trials lie and how they are called."""
+
+    folder: str  # results/<run>
+    run: str
+    suite: str
+    datasets: str
+
+
+@dataclass
+class _Record:
+    """What the stages leave; becomes the three tables."""
+
+    fields: dict = field(default_factory=dict)  # of rows.TrialRow
+    episodes: list[rows.EpisodeRow] = field(default_factory=list)
+    metrics: list[rows.MetricRow] = field(default_factory=list)
+
+
+def folder(place: Place, spec: TrialSpec) -> str:
+    """The trial's folder; a changed configuration has another one."""
+    return f"{place.folder}/trials/{spec.key}.{config.config_hash(spec)[:8]}"
+
+
+def run(spec: TrialSpec, place: Place, progress: Progress) -> rows.TrialRow:
+    """Run a trial to its end and write its rows; any failure becomes a row with status "error".
+
+    Raises OSError only where even that row cannot be written.
+    """
+    started = time.time()
+    record, error = _Record(), ""
+    try:
+        _stages(spec, place, record, progress)
+    except Exception as failure:
+        log.debug("%s", traceback.format_exc())
+        error = f"{type(failure).__name__}: {' '.join(str(failure).split())}"[:500]
+    return _finish(spec, place, record, error, started)
+
+
+def record_failure(spec: TrialSpec, place: Place, error: str) -> rows.TrialRow:
+    """The row of a trial that could not be started or whose process died."""
+    return _finish(spec, place, _Record(), error, time.time())
+
+
+def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) -> None:
+    cfg, task, method = spec.config, zoo.TASKS[spec.task], zoo.METHODS[spec.method]
+    device = _device(cfg)
+    memory.reset_peak(device)
+    progress("data", 0, 1)
+    dataset = open_dataset(collect.ensure(task, cfg.data, place.datasets))
+    record.fields |= {"dataset_hash": dataset.hash, "split_hash": dataset.split_hash}
+    normalizer = normalize.fit(dataset)
+    if method.trained:
+        model = _trained_model(spec, place, dataset, normalizer, record, progress, device)
+    for eval_seed in cfg.protocol.eval_seeds:
+        main, extra = pairs.draw(dataset, task, cfg.protocol, eval_seed)
+        if method.trained:
+            policy = _mpc(spec, model, normalizer, eval_seed, device)
+        else:
+            policy = method.build(cfg.method, task, seeding.integer(spec.seed, eval_seed))
+        _control(spec, policy, main, extra, eval_seed, normalizer, record, progress)
+        if "plan_time" in spec.stages and eval_seed == cfg.protocol.eval_seeds[0] and method.trained:
+            _plan_time(spec, policy, main, normalizer, record, progress)
+    record.fields["peak_memory_bytes"] = memory.peak(device)
+
+
+def _device(cfg: config.TrialConfig) -> torch.device:
+    if cfg.device == "cuda" and not torch.cuda.is_available():
+        raise TrialError("device=cuda was asked for and there is no CUDA device: use device=cpu")
+    torch.set_num_threads(max(1, round(cfg.resources.cpu)))
+    return torch.device(cfg.device)
+
+
+def _trained_model(
+    spec: TrialSpec,
+    place: Place,
+    dataset: Dataset,
+    normalizer: Normalizer,
+    record: _Record,
+    progress: Progress,
+    device: torch.device,
+) -> nn.Module:
+    """The model of this trial, out of its finished weights or its last checkpoint where there are some."""
+    cfg, task = spec.config, zoo.TASKS[spec.task]
+    torch.manual_seed(seeding.integer("model", spec.seed))
+    model = zoo.METHODS[spec.method].build(cfg.method, task.spec.shape(cfg.data.image_size))
+    model.to(device)
+    checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec))
+    block = task.spec.action_block
+    windows = Windows(dataset, "train", model.window_frames, block, normalizer)
+    result = train(model, windows, cfg.train, spec.seed, device, checkpoint, progress)
+    digest = checkpoint.finish(model, config.to_yaml(spec))
+    held_out = Windows(dataset, "validation", model.window_frames, block, normalizer)
+    statistics = latents.statistics(model, held_out, device)
+    record.metrics += [
+        rows.MetricRow(spec.key, "train", entry.name, entry.step, entry.value, "")
+        for entry in result.curve
+    ] + [
+        rows.MetricRow(spec.key, "latents", name, 0, value, unit)
+        for name, (value, unit) in statistics.items()
+    ]
+    record.fields |= {
+        "checkpoint_hash": digest,
+        "parameters_trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters_frozen": sum(p.numel() for p in model.parameters() if not p.requires_grad),
+        "tokens_per_frame": model.tokens_per_frame,
+        "train_steps": result.steps,
+        "train_s": result.seconds,
+    }
+    return model
+
+
+def _mpc(
+    spec: TrialSpec,
+    model: nn.Module,
+    normalizer: Normalizer,
+    eval_seed: int,
+    device: torch.device,
+) -> MPCPolicy:
+    cfg, task = spec.config, zoo.TASKS[spec.task].spec
+    return MPCPolicy(
+        model.eval(),
+        zoo.PLANNERS[cfg.planner_name].build(cfg.planner),
+        cfg.mpc,
+        normalizer.decode_actions,
+        task.action_dim * task.action_block,
+        seeding.integer(spec.seed, eval_seed),
+        device,
+        cfg.resources.pairs_per_solve,
+        cfg.resources.pairs_per_rollout,
+    )
+
+
+def _control(
+    spec: TrialSpec,
+    policy: Policy | StatePolicy,
+    main: list[Pair],
+    extra: list[Pair],
+    eval_seed: int,
+    normalizer: Normalizer,
+    record: _Record,
+    progress: Progress,
+) -> None:
+    """Success on the protocol's pairs, and on those drawn for their stratum besides."""
+    protocol, size = spec.config.protocol, spec.config.data.image_size
+    task, started = zoo.TASKS[spec.task], time.perf_counter()
+    chosen = [*main, *extra]
+    outcomes = control.run(policy, task, chosen, protocol, normalizer, size, progress)
+    for pair, outcome in zip(chosen, outcomes, strict=True):
+        sample = "pairs" if pair.pair_id < len(main) else "stratum"
+        record.episodes.append(_episode_row(spec, pair, outcome, eval_seed, sample))
+    elapsed = time.perf_counter() - started
+    record.fields["eval_s"] = record.fields.get("eval_s", 0.0) + elapsed
+
+
+def _episode_row(
+    spec: TrialSpec, pair: Pair, outcome: control.Outcome, eval_seed: int, sample: str
+) -> rows.EpisodeRow:
+    protocol = spec.config.protocol
+    at_end = protocol.success_at == "end"
+    return rows.EpisodeRow(
+        key=spec.key,
+        split=protocol.split,
+        eval_seed=eval_seed,
+        pair_id=pair.pair_id,
+        source_episode=pair.episode,
+        start_step=pair.step,
+        stratum=pair.stratum,
+        sample=sample,
+        initially_solved=pair.initially_solved,
+        success=outcome.success_final if at_end else outcome.success_ever,
+        success_ever=outcome.success_ever,
+        success_final=outcome.success_final,
+        first_hit_step=outcome.first_hit_step,
+        dist_init=outcome.dist_init,
+        dist_min=outcome.dist_min,
+        dist_final=outcome.dist_final,
+        replans=len(outcome.solve_s),
+        pairs_per_solve=outcome.pairs_per_solve,
+        solve_s=outcome.solve_s,
+        env_s=outcome.env_s,
+        render_s=outcome.render_s,
+    )
+
+
+def _plan_time(
+    spec: TrialSpec,
+    policy: MPCPolicy,
+    chosen: list[Pair],
+    normalizer: Normalizer,
+    record: _Record,
+    progress: Progress,
+) -> None:
+    task, cfg = zoo.TASKS[spec.task], spec.config
+    size = cfg.data.image_size
+    timed = plan_time.measure(policy, task, chosen, normalizer, size, cfg.plan_time, progress)
+    record.metrics += [
+        rows.MetricRow(spec.key, "plan_time", f"solve_s_{together}", index, seconds, "s")
+        for together, times in timed.items()
+        for index, seconds in enumerate(times)
+    ]
+
+
+def _finish(
+    spec: TrialSpec, place: Place, record: _Record, error: str, started: float
+) -> rows.TrialRow:
+    previous = rows.read_trial(folder(place, spec))
+    commit, dirty = provenance.git()
+    device, driver = provenance.device("cuda" if spec.config.device == "cuda" and not error else "cpu")
+    row = rows.TrialRow(
+        key=spec.key,
+        run=place.run,
+        suite=place.suite,
+        task=spec.task,
+        method=spec.method,
+        variant=spec.variant,
+        seed=spec.seed,
+        scale=spec.config.scale,
+        protocol=spec.config.protocol.name,
+        protocol_hash=config.protocol_hash(spec),
+        config_hash=config.config_hash(spec),
+        setting_hash=config.setting_hash(spec),
+        config_yaml=config.to_yaml(spec),
+        status="error" if error else "ok",
+        error=error,
+        git_commit=commit,
+        git_dirty=dirty,
+        versions=provenance.versions(),
+        device=device,
+        driver=driver,
+        threads=max(1, round(spec.config.resources.cpu)),
+        started=started,
+        ended=time.time(),
+        total_s=time.time() - started,
+        attempts=1 if previous is None else previous.attempts + 1,
+    )
+    row = dataclasses.replace(row, **record.fields)
+    rows.write(folder(place, spec), row, record.episodes, record.metrics)
+    return row
+
+
+def main(argv: list[str]) -> int:
+    """Run the trial of a YAML file; exit code 0 when it is ok, 2 when the file is no trial."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    options = dict(word.split("=", 1) for word in argv if "=" in word)
+    files = [word for word in argv if "=" not in word]
+    if len(files) != 1 or set(options) - {"results", "datasets"}:
+        log.error("usage: python -m harness.trial SPEC.yaml [results=FOLDER] [datasets=FOLDER]")
+        return 2
+    try:
+        spec = config.from_yaml(Path(files[0]).read_text())
+    except (OSError, config.ConfigError) as error:
+        log.error("%s", error)
+        return 2
+    place = Place(options.get("results", "results/trial"), "trial", "", options.get("datasets", "data"))
+    row = run(spec, place, _log_progress())
+    log.info("%s: %s %s (%.1f s); rows in %s", row.key, row.status, row.error, row.total_s,
+             folder(place, spec))
+    return 0 if row.status == "ok" else 1
+
+
+def _log_progress() -> Progress:
+    """A line every ten seconds and at the end of each stage."""
+    shown = {"at": 0.0, "began": time.time(), "stage": ""}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        now = time.time()
+        if stage != shown["stage"]:
+            shown.update(stage=stage, began=now)
+        if now - shown["at"] < 10 and done < total:
+            return
+        rate = done / max(now - shown["began"], 1e-9)
+        log.info("%s %d/%d, %.1f/s, %.0f s left", stage, done, total, rate, (total - done) / max(rate, 1e-9))
+        shown["at"] = now
+
+    return progress
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,27 @@
+"""Every method, task and planner by name: one line each. The only importer of lewm, baselines and tasks."""
+
+from __future__ import annotations
+
+from baselines import controls, pldm
+from harness.interfaces import Method, PlannerEntry, Task
+from harness.planning import cem
+from harness.tasks import toy, two_room
+from lewm import model as lewm
+
+METHODS: dict[str, Method] = {
+    "lewm": Method("LeWM", lewm.LeWMConfig, lewm.LeWM, trained=True),
+    "pldm": Method("PLDM", pldm.PLDMConfig, pldm.PLDM, trained=True),
+    "heuristic": Method("heuristic", controls.ControlConfig, controls.Heuristic, trained=False),
+    "random": Method("random", controls.ControlConfig, controls.Random, trained=False),
+    "noop": Method("no-op", controls.ControlConfig, controls.Noop, trained=False),
+    "replay": Method("replay", controls.ControlConfig, controls.Replay, trained=False),
+}
+
+TASKS: dict[str, Task] = {
+    "two_room": two_room.TwoRoom(),
+    "toy": toy.Toy(),
+}
+
+PLANNERS: dict[str, PlannerEntry] = {
+    "cem": PlannerEntry(cem.CEMConfig, cem.CEM),
+}

@@ -1,0 +1,49 @@
+"""LeWorldModel (arXiv 2603.19312), in the order of the paper's method section.
+
+1. An encoder maps each frame to one latent token: z_t = enc(o_t) (a ViT's CLS token through a BatchNorm projector).
+2. A causal predictor maps the last latents and action blocks to the next latent: z^_{t+1} = pred(z_{<=t}, a_{<=t}).
+3. Two losses and nothing else, no stop-gradient, no target network:
+   the prediction error, and SIGReg, which keeps the latents of a batch isotropic Gaussian.
+4. Planning: roll the predictor out over candidate plans and compare the last latent with that of the goal
+   (harness/planning/cost.py, cem.py, mpc.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from harness.interfaces import Batch, Shape
+from harness.nn.jepa import JEPA, JEPAConfig
+from lewm.sigreg import sigreg
+
+
+@dataclass(frozen=True)
+class LeWMConfig(JEPAConfig):
+    """Defaults are the paper's; the released code has sigreg_weight 0.09."""
+
+    sigreg_weight: float = 0.1  # lambda
+    sigreg_directions: int = 1024
+
+
+class LeWM(JEPA):
+    """Encoder and predictor (sections 1 and 2 above) are harness/nn/jepa.py; this is the objective."""
+
+    def __init__(self, config: LeWMConfig, shape: Shape):
+        super().__init__(config, shape)
+        self.sigreg_weight = config.sigreg_weight
+        self.sigreg_directions = config.sigreg_directions
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Prediction error plus weighted SIGReg (LeWM eq. 4), teacher forced over the window."""
+        z = self.encode(batch.obs)  # (B, T, D)
+        predicted = self.predict(z[:, :-1], batch.actions[:, :-1])  # (B, T - 1, D)
+        prediction = F.mse_loss(predicted.float(), z[:, 1:].float())
+        regulariser = sigreg(z, self.sigreg_directions)
+        return {
+            "loss": prediction + self.sigreg_weight * regulariser,
+            "pred": prediction,
+            "sigreg": regulariser,
+        }

@@ -1,0 +1,170 @@
+"""Collection is reproducible, whole or absent, and safe beside another."""
+
+import collections
+import dataclasses
+import errno
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from harness.data import collect, episodes
+from harness.tasks.toy import Toy, Wanderer
+from harness.tasks.two_room import TwoRoom
+
+CONFIG = collect.DataConfig(episodes=70, max_steps=20, image_size=16)
+
+
+def test_the_hash_does_not_depend_on_the_number_of_workers(tmp_path):
+    one = collect.ensure(TwoRoom(), CONFIG, str(tmp_path / "1"), workers=1)
+    two = collect.ensure(TwoRoom(), CONFIG, str(tmp_path / "2"), workers=2)
+    assert os.path.basename(one) == os.path.basename(two)
+    first, second = episodes.open_dataset(one), episodes.open_dataset(two)
+    assert first.hash == second.hash and first.split_hash == second.split_hash
+    assert first.manifest == second.manifest
+
+
+def test_a_present_dataset_is_used_and_another_config_is_another_folder(tmp_path, monkeypatch):
+    folder = collect.ensure(Toy(), CONFIG, str(tmp_path))
+    monkeypatch.setattr(collect, "_collect", None)
+    assert collect.ensure(Toy(), CONFIG, str(tmp_path)) == folder
+    monkeypatch.undo()
+    other = collect.ensure(Toy(), dataclasses.replace(CONFIG, seed=9), str(tmp_path))
+    assert other != folder
+    assert episodes.open_dataset(other).hash != episodes.open_dataset(folder).hash
+    assert sorted(os.listdir(tmp_path)) == sorted(map(os.path.basename, (folder, other)))
+
+
+def test_recorded_actions_reproduce_the_recorded_states(dataset):
+    task = {"toy": Toy(), "two_room": TwoRoom()}[dataset.manifest.task]
+    for i in (0, 69):
+        episode = dataset.episode(i)
+        simulator = task.simulator(1, dataset.image_size)
+        simulator.set_state(episode.state[:1])
+        for t in range(len(episode.state)):
+            assert np.array_equal(simulator.state()[0], episode.state[t])
+            assert np.array_equal(simulator.proprio()[0], episode.proprio[t])
+            assert np.array_equal(simulator.render()[0], episode.pixels[t])
+            simulator.step(episode.actions[t : t + 1])
+
+
+def test_episodes_end_at_the_target_or_at_the_limit(tmp_path):
+    config = dataclasses.replace(CONFIG, max_steps=150)
+    dataset = episodes.open_dataset(collect.ensure(TwoRoom(), config, str(tmp_path)))
+    assert dataset.lengths.max() == 150 and dataset.lengths.min() < 100
+    assert len(np.unique(dataset.lengths)) > 10
+
+
+def test_the_split_is_disjoint_and_complete(dataset):
+    parts = [dataset.split(name) for name in episodes.SPLITS]
+    assert [len(part) for part in parts] == [56, 7, 7]
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(70))
+
+
+class FamilyToy(Toy):
+    """Toy with five initial-condition families."""
+
+    def collector(self, rng, n):
+        return FamilyWanderer(rng, n)
+
+
+class FamilyWanderer(Wanderer):
+    def start(self):
+        state, _ = super().start()
+        return state, np.arange(len(state)) % 5
+
+
+def test_the_split_never_divides_a_family(tmp_path):
+    dataset = episodes.open_dataset(collect.ensure(FamilyToy(), CONFIG, str(tmp_path)))
+    homes = collections.defaultdict(set)
+    for name in episodes.SPLITS:
+        for i in dataset.split(name):
+            homes[dataset.episode(i).family].add(name)
+    assert sorted(homes) == [0, 1, 2, 3, 4]
+    assert all(len(names) == 1 for names in homes.values())
+    assert set().union(*homes.values()) == set(episodes.SPLITS)
+
+
+def test_a_killed_collection_leaves_nothing_that_opens(tmp_path, monkeypatch):
+    def killed(folder, manifest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(episodes, "write_manifest", killed)
+    with pytest.raises(KeyboardInterrupt):
+        collect.ensure(Toy(), CONFIG, str(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_collection_killed_outright_leaves_nothing_that_opens(tmp_path):
+    code = (
+        "import sys; from harness.data import collect; from harness.tasks.toy import Toy;"
+        "collect.ensure(Toy(), collect.DataConfig(episodes=20000, image_size=32), sys.argv[1])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".toy-*.part/*.arrow")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    (left,) = tmp_path.iterdir()
+    assert left.name.endswith(".part")
+    with pytest.raises(episodes.DatasetError, match=r"there is no manifest.json"):
+        episodes.open_dataset(str(left))
+
+
+def test_what_a_sudden_death_leaves_is_not_a_dataset_and_goes_after_a_day(tmp_path, caplog):
+    part = tmp_path / ".toy-0123.abcd.part"
+    part.mkdir()
+    (part / "00000.arrow").write_bytes(b"half")
+    with pytest.raises(episodes.DatasetError, match=r"there is no manifest.json"):
+        episodes.open_dataset(str(part))
+    collect.ensure(Toy(), CONFIG, str(tmp_path))
+    assert part.exists()  # it may be alive in another process
+    yesterday = time.time() - 90000
+    os.utime(part, (yesterday, yesterday))
+    collect.ensure(Toy(), dataclasses.replace(CONFIG, seed=5), str(tmp_path))
+    assert not part.exists() and "killed collection" in caplog.text
+
+
+def test_of_two_collections_at_once_one_wins(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    rival = collect.ensure(Toy(), CONFIG, str(tmp_path / "rival"))
+    collected = collect._collect
+
+    def slow(*args):
+        collected(*args)
+        shutil.copytree(rival, tmp_path / "own" / os.path.basename(rival))
+
+    monkeypatch.setattr(collect, "_collect", slow)
+    folder = collect.ensure(Toy(), CONFIG, str(tmp_path / "own"))
+    assert "another process" in caplog.text
+    assert os.listdir(tmp_path / "own") == [os.path.basename(folder)]
+    episodes.open_dataset(folder)
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+        with pytest.raises(OSError, match=r"disk full.* bytes are needed and 1,000 are free.*toy-"):
+            collect.ensure(Toy(), CONFIG, str(tmp_path))
+
+    def full(folder, file, columns):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(episodes, "write_shard", full)
+    with pytest.raises(OSError, match="disk full") as caught:
+        collect.ensure(Toy(), CONFIG, str(tmp_path))
+    assert "\n" not in str(caught.value) and os.listdir(tmp_path) == []
+
+
+def test_a_folder_without_manifest_is_an_error(tmp_path):
+    folder = collect.ensure(Toy(), CONFIG, str(tmp_path))
+    os.remove(os.path.join(folder, episodes.MANIFEST))
+    with pytest.raises(episodes.DatasetError, match="delete the folder"):
+        collect.ensure(Toy(), CONFIG, str(tmp_path))

@@ -1,0 +1,124 @@
+"""The storage format: what is written is read, and damage is named."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from harness.data import episodes
+
+
+@pytest.fixture
+def copy(dataset, tmp_path):
+    return shutil.copytree(dataset.folder, tmp_path / "copy")
+
+
+def damage(copy, change):
+    path = os.path.join(copy, episodes.MANIFEST)
+    with open(path) as file:
+        manifest = json.load(file)
+    change(manifest)
+    with open(path, "w") as file:
+        json.dump(manifest, file)
+
+
+def error_of(folder):
+    with pytest.raises(episodes.DatasetError) as caught:
+        episodes.open_dataset(str(folder))
+    message = str(caught.value)
+    assert "\n" not in message and message.endswith("delete the folder; it is collected again")
+    return message
+
+
+def test_rows_of_an_episode_are_contiguous(dataset):
+    assert len(dataset.manifest.shards) == 2
+    assert dataset.lengths.sum() == len(dataset.state) == len(dataset.actions)
+    for i in range(len(dataset.lengths)):
+        episode = dataset.episode(i)
+        rows = dataset.first_row[i] + np.arange(dataset.lengths[i])
+        assert np.array_equal(episode.state, dataset.state[rows])
+        assert np.array_equal(episode.pixels, dataset.read_pixels(rows))
+        assert episode.family == i
+
+
+def test_an_episode_is_a_view_of_the_map(dataset):
+    pixels = dataset.episode(3).pixels
+    assert not pixels.flags.writeable and not pixels.flags.owndata
+    assert pixels.shape == (dataset.lengths[3], 3, 16, 16)
+
+
+def test_read_pixels_over_shards_in_any_order(dataset):
+    everything = np.concatenate([dataset.episode(i).pixels for i in range(len(dataset.lengths))])
+    rows = np.random.default_rng(0).integers(len(everything), size=50)
+    assert np.array_equal(dataset.read_pixels(rows), everything[rows])
+    rows.sort()
+    out = np.zeros((50, 3, 16, 16), np.uint8)
+    assert dataset.read_pixels(rows, out) is out and np.array_equal(out, everything[rows])
+    assert dataset.read_pixels(np.array([], int)).shape == (0, 3, 16, 16)
+    for row in (-1, len(everything)):
+        with pytest.raises(IndexError):
+            dataset.read_pixels(np.array([row]))
+
+
+def test_the_columns_are_self_describing(dataset):
+    shard = dataset.manifest.shards[1]
+    reader = pa.ipc.open_file(os.path.join(dataset.folder, shard.file))
+    assert reader.schema.names == list(episodes.Columns._fields)
+    assert b"uint8 (3, 16, 16) RGB" in reader.schema.metadata[b"pixels"]
+    batch = reader.get_batch(0)
+    assert set(batch["episode"].to_pylist()) == set(range(64, 70))
+    assert batch["step"].to_pylist()[: dataset.lengths[64]] == list(range(dataset.lengths[64]))
+
+
+def test_missing_shard(copy):
+    os.remove(copy / "00001.arrow")
+    assert "00001.arrow is missing" in error_of(copy)
+
+
+def test_truncated_shard(copy):
+    os.truncate(copy / "00000.arrow", 1000)
+    assert "00000.arrow has 1000 bytes, not" in error_of(copy)
+
+
+def test_overwritten_shard(copy):
+    size = os.path.getsize(copy / "00000.arrow")
+    (copy / "00000.arrow").write_bytes(b"\0" * size)
+    assert "cannot be read" in error_of(copy)
+
+
+def test_rows_that_do_not_agree(copy):
+    damage(copy, lambda manifest: manifest["shards"][0].update(rows=3))
+    assert "rows, not 3" in error_of(copy)
+
+
+def test_lengths_that_do_not_add_up(copy):
+    damage(copy, lambda manifest: manifest["lengths"].pop())
+    assert "do not add up" in error_of(copy)
+
+
+def test_columns_of_another_size(copy):
+    damage(copy, lambda manifest: manifest.update(image_size=32))
+    assert "does not have the columns" in error_of(copy)
+
+
+def test_another_format(copy):
+    damage(copy, lambda manifest: manifest.update(format=0))
+    assert "format 0" in error_of(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"shards": []}'])
+def test_unreadable_manifest(copy, text):
+    (copy / episodes.MANIFEST).write_text(text)
+    assert "cannot be read" in error_of(copy)
+
+
+def test_no_such_folder(tmp_path):
+    assert "there is no manifest.json" in error_of(tmp_path / "absent")
+
+
+def test_unknown_split(dataset):
+    with pytest.raises(AssertionError, match="validation"):
+        dataset.split("valid")

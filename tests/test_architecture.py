@@ -1,0 +1,291 @@
+"""Who may import whom (DESIGN of the rooms), and the habits that a syntax tree can show.
+
+A room is a module or a folder directly in harness/, or one of lewm and baselines. A room may always
+import itself.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("harness", "lewm", "baselines")
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+
+LEAVES = {"interfaces", "rows", "seeding"}  # every room may import these, except where said
+MODEL = {"interfaces", "nn", "seeding"}
+MEASURED = {"tasks", "planning", "nn", "data", "train", "evaluate", "checkpoint", "trial"}
+MAY_IMPORT = {
+    "interfaces": set(),
+    "rows": set(),
+    "seeding": set(),
+    "nn": set(),
+    "lewm": MODEL,
+    "baselines": MODEL,
+    "report": {"rows"},
+    "planning": LEAVES,
+    "tasks": LEAVES,
+    "data": LEAVES,
+    "checkpoint": LEAVES,
+    "scales": LEAVES,
+    "protocols": LEAVES,
+    "doctor": LEAVES,
+    "train": LEAVES | {"data", "checkpoint"},
+    "evaluate": LEAVES | {"data"},
+    "zoo": LEAVES | {"lewm", "baselines", "tasks", "planning"},
+    "config": LEAVES | {"protocols", "scales", "zoo", "data", "train"},
+    "suites": LEAVES | {"config", "zoo", "protocols", "scales"},
+    "trial": LEAVES
+    | {"zoo", "data", "train", "evaluate", "planning", "checkpoint", "config", "protocols"},
+    "launch": LEAVES | {"trial", "data", "zoo", "config", "suites"},
+    "run": LEAVES | {"config", "suites", "launch", "report", "scales", "protocols", "zoo"},
+    "sweep": LEAVES | {"config", "suites", "launch", "report", "scales", "protocols", "zoo"},
+    "bench": LEAVES | MEASURED | {"zoo", "config", "protocols", "scales", "suites", "launch"},
+}
+ONLY_IN = {  # third-party package -> rooms that may import it
+    "ray": {"launch", "sweep"},
+    "optuna": {"sweep"},
+    "omegaconf": {"config"},
+    "seaborn": {"report"},
+    "matplotlib": {"report"},
+    "mujoco": {"tasks", "doctor"},
+    "dm_control": {"tasks", "doctor"},
+    "ogbench": {"tasks", "doctor"},
+    "pymunk": {"tasks", "doctor"},
+    "transformers": {"nn", "lewm", "baselines", "doctor"},
+    "torchvision": set(),
+    "timm": set(),
+}
+NOT_IN = {"torch": {"report", "rows"}}  # third-party package -> rooms that must do without it
+CATCH_ALL = {"trial", "launch"}  # the trial boundary
+SIDE_EFFECTS = {"run", "sweep", "trial", "doctor", "bench", "launch"}  # entry points
+SIDE_EFFECT_FILES = {"harness/report/__main__.py"}
+EMPTY_NAMES = {"utils", "common", "misc", "helpers"}
+
+
+class Source(NamedTuple):
+    """A module: its path from the root, and its text."""
+
+    path: str
+    text: str
+
+    @property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @property
+    def room(self) -> str:
+        """ "harness" for harness/__init__.py itself."""
+        parts = self.path.removesuffix(".py").split("/")
+        if parts[0] != "harness":
+            return parts[0]
+        return "harness" if parts[1] == "__init__" else parts[1]
+
+
+Found = Iterator[tuple[int, str]]  # line, what is wrong
+
+
+# -- imports
+
+
+def imported(source: Source) -> Iterator[tuple[int, str]]:
+    """(line, full name) of everything imported, also inside functions."""
+    folder = source.path.split("/")[:-1]
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = folder[: len(folder) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{name}.{alias.name}") for alias in node.names)
+
+
+def room_of(name: str) -> str | None:
+    """Room of an imported name, None for other people's packages."""
+    parts = name.split(".")
+    if parts[0] not in PACKAGES:
+        return None
+    return parts[1] if parts[0] == "harness" and len(parts) > 1 else parts[0]
+
+
+def rooms(source: Source) -> Found:
+    if source.room != "harness" and source.room not in MAY_IMPORT:
+        yield 1, f"room {source.room} is not in the table MAY_IMPORT"
+    allowed = MAY_IMPORT.get(source.room, set())
+    for line, name in imported(source):
+        room = room_of(name)
+        if room is not None and room != source.room and room not in allowed:
+            yield line, f"{source.room} may not import {room} ({name}); it may: {sorted(allowed)}"
+
+
+def other_packages(source: Source) -> Found:
+    for line, name in imported(source):
+        package = name.split(".")[0]
+        if package in ONLY_IN and source.room not in ONLY_IN[package]:
+            where = sorted(ONLY_IN[package]) or "nowhere"
+            yield line, f"{package} may be imported only in: {where}"
+        if source.room in NOT_IN.get(package, set()):
+            yield line, f"{source.room} must do without {package}"
+
+
+# -- habits
+
+
+def prints(source: Source) -> Found:
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
+            yield node.lineno, "print; use logging"
+
+
+def handlers(source: Source) -> Found:
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.ExceptHandler):
+            continue
+        if node.type is None:
+            yield node.lineno, "bare except"
+            continue
+        types = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+        names = {ast.unparse(t) for t in types}
+        last = node.body[-1]
+        raised_again = isinstance(last, ast.Raise) and last.exc is None
+        swallowed = "BaseException" in names and not raised_again
+        if ("Exception" in names or swallowed) and source.room not in CATCH_ALL:
+            yield node.lineno, f"except {', '.join(sorted(names))} outside the trial boundary"
+
+
+def lengths(source: Source) -> Found:
+    count = len(source.text.splitlines())
+    if count > MAX_FILE_LINES:
+        yield 1, f"{count} lines, at most {MAX_FILE_LINES}"
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            count = node.end_lineno - node.lineno + 1
+            if count > MAX_FUNCTION_LINES:
+                yield node.lineno, f"{node.name} has {count} lines, at most {MAX_FUNCTION_LINES}"
+
+
+def names(source: Source) -> Found:
+    for part in source.path.removesuffix(".py").split("/"):
+        if part in EMPTY_NAMES:
+            yield 1, f"{part} says nothing; name the module after what it holds"
+
+
+DECLARATIONS = (
+    *(ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef),
+    *(ast.Assert, ast.Pass),
+)
+
+
+def side_effects(source: Source) -> Found:
+    if source.room not in SIDE_EFFECTS and source.path not in SIDE_EFFECT_FILES:
+        yield from _effects(source.tree.body)
+
+
+def _effects(body: list[ast.stmt]) -> Found:
+    for node in body:
+        if isinstance(node, ast.If):
+            if "__name__" not in ast.unparse(node.test):
+                yield from _effects([*node.body, *node.orelse])
+        elif isinstance(node, ast.Try):
+            parts = [node.body, *(h.body for h in node.handlers), node.orelse, node.finalbody]
+            yield from _effects([statement for part in parts for statement in part])
+        elif not _declares(node):
+            yield node.lineno, f"happens at import: {ast.unparse(node).splitlines()[0]}"
+
+
+def _declares(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant)  # a docstring, or "..."
+    if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return all(isinstance(t, ast.Name | ast.Tuple) for t in targets)
+    return isinstance(node, DECLARATIONS)
+
+
+RULES: dict[str, Callable[[Source], Found]] = {
+    rule.__name__: rule
+    for rule in (rooms, other_packages, prints, handlers, lengths, names, side_effects)
+}
+
+
+# -- tests
+
+
+def sources() -> list[Source]:
+    files = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+    return [Source(f.relative_to(ROOT).as_posix(), f.read_text()) for f in files]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rule_holds(rule):
+    found = [f"{s.path}:{line}: {what}" for s in sources() for line, what in RULES[rule](s)]
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_the_table_names_only_rooms():
+    assert set().union(*MAY_IMPORT.values()) <= set(MAY_IMPORT)
+    rooms_named = set().union(*ONLY_IN.values(), *NOT_IN.values(), CATCH_ALL, SIDE_EFFECTS)
+    assert rooms_named <= set(MAY_IMPORT)
+
+
+LONG_FUNCTION = "def f():\n" + "    x = 1\n" * MAX_FUNCTION_LINES
+BROKEN = [  # rule, path, text, line
+    ("rooms", "lewm/model.py", "import numpy\nfrom baselines import pldm\n", 2),
+    ("rooms", "baselines/pldm.py", "from lewm import model\n", 1),
+    ("rooms", "baselines/pldm.py", "from harness import rows\n", 1),
+    ("rooms", "harness/report/stats.py", "from harness import seeding\n", 1),
+    ("rooms", "harness/report/stats.py", "from ..zoo import METHODS\n", 1),
+    ("rooms", "harness/planning/cem.py", "def f():\n    from harness.data import windows\n", 2),
+    ("rooms", "harness/data/goals.py", "import harness.tasks.toy\n", 1),
+    ("rooms", "harness/interfaces.py", "from harness import rows\n", 1),
+    ("rooms", "harness/attic.py", "", 1),
+    ("other_packages", "harness/trial.py", "import ray.tune\n", 1),
+    ("other_packages", "harness/launch.py", "import optuna\n", 1),
+    ("other_packages", "harness/run.py", "from omegaconf import OmegaConf\n", 1),
+    ("other_packages", "harness/bench/show.py", "from matplotlib import pyplot\n", 1),
+    ("other_packages", "harness/run.py", "import seaborn as sns\n", 1),
+    ("other_packages", "harness/data/collect.py", "import mujoco\n", 1),
+    ("other_packages", "harness/zoo.py", "from transformers import ViTModel\n", 1),
+    ("other_packages", "lewm/model.py", "import torchvision\n", 1),
+    ("other_packages", "harness/nn/vit.py", "import timm\n", 1),
+    ("other_packages", "harness/report/stats.py", "import torch\n", 1),
+    ("prints", "harness/train.py", "x = 1\nprint(x)\n", 2),
+    ("handlers", "harness/trial.py", "try:\n    x = 1\nexcept:\n    pass\n", 3),
+    ("handlers", "harness/train.py", "try:\n    x = 1\nexcept Exception:\n    raise\n", 3),
+    ("handlers", "lewm/model.py", "try:\n    x = 1\nexcept (OSError, Exception):\n    x = 2\n", 3),
+    ("handlers", "lewm/model.py", "try:\n    x = 1\nexcept BaseException:\n    pass\n", 3),
+    ("lengths", "harness/train.py", "x = 1\n" * (MAX_FILE_LINES + 1), 1),
+    ("lengths", "harness/train.py", LONG_FUNCTION, 1),
+    ("names", "harness/data/utils.py", "", 1),
+    ("side_effects", "harness/train.py", "import os\nos.environ['A'] = 'b'\n", 2),
+    ("side_effects", "harness/train.py", "import torch\ntorch.set_num_threads(1)\n", 2),
+    ("side_effects", "harness/nn/vit.py", "try:\n    f()\nexcept OSError:\n    pass\n", 2),
+    ("side_effects", "harness/nn/vit.py", "for i in range(3):\n    pass\n", 1),
+]
+SOUND = [  # path, text
+    ("harness/zoo.py", "from lewm import model\nfrom harness.planning import cem\n"),
+    ("harness/launch.py", "import ray\nimport os\nos.environ.setdefault('A', 'b')\n"),
+    ("harness/trial.py", "try:\n    x = 1\nexcept Exception as error:\n    x = error\n"),
+    (
+        "harness/rows.py",
+        "def f():\n    try:\n        g()\n    except BaseException:\n        raise\n",
+    ),
+    ("harness/train.py", '"""Text."""\nLR = 1e-3\nif __name__ == "__main__":\n    main()\n'),
+    ("harness/report/page.py", "from . import stats\nfrom harness.report import tables\n"),
+]
+
+
+@pytest.mark.parametrize(("rule", "path", "text", "line"), BROKEN)
+def test_rule_can_fail(rule, path, text, line):
+    assert [where for where, _ in RULES[rule](Source(path, text))] == [line]
+
+
+@pytest.mark.parametrize(("path", "text"), SOUND)
+def test_sound_code_passes_every_rule(path, text):
+    assert [what for rule in RULES.values() for _, what in rule(Source(path, text))] == []

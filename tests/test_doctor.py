@@ -1,0 +1,87 @@
+"""The doctor runs here, and says what to do where something lacks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import doctor
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_doctor_runs_and_its_exit_code_says_whether_something_is_missing(tmp_path):
+    command = [sys.executable, "-m", "harness.doctor", f"results={tmp_path}", f"data={tmp_path}"]
+    environment = {**os.environ, "COLUMNS": "300"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == int("missing" in done.stdout), done.stdout + done.stderr
+    for name in ("python", "packages", "ray", "cores", "memory", "gpu", "drawing, egl", "DINOv2"):
+        assert name in done.stdout
+    assert not done.stderr, done.stderr
+
+
+def test_unknown_arguments_are_refused():
+    with pytest.raises(ValueError, match="results=DIR"):
+        doctor.parse(["resluts=x"])
+    assert doctor.parse(["data=/d"]) == {"results": "results", "data": "/d"}
+
+
+@pytest.mark.parametrize(("needed", "status"), [(True, "missing"), (False, "warning")])
+def test_a_broken_backend_shows_the_command_that_mends_it(needed, status):
+    check = doctor.backend("nonsense", needed)
+    assert check.status == status
+    assert "nonsense" in check.detail
+    assert check.fix == "apt-get install -y libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
+
+
+def test_a_backend_whose_library_cannot_be_loaded_is_reported(monkeypatch):
+    monkeypatch.setenv("MUJOCO_EGL_DEVICE_ID", "999")
+    check = doctor.backend("egl", needed=True)
+    assert check.status == "missing" and check.detail and check.fix == doctor.GL_FIX
+
+
+def test_a_frame_has_the_same_checksum_every_time():
+    first, second = doctor.backend("egl", True), doctor.backend("egl", True)
+    if first.status != "ok":
+        pytest.skip(f"no EGL here: {first.detail}")
+    assert first.detail.split(",")[0] == second.detail.split(",")[0]
+    assert len(first.detail.split(",")[0].removeprefix("frame ")) == 12
+
+
+def test_packages_that_lack_or_differ_are_named_with_the_command(tmp_path):
+    pyproject = tmp_path / "pyproject.toml"
+    pyproject.write_text('[project]\ndependencies = ["numpy<1", "no-such-package>=2", "rich>=1"]\n')
+    right, numpy, absent = doctor.packages(pyproject)
+    assert right.status == "ok" and right.detail.startswith("rich ")
+    assert numpy.status == absent.status == "missing"
+    assert numpy.fix.endswith("-m pip install 'numpy<1'")
+    assert "installed none" in absent.detail
+
+
+def test_the_installation_meets_the_pins():
+    assert [c for c in doctor.packages(ROOT / "pyproject.toml") if c.status != "ok"] == []
+
+
+def test_too_many_threads_are_a_warning_and_few_are_not():
+    (check,) = doctor.threads({"OMP_NUM_THREADS": "4096"})
+    assert check.status == "warning" and check.fix == "unset OMP_NUM_THREADS"
+    assert doctor.threads({"OMP_NUM_THREADS": "1"})[0].status == "ok"
+
+
+def test_a_folder_that_cannot_be_written_is_missing(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    check = doctor.folder("results", str(file / "results"))
+    assert check.status == "missing" and "results=" in check.fix
+    assert doctor.folder("results", str(tmp_path / "new" / "deep")).status != "missing"
+    assert not (tmp_path / "new").exists()
+    assert doctor.folder("results", "s3://bucket/results").status == "info"
+
+
+def test_brackets_in_a_detail_are_shown(capsys):
+    doctor.show(doctor.Console(), [doctor.Check("a", "warning", "ray[tune]", "pip 'ray[tune]'")])
+    assert capsys.readouterr().out.count("ray[tune]") == 2

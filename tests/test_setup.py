@@ -1,0 +1,217 @@
+"""The set-up scripts, and what README says about files and commands."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+SCRIPTS = ("run.sh", "test.sh", "setup.sh", ".ci/run")
+ENTRY = re.compile(
+    r"^[\w.<>-]+(/[\w.<>-]+)*(/|\.\w+)$"
+)  # "harness/", "rows.py", "results/published/"
+
+
+# -- scripts
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_script_is_valid_bash_and_executable(script):
+    subprocess.run(["bash", "-n", script], cwd=ROOT, check=True)
+    assert script == "setup.sh" or os.access(ROOT / script, os.X_OK)
+
+
+def bash(folder: Path, commands: str, **environment: str) -> str:
+    """Source setup.sh in `folder` and run commands there; standard output."""
+    script = f"set -euo pipefail; source {shlex.quote(str(ROOT / 'setup.sh'))}; {commands}"
+    base = {name: value for name, value in os.environ.items() if name != "PYTHON"}
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        env={**base, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+DECIDE = "if setup_needed; then echo install; else echo nothing; fi"
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """A folder that looks as after an installation."""
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    bash(tmp_path, 'wanted_stamp >"$STAMP"')
+    return tmp_path
+
+
+def test_nothing_to_do_when_the_stamp_matches(installed):
+    assert bash(installed, DECIDE) == "nothing"
+    assert bash(installed, "prepare 2>&1; echo end") == "end"
+
+
+def test_install_when_pyproject_changed(installed):
+    (installed / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    assert bash(installed, DECIDE) == "install"
+
+
+def test_install_when_there_is_no_stamp_or_no_environment(installed):
+    (installed / ".venv" / "bin" / "python").unlink()
+    assert bash(installed, DECIDE) == "install"
+    (installed / ".venv" / "setup.stamp").unlink()
+    assert bash(installed, DECIDE) == "install"
+
+
+def test_install_when_another_python_is_asked_for(installed):
+    other = installed / "other"
+    other.write_text("#!/bin/sh\necho Python 3.99.0\n")
+    other.chmod(0o755)
+    assert bash(installed, DECIDE, PYTHON=str(other)) == "install"
+    assert bash(installed, DECIDE, PYTHON=sys.executable) == "nothing"
+
+
+def test_a_failed_installation_is_not_taken_as_done(installed):
+    (installed / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    out = bash(installed, "(prepare) 2>&1 || echo failed", PIP_REQUIRE_VIRTUALENV="1")
+    assert out.endswith("failed")  # pip refuses: nothing around this test can be changed by it
+    assert not (installed / ".venv" / "setup.stamp").exists()
+    assert bash(installed, DECIDE) == "install"
+
+
+def test_a_python_that_is_too_old_or_absent_is_named(tmp_path):
+    command = f"source {shlex.quote(str(ROOT / 'setup.sh'))}; pick_python"
+    environment = {**os.environ, "PYTHON": "no-such-python"}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "no-such-python" in done.stderr and "3.11" in done.stderr
+
+
+def test_torch_is_pinned_exactly_and_found_by_the_script():
+    pin = bash(ROOT, """sed -n 's/^ *"\\(torch==[^"]*\\)".*/\\1/p' pyproject.toml""")
+    assert pin == "torch==2.13.0"
+
+
+# -- README
+
+
+def blocks(markdown: str) -> list[str]:
+    """Bodies of the fenced code blocks."""
+    return re.findall(r"^```[^\n]*\n(.*?)^```", markdown, re.MULTILINE | re.DOTALL)
+
+
+def tree_paths(block: str) -> list[str]:
+    """Paths that an annotated tree names; an entry belongs to the nearest less indented folder."""
+    paths: list[str] = []
+    folders: list[tuple[int, str]] = []
+    for raw in block.splitlines():
+        line = re.sub(r"[│├└─]", " ", raw).split("#")[0]
+        indent = len(line) - len(line.lstrip())
+        folders = [(i, f) for i, f in folders if i < indent]
+        parent = inside = folders[-1][1] if folders else ""
+        for word in line.split():
+            if not ENTRY.match(word) or "<" in word:
+                break
+            if word.endswith("/"):
+                inside = parent + word  # files after it on this line, or indented below, are in it
+                folders.append((indent, inside))
+            paths.append(inside if word.endswith("/") else inside + word)
+    return paths
+
+
+def commands(markdown: str) -> list[list[str]]:
+    """Command lines of this project in the code blocks, as words."""
+    found = []
+    for block in blocks(markdown):
+        for line in block.replace("\\\n", " ").splitlines():
+            line = re.sub(r"^\s*\$?\s*(\w+=\S+\s+)*", "", line)
+            if re.match(
+                r"(\./(run|test)\.sh|(\.venv/bin/)?python3? -m (harness|lewm|baselines))", line
+            ):
+                found.append(shlex.split(line, comments=True))
+    return found
+
+
+def problem(words: list[str]) -> str:
+    """What is wrong with a command line, or an empty string."""
+    program, *arguments = words
+    if program.endswith(".sh"):
+        module = "harness.run" if program == "./run.sh" else "pytest"
+        if not (ROOT / program).exists():
+            return f"{program} does not exist"
+    else:
+        module, arguments = arguments[1], arguments[2:]
+    if not runnable(module):
+        return f"module {module} cannot be run"
+    if module in ("harness.run", "harness.sweep"):
+        wrong = [a for a in arguments if not re.match(r"^([A-Za-z_][\w.]*=.*|--?[a-z][\w-]*)$", a)]
+        return f"not name=value: {wrong}" if wrong else ""
+    return ""
+
+
+def runnable(module: str) -> bool:
+    try:
+        spec = importlib.util.find_spec(module)
+        package = spec is not None and spec.submodule_search_locations is not None
+        return importlib.util.find_spec(f"{module}.__main__") is not None if package else bool(spec)
+    except ModuleNotFoundError:
+        return False
+
+
+def test_every_path_in_the_readme_tree_exists():
+    trees = [b for b in blocks(README.read_text()) if b.lstrip().startswith("harness/")]
+    assert trees, 'README.md needs a code block that starts with "harness/"'
+    paths = [path for tree in trees for path in tree_paths(tree)]
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_command_in_the_readme_can_be_run():
+    found = commands(README.read_text())
+    assert any(words[0] == "./run.sh" for words in found)
+    wrong = {" ".join(words): problem(words) for words in found if problem(words)}
+    assert wrong == {}
+
+
+def test_the_tree_reader_sees_nesting_groups_and_comments():
+    block = (
+        "harness/\n  run.py    python -m harness.run\n  interfaces.py rows.py  train.py\n"
+        "  tasks/   one file a task:\n           toy  two_room\n    toy.py\n"
+        "lewm/   model.py  sigreg.py\nresults/  data only: results/<run>/\n"
+    )
+    assert tree_paths(block) == [
+        "harness/",
+        "harness/run.py",
+        "harness/interfaces.py",
+        "harness/rows.py",
+        "harness/train.py",
+        "harness/tasks/",
+        "harness/tasks/toy.py",
+        "lewm/",
+        "lewm/model.py",
+        "lewm/sigreg.py",
+        "results/",
+    ]
+
+
+def test_the_command_reader_finds_what_is_wrong():
+    text = "```\n$ ./run.sh suite=all \\\n  seed=1  # note\npython -m harness.nothing x\nls\n```\n"
+    assert commands(text) == [
+        ["./run.sh", "suite=all", "seed=1"],
+        ["python", "-m", "harness.nothing", "x"],
+    ]
+    assert problem(["python", "-m", "harness.nothing"]) == "module harness.nothing cannot be run"
+    assert problem(["python", "-m", "harness.doctor"]) == ""
