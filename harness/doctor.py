@@ -1,8 +1,8 @@
 """Is everything here that `suite=all` needs? `python -m harness.doctor [results=DIR] [data=DIR]`
 
 Every check is a small function that returns Checks. What may be broken (a GL backend, Ray) is tried
-in a process of its own. Packages are imported where they are tried: the doctor must run on a broken
-installation.
+in a process of its own. Heavy packages are imported where they are tried: of an installation, the
+doctor itself needs only rich, psutil and packaging.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).parent.parent
 GL_FIX = "apt-get install -y libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
+BACKENDS = ("egl", "osmesa")
 DEFAULT_GL = "egl"  # what the entry points choose when MUJOCO_GL is not set
 DINOV2 = "facebook/dinov2-small"
 MEMORY_ADVISED = 6 * 2**30  # bytes
@@ -253,7 +254,8 @@ def folder(name: str, path: str) -> Check:
     if "://" in path:
         return Check(name, "info", f"{path} is remote; the first trial will show")
     target = Path(path).absolute()
-    place = next(p for p in (target, *target.parents) if p.exists())
+    # os.path, because Path.exists raises inside a folder that may not be entered
+    place = next(p for p in (target, *target.parents) if os.path.exists(p))
     try:
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"x")
@@ -272,7 +274,7 @@ def folder(name: str, path: str) -> Check:
 def graphics(chosen: str) -> list[Check]:
     """A frame per GL backend; only the one that runs use (`chosen`, or the default) is needed."""
     needed = chosen or DEFAULT_GL
-    return [backend(b, b == needed) for b in dict.fromkeys(("egl", "osmesa", needed))]
+    return [backend(b, b == needed) for b in dict.fromkeys((*BACKENDS, needed))]
 
 
 def backend(name: str, needed: bool) -> Check:
@@ -287,7 +289,8 @@ def backend(name: str, needed: bool) -> Check:
         detail = f"frame {result['checksum']}, {1e3 * result['frame_s']:.2f} ms per frame"
         return Check(label, "ok", detail)
     detail = _last_line(done.stderr) or f"ended with code {done.returncode}"
-    return Check(label, "missing" if needed else "warning", detail, GL_FIX)
+    fix = GL_FIX if name in BACKENDS else "unset MUJOCO_GL"
+    return Check(label, "missing" if needed else "warning", detail, fix)
 
 
 def draw() -> None:

@@ -72,7 +72,9 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
         )
     os.makedirs(root, exist_ok=True)
     _remove_stale(root)
-    _check_disk(task, config, root, folder)
+    needed = _bytes_needed(task, config)
+    if shutil.disk_usage(root).free < needed:
+        raise _disk_full(folder, needed, root)
     part = os.path.join(root, f".{os.path.basename(folder)}.{uuid.uuid4().hex[:8]}.part")
     os.mkdir(part)
     try:
@@ -80,7 +82,7 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
         _publish(part, folder)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise _disk_full(folder, _bytes_needed(task, config), root) from error
+            raise _disk_full(folder, needed, root) from error
         raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -234,12 +236,6 @@ def _bytes_needed(task: Task, config: DataConfig) -> int:
         len(spec.state_names), len(spec.proprio_names), spec.action_dim, config.image_size
     )
     return config.episodes * config.max_steps * row
-
-
-def _check_disk(task: Task, config: DataConfig, root: str, folder: str) -> None:
-    needed = _bytes_needed(task, config)
-    if shutil.disk_usage(root).free < needed:
-        raise _disk_full(folder, needed, root)
 
 
 def _disk_full(folder: str, needed: int, root: str) -> OSError:

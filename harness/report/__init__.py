@@ -12,7 +12,7 @@ from harness import rows
 from harness.report import cost_tables, groups, layout, page, render, success, success_table
 from harness.report.groups import NoTrials
 
-__all__ = ["NoTrials", "console", "write"]
+__all__ = ["NoTrials", "console", "publish", "write"]
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,26 @@ def write(run_folder: str) -> list[str]:
 
     Raises NoTrials when the folder holds no readable trial, OSError when it cannot be written.
     """
-    run_folder = str(run_folder)
-    built = _build(run_folder)
+    return _write(str(run_folder), _build(str(run_folder)))
+
+
+def console(run_folder: str) -> None:
+    """Show the tables and the failed trials of a run on the terminal.
+
+    Raises NoTrials when the folder holds no readable trial.
+    """
+    _show(_build(str(run_folder)))
+
+
+def publish(run_folder: str) -> list[str]:
+    """`write` and `console` from one reading."""
+    built = _build(str(run_folder))
+    paths = _write(str(run_folder), built)
+    _show(built)
+    return paths
+
+
+def _write(run_folder: str, built: _Built) -> list[str]:
     images = _images(built)
     contents: dict[str, bytes] = {}
     for table in built.tables:
@@ -43,16 +61,13 @@ def write(run_folder: str) -> list[str]:
     return [_save(run_folder, path, content) for path, content in contents.items()]
 
 
-def console(run_folder: str) -> None:
-    """Show the tables and the failed trials of a run on the terminal.
-
-    Raises NoTrials when the folder holds no readable trial.
-    """
+def _show(built: _Built) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    built = _build(str(run_folder))
     terminal = Console()
+    if not terminal.is_terminal:  # a log file: no line is folded at rich's 80 columns
+        terminal = Console(width=140)
     for table in built.tables:
         for shown in render.rich_tables(table):
             terminal.print(shown)
@@ -75,15 +90,15 @@ def _build(run_folder: str) -> _Built:
 
 def _images(built: _Built) -> dict[str, dict[str, bytes]]:
     """name -> kind -> bytes of the figures that this run has."""
-    from harness.report import canvas, figures  # matplotlib takes a second to import
+    from harness.report import canvas, figure_costs, figure_success, figure_sweep
 
     run, plan_time = built.run, built.tables[1].raw
     with canvas.style():
         drawn = {
-            "success": figures.success_figure(run, built.estimates),
-            "plan_time": figures.plan_time_figure(run, plan_time),
-            "training_curves": figures.training_figure(run),
-            "sweep": figures.sweep_figure(run, built.estimates),
+            "success": figure_success.success_figure(run, built.estimates),
+            "plan_time": figure_costs.plan_time_figure(run, plan_time),
+            "training_curves": figure_costs.training_figure(run),
+            "sweep": figure_sweep.sweep_figure(run, built.estimates),
         }
         return {name: canvas.render(made) for name, made in drawn.items() if made is not None}
 

@@ -18,12 +18,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        report.console(arguments.run)
-        for path in report.write(arguments.run):
-            log.info("wrote %s", path)
+        paths = report.publish(arguments.run)
     except report.NoTrials as error:
         log.error("%s", error)
         return 2
+    log.info("wrote %d files; open %s", len(paths), paths[-1])
     return 0
 
 

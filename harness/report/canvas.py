@@ -6,13 +6,16 @@ import io
 import textwrap
 from typing import TYPE_CHECKING
 
-from harness.report import groups
+import pandas as pd
+
+from harness.report import groups, layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH_IN = 9.0  # 900 px in a README at 100 px per inch; PNGs have twice as many
+BAR_IN = 0.27
 INK, FAINT, CONTROL = "#222222", "#8a8a8a", "#b5b5b5"
 STYLES = ("-", "--", ":", "-.")
 # Okabe-Ito and Tol's muted set: told apart without red-green vision
@@ -60,7 +63,7 @@ def figure(
     from matplotlib.figure import Figure
 
     made = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
-    made.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
+    made.get_layout_engine().set(w_pad=0.06, h_pad=0.06, rect=(0.002, 0, 0.985, 1))
     axes = made.subplots(rows, columns, squeeze=False, gridspec_kw=gridspec)
     return made, [list(row) for row in axes]
 
@@ -77,7 +80,7 @@ def colour(method: str, variant: str, all_methods: list[str]) -> str:
 
 
 def wrap(label: str, width: int = 24) -> str:
-    """A label over several lines; dotted keys break after their dots when they must."""
+    """A label over several lines; dotted keys break after dots and equals signs when they must."""
     loose = label.replace(".", ".\u200b").replace("=", "=\u200b")
     lines = []
     for piece in textwrap.wrap(loose, width, break_long_words=False, break_on_hyphens=False):
@@ -85,9 +88,11 @@ def wrap(label: str, width: int = 24) -> str:
     return "\n".join(lines).replace("\u200b", "")
 
 
-def legend(figure: Figure, handles: list, columns: int = 4) -> None:
-    """One legend above all panels."""
+def legend(figure: Figure, handles: list) -> None:
+    """One legend above all panels, in as many columns as its longest label allows."""
     if handles:
+        longest = max(len(handle.get_label()) for handle in handles)
+        columns = max(1, min(len(handles), 5, int(128 / (longest + 7))))
         figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=8.5)
 
 
@@ -95,6 +100,40 @@ def footer(figure: Figure, text: str) -> None:
     """Small print below everything, wrapped to the width."""
     lines = textwrap.fill(text, 150)
     figure.supxlabel(lines, x=0.01, ha="left", fontsize=7.5, color="#555555")
+
+
+def run_footer(run: groups.Run, rows: pd.DataFrame) -> str:
+    """Run, protocols, scales, pairs and seeds of the cells in `rows`."""
+    cells = run.cells.loc[rows["cell"].unique()]
+    protocols = cells.drop_duplicates(groups.SECTION).groupby(["scale", "protocol"])[
+        "protocol_hash"
+    ]
+    named = [
+        f"protocol {protocol} ({', '.join(h[:8] for h in hashes)}), scale {scale}"
+        for (scale, protocol), hashes in protocols
+    ]
+    episodes = run.episodes[run.episodes["cell"].isin(cells.index)]
+    pairs = episodes.groupby(["cell", "split"])["pair"].nunique()
+    words = f"{layout.span(pairs)} pairs, " if len(pairs) else ""
+    words += layout.count(cells["seeds"], "training seed")
+    return f"Run {run.name}; {'; '.join(named)}; {words}."
+
+
+def published_handle():
+    """Legend entry of the published marker."""
+    from matplotlib.lines import Line2D
+
+    look = {"marker": "D", "ms": 5, "mfc": "white", "mec": INK, "ls": "none"}
+    return Line2D([], [], **look, label="published (paper, its own protocol)")
+
+
+def _lines(label: str) -> int:
+    return wrap(label).count("\n") + 1
+
+
+def bar_heights(labels: pd.Series) -> list[float]:
+    """Inches per bar: labels of several lines need more."""
+    return [max(BAR_IN, 0.16 * _lines(label) + 0.05) for label in labels]
 
 
 def hide(axes: list[Axes]) -> None:
@@ -109,6 +148,7 @@ def render(figure: Figure) -> dict[str, bytes]:
     for kind in ("png", "svg"):
         sink = io.BytesIO()
         figure.savefig(sink, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else {})
+        figure.set_layout_engine("none")  # keeps the places found for the first kind
         found[kind] = sink.getvalue()
     return found
 

@@ -16,9 +16,8 @@ def plan_time_table(run: groups.Run) -> layout.Table:
     raw = _plan_time_raw(run)
     sections = []
     for section, _, rows in layout.by_section(raw):
-        fold = ["Candidates", "Iterations", "Horizon, blocks", "Device", "Threads"]
         repetitions = [f"Repetitions of {n}" for n in _solve_sizes(rows)]
-        frame, more = layout.fold(_plan_time_frame(rows), [*fold, *repetitions])
+        frame, more = layout.fold(_plan_time_frame(rows), [*_SETTINGS.values(), *repetitions])
         caption = f"Run {run.name}, {groups.section_name(section)}. {_PLAN_TIME}{more}"
         caption += layout.sources(rows, "published_plan_s")
         sections.append(layout.Section("Plan time", caption, frame))
@@ -26,8 +25,8 @@ def plan_time_table(run: groups.Run) -> layout.Table:
 
 
 _PLAN_TIME = (
-    "Wall time around one call of the planner's solve, from raw pixels to actions, device synchronised, "
-    "warm-up excluded; p50 and p95 over repetitions."
+    "Wall time around one call of the planner's solve, from raw pixels to actions, device "
+    "synchronised, warm-up excluded; p50 and p95 over repetitions."
 )
 
 
@@ -43,8 +42,8 @@ def training_table(run: groups.Run) -> layout.Table:
 
 
 _TRAINING = (
-    "Means over training seeds; memory is the largest. Training time is training alone; final values are means over "
-    "the last 5 % of the logged steps."
+    "Means over training seeds; memory is the largest. Training time is training alone; prediction "
+    "loss and latent std are means over the last 5 % of the logged steps."
 )
 
 
@@ -91,6 +90,15 @@ def _planner(run: groups.Run, cell: int) -> dict[str, Any]:
     return {key: config.get(f"protocol.{key}") for key in keys}
 
 
+_SETTINGS = {
+    "candidates": "Candidates",
+    "iterations": "Iterations",
+    "horizon_blocks": "Horizon, blocks",
+    "device": "Device",
+    "threads": "Threads",
+}
+
+
 def _plan_time_frame(rows: pd.DataFrame) -> pd.DataFrame:
     frame = layout.method_columns(rows)
     for n in _solve_sizes(rows):
@@ -101,10 +109,7 @@ def _plan_time_frame(rows: pd.DataFrame) -> pd.DataFrame:
             frame[f"per plan of {n}, s"] = rows[f"solve_{n}_per_plan_s"].map(layout.three)
     for n in _solve_sizes(rows):
         frame[f"Repetitions of {n}"] = rows[f"solve_{n}_repetitions"].map(layout.whole)
-    names = ("candidates", "iterations", "horizon_blocks", "device", "threads")
-    for name, words in zip(
-        names, ("Candidates", "Iterations", "Horizon, blocks", "Device", "Threads")
-    ):
+    for name, words in _SETTINGS.items():
         frame[words] = rows[name].map(layout.text)
     if "published_plan_s" in rows and rows["published_plan_s"].notna().any():
         frame["Published, s"] = rows["published_plan_s"].map(layout.three)

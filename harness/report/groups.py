@@ -109,7 +109,7 @@ def task_rank(task: str) -> int:
 
 
 def flat_config(config_yaml: str) -> dict[str, Any]:
-    """Dotted keys and values of a trial's configuration; empty, and logged, when it cannot be parsed."""
+    """Dotted keys and values of a configuration; empty, and logged, when it cannot be parsed."""
     try:
         parsed = yaml.load(config_yaml, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
@@ -137,7 +137,9 @@ def _cells(trials: pd.DataFrame) -> pd.DataFrame:
     cells = by_cell[GROUP].first()
     cells["seeds"] = by_cell["seed"].nunique()
     cells["note"] = by_cell["note"].agg(lambda notes: "; ".join(sorted(set(notes) - {""})))
-    cells["label"] = [method_name(m, v) for m, v in zip(cells["method"], cells["variant"])]
+    cells["label"] = [
+        method_name(m, v) for m, v in zip(cells["method"], cells["variant"], strict=True)
+    ]
     for _, same in cells.groupby([*SECTION, "task", "method", "variant"]):
         if len(same) > 1:
             for cell, words in _differences(same, by_cell).items():
@@ -147,7 +149,7 @@ def _cells(trials: pd.DataFrame) -> pd.DataFrame:
         {
             "task": cells["task"].map(task_rank),
             "task_name": cells["task"],
-            "rank": [rank(m, v) for m, v in zip(cells["method"], cells["variant"])],
+            "rank": [rank(m, v) for m, v in zip(cells["method"], cells["variant"], strict=True)],
             "label": cells["label"],
         }
     )
@@ -202,8 +204,8 @@ def _of_trials(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_pairs(episodes: pd.DataFrame) -> pd.DataFrame:
-    """Number the pairs: the same start and goal of the same task, protocol and data share a number."""
-    data = ["place", "dataset_hash", "split_hash", "split"]
+    """Number the pairs: same task, protocol, data, start and goal have the same number."""
+    data = ["place", "dataset_hash", "split_hash", "split", "sample"]
     same = [*data, "pair_id", "source_episode", "start_step"]
     episodes["pair"] = episodes.groupby(same, sort=False).ngroup()
     return episodes

@@ -48,7 +48,7 @@ def in_order(run: groups.Run, raw: pd.DataFrame) -> pd.DataFrame:
 def by_section(
     raw: pd.DataFrame, *more: str
 ) -> Iterator[tuple[tuple[str, str, str], tuple, pd.DataFrame]]:
-    """(scale, protocol, hash), values of `more`, rows: one part per protocol, in order of appearance."""
+    """(scale, protocol, hash), values of `more`, rows: one part each, in order of appearance."""
     if not raw.empty:
         for key, rows in raw.groupby([*groups.SECTION, *more], sort=False):
             yield key[:3], key[3:], rows.reset_index(drop=True)
@@ -60,9 +60,10 @@ def method_columns(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def fold(frame: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, str]:
-    """Move those of `columns` that hold one value throughout from the table into words."""
-    same = [c for c in columns if c in frame and frame[c].nunique() == 1]
-    said = [f"{c.lower()}: {frame[c].iloc[0]}" for c in same if frame[c].iloc[0] != BLANK]
+    """Move those of `columns` that hold one known value from the table into words."""
+    known = {c: set(frame[c]) - {BLANK} for c in columns if c in frame}
+    same = [c for c, values in known.items() if len(values) < 2]
+    said = [f"{c.lower()}: {known[c].pop()}" for c in same if known[c]]
     words = "; ".join(said)
     return frame.drop(columns=same), f" Throughout, {words}." if said else ""
 
@@ -73,7 +74,13 @@ def span(values: pd.Series) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
+def count(values: pd.Series, noun: str) -> str:
+    """ "1 training seed", "1 to 3 training seeds"."""
+    return f"{span(values)} {noun}" + ("" if span(values) == "1" else "s")
+
+
 def published_columns(name: str, paper: published.Published | None) -> dict[str, Any]:
+    """A published number with its source; blanks where there is none."""
     known = paper or published.Published(np.nan, 0, "")
     return {
         name: known.value,
@@ -83,11 +90,17 @@ def published_columns(name: str, paper: published.Published | None) -> dict[str,
 
 
 def sources(rows: pd.DataFrame, column: str) -> str:
+    """A sentence: where the published numbers stand and how many episodes they are of."""
     if column not in rows or not rows[column].notna().any():
         return ""
-    known = rows[rows[column].notna()].drop_duplicates(["label", "published_source"])
-    named = known.groupby("published_source", sort=False)["label"].agg(", ".join)
-    words = "; ".join(f"{source}: {labels}" for source, labels in named.items())
+    known = rows[rows[column].notna()]
+    said: dict[str, list[str]] = {}
+    for row in known.itertuples():
+        episodes = f", {row.published_episodes:.0f} episodes" if row.published_episodes else ""
+        names = said.setdefault(f"{row.published_source}{episodes}", [])
+        name = groups.method_name(row.method, row.variant)
+        names += [name] if name not in names else []
+    words = "; ".join(f"{', '.join(names)}: {source}" for source, names in said.items())
     return f" Published, under the paper's own protocol: {words}."
 
 
@@ -96,7 +109,7 @@ def interval(
 ) -> list[str]:
     """ "[78.6, 95.7]" per row."""
     form = form or one
-    ends = zip(rows[low], rows[high])
+    ends = zip(rows[low], rows[high], strict=True)
     return [BLANK if math.isnan(a) else f"[{form(a)}, {form(b)}]" for a, b in ends]
 
 

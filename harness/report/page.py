@@ -85,11 +85,14 @@ def _failed(run: groups.Run) -> str:
         f"<td class='reason'>{html.escape(groups.error_line(trial.error))}</td></tr>"
         for trial in run.failed.sort_values("key").itertuples()
     )
+    head = "<th class='text'>Trial</th><th>Attempts</th><th class='text'>Reason</th>"
+    words = (
+        "In no table and no average. The full error is in the trial's trial.parquet; issuing the "
+        "run command again repeats these alone."
+    )
     return (
-        "<div class='failed'><h2>Failed trials</h2>\n<p>In no table and no average. The full error is in the "
-        "trial's trial.parquet; issuing the run command again repeats these alone.</p>\n"
-        f"<table><thead><tr><th class='text'>Trial</th><th>Attempts</th><th class='text'>Reason</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
+        f"<div class='failed'><h2>Failed trials</h2>\n<p>{words}</p>\n<table><thead><tr>{head}</tr>"
+        f"</thead><tbody>{rows}</tbody></table></div>"
     )
 
 

@@ -52,7 +52,11 @@ def rich_tables(table: layout.Table) -> list:
             box=box.SIMPLE_HEAD,
         )
         for column in section.frame.columns:
-            shown.add_column(Text(column), justify="left" if _is_text(column) else "right")
+            if _is_text(column):
+                longest = section.frame[column].str.len().max()
+                shown.add_column(Text(column), overflow="fold", min_width=min(24, longest))
+            else:
+                shown.add_column(Text(column), justify="right", no_wrap=False, min_width=5)
         for row in section.frame.itertuples(index=False, name=None):
             shown.add_row(*map(Text, row))
         found.append(shown)

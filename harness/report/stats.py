@@ -1,6 +1,7 @@
 """Statistics of success rates: intervals, spread over training seeds, differences on shared pairs.
 
-All functions take arrays and give fractions (0 to 1). S training seeds, P pairs. A NaN is an error, never averaged.
+All take arrays and give fractions (0 to 1). S training seeds, P pairs. A NaN is an error, never
+averaged.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Difference(NamedTuple):
 
 
 def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
-    """Wilson score interval of `successes` out of `n`; raises ValueError outside 0 <= successes <= n, n > 0."""
+    """Wilson score interval of `successes` out of `n`; raises ValueError for impossible counts."""
     if not (n > 0 and 0 <= successes <= n):
         raise ValueError(f"wilson needs 0 <= successes <= n and n > 0, got {successes} of {n}")
     z = _z(level)
@@ -66,8 +67,8 @@ def mean_over_evaluations(outcome: np.ndarray) -> np.ndarray:
 def estimate(outcome: np.ndarray, level: float = 0.95) -> Estimate:
     """Rate of (S, P) outcomes (means over evaluation seeds).
 
-    One training seed: Wilson over its pairs. Several: bootstrap over seeds and pairs, or Wilson over the pairs where
-    all resamples are equal (0 or 100 %).
+    One training seed: Wilson over its pairs. Several: bootstrap over seeds and pairs, or Wilson
+    where all resamples agree.
     """
     outcome = _checked(outcome, 2)
     seeds, pairs = outcome.shape
@@ -81,7 +82,7 @@ def estimate(outcome: np.ndarray, level: float = 0.95) -> Estimate:
 
 
 def hierarchical_bootstrap(outcome: np.ndarray, level: float = 0.95) -> Interval:
-    """Percentile interval of the mean of (S, P) that resamples seeds and, jointly for all seeds, pairs."""
+    """Percentile interval of the mean of (S, P): resamples seeds and, jointly for them, pairs."""
     draws = _resampled_means(_checked(outcome, 2), _SEEDS_A)
     return _percentiles(draws, level, 0.0)
 
@@ -89,8 +90,9 @@ def hierarchical_bootstrap(outcome: np.ndarray, level: float = 0.95) -> Interval
 def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Difference:
     """a - b for (P,) or (S, P) outcomes on the same pairs in the same order; S may differ.
 
-    Bootstrap interval (pairs resampled jointly, seeds of each apart) and exact McNemar p-value. With rates instead of
-    outcomes the same formula is the exact sign test over pairs. Raises ValueError when the pairs differ in number.
+    Bootstrap interval (pairs resampled jointly, seeds of each apart). p-value: exact McNemar for
+    one outcome per pair, the tail of the same bootstrap for rates (several seeds).
+    Raises ValueError when the pairs differ in number.
     """
     a, b = (_checked(np.atleast_2d(np.asarray(x)), 2) for x in (a, b))
     if a.shape[1] != b.shape[1]:
@@ -103,21 +105,26 @@ def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Diff
     interval = _percentiles(draws, level, -1.0)
     if interval.high - interval.low < 1e-9:
         interval = _agresti_min(wins, losses, a.shape[1], level)
-    difference = float(rate_a.mean() - rate_b.mean())
-    return Difference(difference, *interval, mcnemar(wins, losses), wins, losses, a.shape[1])
+    change = rate_a - rate_b
+    binary = np.isin(change, (-1.0, 0.0, 1.0)).all()
+    p_value = mcnemar(wins, losses) if binary else _tail(draws)
+    return Difference(float(change.mean()), *interval, p_value, wins, losses, a.shape[1])
 
 
 def mcnemar(wins: int, losses: int) -> float:
-    """Exact two-sided McNemar p-value from the two counts of discordant pairs."""
-    from scipy.stats import binomtest  # takes half a second to import
+    """Exact two-sided McNemar p-value (binomial, one half) from the counts of discordant pairs."""
+    n, fewer = wins + losses, min(wins, losses)
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n)
 
-    if wins + losses == 0:
-        return 1.0
-    return float(binomtest(wins, wins + losses, 0.5).pvalue)
+
+def _tail(draws: np.ndarray) -> float:
+    """Two-sided p-value of resampled differences: twice the share beyond zero."""
+    beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    return min(1.0, 2 * (1 + beyond) / (1 + len(draws)))
 
 
 def _agresti_min(wins: int, losses: int, pairs: int, level: float) -> Interval:
-    """Interval of a paired difference that keeps a width when every pair agrees (Agresti and Min 2005)."""
+    """Paired difference with a width even when all pairs agree (Agresti and Min 2005)."""
     n, up, down = pairs + 2, wins + 0.5, losses + 0.5
     centre = (up - down) / n
     half = _z(level) * math.sqrt(up + down - (up - down) ** 2 / n) / n
@@ -127,14 +134,14 @@ def _agresti_min(wins: int, losses: int, pairs: int, level: float) -> Interval:
 def _resampled_means(outcome: np.ndarray, seed_stream: int) -> np.ndarray:
     """(DRAWS,) means under resampled seeds and pairs; every call draws the same pairs.
 
-    Seed effects are widened by sqrt(S / (S - 1)): resampling S seeds understates their variance by that much.
+    Seed effects are widened by sqrt(S / (S - 1)): resampling S seeds understates their spread.
     """
     seeds, pairs = outcome.shape
     if seeds > 1:
         effect = outcome.mean(axis=1, keepdims=True) - outcome.mean()
         outcome = outcome + effect * (math.sqrt(seeds / (seeds - 1)) - 1)
-    by_seed = _weights(seeds, seed_stream) @ outcome  # (DRAWS, P)
-    return np.einsum("dp,dp->d", by_seed, _weights(pairs, _PAIRS))
+    of_seeds = _weights(pairs, _PAIRS) @ outcome.T  # (DRAWS, S)
+    return of_seeds[:, 0] if seeds == 1 else (of_seeds * _weights(seeds, seed_stream)).sum(axis=1)
 
 
 @functools.lru_cache(maxsize=64)

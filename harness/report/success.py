@@ -1,4 +1,4 @@
-"""Success rates and differences out of the episodes: raw numbers, one row per cell and subset of its pairs."""
+"""Success rates and differences out of the episodes: raw, one row per cell and subset of pairs."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Outcomes(NamedTuple):
     final: np.ndarray  # (S, P)
     stratum: np.ndarray  # (P,) str
     initially_solved: np.ndarray  # (P,) bool
+    drawn: np.ndarray  # (P,) bool: the protocol's draw; the others count in their stratum only
     dropped: int  # pairs that some seed lacks
     failed_episodes: int  # ended with an error; they count as recorded
 
@@ -37,7 +38,8 @@ def outcomes(run: groups.Run) -> dict[tuple[int, str], Outcomes]:
     keys = ["cell", "split", "seed", "pair"]
     means = episodes.groupby(keys)[["success", "success_final"]].mean()
     failed = episodes.groupby(["cell", "split"])["failed"].sum()
-    facts = episodes.drop_duplicates("pair").set_index("pair")[["stratum", "initially_solved"]]
+    facts = episodes.drop_duplicates("pair").set_index("pair")
+    facts = facts[["stratum", "initially_solved", "sample"]]
     found = {
         key: _outcomes(part.droplevel(["cell", "split"]), facts, int(failed[key]))
         for key, part in means.groupby(level=["cell", "split"])
@@ -47,9 +49,15 @@ def outcomes(run: groups.Run) -> dict[tuple[int, str], Outcomes]:
 
 
 def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
-    """Long: cell, split, subset ("all", "not solved at start", each stratum), stats.Estimate, final rate."""
+    """Long: cell, split, subset, stats.Estimate, final rate.
+
+    Subsets: "all" and "not solved at start" of the protocol's draw; strata with their extra pairs.
+    """
     found = []
     for (cell, split), outcome in outcomes.items():
+        if not outcome.drawn.any():
+            log.warning("cell %s has no pairs of the protocol's draw on %s: left out", cell, split)
+            continue
         for subset, mask in _subsets(outcome).items():
             estimate = stats.estimate(outcome.success[:, mask])
             final = float(outcome.final[:, mask].mean())
@@ -60,15 +68,19 @@ def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
 
 
 def differences(run: groups.Run, outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
-    """Long: cell, split, reference ("random", "heuristic"), stats.Difference on the pairs both have."""
+    """Long: cell, split, reference ("random", "heuristic"), stats.Difference.
+
+    On the pairs of the protocol's draw that both were evaluated on.
+    """
     controls = _controls(run, outcomes)
     places = _places(run)
     found = []
     for (cell, split), outcome in outcomes.items():
         for reference in REFERENCES:
             known = controls.get((places[cell], split, reference), [])
-            other = None if any(outcome is k for k in known) else _nearest(known, outcome)
-            if other is not None:
+            if any(outcome is control for control in known):
+                continue
+            if (other := _nearest(known, outcome)) is not None:
                 row = {"cell": cell, "split": split, "reference": reference}
                 found.append(row | _difference(outcome, other)._asdict())
     columns = ["cell", "split", "reference", *stats.Difference._fields]
@@ -94,6 +106,7 @@ def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, failed: int) -> Outcomes:
         final=values[..., 1],
         stratum=known["stratum"].to_numpy(dtype=str),
         initially_solved=known["initially_solved"].to_numpy(dtype=bool),
+        drawn=(known["sample"] == "pairs").to_numpy(dtype=bool),
         dropped=dropped,
         failed_episodes=failed,
     )
@@ -101,7 +114,7 @@ def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, failed: int) -> Outcomes:
 
 def _subsets(outcome: Outcomes) -> dict[str, np.ndarray]:
     """Subset name -> mask over the pairs; empty ones are left out, a lone stratum too."""
-    masks = {ALL: np.ones(len(outcome.pairs), bool), UNSOLVED: ~outcome.initially_solved}
+    masks = {ALL: outcome.drawn, UNSOLVED: outcome.drawn & ~outcome.initially_solved}
     strata = [name for name in np.unique(outcome.stratum) if name]
     if len(strata) > 1 or (outcome.stratum == "").any():
         masks |= {name: outcome.stratum == name for name in strata}
@@ -111,7 +124,9 @@ def _subsets(outcome: Outcomes) -> dict[str, np.ndarray]:
 def _places(run: groups.Run) -> dict[int, tuple]:
     """cell -> task, protocol and scale: what a comparison may not cross."""
     columns = ["task", *groups.SECTION]
-    return dict(zip(run.cells.index, run.cells[columns].itertuples(index=False, name=None)))
+    return dict(
+        zip(run.cells.index, run.cells[columns].itertuples(index=False, name=None), strict=True)
+    )
 
 
 def _controls(
@@ -127,11 +142,13 @@ def _controls(
 
 
 def _nearest(known: list[Outcomes], outcome: Outcomes) -> Outcomes | None:
-    """The control that shares most pairs; None when none shares any."""
-    shared = [int(np.isin(other.pairs, outcome.pairs).sum()) for other in known]
+    """The control that shares most drawn pairs; None when none shares any."""
+    own = outcome.pairs[outcome.drawn]
+    shared = [int(np.isin(other.pairs, own).sum()) for other in known]
     return known[int(np.argmax(shared))] if shared and max(shared) else None
 
 
 def _difference(a: Outcomes, b: Outcomes) -> stats.Difference:
     _, in_a, in_b = np.intersect1d(a.pairs, b.pairs, assume_unique=True, return_indices=True)
-    return stats.paired_difference(a.success[:, in_a], b.success[:, in_b])
+    drawn = a.drawn[in_a]
+    return stats.paired_difference(a.success[:, in_a[drawn]], b.success[:, in_b[drawn]])

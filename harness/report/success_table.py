@@ -1,4 +1,4 @@
-"""The success table: per protocol and task, rates with intervals and differences to the controls."""
+"""The success table: per protocol and task, rates, intervals, differences to controls."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pandas as pd
 from harness.report import groups, layout, published, success
 
 _INTERVALS = (
-    "95 % interval: Wilson over the pairs with one training seed; with several, a bootstrap (2,000 draws) that "
-    "resamples training seeds and, jointly, pairs (optimistic below five seeds)."
+    "95 % interval: Wilson over the pairs with one training seed; with several, a bootstrap (2,000 "
+    "draws) that resamples training seeds and, jointly, pairs (optimistic below five seeds)."
 )
 
 
@@ -26,16 +26,17 @@ def success_table(run: groups.Run, outcomes: dict, estimates: pd.DataFrame) -> l
         sections.append(
             layout.Section(title, f"{caption} {_INTERVALS}{_success_notes(rows)}{more}", frame)
         )
-        paired = _paired_frame(rows)
+        paired, more = layout.fold(_paired_frame(rows), ["pairs, random", "pairs, heuristic"])
         if not paired.empty:
             title = f"{title}: difference to the controls on the same pairs"
-            sections.append(layout.Section(title, f"{caption} {_PAIRED}", paired))
+            sections.append(layout.Section(title, f"{caption} {_PAIRED}{more}", paired))
     return layout.Table("success", "Success", raw, sections)
 
 
 _PAIRED = (
-    "Points of success. 95 % interval: bootstrap (2,000 draws) over the shared pairs and, where there are several, "
-    "training seeds. p: exact two-sided McNemar test (with several seeds, its sign test on per-pair rates)."
+    "Points of success. 95 % interval: bootstrap (2,000 draws) over the shared pairs and, with "
+    "several training seeds, over those. p: exact two-sided McNemar test; with several seeds the "
+    "tail of the bootstrap."
 )
 
 
@@ -50,8 +51,8 @@ def _success_raw(run: groups.Run, estimates: pd.DataFrame, paired: pd.DataFrame)
             row |= _estimate_columns(estimate)
         for difference in getattr(differences.get((cell, split)), "itertuples", list)():
             row |= _difference_columns(difference)
-        paper = papers.get((row["task"], published.name_of(row["method"], row["variant"])))
-        if papers:
+        if papers and split == "test":
+            paper = papers.get((row["task"], published.name_of(row["method"], row["variant"])))
             row |= layout.published_columns("published_success_pct", paper)
         rows.append(row)
     return pd.DataFrame(rows)
@@ -77,7 +78,7 @@ def _difference_columns(difference: Any) -> dict[str, float]:
         f"{name}_points": 100 * difference.difference,
         f"{name}_low_points": 100 * difference.low,
         f"{name}_high_points": 100 * difference.high,
-        f"{name}layout.p_value": difference.p_value,
+        f"{name}_p": difference.p_value,
         f"{name}_pairs": difference.pairs,
     }
 
@@ -87,7 +88,7 @@ def _prefix(subset: str) -> str:
 
 
 def _strata(rows: pd.DataFrame) -> list[str]:
-    """Column prefixes of the strata that these rows have, without the pairs not solved at the start."""
+    """Column prefixes of the strata that these rows have."""
     ends = [c[: -len("success_pct")] for c in rows.columns if c.endswith("_success_pct")]
     own = {"final_", "published_", _prefix(success.UNSOLVED)}
     return [p for p in ends if p not in own and rows[f"{p}success_pct"].notna().any()]
@@ -115,26 +116,22 @@ def _success_frame(rows: pd.DataFrame) -> pd.DataFrame:
     frame["Final %"] = rows["final_success_pct"].map(layout.one)
     if "published_success_pct" in rows and rows["published_success_pct"].notna().any():
         frame["Published %"] = rows["published_success_pct"].map(layout.one)
-        frame["Published episodes"] = rows["published_episodes"].where(
-            rows["published_episodes"] > 0
-        )
-        frame["Published episodes"] = frame["Published episodes"].map(layout.whole)
     return frame
 
 
 def _paired_frame(rows: pd.DataFrame) -> pd.DataFrame:
-    """Method, then difference, interval, p and pairs per control; empty when no control shares pairs."""
+    """Method, then difference, interval, p and pairs per control; empty without shared pairs."""
     frame = pd.DataFrame({"Method": rows["label"]})
     for reference in success.REFERENCES:
         name = f"minus_{reference}"
         if f"{name}_points" in rows and rows[f"{name}_points"].notna().any():
             words = groups.method_name(reference).lower()
             frame[f"− {words}"] = rows[f"{name}_points"].map(layout.signed)
-            frame[f"95 % interval (− {words})"] = layout.interval(
+            frame[f"interval, {words}"] = layout.interval(
                 rows, f"{name}_low_points", f"{name}_high_points", layout.signed
             )
-            frame[f"p (− {words})"] = rows[f"{name}layout.p_value"].map(layout.p_value)
-            frame[f"pairs (− {words})"] = rows[f"{name}_pairs"].map(layout.whole)
+            frame[f"p, {words}"] = rows[f"{name}_p"].map(layout.p_value)
+            frame[f"pairs, {words}"] = rows[f"{name}_pairs"].map(layout.whole)
     if len(frame.columns) == 1:
         return frame.iloc[:0]
     return frame[(frame.iloc[:, 1:] != layout.BLANK).any(axis=1)]
@@ -144,8 +141,9 @@ def _success_caption(
     run: groups.Run, section: tuple, split: str, rows: pd.DataFrame, outcomes: dict
 ) -> str:
     words = (
-        f"Run {run.name}, {groups.section_name(section)}: {layout.span(rows['pairs'])} {split} pairs, "
-        f"{layout.span(rows['seeds'])} training seeds (means over evaluation seeds first)."
+        f"Run {run.name}, {groups.section_name(section)}: {layout.span(rows['pairs'])} {split} "
+        "pairs, "
+        f"{layout.count(rows['seeds'], 'training seed')} (means over evaluation seeds first)."
     )
     errors = sum(outcomes[cell, split].failed_episodes for cell in rows["cell"])
     dropped = max(outcomes[cell, split].dropped for cell in rows["cell"])

@@ -12,7 +12,7 @@ RADIUS = 0.12  # of the disc that is drawn
 SPEED = 0.04  # per step and unit of action
 SUCCESS_DISTANCE = 0.1
 NOISE_STD = 0.3  # of the collector's action, per component, before clipping
-LOOP = 0.1  # distance from its waypoint at which the collector draws the next
+REACHED = 0.1  # distance from its waypoint at which the collector draws the next
 
 SPEC = TaskSpec(
     name="toy",
@@ -115,7 +115,7 @@ class Simulator:
 class Wanderer:
     """From one random waypoint to the next, with noise (interfaces.Collector)."""
 
-    parameters = {"noise_std": NOISE_STD, "loop": LOOP}  # noqa: RUF012
+    parameters = {"noise_std": NOISE_STD, "reached": REACHED}  # noqa: RUF012
 
     def __init__(self, rng: np.random.Generator, n: int):
         self._rng = rng
@@ -130,7 +130,7 @@ class Wanderer:
         """A unit step to the waypoint plus noise, clipped."""
         fresh = self._rng.uniform(0.0, SIDE, state.shape)
         delta = self._waypoint - state
-        reached = np.linalg.norm(delta, axis=-1) < LOOP
+        reached = np.linalg.norm(delta, axis=-1) < REACHED
         self._waypoint[reached] = fresh[reached]
         delta = self._waypoint - state
         direction = delta / np.maximum(np.linalg.norm(delta, axis=-1, keepdims=True), 1e-8)

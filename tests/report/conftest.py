@@ -74,6 +74,7 @@ class SyntheticRun:
             source_episode=pair // 3,
             start_step=7 * pair,
             stratum=strata[pair % len(strata)] if strata else "",
+            sample="pairs",
             initially_solved=bool(initially_solved[pair]) if len(initially_solved) else False,
             success=success,
             success_ever=success,

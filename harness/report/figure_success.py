@@ -1,0 +1,147 @@
+"""The success figure: bars per task and stratum over the random floor of the same pairs."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from harness.report import canvas, figure_sweep, groups, layout, published, success
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+_COLUMNS = 4  # panels beside each other: all pairs and up to three strata
+
+
+class _Panels(NamedTuple):
+    """One row of the success figure: a task under one protocol."""
+
+    title: str
+    cells: pd.DataFrame  # bars, top to bottom
+    estimates: pd.DataFrame
+    subsets: list[str]
+    floor: int | None  # cell of the random policy
+
+
+def success_figure(run: groups.Run, estimates: pd.DataFrame) -> Figure | None:
+    """Bars with 95 % intervals per task and stratum, over the random floor of the same pairs."""
+    shown = estimates[~estimates["cell"].isin(figure_sweep.swept_cells(run)["cell"])]
+    rows = _panel_rows(run, shown)
+    if not rows:
+        return None
+    lines = _flow(rows)
+    heights = [
+        0.75 + max(sum(canvas.bar_heights(row.cells["label"])) for row, _ in line) for line in lines
+    ]
+    columns = max(map(len, lines))
+    figure, axes = canvas.figure(len(lines), columns, 0.9 + sum(heights), height_ratios=heights)
+    for line, places in zip(lines, axes, strict=True):
+        for (row, subset), ax in zip(line, places, strict=False):
+            _success_panel(ax, run, row, subset, columns)
+        canvas.hide(places[len(line) :])
+    canvas.legend(figure, _success_handles())
+    words = (
+        "Bars: means over training seeds; whiskers: 95 % intervals (Wilson with one seed, else "
+        "bootstrap over seeds and pairs)."
+    )
+    canvas.footer(figure, f"{canvas.run_footer(run, shown)} {words}")
+    return figure
+
+
+def _panel_rows(run: groups.Run, estimates: pd.DataFrame) -> list[_Panels]:
+    if estimates.empty:
+        return []
+    joined = estimates.merge(run.cells[groups.GROUP], left_on="cell", right_index=True)
+    place = {cell: i for i, cell in enumerate(run.cells.index)}
+    joined = joined.sort_values("cell", key=lambda c: c.map(place), kind="stable")
+    parts = list(layout.by_section(joined, "task", "split"))
+    tasks = [task for _, (task, _), _ in parts]
+    rows = []
+    for section, (task, split), part in parts:
+        cells = run.cells.loc[part["cell"].unique()]
+        random = cells.index[(cells["method"] == "random") & (cells["variant"] == "")]
+        floor = int(random[0]) if len(random) else None
+        bars = cells.drop(index=random) if len(cells) > len(random) else cells
+        name = groups.task_name(task) + ("" if split == "test" else f", {split}")
+        if tasks.count(task) > 1:
+            name += f", {section[1]} {section[2][:8]}, {section[0]}"
+        rows.append(_Panels(name, bars, part, _shown_subsets(part), floor))
+    return rows
+
+
+def _flow(rows: list[_Panels]) -> list[list[tuple[_Panels, str]]]:
+    """Panels line by line; a task's panels stay on one line, short tasks share one."""
+    wide = max(3, *(len(row.subsets) for row in rows)) if len(rows) > 1 else len(rows[0].subsets)
+    lines: list[list[tuple[_Panels, str]]] = [[]]
+    for row in rows:
+        if lines[-1] and len(lines[-1]) + len(row.subsets) > wide:
+            lines.append([])
+        lines[-1] += [(row, subset) for subset in row.subsets]
+    return lines
+
+
+def _shown_subsets(part: pd.DataFrame) -> list[str]:
+    """All pairs, then the strata; the largest three where there are more."""
+    strata = part[~part["subset"].isin([success.ALL, success.UNSOLVED])]
+    sizes = strata.groupby("subset")["pairs"].max().sort_index()
+    if len(sizes) >= _COLUMNS:
+        log.info("the success figure shows the largest %d of %d strata", _COLUMNS - 1, len(sizes))
+        sizes = sizes[sizes.sort_values().index[1 - _COLUMNS :]].sort_index()
+    return [success.ALL, *sizes.index]
+
+
+def _success_panel(ax: Axes, run: groups.Run, row: _Panels, subset: str, columns: int) -> None:
+    first, tall = subset == success.ALL, canvas.bar_heights(row.cells["label"])
+    known = row.estimates[row.estimates["subset"] == subset].set_index("cell")
+    places = np.cumsum(tall) - np.array(tall) / 2
+    papers = published.success() if first else {}
+    if row.floor in known.index:
+        floor = 100 * known.loc[row.floor]
+        ax.axvspan(floor["low"], floor["high"], color="#f3d9d9", lw=0, zorder=0.5)
+        ax.axvline(floor["mean"], color="#b03030", ls="--", lw=1.2, zorder=3)
+    for place, (cell, bar) in zip(places, row.cells.iterrows(), strict=True):
+        if cell in known.index:
+            shade = canvas.colour(bar["method"], bar["variant"], list(run.cells["method"]))
+            _bar(ax, place, 100 * known.loc[cell, ["mean", "low", "high"]], shade)
+        name = published.name_of(bar["method"], bar["variant"])
+        if paper := papers.get((bar["task"], name)):
+            ax.plot(
+                paper.value, place, "D", ms=5, mfc="white", mec=canvas.INK, zorder=5, clip_on=False
+            )
+    ax.set_ylim(sum(tall), 0)
+    ax.set_xlim(0, 100)
+    ax.set_xticks([0, 25, 50, 75, 100])
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0)
+    labels = [canvas.wrap(label) for label in row.cells["label"]] if first else [""] * len(places)
+    ax.set_yticks(places, labels)
+    ax.set_xlabel("success %")
+    pairs = layout.span(known["pairs"]) if len(known) else "0"
+    name = f"{row.title}: all pairs" if first else subset
+    ax.set_title(canvas.wrap(f"{name} (n = {pairs})", [70, 45, 32, 24][min(columns, 4) - 1]))
+
+
+def _bar(ax: Axes, place: float, percent: pd.Series, shade: str) -> None:
+    mean, low, high = percent["mean"], percent["low"], percent["high"]
+    ax.barh(place, mean, height=0.62 * canvas.BAR_IN, color=shade, zorder=2)
+    ends = [[mean - low], [high - mean]]
+    ax.errorbar(
+        mean, place, xerr=np.maximum(ends, 0), color=canvas.INK, lw=1.1, capsize=2, zorder=4
+    )
+    ax.text(105, place, f"{mean:.0f}", va="center", fontsize=8, color=canvas.INK)
+
+
+def _success_handles() -> list:
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D([], [], color=canvas.INK, lw=1.1, marker="|", ms=6, label="95 % interval"),
+        Line2D([], [], color="#b03030", ls="--", label="random on the same pairs"),
+        canvas.published_handle(),
+    ]
