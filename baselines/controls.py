@@ -1,4 +1,6 @@
-"""Controls: policies that learn nothing and see the simulator's state. They run on the pairs of every method."""
+"""Controls: policies that learn nothing and see the simulator's state. They run on the pairs of
+every method.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ class ControlConfig:
 
 
 class Random:
-    """Uniform actions within the bounds: the floor of every table. Each pair has a stream of its own."""
+    """Uniform actions within the bounds: the floor of every table. Each pair has a stream of its
+    own.
+    """
 
     def __init__(self, config: ControlConfig, task: Task, seed: int):
         self._low, self._high = np.array(task.spec.action_low), np.array(task.spec.action_high)
@@ -44,7 +48,9 @@ class Noop:
 
 
 class Replay:
-    """The recorded actions from start to goal, then the zero action: 100 % or the simulator is not restored."""
+    """The recorded actions from start to goal, then the zero action: 100 % or the simulator is not
+    restored.
+    """
 
     def __init__(self, config: ControlConfig, task: Task, seed: int):
         self._dim = task.spec.action_dim
@@ -62,7 +68,9 @@ class Replay:
 
 
 class Heuristic:
-    """The trivial policy of the task (tasks/*.py), e.g. a straight line to the goal through the wall."""
+    """The trivial policy of the task (tasks/*.py), e.g. a straight line to the goal through the
+    wall.
+    """
 
     def __init__(self, config: ControlConfig, task: Task, seed: int):
         self._act = task.heuristic

@@ -1,8 +1,9 @@
 """PLDM: joint-embedding prediction kept from collapse by seven variance and covariance terms.
 
-Encoder, predictor and planner are those of LeWM, as in the LeWM paper's comparison; the weights are that paper's
-grid-searched ones, the same for all tasks. Deviations from `vladisai/PLDM`: the encoder and the transformer predictor
-(theirs are convolutional), one-step teacher forcing over the window instead of an unrolled prediction loss.
+Encoder, predictor and planner are those of LeWM, as in the LeWM paper's comparison; the weights are
+that paper's grid-searched ones, the same for all tasks. Deviations from `vladisai/PLDM`: the
+encoder and the transformer predictor (theirs are convolutional), one-step teacher forcing over the
+window instead of an unrolled prediction loss.
 """
 
 from __future__ import annotations

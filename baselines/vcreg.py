@@ -12,7 +12,9 @@ def variance(z: Tensor) -> Tensor:
 
 
 def covariance(z: Tensor) -> Tensor:
-    """Sum of squared off-diagonal covariances over D, divided by D: z (..., M, D), covariance over M."""
+    """Sum of squared off-diagonal covariances over D, divided by D: z (..., M, D), covariance over
+    M.
+    """
     centred = z - z.mean(dim=-2, keepdim=True)
     matrix = centred.transpose(-1, -2) @ centred / (z.shape[-2] - 1)  # (..., D, D)
     diagonal = matrix.diagonal(dim1=-2, dim2=-1).pow(2).sum(-1)

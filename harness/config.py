@@ -1,10 +1,12 @@
 """argv -> RunConfig and, per trial, a checked TrialConfig.
 
-Layers, later ones win: dataclass defaults -> protocol -> scale -> suite -> command line, and within a layer its "for"
-part for the task, then the one for the method. Layers are plain dictionaries of the tree below; `method` and `planner`
-hold one branch for each name, of which a trial keeps its own:
+Layers, later ones win: dataclass defaults -> protocol -> scale -> suite -> command line, and within
+a layer its "for" part for the task, then the one for the method. Layers are plain dictionaries of
+the tree below; `method` and `planner` hold one branch for each name, of which a trial keeps its
+own:
 
-    data.*  train.*  protocol.*  planner.<name>.*  mpc.*  plan_time.*  resources.*  method.<name>.*  for.<task or method>.*
+    data.*  train.*  protocol.*  planner.<name>.*  mpc.*  plan_time.*  resources.*  method.<name>.*
+    for.<task or method>.*
 """
 
 from __future__ import annotations
@@ -97,7 +99,17 @@ class RunConfig:
         return f"{self.results.rstrip('/')}/{self.run}"
 
 
-_BRANCHES = ("data", "train", "protocol", "planner", "mpc", "plan_time", "resources", "method", "for")
+_BRANCHES = (
+    "data",
+    "train",
+    "protocol",
+    "planner",
+    "mpc",
+    "plan_time",
+    "resources",
+    "method",
+    "for",
+)
 _PROTOCOL_BRANCHES = ("protocol", "planner", "mpc")
 _RUN_KEYS = tuple(f.name for f in dataclasses.fields(RunConfig) if f.name != "overrides")
 
@@ -105,7 +117,8 @@ _RUN_KEYS = tuple(f.name for f in dataclasses.fields(RunConfig) if f.name != "ov
 def parse(argv: list[str]) -> RunConfig:
     """`key=value` words to a RunConfig with its defaults filled in.
 
-    Raises ConfigError on a word that is no key=value, on unknown keys or names, and on values of the wrong kind.
+    Raises ConfigError on a word that is no key=value, on unknown keys or names, and on values of
+    the wrong kind.
     """
     words: dict[str, Any] = {}
     overrides: dict[str, Any] = {}
@@ -146,7 +159,7 @@ def trial_spec(
     suite_overlay: Mapping[str, Any],
     variant: str = "",
 ) -> TrialSpec:
-    """One trial with its configuration resolved. Raises ConfigError on unknown keys or bad values."""
+    """One trial, its configuration resolved. Raises ConfigError on unknown keys or bad values."""
     for name in run.overrides.get("for", {}):
         known("task or method in for.*", name, [*zoo.TASKS, *zoo.METHODS])
     layers = [PROTOCOLS[run.protocol], SCALES[run.scale], suite_overlay, run.overrides]
@@ -305,7 +318,7 @@ def _section(name: str, cls: type, tree: Mapping[str, Any]) -> Any:
 
 
 def _named_section(branch: str, name: str, entries: Mapping[str, Any], tree: Mapping) -> Any:
-    """The configuration of entry `name`; the other entries' branches must exist and be right too."""
+    """The configuration of entry `name`; the other entries' branches must be right too."""
     sections = {}
     for other, values in {name: {}, **tree.get(branch, {})}.items():
         known(branch, other, entries)
@@ -314,7 +327,9 @@ def _named_section(branch: str, name: str, entries: Mapping[str, Any], tree: Map
 
 
 def _modifies_protocol(overrides: Mapping[str, Any]) -> bool:
-    """The command line changes the protocol that it names: its rows must not pass for the original's."""
+    """The command line changes the protocol that it names: its rows must not pass for the
+    original's.
+    """
     layers = [overrides, *overrides.get("for", {}).values()]
     return any(branch in layer for layer in layers for branch in _PROTOCOL_BRANCHES)
 

@@ -1,10 +1,10 @@
 """Types and protocols that the rooms share; nothing here does any work.
 
 Shape legend, used in every comment of the project:
-    B batch, T frames, H history, K horizon in blocks, N candidates, A action block (steps x action dim, flattened),
-    a action dim of one step, D latent, P patches, S state, p proprio, L episode length in steps, n simulator copies.
-    Pictures are (3, height, width) uint8. Actions inside a Batch and inside a planner are z-scored; everywhere else
-    they are in the task's own units.
+    B batch, T frames, H history, K horizon in blocks, N candidates, A action block (steps x action
+    dim, flattened), a action dim of one step, D latent, P patches, S state, p proprio, L episode
+    length in steps, n simulator copies. Pictures are (3, height, width) uint8. Actions inside a
+    Batch and inside a planner are z-scored; everywhere else they are in the task's own units.
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """Facts about a task; `version` grows when its dynamics, data or pictures change (it is hashed into datasets)."""
+    """Facts about a task; `version` grows when its dynamics, data or pictures change (it is hashed
+    into datasets).
+    """
 
     name: str
     label: str
@@ -151,7 +153,9 @@ class Simulator(Protocol):
         """(n, p) float32."""
 
     def render(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Pictures of the copies in `rows` (all when None), (len(rows), 3, size, size) uint8. No goal is drawn."""
+        """Pictures of the copies in `rows` (all when None), (len(rows), 3, size, size) uint8. No
+        goal is drawn.
+        """
 
     def close(self) -> None:
         """Free what the simulator holds; safe to call twice."""
@@ -222,8 +226,8 @@ class WorldModel(Trainable, Protocol):
     def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
         """Latents after each block of the plan.
 
-        z (N, H, *D): observed latents, oldest first, H <= history; past (N, H - 1, A): the blocks between them;
-        plan (N, K, A). Returns (N, K, *D).
+        z (N, H, *D): observed latents, oldest first, H <= history; past (N, H - 1, A): the blocks
+        between them; plan (N, K, A). Returns (N, K, *D).
         """
 
 
@@ -255,7 +259,9 @@ CostFn = Callable[[Tensor], Tensor]  # (B, N, K, A) -> (B, N)
 
 
 class Noise(Protocol):
-    """Standard normal numbers that belong to one (pair, replan) each, whatever is planned beside it."""
+    """Standard normal numbers that belong to one (pair, replan) each, whatever is planned beside
+    it.
+    """
 
     def __call__(self, draw: int, shape: tuple[int, ...]) -> Tensor:
         """(B, *shape) float32; the same `draw` gives the same numbers."""
@@ -279,8 +285,8 @@ class Planner(Protocol):
 class Method:
     """An entry of zoo.METHODS.
 
-    A trained method has build(config, shape) -> nn.Module (a WorldModel or a Policy's network); a control has
-    build(config, task, seed) -> StatePolicy.
+    A trained method has build(config, shape) -> nn.Module (a WorldModel or a Policy's network); a
+    control has build(config, task, seed) -> StatePolicy.
     """
 
     label: str
@@ -291,7 +297,9 @@ class Method:
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """task x method x seed x variant, with its configuration fully resolved (plain values, hashable as YAML)."""
+    """task x method x seed x variant, with its configuration fully resolved (plain values, hashable
+    as YAML).
+    """
 
     task: str
     method: str

@@ -1,4 +1,6 @@
-"""How a policy is evaluated: named, versioned settings. Their hash is stored with each row; tables never mix them.
+"""How a policy is evaluated: named, versioned settings.
+
+Their hash is stored with each row; tables never mix them.
 
 An entry is an overlay of the configuration (see config.py); "for" narrows a part of it to a task.
 """
@@ -20,7 +22,9 @@ class ProtocolConfig:
     pairs: int = 100  # drawn uniformly: the headline number
     stratum_pairs: int = 0  # more pairs until each stratum has this many, for its own column only
     allow_presolved: bool = True
-    strata_min: dict[str, float] = field(default_factory=dict)  # least share of a stratum in `pairs`
+    strata_min: dict[str, float] = field(
+        default_factory=dict
+    )  # least share of a stratum in `pairs`
     success_at: Literal["ever", "end"] = "ever"  # ever: the episode stops at success
     success_rule: str = "default"  # a rule of the task's TaskSpec.success_rules
     split: Literal["test", "validation"] = "test"
@@ -54,7 +58,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "protocol": {"name": "strict", "allow_presolved": False, "success_at": "end"},
         "planner": {"cem": {"iterations": 10}},
         "for": {
-            "two_room": {"protocol": {"strata_min": {"through door": 0.5}}},
+            "two_room": {"protocol": {"strata_min": {"through door": 0.25, "detour": 0.25}}},
             "push_t": {"planner": {"cem": {"iterations": 30}}},
         },
     },

@@ -1,6 +1,7 @@
 """The record: three Parquet tables per trial, their schemas, and how they are written and read.
 
-`trial.parquet` is written last. A trial is done when that file is readable, has the same config hash and status "ok".
+`trial.parquet` is written last. A trial is done when that file is readable, has the same config
+hash and status "ok".
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class MetricRow:
 
 
 class Tables(NamedTuple):
-    """All trials of a run, concatenated. Episodes and metrics carry the config_hash of their trial."""
+    """All trials of a run; episodes and metrics carry the config_hash of their trial."""
 
     trial: pd.DataFrame
     episodes: pd.DataFrame
@@ -161,7 +162,7 @@ def read_trial(folder: str) -> TrialRow | None:
 
 
 def is_done(folder: str, config_hash: str) -> bool:
-    """True when the folder holds a finished trial of this configuration, all three tables readable."""
+    """True when the folder holds a finished trial of this configuration, all tables readable."""
     trial = read_trial(folder)
     if trial is None or trial.status != "ok" or trial.config_hash != config_hash:
         return False

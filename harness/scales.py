@@ -1,4 +1,6 @@
-"""How big: overlays of the configuration (see config.py). "for" narrows a part to a task or a method."""
+"""How big: overlays of the configuration (see config.py). "for" narrows a part to a task or a
+method.
+"""
 
 from __future__ import annotations
 

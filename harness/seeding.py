@@ -1,4 +1,6 @@
-"""Random streams that are named, not shared: what is drawn never depends on what is drawn beside it."""
+"""Random streams that are named, not shared: what is drawn never depends on what is drawn beside
+it.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ def stream(*parts: int | str) -> np.random.Generator:
 class PairNoise:
     """Standard normal numbers, one independent stream per key (interfaces.Noise).
 
-    Counter based: element j of draw d under key k is a hash of (k, d, j) (SplitMix64's finaliser) through Box-Muller,
-    so the numbers are the same on any device, in any batch and in any order.
+    Counter based: element j of draw d under key k is a hash of (k, d, j) (SplitMix64's finaliser)
+    through Box-Muller, so the numbers are the same on any device, in any batch and in any order.
     """
 
     def __init__(self, keys: list[int], device: torch.device | str = "cpu"):

@@ -1,4 +1,6 @@
-"""One training loop for every method: AdamW over `loss(batch)["loss"]`, resumable to the same weights."""
+"""One training loop for every method: AdamW over `loss(batch)["loss"]`, resumable to the same
+weights.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """LeWM section 3 has AdamW, lr 5e-5, weight decay 1e-3, batch 128, 1 % warm-up, cosine, clip 1, 10 epochs."""
+    """LeWM section 3 has AdamW, lr 5e-5, weight decay 1e-3, batch 128, 1 % warm-up, cosine, clip 1,
+    10 epochs.
+    """
 
     steps: int = 0  # optimizer steps; 0: as many as `epochs` need
     epochs: float = 10.0
@@ -79,8 +83,9 @@ def train(
 ) -> TrainResult:
     """Minimise model.loss over random windows, from the checkpoint's step on if there is one.
 
-    What step k draws (batch, dropout, SIGReg's directions) depends on (seed, k) alone, so that a training that was
-    interrupted ends with the weights of one that was not. Raises TrainingError when the loss is not finite.
+    What step k draws (batch, dropout, SIGReg's directions) depends on (seed, k) alone, so that a
+    training that was interrupted ends with the weights of one that was not. Raises TrainingError
+    when the loss is not finite.
     """
     steps = total_steps(config, len(windows))
     optimizer = _optimizer(model, config, device)
@@ -92,7 +97,9 @@ def train(
     with contextlib.closing(batches):
         for step, batch in enumerate(batches, start=done):
             wanted = step % config.log_every == 0 or step == steps - 1
-            terms = _step(model, optimizer, batch, _lr(config, step, steps), config, seed, step, device)
+            terms = _step(
+                model, optimizer, batch, _lr(config, step, steps), config, seed, step, device
+            )
             if wanted:
                 curve += _log(terms, step)
                 progress("train", step + 1, steps)
@@ -142,9 +149,7 @@ def _optimizer(
     model: nn.Module, config: TrainConfig, device: torch.device
 ) -> torch.optim.Optimizer:
     parameters = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.AdamW(
-        parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
-    )
+    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def _lr(config: TrainConfig, step: int, steps: int) -> float:

@@ -1,11 +1,12 @@
-"""One trial in reading order: episodes -> windows -> train -> control -> plan time -> rows. No Ray in it.
+"""One trial: episodes -> windows -> train -> control -> plan time -> rows. No Ray in it.
 
-    python -m harness.trial SPEC.yaml [results=FOLDER] [datasets=FOLDER]
+python -m harness.trial SPEC.yaml [results=FOLDER] [datasets=FOLDER]
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import sys
 import time
@@ -26,6 +27,7 @@ from harness.data.windows import Windows
 from harness.evaluate import control, latents, pairs, plan_time
 from harness.interfaces import Pair, Policy, StatePolicy, TrialSpec
 from harness.planning.mpc import MPCPolicy
+from harness.progress import Display
 from harness.train import train
 
 log = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ def run(spec: TrialSpec, place: Place, progress: Progress) -> rows.TrialRow:
     record, error = _Record(), ""
     try:
         _stages(spec, place, record, progress)
-    except Exception as failure:
+    except Exception as failure:  # noqa: BLE001  the trial boundary
         log.debug("%s", traceback.format_exc())
         error = f"{type(failure).__name__}: {' '.join(str(failure).split())}"[:500]
     return _finish(spec, place, record, error, started)
@@ -98,7 +100,11 @@ def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) 
         else:
             policy = method.build(cfg.method, task, seeding.integer(spec.seed, eval_seed))
         _control(spec, policy, main, extra, eval_seed, normalizer, record, progress)
-        if "plan_time" in spec.stages and eval_seed == cfg.protocol.eval_seeds[0] and method.trained:
+        if (
+            "plan_time" in spec.stages
+            and eval_seed == cfg.protocol.eval_seeds[0]
+            and method.trained
+        ):
             _plan_time(spec, policy, main, normalizer, record, progress)
     record.fields["peak_memory_bytes"] = memory.peak(device)
 
@@ -119,7 +125,9 @@ def _trained_model(
     progress: Progress,
     device: torch.device,
 ) -> nn.Module:
-    """The model of this trial, out of its finished weights or its last checkpoint where there are some."""
+    """The model of this trial, out of its finished weights or its last checkpoint where there are
+    some.
+    """
     cfg, task = spec.config, zoo.TASKS[spec.task]
     torch.manual_seed(seeding.integer("model", spec.seed))
     model = zoo.METHODS[spec.method].build(cfg.method, task.spec.shape(cfg.data.image_size))
@@ -245,7 +253,9 @@ def _finish(
 ) -> rows.TrialRow:
     previous = rows.read_trial(folder(place, spec))
     commit, dirty = provenance.git()
-    device, driver = provenance.device("cuda" if spec.config.device == "cuda" and not error else "cpu")
+    device, driver = provenance.device(
+        "cuda" if spec.config.device == "cuda" and not error else "cpu"
+    )
     row = rows.TrialRow(
         key=spec.key,
         run=place.run,
@@ -291,28 +301,20 @@ def main(argv: list[str]) -> int:
     except (OSError, config.ConfigError) as error:
         log.error("%s", error)
         return 2
-    place = Place(options.get("results", "results/trial"), "trial", "", options.get("datasets", "data"))
-    row = run(spec, place, _log_progress())
-    log.info("%s: %s %s (%.1f s); rows in %s", row.key, row.status, row.error, row.total_s,
-             folder(place, spec))
+    place = Place(
+        options.get("results", "results/trial"), "trial", "", options.get("datasets", "data")
+    )
+    with Display(1) as display:
+        row = run(spec, place, functools.partial(display.update, spec.key))
+    log.info(
+        "%s: %s %s (%.1f s); rows in %s",
+        row.key,
+        row.status,
+        row.error,
+        row.total_s,
+        folder(place, spec),
+    )
     return 0 if row.status == "ok" else 1
-
-
-def _log_progress() -> Progress:
-    """A line every ten seconds and at the end of each stage."""
-    shown = {"at": 0.0, "began": time.time(), "stage": ""}
-
-    def progress(stage: str, done: int, total: int) -> None:
-        now = time.time()
-        if stage != shown["stage"]:
-            shown.update(stage=stage, began=now)
-        if now - shown["at"] < 10 and done < total:
-            return
-        rate = done / max(now - shown["began"], 1e-9)
-        log.info("%s %d/%d, %.1f/s, %.0f s left", stage, done, total, rate, (total - done) / max(rate, 1e-9))
-        shown["at"] = now
-
-    return progress
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Every method, task and planner by name: one line each. The only importer of lewm, baselines and tasks."""
+"""Every method, task and planner by name: one line each. The only importer of lewm, baselines and
+tasks.
+"""
 
 from __future__ import annotations
 

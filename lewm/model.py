@@ -1,10 +1,13 @@
 """LeWorldModel (arXiv 2603.19312), in the order of the paper's method section.
 
-1. An encoder maps each frame to one latent token: z_t = enc(o_t) (a ViT's CLS token through a BatchNorm projector).
-2. A causal predictor maps the last latents and action blocks to the next latent: z^_{t+1} = pred(z_{<=t}, a_{<=t}).
+1. An encoder maps each frame to one latent token, z_t = enc(o_t): a ViT's CLS token through a
+   BatchNorm projector.
+2. A causal predictor maps the last latents and action blocks to the next latent,
+   z^_{t+1} = pred(z_{<=t}, a_{<=t}).
 3. Two losses and nothing else, no stop-gradient, no target network:
    the prediction error, and SIGReg, which keeps the latents of a batch isotropic Gaussian.
-4. Planning: roll the predictor out over candidate plans and compare the last latent with that of the goal
+4. Planning: roll the predictor out over candidate plans and compare the last latent with that of
+the goal
    (harness/planning/cost.py, cem.py, mpc.py).
 """
 
@@ -29,7 +32,7 @@ class LeWMConfig(JEPAConfig):
 
 
 class LeWM(JEPA):
-    """Encoder and predictor (sections 1 and 2 above) are harness/nn/jepa.py; this is the objective."""
+    """Encoder and predictor (1 and 2 above) are harness/nn/jepa.py; this is the objective."""
 
     def __init__(self, config: LeWMConfig, shape: Shape):
         super().__init__(config, shape)

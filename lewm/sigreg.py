@@ -1,12 +1,13 @@
 """SIGReg: the sketched isotropic Gaussian regulariser (LeWM section 3.2, after Epps and Pulley).
 
-Each of many random unit directions turns a batch of latents into scalars u; the statistic is the weighted distance
-between their empirical characteristic function and that of N(0, 1),
+Each of many random unit directions turns a batch of latents into scalars u; the statistic is the
+weighted distance between their empirical characteristic function and that of N(0, 1),
 
     B * integral of w(t) |mean_b exp(i t u_b) - exp(-t^2 / 2)|^2 dt,      w(t) = exp(-t^2 / 2),
 
-by the trapezoid rule on evenly spaced knots of [0, t_max], doubled for the symmetric half. Known values of the released
-quadrature (17 knots on [0, 3]): 1.0525 in expectation on N(0, I), 0.402 B on a batch that has collapsed to zero.
+by the trapezoid rule on evenly spaced knots of [0, t_max], doubled for the symmetric half. Known
+values of the released quadrature (17 knots on [0, 3]): 1.0525 in expectation on N(0, I), 0.402 B on
+a batch that has collapsed to zero.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ T_MAX = 3.0
 
 
 def sigreg(z: Tensor, directions: int, generator: torch.Generator | None = None) -> Tensor:
-    """Mean statistic of latents z (B, T, D) over fresh directions and time steps; scalar (LeWM eq. 3)."""
+    """Mean statistic of latents z (B, T, D) over fresh directions and time steps; scalar (LeWM eq.
+    3).
+    """
     sketch = torch.randn(z.shape[-1], directions, generator=generator, device=z.device)
     sketch = sketch / sketch.norm(dim=0, keepdim=True)
     return statistic(z.float() @ sketch).mean()
@@ -31,7 +34,7 @@ def statistic(u: Tensor) -> Tensor:
 
 
 def statistic_plain(u: Tensor) -> Tensor:
-    """The same by its definition, one cosine and sine a knot: what tests compare `statistic` with."""
+    """The same by its definition, one cosine and sine a knot; tests compare `statistic` with it."""
     knots, weights = _quadrature(u)
     angles = u[..., None] * knots
     gap = angles.cos().mean(0) - torch.exp(-(knots**2) / 2)
@@ -39,7 +42,9 @@ def statistic_plain(u: Tensor) -> Tensor:
 
 
 class _EppsPulley(torch.autograd.Function):
-    """Evenly spaced knots need one cosine and one sine in all: the rest is cos((k+1)x) = 2 cos x cos kx - cos (k-1)x."""
+    """Evenly spaced knots need one cosine and one sine in all: the rest is cos((k+1)x) = 2 cos x
+    cos kx - cos (k-1)x.
+    """
 
     @staticmethod
     def forward(ctx, u: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Success of a policy on pairs: all episodes side by side in one simulator, one outcome per pair."""
+"""Success of a policy on pairs: all episodes side by side in one simulator."""
 
 from __future__ import annotations
 
@@ -55,8 +55,9 @@ def run(
 ) -> list[Outcome]:
     """Evaluate `policy` on all pairs together.
 
-    With success_at "ever" an episode stops at its first hit (so its final distance is the one of the hit); with "end"
-    it runs through its budget. A pair solved before the first action is a hit at step 0.
+    With success_at "ever" an episode stops at its first hit (so its final distance is the one of
+    the hit); with "end" it runs through its budget. A pair solved before the first action is a hit
+    at step 0.
     """
     simulator = task.simulator(len(pairs), image_size)
     try:
@@ -145,7 +146,9 @@ class _Episodes:
             self.outcomes[row].pairs_per_solve.append(len(rows))
 
     def step(self, rows: np.ndarray, actions: np.ndarray) -> None:
-        """One environment step of the pairs `rows`; pairs that have stopped meanwhile are passed over."""
+        """One environment step of the pairs `rows`; pairs that have stopped meanwhile are passed
+        over.
+        """
         padded = np.zeros((self.simulator.n, actions.shape[-1]))
         padded[rows] = actions
         started = time.perf_counter()
@@ -172,7 +175,9 @@ class _Episodes:
 
 
 def observation(pixels: np.ndarray, proprio: np.ndarray, normalizer: Normalizer) -> Obs:
-    """What a policy sees, one frame each: pixels (B, 3, height, width), proprio (B, p) in its own units."""
+    """What a policy sees, one frame each: pixels (B, 3, height, width), proprio (B, p) in its own
+    units.
+    """
     encoded = torch.from_numpy(np.asarray(normalizer.encode_proprio(proprio), dtype=np.float32))
     return Obs(torch.from_numpy(pixels)[:, None], encoded[:, None] if encoded.shape[-1] else None)
 

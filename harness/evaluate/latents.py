@@ -1,4 +1,4 @@
-"""Health of a latent space on held-out windows: has it collapsed, how many dimensions does it use."""
+"""Health of a latent space on held-out windows: its spread, its dimensions, its prediction error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WINDOWS = 256
 def statistics(
     model: nn.Module, windows: Windows, device: torch.device
 ) -> dict[str, tuple[float, str]]:
-    """name -> (value, unit): mean std and effective rank of the latents, held-out prediction error."""
+    """name -> (value, unit): mean std and effective rank of the latents, prediction error."""
     model.eval()
     chosen = seeding.stream("latents").integers(len(windows), size=min(_WINDOWS, len(windows)))
     batch = windows.take(np.sort(chosen)).batch
@@ -31,7 +31,9 @@ def statistics(
 
 
 def effective_rank(z: Tensor) -> float:
-    """Exponential of the entropy of the normalised covariance spectrum, z (M, D) (Roy and Vetterli 2007)."""
+    """Exponential of the entropy of the normalised covariance spectrum, z (M, D) (Roy and Vetterli
+    2007).
+    """
     values = torch.linalg.svdvals((z - z.mean(0)).double()).pow(2)
     share = values / values.sum().clamp_min(1e-300)
     return float(torch.exp(-(share * share.clamp_min(1e-300).log()).sum()))

@@ -1,4 +1,6 @@
-"""Which starts and goals are evaluated: drawn once per (task, protocol, evaluation seed), the same for every method."""
+"""Which starts and goals are evaluated: drawn once per (task, protocol, evaluation seed), the same
+for every method.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,8 @@ class PairSettings(Protocol):
     split: str
 
 
-
 class _Candidates:
-    """Every (episode, step) of the split that has a goal `offset_steps` later, in a seeded order."""
+    """Every (episode, step) of the split with a goal `offset_steps` later, in a seeded order."""
 
     def __init__(self, dataset: Dataset, task: Task, settings: PairSettings, seed: int):
         episodes = np.sort(dataset.split(settings.split))
@@ -93,7 +94,9 @@ def _main_draw(candidates: _Candidates, usable: np.ndarray, settings: PairSettin
 def _stratum_draw(
     candidates: _Candidates, usable: np.ndarray, main: np.ndarray, settings: PairSettings
 ) -> np.ndarray:
-    """As many further candidates of each stratum as there are, up to stratum_pairs with those of `main`."""
+    """As many further candidates of each stratum as there are, up to stratum_pairs with those of
+    `main`.
+    """
     free = usable.copy()
     free[main] = False
     extra = []
@@ -111,9 +114,7 @@ def _enough(found: int, wanted: int, what: str, settings: PairSettings) -> None:
         )
 
 
-def _pair(
-    dataset: Dataset, candidates: _Candidates, index: int, number: int, offset: int
-) -> Pair:
+def _pair(dataset: Dataset, candidates: _Candidates, index: int, number: int, offset: int) -> Pair:
     row = candidates.row[index]
     goal = np.array([row + offset])
     return Pair(

@@ -1,4 +1,6 @@
-"""Plan time: wall time of one solve, from raw pixels to actions, device synchronised, after a warm-up solve."""
+"""Plan time: wall time of one solve, from raw pixels to actions, device synchronised, after a warm-
+up solve.
+"""
 
 from __future__ import annotations
 

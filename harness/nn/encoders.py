@@ -1,7 +1,10 @@
-"""Picture encoders: (M, 3, size, size) uint8 -> (M, width). ViT and ResNet-18 are those of `transformers`."""
+"""Picture encoders: (M, 3, size, size) uint8 -> (M, width). ViT and ResNet-18 are those of
+`transformers`.
+"""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,11 +118,9 @@ class Conv(Encoder):
         sizes = [3, *config.channels]
         side = image_size
         layers: list[nn.Module] = []
-        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
-            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
-            side //= 2
-        if side < 1:
-            raise ValueError(f"{len(config.channels)} strides are too many for {image_size} px")
+        for before, after in itertools.pairwise(sizes):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
+            side = (side + 1) // 2
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(sizes[-1] * side * side, config.width)
         self.to(memory_format=torch.channels_last)

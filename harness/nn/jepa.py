@@ -1,4 +1,6 @@
-"""The joint-embedding world model that LeWM, PLDM and the EMA JEPA share; they differ in their losses alone."""
+"""The joint-embedding world model that LeWM, PLDM and the EMA JEPA share; they differ in their
+losses alone.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class JEPAConfig:
 
 
 class JEPA(nn.Module):
-    """Encoder, action embedder and causal predictor over latents (interfaces.WorldModel without a loss)."""
+    """Encoder, action embedder and causal predictor over latents (interfaces.WorldModel without a
+    loss).
+    """
 
     def __init__(self, config: JEPAConfig, shape: Shape):
         super().__init__()
@@ -65,23 +69,29 @@ class JEPA(nn.Module):
         return self.projector(features.unflatten(0, obs.pixels.shape[:2]))
 
     def predict(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Latents z (B, T, D) and the blocks taken there (B, T, A) to the next latents (B, T, D), T <= history."""
-        return self._predict_embedded(z, self.action_embedder(actions))
+        """Latents z (B, T, D) and the blocks taken there (B, T, A) to the next latents (B, T, D), T
+        <= history.
+        """
+        modulations = self.predictor.modulations(self.action_embedder(actions))
+        return self.predictor_projector(self.predictor(z, modulations))
 
     def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
-        """interfaces.WorldModel.rollout: autoregressive, over at most `history` latents, (N, K, D)."""
+        """interfaces.WorldModel.rollout: autoregressive, over at most `history` latents, (N, K, D).
+
+        Equal to repeated `predict` with its last output appended; what actions do to the predictor
+        is worked out once for all blocks, and only the last position of the last layer is computed.
+        """
         assert past.shape[1] == z.shape[1] - 1, (past.shape, z.shape)
         embedded = self.action_embedder(torch.cat([past, plan], dim=1))  # (N, H - 1 + K, D)
+        modulations = self.predictor.modulations(embedded)
         latents = list(z.unbind(1))
         for _ in range(plan.shape[1]):
-            first = max(0, len(latents) - self.history)
+            first, end = max(0, len(latents) - self.history), len(latents)
             seen = torch.stack(latents[first:], dim=1)  # (N, <= history, D)
-            predicted = self._predict_embedded(seen, embedded[:, first : len(latents)])
-            latents.append(predicted[:, -1])
+            steps = [modulation[:, first:end] for modulation in modulations]
+            predicted = self.predictor_projector(self.predictor(seen, steps, last=True))
+            latents.append(predicted[:, 0])
         return torch.stack(latents[z.shape[1] :], dim=1)
 
     def after_step(self) -> None:
         """No target network."""
-
-    def _predict_embedded(self, z: Tensor, embedded: Tensor) -> Tensor:
-        return self.predictor_projector(self.predictor(z, embedded))

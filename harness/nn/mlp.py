@@ -8,7 +8,8 @@ from torch import Tensor, nn
 class Projector(nn.Sequential):
     """Linear, BatchNorm, GELU, Linear over the last dimension of (B, T, D).
 
-    The BatchNorm frees the latent of the last LayerNorm of a ViT, which would fight SIGReg (LeWM section 3).
+    The BatchNorm frees the latent of the last LayerNorm of a ViT, which would fight SIGReg (LeWM
+    section 3).
     """
 
     def __init__(self, width_in: int, hidden: int, width_out: int):

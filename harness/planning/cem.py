@@ -12,7 +12,7 @@ from harness.interfaces import CostFn, Noise, Plan
 
 @dataclass(frozen=True)
 class CEMConfig:
-    """The paper: 300 candidates, 30 elites, 10 iterations (30 on Push-T), standard deviation 1 at first.
+    """The paper's settings; it has 30 iterations on Push-T (protocols.py).
 
     Candidates are not clipped to the action range: the simulator clips what is executed.
     """

@@ -11,9 +11,10 @@ from harness.interfaces import CostFn, WorldModel
 def latent_distance(model: WorldModel, start: Tensor, goal: Tensor, pairs: int) -> CostFn:
     """Squared distance between the last predicted latent and the goal's (LeWM section 4).
 
-    start (B, *D) and goal (B, *D) are encoded once by the caller. `pairs` of them are rolled out in one call of the
-    model, always exactly that many (the last chunk is filled up), so that matrix shapes, and with them the rounding of
-    every cost, do not depend on how many pairs are planned together.
+    start (B, *D) and goal (B, *D) are encoded once by the caller. `pairs` of them are rolled out in
+    one call of the model, always exactly that many (the last chunk is filled up), so that matrix
+    shapes, and with them the rounding of every cost, do not depend on how many pairs are planned
+    together.
     """
 
     def cost(plans: Tensor) -> Tensor:

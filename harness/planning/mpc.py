@@ -33,8 +33,8 @@ class MPCConfig:
 class MPCPolicy:
     """interfaces.Policy. Every (pair, replan) draws from a random stream of its own.
 
-    `pairs_per_solve` pairs are planned together (0: all that need a plan) and `pairs_per_rollout` are rolled out in one
-    call of the model; neither changes an outcome.
+    `pairs_per_solve` pairs are planned together (0: all that need a plan) and `pairs_per_rollout`
+    are rolled out in one call of the model; neither changes an outcome.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class MPCPolicy:
         return Decision(np.stack([self._queues[row].pop(0) for row in rows]), tuple(solves))
 
     def solve(self, obs: Obs, goal: Obs, rows: np.ndarray) -> tuple[Plan, float]:
-        """Plan for the pairs `rows`; the wall time from raw pixels to the plan, device synchronised.
+        """A plan for the pairs `rows`, and the wall time from raw pixels to it.
 
         The first solve of a policy warms the device up on one pair first, untimed.
         """
@@ -120,4 +120,3 @@ class MPCPolicy:
     def _synchronise(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-

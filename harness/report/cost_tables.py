@@ -20,7 +20,7 @@ def plan_time_table(run: groups.Run) -> layout.Table:
         frame, more = layout.fold(_plan_time_frame(rows), [*_SETTINGS.values(), *repetitions])
         caption = f"Run {run.name}, {groups.section_name(section)}. {_PLAN_TIME}{more}"
         caption += layout.sources(rows, "published_plan_s")
-        sections.append(layout.Section("Plan time", caption, frame))
+        sections.append(layout.Section(_tasks(section, rows), caption, frame))
     return layout.Table("plan_time", "Plan time", raw, sections)
 
 
@@ -37,7 +37,7 @@ def training_table(run: groups.Run) -> layout.Table:
     for section, _, rows in layout.by_section(raw):
         caption = f"Run {run.name}, {groups.section_name(section)}. {_TRAINING}"
         frame, more = layout.fold(_training_frame(rows), ["Training seeds", "Device", "Threads"])
-        sections.append(layout.Section("Training", caption + more, frame))
+        sections.append(layout.Section(_tasks(section, rows), caption + more, frame))
     return layout.Table("training", "Training", raw, sections)
 
 
@@ -183,3 +183,8 @@ def _training_frame(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _final(value: float) -> str:
     return layout.BLANK if pd.isna(value) else f"{value:.3g}"
+
+
+def _tasks(section: tuple[str, str, str], rows: pd.DataFrame) -> str:
+    """Title of a section: its tasks and protocol."""
+    return ", ".join([*rows["task"].map(groups.task_name).unique(), section[1]])

@@ -125,7 +125,9 @@ def _curves_panel(ax: Axes, part: pd.DataFrame, looks: dict[str, tuple[str, str]
     if len(values) and values.min() > 0 and values.max() > 30 * np.quantile(values, 0.02):
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter("")
+        ax.yaxis.set_minor_formatter("")  # ticks alone say that the axis is logarithmic
+    else:
+        ax.locator_params(axis="y", nbins=4)
     ax.locator_params(axis="x", nbins=4)
     ax.margins(x=0.02)
 

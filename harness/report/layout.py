@@ -84,7 +84,7 @@ def published_columns(name: str, paper: published.Published | None) -> dict[str,
     known = paper or published.Published(np.nan, 0, "")
     return {
         name: known.value,
-        "published_episodes": known.episodes,
+        "published_episodes": known.episodes or np.nan,
         "published_source": known.source,
     }
 
@@ -96,7 +96,7 @@ def sources(rows: pd.DataFrame, column: str) -> str:
     known = rows[rows[column].notna()]
     said: dict[str, list[str]] = {}
     for row in known.itertuples():
-        episodes = f", {row.published_episodes:.0f} episodes" if row.published_episodes else ""
+        episodes = f", {row.published_episodes:.0f} episodes" if row.published_episodes > 0 else ""
         names = said.setdefault(f"{row.published_source}{episodes}", [])
         name = groups.method_name(row.method, row.variant)
         names += [name] if name not in names else []

@@ -20,13 +20,15 @@ def success_table(run: groups.Run, outcomes: dict, estimates: pd.DataFrame) -> l
     raw = _success_raw(run, estimates, success.differences(run, outcomes))
     sections = []
     for section, (split, task), rows in layout.by_section(raw, "split", "task"):
-        title = f"{groups.task_name(task)}, {split} pairs"
+        title = f"{groups.task_name(task)}, {section[1]}, {split} pairs"
         caption = _success_caption(run, section, split, rows, outcomes)
-        frame, more = layout.fold(_success_frame(rows), ["Pairs", "Training seeds"])
+        frame, _ = layout.fold(_success_frame(rows), ["Pairs", "Training seeds"])  # in the caption
         sections.append(
-            layout.Section(title, f"{caption} {_INTERVALS}{_success_notes(rows)}{more}", frame)
+            layout.Section(title, f"{caption} {_INTERVALS}{_success_notes(rows)}", frame)
         )
-        paired, more = layout.fold(_paired_frame(rows), ["pairs, random", "pairs, heuristic"])
+        paired, more = layout.fold(
+            _paired_frame(rows), ["pairs with random", "pairs with heuristic"]
+        )
         if not paired.empty:
             title = f"{title}: difference to the controls on the same pairs"
             sections.append(layout.Section(title, f"{caption} {_PAIRED}{more}", paired))
@@ -131,7 +133,7 @@ def _paired_frame(rows: pd.DataFrame) -> pd.DataFrame:
                 rows, f"{name}_low_points", f"{name}_high_points", layout.signed
             )
             frame[f"p, {words}"] = rows[f"{name}_p"].map(layout.p_value)
-            frame[f"pairs, {words}"] = rows[f"{name}_pairs"].map(layout.whole)
+            frame[f"pairs with {words}"] = rows[f"{name}_pairs"].map(layout.whole)
     if len(frame.columns) == 1:
         return frame.iloc[:0]
     return frame[(frame.iloc[:, 1:] != layout.BLANK).any(axis=1)]

@@ -47,7 +47,7 @@ SPEC = TaskSpec(
     state_names=("agent_x [px]", "agent_y [px]"),
     proprio_names=("agent_x [px]", "agent_y [px]"),
     distance_unit="px",
-    strata=("same room", "through door"),
+    strata=("same room", "through door", "detour"),
 )
 
 
@@ -80,9 +80,19 @@ class TwoRoom:
         return np.linalg.norm(np.asarray(state) - np.asarray(goal), axis=-1)
 
     def strata(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B,) str: whether the pair lies on both sides of the wall."""
-        crosses = _is_left(np.asarray(start)) != _is_left(np.asarray(goal))
-        return np.where(crosses, "through door", "same room")
+        """(B,) str: same room, through door or detour.
+
+        A detour has start and goal in different rooms and both above or both below the door, so
+        that a straight line ends at the wall.
+        """
+        start, goal = np.asarray(start), np.asarray(goal)
+        crosses = _is_left(start) != _is_left(goal)
+        reach = DOOR_HALF + DOOR_MARGIN
+        above = np.maximum(start[:, 1], goal[:, 1]) < DOOR_Y - reach
+        below = np.minimum(start[:, 1], goal[:, 1]) > DOOR_Y + reach
+        return np.select(
+            [crosses & (above | below), crosses], ["detour", "through door"], "same room"
+        )
 
     def collector(self, rng: np.random.Generator, n: int) -> NoisyExpert:
         """The noisy expert, n episodes."""

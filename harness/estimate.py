@@ -1,0 +1,50 @@
+"""How long trials will take, from those that have run: this results folder's and the reference
+runs'.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyarrow import fs as pafs
+
+from harness import rows
+from harness.interfaces import TrialSpec
+
+_REFERENCE = str(Path(__file__).resolve().parents[1] / "results" / "reference")
+
+
+class Estimator:
+    """Median seconds of finished trials, by (method, task, scale), else by (method, scale)."""
+
+    def __init__(self, results: str):
+        self._seconds: dict[tuple[str, ...], list[float]] = {}
+        for root in (_REFERENCE, results):
+            for row in _trials(root):
+                if row.status == "ok":
+                    for key in ((row.method, row.task, row.scale), (row.method, row.scale)):
+                        self._seconds.setdefault(key, []).append(row.total_s)
+
+    def seconds(self, spec: TrialSpec) -> float | None:
+        """Of one trial; None when nothing like it has run."""
+        scale = spec.config.scale
+        for key in ((spec.method, spec.task, scale), (spec.method, scale)):
+            if key in self._seconds:
+                return statistics.median(self._seconds[key])
+        return None
+
+    def total(self, specs: Sequence[TrialSpec], cores: int) -> tuple[float, int]:
+        """(seconds of wall time for all on that many cores, trials without an estimate)."""
+        known = [(self.seconds(spec), spec.config.resources.cpu) for spec in specs]
+        work = [seconds * min(cpu, cores) / cores for seconds, cpu in known if seconds is not None]
+        return sum(work), len(known) - len(work)
+
+
+def _trials(root: str) -> list[rows.TrialRow]:
+    fs, base = rows.filesystem(root)
+    selector = pafs.FileSelector(base, recursive=True, allow_not_found=True)
+    files = [info.path for info in fs.get_file_info(selector) if info.base_name == "trial.parquet"]
+    found = [rows.read_trial(path.removesuffix("/trial.parquet")) for path in files]
+    return [row for row in found if row is not None]

@@ -1,0 +1,269 @@
+"""Runs trials: by Ray Tune, one actor at a time per free share of the machine, or in a plain loop.
+
+Ray's own state is disposable: what is done is what the result files say.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from harness import config, rows, trial, zoo
+from harness.data import collect
+from harness.data.episodes import DatasetError
+from harness.interfaces import TrialSpec
+from harness.progress import Display
+
+log = logging.getLogger(__name__)
+
+_REPORT_EVERY_S = 1.0
+_OBJECT_STORE_BYTES = 100 * 2**20
+_RETRIES = 1  # of a trial whose process died; it goes on from its checkpoint
+
+
+class LaunchError(RuntimeError):
+    """The trials cannot be started, and what to do about it."""
+
+
+def missing(specs: Sequence[TrialSpec], place: trial.Place) -> list[TrialSpec]:
+    """The trials that are not done under their present configuration."""
+    return [
+        spec
+        for spec in specs
+        if not rows.is_done(trial.folder(place, spec), config.config_hash(spec))
+    ]
+
+
+def launch(specs: Sequence[TrialSpec], place: trial.Place, run: config.RunConfig) -> None:
+    """Run the trials; each writes its own rows, failed ones too. Raises LaunchError."""
+    if not specs:
+        return
+    prepare_datasets(specs, place)
+    with Display(len(specs)) as display:
+        if run.backend == "loop":
+            _loop(specs, place, display)
+        else:
+            with cluster(run) as size:
+                _by_ray(specs, place, size, display)
+
+
+def prepare_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> None:
+    """Collect each dataset once. A failure is left to its trials, which record it."""
+    for task, data in {(spec.task, spec.config.data) for spec in specs}:
+        try:
+            collect.ensure(zoo.TASKS[task], data, place.datasets)
+        except (OSError, DatasetError) as error:
+            log.error("no dataset for %s: %s", task, error)
+
+
+def _loop(specs: Sequence[TrialSpec], place: trial.Place, display: Display) -> None:
+    size = {"CPU": float(os.cpu_count() or 1), "GPU": float(_gpus())}
+    for spec in specs:
+        reason = _lacks(spec, size)
+        if reason:
+            trial.record_failure(spec, place, reason)
+        else:
+            trial.run(spec, place, _to_display(display, spec.key))
+        display.finish(spec.key, outcome(spec, place))
+
+
+def _by_ray(
+    specs: Sequence[TrialSpec], place: trial.Place, size: Mapping[str, float], display: Display
+) -> None:
+    """One Tune trial per spec; specs that no node can hold are recorded as failed at once."""
+    possible = {}
+    for spec in specs:
+        reason = _lacks(spec, size)
+        if reason:
+            trial.record_failure(spec, place, reason)
+            display.finish(spec.key, outcome(spec, place))
+        else:
+            possible[spec.key] = spec
+    if not possible:
+        return
+    texts = {key: config.to_yaml(spec) for key, spec in possible.items()}
+    from ray import tune
+
+    tune_trials(
+        tune.with_parameters(_worker, texts=texts, place=place),
+        {"key": tune.grid_search(list(possible))},
+        lambda words: resources(possible[words["key"]]),
+        lambda words: words["key"],
+        display,
+        finished=lambda key: _settle(possible[key], place),
+    )
+    for spec in possible.values():
+        _settle(spec, place)
+
+
+def _worker(words: dict[str, Any], texts: dict[str, str], place: trial.Place) -> None:
+    """What runs in a Ray actor: one trial, its progress reported to the driver."""
+    trial.run(config.from_yaml(texts[words["key"]]), place, report_progress())
+
+
+def _settle(spec: TrialSpec, place: trial.Place) -> str:
+    """The outcome of an ended trial; a process that died without a word gets a row here."""
+    row = rows.read_trial(trial.folder(place, spec))
+    if row is None or row.config_hash != config.config_hash(spec):
+        trial.record_failure(
+            spec,
+            place,
+            "the trial's process died (out of memory, or killed): lower resources or "
+            "data.image_size, then issue the same command again; it goes on from its checkpoint",
+        )
+    return outcome(spec, place)
+
+
+def outcome(spec: TrialSpec, place: trial.Place) -> str:
+    """ "ok, 81 s" or the error of a trial's row."""
+    row = rows.read_trial(trial.folder(place, spec))
+    if row is None:
+        return "no row could be written"
+    return f"ok, {row.total_s:.0f} s" if row.status == "ok" else f"error: {row.error}"
+
+
+def resources(spec: TrialSpec) -> dict[str, float]:
+    """Ray's request for a trial."""
+    asked = spec.config.resources
+    return {"cpu": asked.cpu, "gpu": asked.gpu} if asked.gpu else {"cpu": asked.cpu}
+
+
+def _lacks(spec: TrialSpec, size: Mapping[str, float]) -> str:
+    """Why no node can hold the trial, or ""."""
+    asked = spec.config.resources
+    if asked.gpu > size.get("GPU", 0):
+        return (
+            f"resources.gpu={asked.gpu:g} and {size.get('GPU', 0):g} GPUs on any machine here: "
+            f"use device=cpu, or a machine with a GPU"
+        )
+    if asked.cpu > size.get("CPU", 0):
+        return (
+            f"resources.cpu={asked.cpu:g} and {size.get('CPU', 0):g} cores on any machine here: "
+            f"use resources.cpu={size.get('CPU', 0):g}"
+        )
+    return ""
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _to_display(display: Display, key: str) -> trial.Progress:
+    return lambda stage, done, total: display.update(key, stage, done, total)
+
+
+@contextmanager
+def cluster(run: config.RunConfig) -> Iterator[Mapping[str, float]]:
+    """Ray, started for this run or joined at ray.address; yields the largest node's resources."""
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    quiet = {"log_to_driver": run.verbose, "logging_level": logging.ERROR}
+    try:
+        if run.ray.address:
+            ray.init(address=run.ray.address, **quiet)
+        else:
+            ray.init(include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise LaunchError(
+            f"Ray does not start ({str(error).splitlines()[0]}): check ray.address, or use "
+            f"backend=loop"
+        ) from error
+    if not run.verbose:
+        logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        kinds = ("CPU", "GPU")
+        yield {kind: max(node.get(kind, 0.0) for node in nodes) for kind in kinds}
+    finally:
+        ray.shutdown()
+
+
+def tune_trials(
+    worker: Callable[[dict[str, Any]], None],
+    space: Mapping[str, Any],
+    resources_of: Callable[[dict[str, Any]], dict[str, float]],
+    name_of: Callable[[dict[str, Any]], str],
+    display: Display,
+    finished: Callable[[str], str],
+    **tune_config: Any,
+) -> None:
+    """Ray Tune over `space` with nothing of Tune's own on the terminal or left on the disk."""
+    from ray import tune
+
+    scratch = tempfile.mkdtemp(prefix="tune-")
+    try:
+        tuner = tune.Tuner(
+            tune.with_resources(worker, resources_of),
+            param_space=dict(space),
+            tune_config=tune.TuneConfig(reuse_actors=True, **tune_config),
+            run_config=tune.RunConfig(
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[_callback(display, name_of, finished)],
+                failure_config=tune.FailureConfig(max_failures=_RETRIES),
+            ),
+        )
+        tuner.fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def report_progress() -> trial.Progress:
+    """In a Ray actor: at most one report a second to the driver."""
+    from ray import tune
+
+    last = {"at": 0.0, "stage": ""}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if stage != last["stage"] or now - last["at"] > _REPORT_EVERY_S:
+            last.update(at=now, stage=stage)
+            tune.report({"stage": stage, "part": done, "parts": total})  # "done" is Tune's word
+
+    return progress
+
+
+def _callback(
+    display: Display,
+    name_of: Callable[[dict[str, Any]], str],
+    finished: Callable[[str], str],
+) -> Any:
+    from ray import tune
+
+    class Relay(tune.Callback):
+        """Tune's events to the display. Tune pickles its callbacks; this one travels empty."""
+
+        def __init__(self, *parts: Any):
+            self._parts = parts
+
+        def __reduce__(self):
+            return tune.Callback, ()
+
+        def on_trial_result(self, iteration, trials, trial, result, **info):
+            if "stage" in result:
+                display, name_of, _ = self._parts
+                words = result["stage"], result["part"], result["parts"]
+                display.update(name_of(trial.config), *words)
+
+        def on_trial_complete(self, iteration, trials, trial, **info):
+            display, name_of, finished = self._parts
+            display.finish(name_of(trial.config), finished(name_of(trial.config)))
+
+        def on_trial_error(self, iteration, trials, trial, **info):
+            if trial.num_failures > _RETRIES:
+                self.on_trial_complete(iteration, trials, trial)
+
+    return Relay(display, name_of, finished)

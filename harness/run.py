@@ -1,0 +1,188 @@
+"""The main command: expand a suite, show the plan, run what is missing, report.
+
+python -m harness.run suite=all [scale=laptop] [tasks=[two_room]] [methods=[lewm,pldm]] [seeds=3]
+...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from harness import config, estimate, launch, report, rows, suites, trial, zoo
+from harness.interfaces import TrialSpec
+from harness.protocols import PROTOCOLS
+from harness.scales import SCALES
+
+log = logging.getLogger(__name__)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+OK, FAILED, USAGE = 0, 1, 2  # exit codes
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns its exit code."""
+    if {"-h", "--help", "help"} & set(argv):
+        _help()
+        return OK
+    try:
+        run = local_paths(config.parse(list(argv)))
+        specs = suites.expand(run)
+    except config.ConfigError as error:
+        console.print(f"error: {error}", markup=False)
+        return USAGE
+    set_up_logging(run.verbose)
+    place = trial.Place(run.folder, run.run, run.suite, run.datasets)
+    todo = launch.missing(specs, place)
+    _show_plan(run, specs, todo)
+    if run.dry:
+        return OK
+    try:
+        check_writable(run.folder)
+        started = time.time()
+        launch.launch(todo, place, run)
+        _show_share(todo, place, started)
+        written = report.publish(run.folder)
+    except (OSError, launch.LaunchError, report.NoTrials) as error:
+        console.print(f"error: {error}", markup=False)
+        return FAILED
+    console.print("\n".join(["written:", *(f"  {path}" for path in written)]), markup=False)
+    return _show_failures(specs, place, argv)
+
+
+def local_paths(run: config.RunConfig) -> config.RunConfig:
+    """Absolute folders: workers have another working directory. URIs stay."""
+    paths = {
+        name: path if "://" in path else os.path.abspath(path)
+        for name, path in (("results", run.results), ("datasets", run.datasets))
+    }
+    return dataclasses.replace(run, **paths)
+
+
+def set_up_logging(verbose: bool) -> None:
+    """Log lines to stderr."""
+    handler: logging.Handler = logging.StreamHandler()
+    if console.is_terminal:  # bars are on it: lines must go above them
+        handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
+    level = logging.DEBUG if verbose else logging.INFO
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+    for noisy in ("matplotlib", "fontTools", "PIL", "filelock", "ray"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def check_writable(folder: str) -> None:
+    """Raises OSError, with what to do, when nothing can be written into `folder`."""
+    fs, base = rows.filesystem(folder)
+    probe = f"{base}/.{uuid.uuid4().hex[:8]}.probe"
+    try:
+        fs.create_dir(base, recursive=True)
+        with fs.open_output_stream(probe) as sink:
+            sink.write(b"x")
+        fs.delete_file(probe)
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise OSError(
+            f"{folder} cannot be written: {reason}. Give another results=FOLDER"
+        ) from None
+
+
+def _show_plan(run: config.RunConfig, specs: list[TrialSpec], todo: list[TrialSpec]) -> None:
+    cores = os.cpu_count() or 1
+    estimator = estimate.Estimator(run.results)
+    waiting = {spec.key for spec in todo}
+    table = Table("trial", "state", "cpu", "gpu", "estimate", box=None, pad_edge=False)
+    for spec in specs:
+        seconds = estimator.seconds(spec)
+        state = "to run" if spec.key in waiting else "done"
+        words = "" if state == "done" else duration(seconds)
+        asked = spec.config.resources
+        table.add_row(spec.key, state, f"{asked.cpu:g}", f"{asked.gpu:g}", words)
+    console.print(
+        f"suite {run.suite}, scale {run.scale}, protocol {run.protocol}, {run.device} with "
+        f"{cores} cores, backend {run.backend}, results in {run.folder}",
+        markup=False,
+    )
+    console.print(table)
+    seconds, unknown = estimator.total(todo, cores)
+    extra = f", and {unknown} trials that have never run here" if unknown else ""
+    console.print(f"{len(todo)} of {len(specs)} trials to run: about {duration(seconds)}{extra}")
+
+
+def duration(seconds: float | None) -> str:
+    """ "2 min 5 s"; "?" for None."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _show_share(todo: list[TrialSpec], place: trial.Place, started: float) -> None:
+    """Wall time that no trial was running: scheduling, start and stop of processes."""
+    spans = []
+    for spec in todo:
+        row = rows.read_trial(trial.folder(place, spec))
+        if row is not None and row.started >= started:
+            spans.append((row.started, row.ended))
+    if spans:
+        wall, busy = time.time() - started, _covered(sorted(spans))
+        log.info(
+            "%s of wall time, %s of it in trials; %.1f s for the rest (%.1f s a trial, %.0f %%)",
+            duration(wall), duration(busy), wall - busy, (wall - busy) / len(spans),
+            100 * (wall - busy) / wall,
+        )  # fmt: skip
+
+
+def _covered(spans: list[tuple[float, float]]) -> float:
+    total, end = 0.0, float("-inf")
+    for start, stop in spans:
+        total += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return total
+
+
+def _show_failures(specs: list[TrialSpec], place: trial.Place, argv: Sequence[str]) -> int:
+    failed = launch.missing(specs, place)
+    for spec in failed:
+        console.print(f"{spec.key} failed: {launch.outcome(spec, place)}", markup=False)
+    if failed:
+        again = " ".join(["python -m harness.run", *argv])
+        console.print(
+            f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}", markup=False
+        )
+    return FAILED if failed else OK
+
+
+def _help() -> None:
+    out = Console(highlight=False)
+    out.print(__doc__.strip(), markup=False)
+    out.print("\nWords of the run (key=value):", markup=False)
+    for f in dataclasses.fields(config.RunConfig):
+        if f.name != "overrides":
+            out.print(f"  {f.name}", markup=False)
+    listed = {
+        "Suites": [f"{name}: {suite.about}" for name, suite in suites.SUITES.items()],
+        "Scales": list(SCALES),
+        "Protocols": list(PROTOCOLS),
+        "Tasks": [f"{name}: {task.spec.label}" for name, task in zoo.TASKS.items()],
+        "Methods": [f"{name}: {method.label}" for name, method in zoo.METHODS.items()],
+        "Planners": list(zoo.PLANNERS),
+        "Keys of a trial (for.<task or method>. before one narrows it)": config.trial_keys(),
+    }
+    for title, names in listed.items():
+        out.print(f"\n{title}:", *(f"  {name}" for name in names), sep="\n", markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,144 @@
+"""Synthetic runs, written through rows.write."""
+
+from __future__ import annotations
+
+import math
+import zlib
+
+import numpy as np
+
+from harness import rows
+
+NAMES = {"replay": 1.0, "heuristic": 0.8, "random": 0.2, "noop": 0.1}
+
+
+class SyntheticRun:
+    """Writes trials with given outcomes into a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def trial(
+        self,
+        task="two_room",
+        method="lewm",
+        seed=0,
+        outcome=(),
+        strata=(),
+        config="protocol:\n  candidates: 300\n  iterations: 10\n  horizon_blocks: 5\n",
+        metrics=(),
+        split="test",
+        initially_solved=(),
+        samples=(),
+        **fields,
+    ):
+        """One trial; `outcome` is one truth value per pair, or (evaluations, pairs)."""
+        key = fields.pop("key", f"{task}.{method}.s{seed}")
+        known = dict(
+            run="synthetic",
+            suite="all",
+            task=task,
+            method=method,
+            variant="",
+            seed=seed,
+            scale="laptop",
+            protocol="quick-v1",
+            protocol_hash=f"{zlib.crc32(task.encode()):08x}aaaa",
+            setting_hash=f"{task}-{method}",
+            config_hash=key,
+            config_yaml=config,
+            status="ok",
+            device="CPU",
+            threads=2,
+            dataset_hash=task,
+            split_hash=task,
+        )
+        trial = rows.TrialRow(key=key, **(known | fields))
+        outcome = np.atleast_2d(np.asarray(outcome, bool))
+        episodes = [
+            self._episode(key, e, p, bool(success), split, strata, initially_solved, samples)
+            for e, line in enumerate(outcome)
+            for p, success in enumerate(line)
+        ]
+        kept = [rows.MetricRow(key, *metric) for metric in metrics]
+        rows.write(f"{self.folder}/trials/{key}", trial, episodes, kept)
+
+    @staticmethod
+    def _episode(key, evaluation, pair, success, split, strata, initially_solved, samples):
+        return rows.EpisodeRow(
+            key=key,
+            split=split,
+            eval_seed=evaluation,
+            pair_id=pair,
+            source_episode=pair // 3,
+            start_step=7 * pair,
+            stratum=strata[pair % len(strata)] if strata else "",
+            sample=samples[pair] if len(samples) else "pairs",
+            initially_solved=bool(initially_solved[pair]) if len(initially_solved) else False,
+            success=success,
+            success_ever=success,
+            success_final=success,
+            first_hit_step=5 if success else -1,
+            dist_init=1.0,
+            dist_min=0.1,
+            dist_final=0.2,
+            replans=2,
+        )
+
+
+def plan_metrics(rng, base):
+    """Forty repetitions of one pair alone, ten of fifty together."""
+    alone = base * np.exp(0.1 * rng.normal(size=40))
+    together = 20 * base * np.exp(0.1 * rng.normal(size=10))
+    return [("plan_time", "solve_s_1", i, v, "s") for i, v in enumerate(alone)] + [
+        ("plan_time", "solve_s_50", i, v, "s") for i, v in enumerate(together)
+    ]
+
+
+def train_metrics(rng, terms, points=60, steps=3000):
+    """Noisy, falling curves."""
+    at = np.linspace(0, steps, points).astype(int)
+    found = [("train", "steps_per_s", 0, 14.0 + rng.normal(), "1/s")]
+    for i, term in enumerate(terms):
+        values = (i + 1) * (np.exp(-at / 600) + 0.05) * np.exp(0.05 * rng.normal(size=points))
+        found += [("train", term, int(s), float(v), "1") for s, v in zip(at, values, strict=True)]
+    return found
+
+
+def full_run(run, tasks, methods, seeds=3, pairs=100):
+    """A run with everything in it."""
+    rng = np.random.default_rng(0)
+    own = {"lewm": ["sigreg"], "pldm": ["var", "cov", "time_sim"], "gcbc": []}
+    for task in tasks:
+        strata = {"two_room": ("same room", "same room", "through door")}.get(task, ())
+        hard = rng.normal(size=pairs)
+        solved = rng.random(pairs) < 0.1
+        for method in methods:
+            level = NAMES.get(method, 0.5 + 0.4 * rng.random())
+            for seed in range(seeds if method not in NAMES else 1):
+                logit = math.log(level / (1.001 - level)) + 0.3 * rng.normal() + hard
+                outcome = (rng.random(pairs) < 1 / (1 + np.exp(-logit))) | solved
+                metrics, fields = [], {}
+                if method not in NAMES:
+                    terms = ["loss", "pred", *own.get(method, []), "latent_std", "grad_norm"]
+                    metrics = train_metrics(rng, terms)
+                    if not method.startswith("gc"):
+                        metrics += plan_metrics(rng, 4.0 if method == "dino_wm" else 0.2)
+                    fields = dict(
+                        parameters_trained=1_234_567,
+                        parameters_frozen=22_000_000 if method == "dino_wm" else 0,
+                        tokens_per_frame=256 if method == "dino_wm" else 1,
+                        train_steps=3000,
+                        train_s=215.0 + rng.normal(),
+                        peak_memory_bytes=3 * 2**29,
+                    )
+                run.trial(
+                    task,
+                    method,
+                    seed,
+                    outcome,
+                    strata,
+                    metrics=metrics,
+                    initially_solved=solved,
+                    **fields,
+                )

@@ -1,0 +1,95 @@
+"""Figures and the page are written, whole and with their words."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from synthetic_run import SyntheticRun, full_run
+
+from harness import report
+
+NAMES = ("success", "plan_time", "training_curves")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """One run with strata and controls, reported once."""
+    run = SyntheticRun(tmp_path_factory.mktemp("full") / "synthetic")
+    full_run(run, ["two_room", "push_t"], ["lewm", "dino_wm", "heuristic", "random"], seeds=2)
+    return run, report.write(run.folder)
+
+
+def size(png):
+    """(width, height) in pixels."""
+    return tuple(int.from_bytes(png[i : i + 4], "big") for i in (16, 20))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_are_written_with_text_as_text(written, name):
+    run, _ = written
+    png = (run.folder / "figures" / f"{name}.png").read_bytes()
+    svg = (run.folder / "figures" / f"{name}.svg").read_text()
+    assert png.startswith(b"\x89PNG")
+    assert size(png)[0] == 1800
+    assert len(png) > 20_000
+    assert "<text" in svg
+    for words in ("LeWM", "Run synthetic", "quick-v1", "laptop", "100 pairs", "2 training seeds"):
+        assert words in re.sub(r"<[^>]+>", " ", svg), words
+
+
+def test_the_success_figure_has_strata_and_the_floor(written):
+    run, _ = written
+    svg = (run.folder / "figures" / "success.svg").read_text()
+    for words in ("through door (n = 33)", "Push-T: all pairs (n = 100)", "random on the same"):
+        assert words in svg
+
+
+def test_the_page_holds_every_table_figure_and_link(written):
+    run, paths = written
+    page = (run.folder / "index.html").read_text()
+    assert paths[-1].endswith("index.html")
+    assert page.count("src='data:image/png;base64,") == 3
+    for title in ("<h2>Success</h2>", "<h2>Plan time</h2>", "<h2>Training</h2>"):
+        assert title in page
+    for link in re.findall(r"href='([^']+)'", page):
+        assert (run.folder / link).is_file(), link
+    assert "trials/push_t.lewm.s1/episodes.parquet" in page
+    assert "http" not in page
+    markdown = (run.folder / "tables" / "success.md").read_text()
+    for heading in re.findall(r"^## (.*)$", markdown, re.M):
+        assert f"<h3>{heading}</h3>" in page
+
+
+def test_a_sweep_has_its_figure_and_no_bars(run):
+    rng = np.random.default_rng(0)
+    for i, weight in enumerate([0.0, 0.01, 0.1, 1.0]):
+        run.trial(
+            key=f"sweep{i}",
+            split="validation",
+            setting_hash=str(i),
+            config=f"method:\n  lewm:\n    sigreg_weight: {weight}\n",
+            outcome=rng.random(20) < 0.5,
+            metrics=[("sweep", "method.lewm.sigreg_weight", 0, weight, "1")],
+        )
+    names = {path.rpartition("/")[2] for path in report.write(run.folder)}
+    assert {"sweep.png", "sweep.svg", "success.csv"} <= names
+    assert "success.png" not in names
+    svg = (run.folder / "figures" / "sweep.svg").read_text()
+    assert "method.lewm.sigreg_weight" in svg
+    assert "validation" in svg
+
+
+def test_a_run_of_controls_needs_no_training(run):
+    for method in ("random", "noop"):
+        run.trial(method=method, outcome=np.ones(10))
+    names = {path.rpartition("/")[2] for path in report.write(run.folder)}
+    assert names == {
+        "success.md",
+        "success.csv",
+        "success.tex",
+        "success.png",
+        "success.svg",
+        "index.html",
+    }

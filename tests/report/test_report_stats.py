@@ -1,0 +1,145 @@
+"""Known answers and coverage of the statistics."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from harness.report import stats
+
+
+def test_wilson_of_45_in_50():
+    assert stats.wilson(45, 50) == pytest.approx((0.786, 0.957), abs=5e-4)
+
+
+def test_wilson_at_the_ends_stays_inside_and_keeps_a_width():
+    assert stats.wilson(0, 50) == pytest.approx((0.0, 0.0714), abs=5e-4)
+    assert stats.wilson(50, 50) == pytest.approx((0.9286, 1.0), abs=5e-4)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (6, 5), (-1, 5), (math.nan, 5)])
+def test_wilson_refuses_impossible_counts(successes, n):
+    with pytest.raises(ValueError, match="wilson needs"):
+        stats.wilson(successes, n)
+
+
+def test_mean_over_evaluation_seeds_comes_first():
+    outcome = np.zeros((2, 2, 3))  # seeds, evaluations, pairs
+    outcome[0, 0] = 1
+    outcome[1, :, 0] = 1
+    means = stats.mean_over_evaluations(outcome)
+    assert means.tolist() == [[0.5, 0.5, 0.5], [1.0, 0.0, 0.0]]
+    found = stats.estimate(means)
+    assert found.mean == pytest.approx((0.5 + 1 / 3) / 2)
+    assert found.std == pytest.approx((0.5 - 1 / 3) / math.sqrt(2))  # ddof 1
+    assert (found.seeds, found.pairs) == (2, 3)
+
+
+def test_one_seed_has_wilson_and_an_unknown_std():
+    found = stats.estimate([[1] * 45 + [0] * 5])
+    assert (found.low, found.high) == stats.wilson(45, 50)
+    assert math.isnan(found.std)
+
+
+def test_agreeing_seeds_keep_a_width():
+    found = stats.estimate(np.ones((3, 50)))
+    assert (found.low, found.high) == stats.wilson(50, 50)
+
+
+def test_nan_is_refused():
+    outcome = np.ones((2, 5))
+    outcome[1, 2] = math.nan
+    with pytest.raises(ValueError, match="NaN"):
+        stats.estimate(outcome)
+    with pytest.raises(ValueError, match="NaN"):
+        stats.paired_difference(outcome, np.ones((2, 5)))
+
+
+def test_mcnemar_of_a_hand_computed_table():
+    # 10 pairs won, 2 lost: 2 * (C(12,0) + C(12,1) + C(12,2)) / 2^12 = 2 * 79 / 4096
+    assert stats.mcnemar(10, 2) == pytest.approx(158 / 4096)
+    assert stats.mcnemar(0, 0) == 1.0
+    assert stats.mcnemar(4, 4) == 1.0
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(3, 9), (1, 0), (60, 41), (0, 12)])
+def test_mcnemar_equals_the_exact_binomial_test(wins, losses):
+    expected = binomtest(wins, wins + losses, 0.5).pvalue
+    assert stats.mcnemar(wins, losses) == pytest.approx(expected)
+
+
+def test_paired_difference_of_a_hand_computed_table():
+    both, only_a, only_b, neither = 30, 10, 2, 8
+    a = np.array([1] * both + [1] * only_a + [0] * only_b + [0] * neither)
+    b = np.array([1] * both + [0] * only_a + [1] * only_b + [0] * neither)
+    found = stats.paired_difference(a, b)
+    assert found.difference == pytest.approx(8 / 50)
+    assert (found.wins, found.losses, found.pairs) == (10, 2, 50)
+    assert found.p_value == pytest.approx(158 / 4096)
+    spread = math.sqrt((10 + 2 - 8**2 / 50) / 50**2)  # of a difference of paired proportions
+    assert found.low == pytest.approx(8 / 50 - 1.96 * spread, abs=0.02)
+    assert found.high == pytest.approx(8 / 50 + 1.96 * spread, abs=0.02)
+
+
+def test_a_method_against_itself_has_no_difference_but_a_width():
+    a = np.array([1, 0] * 25)
+    found = stats.paired_difference(a, a)
+    assert found.difference == 0
+    assert found.low < 0 < found.high
+    assert found.p_value == 1.0
+
+
+def test_paired_difference_refuses_other_pairs():
+    with pytest.raises(ValueError, match="same pairs"):
+        stats.paired_difference(np.ones(5), np.ones(6))
+
+
+def _simulated(rng, seeds, pairs, seed_std, shift=0.0):
+    """Outcomes with seed and pair effects on the logit; the pair effects are returned too."""
+    pair = 2 * rng.normal(size=(1, pairs))
+    return pair, _outcomes(rng, pair, seeds, seed_std, shift)
+
+
+def _outcomes(rng, pair, seeds, seed_std, shift):
+    logit = 1 + shift + seed_std * rng.normal(size=(seeds, 1)) + pair
+    return (rng.random((seeds, pair.shape[1])) < 1 / (1 + np.exp(-logit))).astype(float)
+
+
+def _true_rate(seed_std, shift=0.0):
+    x, w = np.polynomial.hermite_e.hermegauss(80)
+    logit = 1 + shift + math.hypot(2, seed_std) * x
+    return float((w / (1 + np.exp(-logit))).sum() / w.sum())
+
+
+def _coverage(intervals, truth):
+    return np.mean([low <= truth <= high for low, high in intervals])
+
+
+@pytest.mark.parametrize(("seeds", "seed_std", "least"), [(3, 0.4, 0.92), (10, 0.4, 0.92)])
+def test_the_bootstrap_covers_the_true_rate(seeds, seed_std, least):
+    rng = np.random.default_rng(0)
+    runs = [_simulated(rng, seeds, 100, seed_std)[1] for _ in range(300)]
+    found = [stats.hierarchical_bootstrap(run) for run in runs]
+    assert least <= _coverage(found, _true_rate(seed_std)) <= 0.995
+
+
+def test_the_paired_bootstrap_covers_the_true_difference():
+    rng, found = np.random.default_rng(1), []
+    for _ in range(300):
+        pair, a = _simulated(rng, 5, 100, 0.3, shift=0.5)
+        b = _outcomes(rng, pair, 1, 0.0, 0.0)
+        difference = stats.paired_difference(a, b)
+        found.append((difference.low, difference.high))
+    assert 0.9 <= _coverage(found, _true_rate(0.3, 0.5) - _true_rate(0.0)) <= 0.995
+
+
+def test_pairing_narrows_the_interval():
+    rng = np.random.default_rng(2)
+    _, a = _simulated(rng, 1, 200, 0.0)
+    b = np.where(rng.random(a.shape) < 0.05, 1 - a, a)
+    paired = stats.paired_difference(a, b)
+    shuffled = stats.paired_difference(a, rng.permutation(b[0]))
+    assert paired.high - paired.low < 0.6 * (shuffled.high - shuffled.low)

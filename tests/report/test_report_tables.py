@@ -1,0 +1,258 @@
+"""Tables from synthetic rows have the numbers computed by hand and mix nothing."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness import report
+from harness.report import __main__ as command
+from harness.report import groups, stats
+
+
+def outcome(successes, n=50):
+    """The first `successes` of n pairs succeed."""
+    return np.arange(n) < successes
+
+
+def table(run, name, kind="csv"):
+    return (run.folder / "tables" / f"{name}.{kind}").read_text()
+
+
+def raw(run, name="success"):
+    report.write(run.folder)
+    return pd.read_csv(io.StringIO(table(run, name)), keep_default_na=False, na_values=[""])
+
+
+def test_one_seed_has_its_wilson_interval(run):
+    run.trial(outcome=outcome(45))
+    row = raw(run).iloc[0]
+    assert (row.success_pct, row.pairs, row.seeds) == (90.0, 50, 1)
+    assert (row.low_pct, row.high_pct) == pytest.approx((78.64, 95.65), abs=0.01)
+
+
+def test_seeds_are_averaged_after_evaluation_seeds(run):
+    run.trial(seed=0, outcome=[outcome(50), outcome(40)])  # 90 %
+    run.trial(seed=1, outcome=[outcome(30)])  # 60 %
+    row = raw(run).iloc[0]
+    assert row.success_pct == pytest.approx(75.0)  # not 80, the mean of all episodes
+    assert row.seed_std_pct == pytest.approx(30 / math.sqrt(2))
+    assert (row.pairs, row.seeds) == (50, 2)
+
+
+def test_differences_are_on_the_same_pairs(run):
+    run.trial(method="lewm", outcome=outcome(40))
+    run.trial(method="random", outcome=outcome(10, 40))  # lacks the last ten pairs
+    row = raw(run).set_index("method").loc["lewm"]
+    assert row.minus_random_pairs == 40
+    assert row.minus_random_points == pytest.approx(75.0)  # 40 of 40 against 10 of 40
+    assert row.minus_random_p == pytest.approx(stats.mcnemar(30, 0))
+    assert "minus_heuristic_points" not in row
+
+
+def test_strata_and_pairs_not_solved_at_start(run):
+    solved = outcome(10)
+    run.trial(outcome=outcome(25), strata=("near", "far far"), initially_solved=solved)
+    row = raw(run).iloc[0]
+    assert (row.near_success_pct, row.near_pairs) == (100 * 13 / 25, 25)
+    assert (row.far_far_success_pct, row.far_far_pairs) == (100 * 12 / 25, 25)
+    assert (row.not_solved_at_start_success_pct, row.not_solved_at_start_pairs) == (37.5, 40)
+    assert "far far % (n = 25)" in table(run, "success", "md")
+
+
+def test_extra_pairs_count_in_their_stratum_only(run):
+    strata, samples = ("near", "far"), ["pairs"] * 30 + ["stratum"] * 20
+    run.trial(method="lewm", outcome=outcome(30), strata=strata, samples=samples)
+    run.trial(method="random", outcome=outcome(0), strata=strata, samples=samples)
+    row = raw(run).set_index("method").loc["lewm"]
+    assert (row.success_pct, row.pairs) == (100.0, 30)
+    assert (row.far_success_pct, row.far_pairs) == (60.0, 25)
+    assert (row.minus_random_points, row.minus_random_pairs) == (100.0, 30)
+
+
+def test_settings_stand_apart_and_are_named(run):
+    for setting, steps, successes in (("a", 100, 10), ("b", 2000, 40)):
+        run.trial(
+            key=setting,
+            setting_hash=setting,
+            config=f"train:\n  steps: {steps}\n  lr: 0.1\nseed: {steps}\n",
+            outcome=outcome(successes),
+        )
+    rates = raw(run).set_index("label")["success_pct"].to_dict()
+    assert rates == {"LeWM (train.steps=100)": 20.0, "LeWM (train.steps=2000)": 80.0}
+
+
+def test_seeds_of_a_setting_do_not_name_it(run):
+    for seed in (0, 1):
+        for lr in (0.1, 0.2):
+            run.trial(
+                key=f"{seed}-{lr}",
+                seed=seed,
+                setting_hash=str(lr),
+                config=f"data:\n  draw: {seed}\ntrain:\n  lr: {lr}\n",
+                outcome=outcome(10),
+            )
+    assert set(raw(run)["label"]) == {"LeWM (train.lr=0.1)", "LeWM (train.lr=0.2)"}
+
+
+def test_protocols_never_share_a_table(run):
+    for name, hashed, successes in (("p", "aaaaaaaaaa", 10), ("p", "bbbbbbbbbb", 40)):
+        common = dict(protocol=name, protocol_hash=hashed)
+        run.trial(key=f"l{hashed}", outcome=outcome(successes), **common)
+        run.trial(key=f"r{hashed}", method="random", outcome=outcome(5), **common)
+    rows = raw(run).set_index(["method", "protocol_hash"])
+    assert rows.loc[("lewm", "aaaaaaaaaa"), "success_pct"] == 20.0
+    assert rows.loc[("lewm", "bbbbbbbbbb"), "minus_random_points"] == 70.0
+    parts = table(run, "success", "md").split("\n## ")[1:]
+    assert len(parts) == 4  # rates and differences, twice
+    assert all(("aaaaaaaa" in part) != ("bbbbbbbb" in part) for part in parts)
+
+
+def test_splits_and_scales_are_not_averaged(run):
+    run.trial(key="a", outcome=outcome(10))
+    run.trial(key="b", outcome=outcome(20), split="validation")
+    run.trial(key="c", outcome=outcome(30), scale="tiny")
+    assert sorted(raw(run)["success_pct"]) == [20.0, 40.0, 60.0]
+
+
+def test_a_failed_trial_is_listed_and_not_averaged(run, capsys):
+    run.trial(seed=0, outcome=outcome(40))
+    error = 'Traceback (most recent call last):\n  File "x"\nRuntimeError: out of <memory>'
+    run.trial(seed=1, outcome=outcome(0), status="error", error=error)
+    row = raw(run).iloc[0]
+    assert (row.success_pct, row.seeds) == (80.0, 1)
+    page = (run.folder / "index.html").read_text()
+    assert "two_room.lewm.s1" in page
+    assert "RuntimeError: out of &lt;memory&gt;" in page
+    report.console(run.folder)
+    shown = capsys.readouterr().out
+    assert "failed: two_room.lewm.s1: RuntimeError: out of <memory>" in shown
+    assert "80.0" in shown
+
+
+def test_only_failed_trials_still_make_a_page(run):
+    run.trial(status="error", error="OSError: no disk")
+    assert [path.rpartition("/")[2] for path in report.write(run.folder)] == ["index.html"]
+    assert "OSError: no disk" in (run.folder / "index.html").read_text()
+
+
+def test_order_notes_and_names(run):
+    for method in ("replay", "random", "novel", "gcbc", "lewm"):
+        run.trial(method=method, outcome=outcome(10))
+    run.trial(method="dino_wm", outcome=outcome(10), note="untrained encoder")
+    run.trial(method="dino_wm", variant="proprio", key="dp", outcome=outcome(10))
+    assert list(raw(run)["label"]) == [
+        "LeWM",
+        "DINO-WM, untrained encoder",
+        "DINO-WM + proprio",
+        "GCBC",
+        "novel",
+        "Random",
+        "Replay",
+    ]
+
+
+def test_published_numbers_stand_beside(run):
+    run.trial(method="lewm", outcome=outcome(10))
+    run.trial(method="dino_wm", variant="proprio", outcome=outcome(10))
+    run.trial(method="lewm", variant="small", key="small", outcome=outcome(10))
+    rows = raw(run).set_index("label")
+    assert rows["published_success_pct"].fillna(-1).to_dict() == {
+        "LeWM": 87,
+        "DINO-WM + proprio": 100,
+        "LeWM small": -1,
+    }
+    assert rows.loc["LeWM", "published_episodes"] == 50
+
+
+def test_without_published_files_there_is_no_column(run, tmp_path, monkeypatch):
+    groups_of = report.success_table.published
+    monkeypatch.setattr(groups_of, "FOLDER", tmp_path / "none")
+    groups_of._read.cache_clear()
+    run.trial(outcome=outcome(10))
+    found = raw(run)
+    groups_of._read.cache_clear()
+    assert not [column for column in found if "published" in column]
+    assert "Published" not in table(run, "success", "md")
+
+
+def test_plan_time_quantiles(run):
+    alone = [("plan_time", "solve_s_1", i, float(i), "s") for i in range(101)]
+    together = [("plan_time", "solve_s_50", i, 10.0, "s") for i in range(3)]
+    run.trial(outcome=outcome(10), metrics=alone + together)
+    row = raw(run, "plan_time").iloc[0]
+    assert (row.solve_1_p50_s, row.solve_1_p95_s, row.solve_1_repetitions) == (50, 95, 101)
+    assert (row.solve_50_p50_s, row.solve_50_per_plan_s) == (10.0, 0.2)
+    assert (row.candidates, row.iterations, row.horizon_blocks) == (300, 10, 5)
+    assert (row.published_plan_s, row.device, row.threads) == (0.98, "CPU", 2)
+
+
+def test_training_numbers_and_a_divergence(run):
+    for seed, loss in ((0, 0.2), (1, 0.4)):
+        curve = [("train", "pred", i, 1.0 if i < 50 else loss, "1") for i in range(0, 51, 10)]
+        run.trial(seed=seed, metrics=curve, train_steps=50, train_s=10.0)
+    run.trial(
+        method="pldm", metrics=[("train", "pred", 0, math.nan, "1")], train_steps=1, train_s=1.0
+    )
+    run.trial(method="gcbc", train_steps=1, train_s=1.0)
+    rows = raw(run, "training").set_index("method")
+    assert rows.loc["lewm", "final_prediction_loss"] == pytest.approx(0.3)
+    assert rows.loc["lewm", "steps_per_s"] == 5.0
+    lines = {line.split(" | ")[1]: line for line in table(run, "training", "md").split("\n| ")[2:]}
+    assert "NaN" in lines["PLDM"]
+    assert "NaN" not in lines["GCBC"]
+
+
+def test_latex_is_balanced_and_escaped(run):
+    run.trial(method="my_method", outcome=outcome(10), note="50 % & more")
+    run.trial(method="random", outcome=outcome(5))
+    report.write(run.folder)
+    text = table(run, "success", "tex")
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
+    assert all(text.count(rule) == 2 for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
+    assert r"my\_method, 50 \% \& more" in text
+    assert not re.search(r"(?<!\\)[%&](?! )", text.partition("\n")[2])
+    for body in re.findall(r"\\midrule\n(.*?)\\bottomrule", text, re.S):
+        assert len({line.count(" & ") for line in body.strip().splitlines()}) == 1
+
+
+def test_markdown_rows_have_as_many_cells_as_the_head(run):
+    run.trial(outcome=outcome(10), note="a|b")
+    run.trial(method="random", outcome=outcome(5))
+    report.write(run.folder)
+    for block in re.findall(r"(?:^\|.*\|\n)+", table(run, "success", "md"), re.M):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_pairs_that_a_seed_lacks_are_left_out_and_said(run, caplog):
+    run.trial(seed=0, outcome=outcome(50))
+    run.trial(seed=1, outcome=outcome(20, 40))
+    row = raw(run).iloc[0]
+    assert (row.pairs, row.success_pct) == (40, 75.0)
+    assert "10 of 50 pairs" in caplog.text
+    assert "10 pairs that some seed lacks" in table(run, "success", "md")
+
+
+def test_a_folder_without_trials_says_so(tmp_path, caplog):
+    with pytest.raises(report.NoTrials, match="holds no trials"):
+        report.write(tmp_path / "empty")
+    assert command.main([str(tmp_path / "empty")]) == 2
+    assert len(caplog.records[-1].getMessage().splitlines()) == 1
+    assert "harness.run" in caplog.text
+
+
+def test_an_unreadable_trial_is_left_out(run):
+    run.trial(seed=0, outcome=outcome(40))
+    run.trial(seed=1, outcome=outcome(0))
+    (run.folder / "trials" / "two_room.lewm.s1" / "episodes.parquet").write_bytes(b"broken")
+    assert raw(run).iloc[0].success_pct == 80.0
+
+
+def test_a_configuration_that_cannot_be_parsed_is_tolerated():
+    assert groups.flat_config("a: [") == {}
+    assert groups.flat_config("a:\n  b: [1, 2]\n  c: {}\n") == {"a.b": [1, 2], "a.c": {}}
