@@ -47,6 +47,14 @@ class Resources:
     pairs_per_solve: int = 0  # pairs planned together; 0: all that need a plan
     pairs_per_rollout: int = 1  # pairs in one call of the model (1 suits a CPU's cache)
 
+    def __post_init__(self):
+        if self.cpu <= 0 or self.gpu < 0:
+            raise ValueError("resources.cpu must be above 0 and resources.gpu at least 0")
+        if self.pairs_per_solve < 0 or self.pairs_per_rollout < 1:
+            raise ValueError(
+                "resources.pairs_per_solve must be at least 0 and pairs_per_rollout at least 1"
+            )
+
 
 @dataclass(frozen=True)
 class TrialConfig:
@@ -145,7 +153,8 @@ def known(kind: str, name: str, names: Iterable[str]) -> str:
 def nearest(name: str, names: Iterable[str]) -> str:
     """The nearest valid name, and all of them where they are few."""
     names = list(names)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    close = [full for full in names if full.endswith(f".{name}")]  # "lr" is short for "train.lr"
+    close = close or difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f'Did you mean "{close[0]}"? ' if close else ""
     return hint + (f"Valid: {', '.join(names)}." if len(names) <= 40 else "See --help.")
 
@@ -160,8 +169,9 @@ def trial_spec(
     variant: str = "",
 ) -> TrialSpec:
     """One trial, its configuration resolved. Raises ConfigError on unknown keys or bad values."""
-    for name in run.overrides.get("for", {}):
+    for name, part in run.overrides.get("for", {}).items():
         known("task or method in for.*", name, [*zoo.TASKS, *zoo.METHODS])
+        _check_keys(f"for.{name}.", part, _BRANCHES[:-1])
     layers = [PROTOCOLS[run.protocol], SCALES[run.scale], suite_overlay, run.overrides]
     tree: dict[str, Any] = {}
     for layer in layers:
@@ -281,8 +291,10 @@ def _split(word: str) -> tuple[str, Any]:
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     *path, last = key.split(".")
-    for part in path:
+    for depth, part in enumerate(path, start=1):
         tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{key}: {'.'.join(path[:depth])} is given a value already")
     tree[last] = value
 
 
@@ -308,8 +320,9 @@ def _listed(words: dict[str, Any]) -> dict[str, Any]:
             words[key] = [words[key]]
     if isinstance(words.get("seeds"), int):
         words["seeds"] = list(range(words["seeds"]))
-    if words.get("seeds") == []:
-        raise ConfigError("seeds must be at least 1, e.g. seeds=3 or seeds=[0,7]")
+    seeds = words.get("seeds", [0])
+    if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) for s in seeds):
+        raise ConfigError("seeds must be whole numbers, at least one: seeds=3 or seeds=[0,7]")
     return words
 
 
@@ -320,6 +333,7 @@ def _section(name: str, cls: type, tree: Mapping[str, Any]) -> Any:
 def _named_section(branch: str, name: str, entries: Mapping[str, Any], tree: Mapping) -> Any:
     """The configuration of entry `name`; the other entries' branches must be right too."""
     sections = {}
+    _check_keys(f"{branch}.", tree.get(branch, {}), entries)
     for other, values in {name: {}, **tree.get(branch, {})}.items():
         known(branch, other, entries)
         sections[other] = _structured(entries[other].config, values, f"{branch}.{other}.")
@@ -342,7 +356,14 @@ def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resour
     return asked if run.device == "cuda" else dataclasses.replace(asked, gpu=0.0)
 
 
+def _check_keys(where: str, values: Any, keys: Iterable[str]) -> None:
+    if not isinstance(values, Mapping):
+        names = ", ".join(where + key for key in keys)
+        raise ConfigError(f"{where.rstrip('.')} takes no value ({values!r}) but keys: {names}")
+
+
 def _structured(cls: type, values: Mapping[str, Any], where: str = "") -> Any:
+    _check_keys(where, values, _leaves(cls))
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))
     except ConfigKeyError as error:
@@ -351,7 +372,7 @@ def _structured(cls: type, values: Mapping[str, Any], where: str = "") -> Any:
             f'unknown key "{key}". {nearest(key, [where + leaf for leaf in _leaves(cls)])}'
         ) from error
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{where}{error.full_key}: {_line(error)}") from error
+        raise ConfigError(f"{where}{error.full_key or ''}: {_line(error)}") from error
     except ValueError as error:  # of a __post_init__
         raise ConfigError(str(error)) from error
 

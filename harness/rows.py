@@ -149,7 +149,7 @@ def read_trial(folder: str) -> TrialRow | None:
     fs, base = filesystem(folder)
     try:
         with fs.open_input_file(f"{base}/trial.parquet") as source:
-            return TrialRow(**pq.read_table(source, schema=schema(TrialRow)).to_pylist()[0])
+            return TrialRow(**pq.ParquetFile(source).read(use_threads=False).to_pylist()[0])
     except FileNotFoundError:
         return None
     except (pa.ArrowException, OSError, IndexError, TypeError) as error:
@@ -206,8 +206,12 @@ def _read_folder(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table] | None
 
 
 def _read_table(fs: pafs.FileSystem, path: str, row: type) -> pa.Table:
+    wanted = schema(row)
     with fs.open_input_file(path) as source:
-        return pq.read_table(source, schema=schema(row))
+        table = pq.ParquetFile(source).read(use_threads=False)  # small files: threads cost more
+    if table.schema.remove_metadata() != wanted:
+        raise pa.ArrowInvalid(f"{path} has another schema; it was written by another version")
+    return table
 
 
 def _readable(folder: str, name: str) -> bool:

@@ -53,7 +53,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "laptop": {
         "data": {"episodes": 800, "image_size": 64},
         "train": {
-            "steps": 700,
+            "steps": 600,
             "batch_size": 64,
             "lr": 1e-3,
             "warmup_fraction": 0.07,

@@ -36,9 +36,9 @@ SUITES: dict[str, Suite] = {
 def expand(run: config.RunConfig) -> list[TrialSpec]:
     """The trials of a run, tasks first. Raises config.ConfigError on unknown names and keys."""
     suite = SUITES[config.known("suite", run.suite, SUITES)]
-    tasks = [config.known("task", name, zoo.TASKS) for name in run.tasks or suite.tasks]
-    methods = [config.known("method", name, zoo.METHODS) for name in run.methods or suite.methods]
-    seeds = run.seeds or tuple(range(suite.seeds))
+    tasks = {config.known("task", name, zoo.TASKS): 0 for name in run.tasks or suite.tasks}
+    methods = {config.known("method", name, zoo.METHODS): 0 for name in run.methods or suite.methods}
+    seeds = list(dict.fromkeys(run.seeds or range(suite.seeds)))
     return [
         config.trial_spec(run, task, method, seed, suite.stages, suite.overlay or {})
         for task in tasks

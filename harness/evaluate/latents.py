@@ -1,4 +1,4 @@
-"""Health of a latent space on held-out windows: its spread, its dimensions, its prediction error."""
+"""Health of a latent space on held-out windows: its spread, its dimensions, its error."""
 
 from __future__ import annotations
 

@@ -43,7 +43,8 @@ def training_table(run: groups.Run) -> layout.Table:
 
 _TRAINING = (
     "Means over training seeds; memory is the largest. Training time is training alone; prediction "
-    "loss and latent std are means over the last 5 % of the logged steps."
+    "loss is the mean over the last 5 % of the logged steps; latent std and effective rank are "
+    "those of held-out frames."
 )
 
 
@@ -136,6 +137,7 @@ def _training_raw(run: groups.Run) -> pd.DataFrame:
             "peak_memory_bytes": part["peak_memory_bytes"].max(),
             "final_prediction_loss": last.get((cell, "pred")),
             "final_latent_std": last.get((cell, "latent_std")),
+            "effective_rank": last.get((cell, "effective_rank")),
             "diverged": any(not np.isfinite(last.get((cell, name), 0.0)) for name in _FINAL),
             "device": ", ".join(sorted(part["device"].unique())),
             "threads": ", ".join(str(n) for n in sorted(part["threads"].unique())),
@@ -144,12 +146,12 @@ def _training_raw(run: groups.Run) -> pd.DataFrame:
     return layout.in_order(run, pd.DataFrame(rows))
 
 
-_FINAL = ("pred", "latent_std")
+_FINAL = ("pred", "latent_std", "effective_rank")
 
 
 def _last_values(run: groups.Run) -> dict[tuple[int, str], float]:
     """(cell, metric) -> mean over seeds of its last 5 % (all of steps_per_s); NaN stays NaN."""
-    metrics = run.metrics[run.metrics["stage"] == "train"]
+    metrics = run.metrics[run.metrics["stage"].isin(["train", "latents"])]
     metrics = metrics[metrics["name"].isin([*_FINAL, "steps_per_s"])]
     ends = metrics.groupby(["cell", "key", "name"])["index"].transform("max")
     late = metrics[(metrics["index"] >= 0.95 * ends) | (metrics["name"] == "steps_per_s")]
@@ -171,6 +173,7 @@ def _training_frame(rows: pd.DataFrame) -> pd.DataFrame:
     for column, words in (
         ("final_prediction_loss", "Prediction loss"),
         ("final_latent_std", "Latent std"),
+        ("effective_rank", "Effective rank"),
     ):
         frame[words] = rows[column].map(_final)
         frame.loc[rows["diverged"] & rows[column].isna(), words] = "NaN"
