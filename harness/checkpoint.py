@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from pickle import UnpicklingError
 from typing import NamedTuple
 
 import safetensors.torch
@@ -68,22 +69,32 @@ class Checkpoint:
             return TrainingState(0, 0.0, [])
         try:
             saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, ValueError, OSError) as error:
+            found = saved["config_hash"]
+        except (
+            RuntimeError,
+            UnpicklingError,
+            EOFError,
+            ValueError,
+            LookupError,
+            TypeError,
+        ) as error:
             raise CheckpointError(f"{self._path(TRAINING)} cannot be read: delete it") from error
-        self._check(saved["config_hash"], TRAINING)
+        self._check(found, TRAINING)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         return TrainingState(*saved["state"])
 
     def finish(self, model: nn.Module, config_yaml: str) -> str:
-        """Write the final weights, drop the training state; returns the weights' sha256."""
+        """Write the final weights; returns their sha256."""
         tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
         data = safetensors.torch.save(tensors, metadata={"config_hash": self._hash})
         self._write(CONFIG, config_yaml.encode())
         self._write(WEIGHTS, data)
-        if self._fs.get_file_info(self._path(TRAINING)).type != pafs.FileType.NotFound:
-            self._fs.delete_file(self._path(TRAINING))
         return hashlib.sha256(data).hexdigest()
+
+    def drop_training(self) -> None:
+        """Delete the training state, once nothing needs it any more."""
+        self._delete(self._path(TRAINING))
 
     def load_weights(self, model: nn.Module) -> str | None:
         """Load finished weights; returns their sha256, or None when there are none.
@@ -122,6 +133,14 @@ class Checkpoint:
 
     def _write(self, name: str, data: bytes) -> None:
         part = f"{self._path(name)}.part"
-        with self._fs.open_output_stream(part) as sink:
-            sink.write(data)
-        self._fs.move(part, self._path(name))
+        try:
+            with self._fs.open_output_stream(part) as sink:
+                sink.write(data)
+            self._fs.move(part, self._path(name))
+        except OSError:
+            self._delete(part)  # half a file would only keep a full disk full
+            raise
+
+    def _delete(self, path: str) -> None:
+        if self._fs.get_file_info(path).type != pafs.FileType.NotFound:
+            self._fs.delete_file(path)

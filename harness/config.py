@@ -49,11 +49,9 @@ class Resources:
 
     def __post_init__(self):
         if self.cpu <= 0 or self.gpu < 0:
-            raise ValueError("resources.cpu must be above 0 and resources.gpu at least 0")
+            raise ValueError("resources.cpu must be above 0, resources.gpu at least 0")
         if self.pairs_per_solve < 0 or self.pairs_per_rollout < 1:
-            raise ValueError(
-                "resources.pairs_per_solve must be at least 0 and pairs_per_rollout at least 1"
-            )
+            raise ValueError("resources.pairs_per_rollout must be at least 1, pairs_per_solve 0")
 
 
 @dataclass(frozen=True)
@@ -216,9 +214,9 @@ def from_yaml(text: str) -> TrialSpec:
         sections |= {"mpc": MPCConfig, "plan_time": PlanTimeConfig, "resources": Resources}
         sections |= {"planner": planner.config, "method": method.config}
         parts = {name: _structured(cls, config.pop(name)) for name, cls in sections.items()}
-        stages = tuple(tree.pop("stages"))
-        return TrialSpec(**{**tree, "stages": stages, "config": TrialConfig(**config, **parts)})
-    except (KeyError, TypeError, AttributeError, OmegaConfBaseException) as error:
+        tree |= {name: tuple(tree.get(name, ())) for name in ("stages", "swept")}
+        return TrialSpec(**{**tree, "config": TrialConfig(**config, **parts)})
+    except (LookupError, TypeError, AttributeError, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(f"not a trial's YAML: {_line(error)}") from error
 
 
@@ -380,6 +378,7 @@ def _structured(cls: type, values: Mapping[str, Any], where: str = "") -> Any:
 def _outcome(spec: TrialSpec) -> dict[str, Any]:
     """What decides the outcome, plain; what a control never reads is left out."""
     plain = _plain(spec)
+    del plain["swept"]
     dropped = {"resources"} if zoo.METHODS[spec.method].trained else _UNUSED_BY_CONTROLS
     for name in dropped:
         del plain["config"][name]
@@ -390,7 +389,7 @@ _UNUSED_BY_CONTROLS = {"resources", "train", "plan_time", "device"}
 
 
 def _plain(spec: TrialSpec) -> dict[str, Any]:
-    return OmegaConf.to_container(OmegaConf.create(dataclasses.asdict(spec)))
+    return dataclasses.asdict(spec)
 
 
 def _hash(plain: Mapping[str, Any]) -> str:

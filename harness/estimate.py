@@ -45,6 +45,10 @@ class Estimator:
 def _trials(root: str) -> list[rows.TrialRow]:
     fs, base = rows.filesystem(root)
     selector = pafs.FileSelector(base, recursive=True, allow_not_found=True)
-    files = [info.path for info in fs.get_file_info(selector) if info.base_name == "trial.parquet"]
+    try:
+        infos = fs.get_file_info(selector)
+    except NotADirectoryError:  # the run says so when it comes to writing
+        return []
+    files = [info.path for info in infos if info.base_name == "trial.parquet"]
     found = [rows.read_trial(path.removesuffix("/trial.parquet")) for path in files]
     return [row for row in found if row is not None]

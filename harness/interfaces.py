@@ -307,6 +307,7 @@ class TrialSpec:
     variant: str
     stages: tuple[str, ...]
     config: Any
+    swept: tuple[str, ...] = ()  # keys whose values a sweep tries here; they decide no outcome
 
     @property
     def key(self) -> str:

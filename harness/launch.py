@@ -63,14 +63,22 @@ def prepare_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> None:
 
 
 def _loop(specs: Sequence[TrialSpec], place: trial.Place, display: Display) -> None:
-    size = {"CPU": float(os.cpu_count() or 1), "GPU": float(_gpus())}
+    size = local_size()
     for spec in specs:
-        reason = _lacks(spec, size)
+        reason = lacks(spec, size)
         if reason:
-            trial.record_failure(spec, place, reason)
+            _fail(spec, place, reason)
         else:
-            trial.run(spec, place, _to_display(display, spec.key))
+            run_here(spec, place, display)
         display.finish(spec.key, outcome(spec, place))
+
+
+def run_here(spec: TrialSpec, place: trial.Place, display: Display) -> None:
+    """One trial in this process."""
+    try:
+        trial.run(spec, place, _to_display(display, spec.key))
+    except OSError as error:
+        log.error("%s: its row cannot be written: %s", spec.key, error)
 
 
 def _by_ray(
@@ -79,15 +87,16 @@ def _by_ray(
     """One Tune trial per spec; specs that no node can hold are recorded as failed at once."""
     possible = {}
     for spec in specs:
-        reason = _lacks(spec, size)
+        reason = lacks(spec, size)
         if reason:
-            trial.record_failure(spec, place, reason)
+            _fail(spec, place, reason)
             display.finish(spec.key, outcome(spec, place))
         else:
             possible[spec.key] = spec
     if not possible:
         return
     texts = {key: config.to_yaml(spec) for key, spec in possible.items()}
+    before = {key: attempts(spec, place) for key, spec in possible.items()}
     from ray import tune
 
     tune_trials(
@@ -96,28 +105,45 @@ def _by_ray(
         lambda words: resources(possible[words["key"]]),
         lambda words: words["key"],
         display,
-        finished=lambda key: _settle(possible[key], place),
+        finished=lambda key: settle(possible[key], place, before[key]),
     )
-    for spec in possible.values():
-        _settle(spec, place)
+    for key, spec in possible.items():
+        settle(spec, place, before[key])
 
 
 def _worker(words: dict[str, Any], texts: dict[str, str], place: trial.Place) -> None:
-    """What runs in a Ray actor: one trial, its progress reported to the driver."""
-    trial.run(config.from_yaml(texts[words["key"]]), place, report_progress())
+    """What runs in a Ray actor: one of `texts`."""
+    run_text({"spec": texts[words["key"]]}, place)
 
 
-def _settle(spec: TrialSpec, place: trial.Place) -> str:
+def run_text(words: dict[str, Any], place: trial.Place) -> None:
+    """In a Ray actor: the trial whose YAML is words["spec"]; the driver sees its progress."""
+    trial.run(config.from_yaml(words["spec"]), place, report_progress())
+
+
+def settle(spec: TrialSpec, place: trial.Place, attempts_before: int) -> str:
     """The outcome of an ended trial; a process that died without a word gets a row here."""
-    row = rows.read_trial(trial.folder(place, spec))
-    if row is None or row.config_hash != config.config_hash(spec):
-        trial.record_failure(
+    if attempts(spec, place) == attempts_before:
+        _fail(
             spec,
             place,
             "the trial's process died (out of memory, or killed): lower resources or "
             "data.image_size, then issue the same command again; it goes on from its checkpoint",
         )
     return outcome(spec, place)
+
+
+def _fail(spec: TrialSpec, place: trial.Place, reason: str) -> None:
+    try:
+        trial.record_failure(spec, place, reason)
+    except OSError as error:
+        log.error("%s: its row cannot be written: %s", spec.key, error)
+
+
+def attempts(spec: TrialSpec, place: trial.Place) -> int:
+    """How often the trial has ended so far."""
+    row = rows.read_trial(trial.folder(place, spec))
+    return 0 if row is None else row.attempts
 
 
 def outcome(spec: TrialSpec, place: trial.Place) -> str:
@@ -134,8 +160,8 @@ def resources(spec: TrialSpec) -> dict[str, float]:
     return {"cpu": asked.cpu, "gpu": asked.gpu} if asked.gpu else {"cpu": asked.cpu}
 
 
-def _lacks(spec: TrialSpec, size: Mapping[str, float]) -> str:
-    """Why no node can hold the trial, or ""."""
+def lacks(spec: TrialSpec, size: Mapping[str, float]) -> str:
+    """Why no node of at most that size can hold the trial, or ""."""
     asked = spec.config.resources
     if asked.gpu > size.get("GPU", 0):
         return (
@@ -150,10 +176,11 @@ def _lacks(spec: TrialSpec, size: Mapping[str, float]) -> str:
     return ""
 
 
-def _gpus() -> int:
+def local_size() -> dict[str, float]:
+    """What this machine has, in Ray's words."""
     import torch
 
-    return torch.cuda.device_count()
+    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
 
 
 def _to_display(display: Display, key: str) -> trial.Progress:

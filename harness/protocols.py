@@ -33,6 +33,8 @@ class ProtocolConfig:
     def __post_init__(self):
         if self.pairs < 1 or self.budget_steps < 1 or self.offset_steps < 1:
             raise ValueError("protocol.pairs, budget_steps and offset_steps must be at least 1")
+        if not self.eval_seeds:
+            raise ValueError("protocol.eval_seeds must name at least one seed")
         if sum(self.strata_min.values()) > 1:
             raise ValueError(f"protocol.strata_min adds up to more than 1: {self.strata_min}")
 

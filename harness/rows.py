@@ -150,7 +150,7 @@ def read_trial(folder: str) -> TrialRow | None:
     try:
         with fs.open_input_file(f"{base}/trial.parquet") as source:
             return TrialRow(**pq.ParquetFile(source).read(use_threads=False).to_pylist()[0])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (pa.ArrowException, OSError, IndexError, TypeError) as error:
         log.warning(
@@ -166,7 +166,7 @@ def is_done(folder: str, config_hash: str) -> bool:
     trial = read_trial(folder)
     if trial is None or trial.status != "ok" or trial.config_hash != config_hash:
         return False
-    return all(_readable(folder, name) for name in ("metrics", "episodes"))
+    return all(_readable(folder, name, row) for name, row in FILES.items())
 
 
 def read(run_folder: str) -> Tables:
@@ -188,6 +188,12 @@ def read(run_folder: str) -> Tables:
     return Tables(frames["trial"], frames["episodes"], frames["metrics"])
 
 
+def read_one(folder: str) -> Tables | None:
+    """The tables of one trial, or None when they cannot be read."""
+    tables = _read_folder(*filesystem(folder))
+    return None if tables is None else Tables(**{k: t.to_pandas() for k, t in tables.items()})
+
+
 def _read_folder(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table] | None:
     try:
         tables = {
@@ -206,19 +212,22 @@ def _read_folder(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table] | None
 
 
 def _read_table(fs: pafs.FileSystem, path: str, row: type) -> pa.Table:
-    wanted = schema(row)
     with fs.open_input_file(path) as source:
         table = pq.ParquetFile(source).read(use_threads=False)  # small files: threads cost more
-    if table.schema.remove_metadata() != wanted:
-        raise pa.ArrowInvalid(f"{path} has another schema; it was written by another version")
+    _check_schema(path, table.schema, row)
     return table
 
 
-def _readable(folder: str, name: str) -> bool:
+def _check_schema(path: str, found: pa.Schema, row: type) -> None:
+    if found.remove_metadata() != schema(row):
+        raise pa.ArrowInvalid(f"{path} has another schema; it was written by another version")
+
+
+def _readable(folder: str, name: str, row: type) -> bool:
     fs, base = filesystem(folder)
     try:
         with fs.open_input_file(f"{base}/{name}.parquet") as source:
-            pq.read_metadata(source)
+            _check_schema(f"{folder}/{name}.parquet", pq.read_schema(source), row)
         return True
     except (pa.ArrowException, OSError) as error:
         log.warning(

@@ -11,22 +11,18 @@ import logging
 import os
 import sys
 import time
-import uuid
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
 
-from harness import config, estimate, launch, report, rows, suites, trial, zoo
+from harness import command, config, estimate, launch, report, rows, suites, trial, zoo
+from harness.command import FAILED, OK, USAGE, console
 from harness.interfaces import TrialSpec
 from harness.protocols import PROTOCOLS
 from harness.scales import SCALES
 
 log = logging.getLogger(__name__)
-console = Console(stderr=True, highlight=False, soft_wrap=True)
-
-OK, FAILED, USAGE = 0, 1, 2  # exit codes
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,64 +31,38 @@ def main(argv: Sequence[str]) -> int:
         _help()
         return OK
     try:
-        run = local_paths(config.parse(list(argv)))
+        run = command.local_paths(config.parse(list(argv)))
         specs = suites.expand(run)
     except config.ConfigError as error:
         console.print(f"error: {error}", markup=False)
         return USAGE
-    set_up_logging(run.verbose)
+    command.set_up_logging(run.verbose)
     place = trial.Place(run.folder, run.run, run.suite, run.datasets)
     todo = launch.missing(specs, place)
     _show_plan(run, specs, todo)
     if run.dry:
         return OK
     try:
-        check_writable(run.folder)
+        command.check_writable(run.folder)
         started = time.time()
         launch.launch(todo, place, run)
         _show_share(todo, place, started)
-        written = report.publish(run.folder)
-    except (OSError, launch.LaunchError, report.NoTrials) as error:
+    except (OSError, launch.LaunchError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
-    console.print("\n".join(["written:", *(f"  {path}" for path in written)]), markup=False)
-    return _show_failures(specs, place, argv)
+    reported = _report(run.folder)
+    failures = _show_failures(specs, place, argv)
+    return failures if reported else FAILED
 
 
-def local_paths(run: config.RunConfig) -> config.RunConfig:
-    """Absolute folders: workers have another working directory. URIs stay."""
-    paths = {
-        name: path if "://" in path else os.path.abspath(path)
-        for name, path in (("results", run.results), ("datasets", run.datasets))
-    }
-    return dataclasses.replace(run, **paths)
-
-
-def set_up_logging(verbose: bool) -> None:
-    """Log lines to stderr."""
-    handler: logging.Handler = logging.StreamHandler()
-    if console.is_terminal:  # bars are on it: lines must go above them
-        handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
-    level = logging.DEBUG if verbose else logging.INFO
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
-    for noisy in ("matplotlib", "fontTools", "PIL", "filelock", "ray"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
-def check_writable(folder: str) -> None:
-    """Raises OSError, with what to do, when nothing can be written into `folder`."""
-    fs, base = rows.filesystem(folder)
-    probe = f"{base}/.{uuid.uuid4().hex[:8]}.probe"
+def _report(folder: str) -> bool:
     try:
-        fs.create_dir(base, recursive=True)
-        with fs.open_output_stream(probe) as sink:
-            sink.write(b"x")
-        fs.delete_file(probe)
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise OSError(
-            f"{folder} cannot be written: {reason}. Give another results=FOLDER"
-        ) from None
+        written = report.publish(folder)
+    except (OSError, report.NoTrials) as error:
+        console.print(f"error: no report: {error}", markup=False)
+        return False
+    console.print("\n".join(["written:", *(f"  {path}" for path in written)]), markup=False)
+    return True
 
 
 def _show_plan(run: config.RunConfig, specs: list[TrialSpec], todo: list[TrialSpec]) -> None:
@@ -103,7 +73,7 @@ def _show_plan(run: config.RunConfig, specs: list[TrialSpec], todo: list[TrialSp
     for spec in specs:
         seconds = estimator.seconds(spec)
         state = "to run" if spec.key in waiting else "done"
-        words = "" if state == "done" else duration(seconds)
+        words = "" if state == "done" else command.duration(seconds)
         asked = spec.config.resources
         table.add_row(spec.key, state, f"{asked.cpu:g}", f"{asked.gpu:g}", words)
     console.print(
@@ -114,18 +84,9 @@ def _show_plan(run: config.RunConfig, specs: list[TrialSpec], todo: list[TrialSp
     console.print(table)
     seconds, unknown = estimator.total(todo, cores)
     extra = f", and {unknown} trials that have never run here" if unknown else ""
-    console.print(f"{len(todo)} of {len(specs)} trials to run: about {duration(seconds)}{extra}")
-
-
-def duration(seconds: float | None) -> str:
-    """ "2 min 5 s"; "?" for None."""
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    console.print(
+        f"{len(todo)} of {len(specs)} trials to run: about {command.duration(seconds)}{extra}"
+    )
 
 
 def _show_share(todo: list[TrialSpec], place: trial.Place, started: float) -> None:
@@ -139,7 +100,7 @@ def _show_share(todo: list[TrialSpec], place: trial.Place, started: float) -> No
         wall, busy = time.time() - started, _covered(sorted(spans))
         log.info(
             "%s of wall time, %s of it in trials; %.1f s for the rest (%.1f s a trial, %.0f %%)",
-            duration(wall), duration(busy), wall - busy, (wall - busy) / len(spans),
+            command.duration(wall), command.duration(busy), wall - busy, (wall - busy) / len(spans),
             100 * (wall - busy) / wall,
         )  # fmt: skip
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from harness import config, zoo
 from harness.interfaces import TrialSpec
+
+T = TypeVar("T")
 
 CONTROLS = tuple(name for name, method in zoo.METHODS.items() if not method.trained)
 STAGES = ("train", "control", "plan_time")
@@ -36,9 +39,9 @@ SUITES: dict[str, Suite] = {
 def expand(run: config.RunConfig) -> list[TrialSpec]:
     """The trials of a run, tasks first. Raises config.ConfigError on unknown names and keys."""
     suite = SUITES[config.known("suite", run.suite, SUITES)]
-    tasks = {config.known("task", name, zoo.TASKS): 0 for name in run.tasks or suite.tasks}
-    methods = {config.known("method", name, zoo.METHODS): 0 for name in run.methods or suite.methods}
-    seeds = list(dict.fromkeys(run.seeds or range(suite.seeds)))
+    tasks = [config.known("task", name, zoo.TASKS) for name in run.tasks or suite.tasks]
+    methods = [config.known("method", name, zoo.METHODS) for name in run.methods or suite.methods]
+    tasks, methods, seeds = map(_once, (tasks, methods, run.seeds or range(suite.seeds)))
     return [
         config.trial_spec(run, task, method, seed, suite.stages, suite.overlay or {})
         for task in tasks
@@ -46,3 +49,8 @@ def expand(run: config.RunConfig) -> list[TrialSpec]:
         for seed in seeds
         if seed == seeds[0] or zoo.METHODS[method].trained
     ]
+
+
+def _once(values: Iterable[T]) -> list[T]:
+    """Without repetitions: two trials of one name would share a folder."""
+    return list(dict.fromkeys(values))

@@ -49,6 +49,8 @@ class TrainConfig:
             raise ValueError("train.steps or train.epochs must be positive")
         if self.batch_size < 2:
             raise ValueError(f"train.batch_size={self.batch_size} must be at least 2")
+        if self.log_every < 1:
+            raise ValueError(f"train.log_every={self.log_every} must be at least 1")
 
 
 class Logged(NamedTuple):
@@ -103,7 +105,7 @@ def train(
             if wanted:
                 curve += _log(terms, step)
                 progress("train", step + 1, steps)
-            if time.perf_counter() - saved > config.checkpoint_every_s:
+            if step == steps - 1 or time.perf_counter() - saved > config.checkpoint_every_s:
                 spent = seconds + time.perf_counter() - started
                 checkpoint.save_training(model, optimizer, step + 1, spent, curve)
                 saved = time.perf_counter()

@@ -6,8 +6,10 @@ python -m harness.trial SPEC.yaml [results=FOLDER] [datasets=FOLDER]
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import logging
+import math
 import sys
 import time
 import traceback
@@ -35,6 +37,9 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 class TrialError(RuntimeError):
     """A trial that cannot run here, and what to do about it."""
 
@@ -51,11 +56,12 @@ class Place:
 
 @dataclass
 class _Record:
-    """What the stages leave; becomes the three tables."""
+    """What the stages leave: the rows of the three tables, and the checkpoint they came from."""
 
     fields: dict = field(default_factory=dict)  # of rows.TrialRow
     episodes: list[rows.EpisodeRow] = field(default_factory=list)
     metrics: list[rows.MetricRow] = field(default_factory=list)
+    checkpoint: Checkpoint | None = None
 
 
 def folder(place: Place, spec: TrialSpec) -> str:
@@ -74,13 +80,24 @@ def run(spec: TrialSpec, place: Place, progress: Progress) -> rows.TrialRow:
         _stages(spec, place, record, progress)
     except Exception as failure:  # noqa: BLE001  the trial boundary
         log.debug("%s", traceback.format_exc())
-        error = f"{type(failure).__name__}: {' '.join(str(failure).split())}"[:500]
-    return _finish(spec, place, record, error, started)
+        error = _line(failure)
+    row = _finish(spec, place, record, error, started)
+    if record.checkpoint is not None and row.status == "ok":
+        record.checkpoint.drop_training()
+    return row
 
 
 def record_failure(spec: TrialSpec, place: Place, error: str) -> rows.TrialRow:
     """The row of a trial that could not be started or whose process died."""
     return _finish(spec, place, _Record(), error, time.time())
+
+
+def _line(failure: Exception) -> str:
+    """One line that says what failed, and for a full disk what to do."""
+    line = f"{type(failure).__name__}: {' '.join(str(failure).split())}"[:500]
+    if isinstance(failure, OSError) and failure.errno in _DISK_FULL:
+        line += ": free disk space or give another results=FOLDER, then issue the command again"
+    return line
 
 
 def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) -> None:
@@ -125,14 +142,13 @@ def _trained_model(
     progress: Progress,
     device: torch.device,
 ) -> nn.Module:
-    """The model of this trial, out of its finished weights or its last checkpoint where there are
-    some.
-    """
+    """The model of this trial, trained from its last checkpoint on where there is one."""
     cfg, task = spec.config, zoo.TASKS[spec.task]
     torch.manual_seed(seeding.integer("model", spec.seed))
     model = zoo.METHODS[spec.method].build(cfg.method, task.spec.shape(cfg.data.image_size))
     model.to(device)
     checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec))
+    record.checkpoint = checkpoint  # its training state stays until the rows are written
     block = task.spec.action_block
     windows = Windows(dataset, "train", model.window_frames, block, normalizer)
     result = train(model, windows, cfg.train, spec.seed, device, checkpoint, progress)
@@ -284,8 +300,20 @@ def _finish(
         attempts=1 if previous is None else previous.attempts + 1,
     )
     row = dataclasses.replace(row, **record.fields)
-    rows.write(folder(place, spec), row, record.episodes, record.metrics)
+    rows.write(folder(place, spec), row, record.episodes, [*record.metrics, *_swept(spec)])
     return row
+
+
+def _swept(spec: TrialSpec) -> list[rows.MetricRow]:
+    """The values that a sweep tries here; a word is no number and stands as the unit of NaN."""
+    found = []
+    for key in spec.swept:
+        branch, *path = key.split(".")
+        path = path[1:] if branch in ("method", "planner") else path
+        value = functools.reduce(getattr, path, getattr(spec.config, branch))
+        number, word = (math.nan, value) if isinstance(value, str) else (float(value), "")
+        found.append(rows.MetricRow(spec.key, "sweep", key, 0, number, word))
+    return found
 
 
 def main(argv: list[str]) -> int:

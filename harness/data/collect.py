@@ -46,6 +46,12 @@ class DataConfig:
     validation: float = 0.1  # share of the families
     test: float = 0.1
 
+    def __post_init__(self):
+        if min(self.episodes, self.max_steps, self.image_size) < 1:
+            raise ValueError("data.episodes, max_steps and image_size must be at least 1")
+        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
+            raise ValueError("data.validation and data.test are shares and leave some to train on")
+
 
 class Chunk(NamedTuple):
     """What a worker reports of its shard."""
@@ -70,7 +76,7 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
         raise episodes.DatasetError(
             f"{folder}: there is no {episodes.MANIFEST}; delete the folder; it is collected again"
         )
-    os.makedirs(root, exist_ok=True)
+    _make_writable(root)
     _remove_stale(root)
     needed = _bytes_needed(task, config)
     if shutil.disk_usage(root).free < needed:
@@ -208,6 +214,15 @@ def _share(part: float, families: int) -> int:
 def _key(task: Task, config: DataConfig) -> str:
     decides = [task.spec.name, task.spec.version, episodes.FORMAT, dataclasses.asdict(config)]
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _make_writable(root: str) -> None:
+    try:
+        os.makedirs(root, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"cannot be written ({error.strerror}): give another datasets=FOLDER", root
+        ) from error
 
 
 def _publish(part: str, folder: str) -> None:

@@ -43,12 +43,13 @@ def measure(
 ) -> dict[int, list[float]]:
     """Seconds of each solve, by the number of pairs solved together."""
     together = min(config.together, len(pairs))
-    sizes = [1] * config.singles + [together] * config.joint
-    obs, goal = _observations(task, pairs[: max(together, 1)], normalizer, image_size)
+    chosen = pairs[: max(together, 1)]
+    sizes = [1] * config.singles + [together] * (config.joint if together else 0)
+    obs, goal = _observations(task, chosen, normalizer, image_size)
     policy.reset(pairs)
     seconds: dict[int, list[float]] = {}
     for done, size in enumerate(sizes):
-        first = done % len(pairs[:together]) if size == 1 else 0
+        first = done % len(chosen) if size == 1 else 0
         rows = np.arange(first, first + size)
         _, elapsed = policy.solve(obs.rows(rows), goal.rows(rows), rows)
         seconds.setdefault(size, []).append(elapsed)

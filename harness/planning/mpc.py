@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,9 +85,33 @@ class MPCPolicy:
             self._warm = True
         self._synchronise()
         started = time.perf_counter()
-        plan = self._plan(obs, goal, rows)
+        plan = self._plan_together(obs, goal, rows)
         self._synchronise()
         return plan, time.perf_counter() - started
+
+    def _plan_together(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Plan:
+        """On a CPU each thread plans a share of the pairs: quicker than threads inside each
+        operation, and outcomes do not depend on what is planned together.
+        """
+        threads = torch.get_num_threads()
+        shares = min(threads, len(rows)) if self._device.type == "cpu" else 1
+        if shares == 1:
+            return self._plan(obs, goal, rows)
+        indices = np.array_split(np.arange(len(rows)), shares)
+        torch.set_num_threads(1)  # inherited by the new threads
+        try:
+            with ThreadPoolExecutor(shares, thread_name_prefix="plan") as pool:
+                parts = list(
+                    pool.map(lambda i: self._plan(obs.rows(i), goal.rows(i), rows[i]), indices)
+                )
+        finally:
+            torch.set_num_threads(threads)
+        costs = torch.cat([part.cost_per_iteration for part in parts], dim=1)
+        return Plan(
+            torch.cat([part.actions for part in parts]),
+            torch.cat([part.cost for part in parts]),
+            costs,
+        )
 
     @torch.inference_mode()
     def _plan(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Plan:

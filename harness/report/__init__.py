@@ -115,6 +115,13 @@ def _save(run_folder: str, path: str, content: bytes) -> str:
     fs, base = rows.filesystem(run_folder)
     base = base.rstrip("/")
     fs.create_dir(f"{base}/{path}".rpartition("/")[0], recursive=True)
-    with fs.open_output_stream(f"{base}/{path}") as sink:
-        sink.write(content)
+    part = f"{base}/{path}.part"  # what lies there stays until the new one is whole
+    try:
+        with fs.open_output_stream(part) as sink:
+            sink.write(content)
+        fs.move(part, f"{base}/{path}")
+    except OSError:
+        if fs.get_file_info(part).type != pafs.FileType.NotFound:
+            fs.delete_file(part)
+        raise
     return f"{run_folder.rstrip('/')}/{path}"

@@ -79,6 +79,15 @@ def colour(method: str, variant: str, all_methods: list[str]) -> str:
     return _OTHERS[unknown.index(method) % len(_OTHERS)]
 
 
+def ramp(count: int) -> list[str]:
+    """`count` colours from dark to light, for values in ascending order."""
+    import matplotlib
+    from matplotlib.colors import to_hex
+
+    viridis = matplotlib.colormaps["viridis"]  # its yellow end is too pale on white
+    return [to_hex(viridis(0.85 * i / max(1, count - 1))) for i in range(count)]
+
+
 def wrap(label: str, width: int = 24) -> str:
     """A label over several lines; dotted keys break after dots and equals signs when they must."""
     loose = label.replace(".", ".\u200b").replace("=", "=\u200b")

@@ -146,7 +146,10 @@ def _terms(metrics: pd.DataFrame) -> list[str]:
 
 
 def _looks(run: groups.Run, metrics: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """label -> colour of its method, line style that tells its settings apart."""
+    """label -> colour of its method, line style that tells its settings apart.
+
+    What a sweep tried goes from dark to light.
+    """
     looks: dict[str, tuple[str, str]] = {}
     used: dict[str, int] = {}
     cells = run.cells[run.cells.index.isin(metrics["cell"])]
@@ -156,11 +159,15 @@ def _looks(run: groups.Run, metrics: pd.DataFrame) -> dict[str, tuple[str, str]]
         shade = canvas.colour(method, variant, list(run.cells["method"]))
         looks[label] = (shade, canvas.STYLES[used.get(shade, 0) % len(canvas.STYLES)])
         used[shade] = used.get(shade, 0) + 1
+    swept = known.loc[known.index.isin(groups.tried(run.metrics)["cell"]), "label"]
+    for label, shade in zip(swept, canvas.ramp(len(swept)), strict=True):
+        looks[label] = (shade, "-")
     ranks = [
         groups.rank(method, variant)
         for method, variant in zip(known["method"], known["variant"], strict=True)
     ]
-    return {label: looks[label] for _, label in sorted(zip(ranks, known["label"], strict=True))}
+    order = np.argsort(ranks, kind="stable")  # else as in the tables
+    return {label: looks[label] for label in known["label"].iloc[order]}
 
 
 def _where(section: tuple[str, str, str], parts: list) -> str:
@@ -190,7 +197,8 @@ def _curve_handles(looks: dict[str, tuple[str, str]]) -> list:
         first = {}
         for label, (shade, _) in looks.items():
             first.setdefault(shade, label.partition(" (")[0])
-        looks = {label: (shade, "-") for shade, label in first.items()}
+        every = math.ceil(len(first) / _MOST_LABELS)
+        looks = {label: (shade, "-") for shade, label in [*first.items()][::every]}
     return [
         Line2D([], [], color=shade, ls=style, lw=1.6, label=label)
         for label, (shade, style) in looks.items()

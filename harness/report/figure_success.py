@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from harness.report import canvas, figure_sweep, groups, layout, published, success
+from harness.report import canvas, groups, layout, published, success
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ class _Panels(NamedTuple):
 
 def success_figure(run: groups.Run, estimates: pd.DataFrame) -> Figure | None:
     """Bars with 95 % intervals per task and stratum, over the random floor of the same pairs."""
-    shown = estimates[~estimates["cell"].isin(figure_sweep.swept_cells(run)["cell"])]
+    shown = estimates[~estimates["cell"].isin(groups.tried(run.metrics)["cell"])]
     rows = _panel_rows(run, shown)
     if not rows:
         return None

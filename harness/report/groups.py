@@ -71,13 +71,14 @@ def load(run_folder: str) -> Run:
     trials["cell"] = trials.groupby(GROUP, sort=True).ngroup()
     trials["place"] = trials.groupby(["task", *SECTION]).ngroup()
     name = ", ".join(sorted(trial["run"].unique()))
+    metrics = _of_trials(tables.metrics, trials)
     return Run(
         name=name,
-        cells=_cells(trials),
+        cells=_cells(trials, tried(metrics)),
         trials=trials,
         failed=trial[~ok],
         episodes=_with_pairs(_of_trials(tables.episodes, trials)),
-        metrics=_of_trials(tables.metrics, trials),
+        metrics=metrics,
     )
 
 
@@ -118,6 +119,17 @@ def flat_config(config_yaml: str) -> dict[str, Any]:
     return dict(_flatten(parsed, "")) if isinstance(parsed, dict) else {}
 
 
+def tried(metrics: pd.DataFrame) -> pd.DataFrame:
+    """What the trials of a sweep tried: cell, name (configuration key), value, word.
+
+    A value that is no number is NaN and has a word.
+    """
+    swept = metrics[metrics["stage"] == "sweep"].drop_duplicates(["cell", "name"])
+    return swept.assign(word=swept["unit"].where(swept["value"].isna(), ""))[
+        ["cell", "name", "value", "word"]
+    ]
+
+
 def section_name(section: tuple[str, str, str]) -> str:
     """ "protocol P (first 8 of the hash), scale S"."""
     scale, protocol, protocol_hash = section
@@ -132,13 +144,15 @@ def error_line(error: str) -> str:
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
 
-def _cells(trials: pd.DataFrame) -> pd.DataFrame:
+def _cells(trials: pd.DataFrame, swept: pd.DataFrame) -> pd.DataFrame:
     by_cell = trials.groupby("cell")
     cells = by_cell[GROUP].first()
     cells["seeds"] = by_cell["seed"].nunique()
     cells["note"] = by_cell["note"].agg(lambda notes: "; ".join(sorted(set(notes) - {""})))
+    words = _tried_words(swept)
     cells["label"] = [
-        method_name(m, v) for m, v in zip(cells["method"], cells["variant"], strict=True)
+        f"{method_name(m)} {words[cell]}" if v and cell in words else method_name(m, v)
+        for cell, m, v in cells[["method", "variant"]].itertuples(name=None)
     ]
     for _, same in cells.groupby([*SECTION, "task", "method", "variant"]):
         if len(same) > 1:
@@ -150,10 +164,19 @@ def _cells(trials: pd.DataFrame) -> pd.DataFrame:
             "task": cells["task"].map(task_rank),
             "task_name": cells["task"],
             "rank": [rank(m, v) for m, v in zip(cells["method"], cells["variant"], strict=True)],
+            "value": swept.groupby("cell")["value"].first().reindex(cells.index),
             "label": cells["label"],
         }
     )
     return cells.loc[order.sort_values(list(order.columns), kind="stable").index]
+
+
+def _tried_words(swept: pd.DataFrame) -> dict[int, str]:
+    """cell -> "sigreg_weight=0.01, lr=0.001": how a sweep's variants are shown."""
+    said: dict[int, list[str]] = {}
+    for cell, name, value, word in swept.itertuples(index=False):
+        said.setdefault(cell, []).append(f"{name.rpartition('.')[2]}={word or f'{value:g}'}")
+    return {cell: ", ".join(words) for cell, words in said.items()}
 
 
 def _differences(same: pd.DataFrame, by_cell: Any) -> dict[int, str]:

@@ -2,10 +2,9 @@
 
 import pytest
 
-from harness.tasks.toy import Toy
-from harness.tasks.two_room import TwoRoom
+from harness import zoo
 
 
-@pytest.fixture(params=[Toy(), TwoRoom()], ids=lambda task: task.spec.name)
+@pytest.fixture(params=zoo.TASKS.values(), ids=zoo.TASKS)
 def task(request):
     return request.param

@@ -1,0 +1,1 @@
+"""Optuna over keys of the configuration: words -> space, suggestions -> trials, values."""

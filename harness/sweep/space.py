@@ -1,0 +1,212 @@
+"""What a sweep varies: the words of its command line, and values as words again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from harness import command, config, trial, zoo
+from harness.interfaces import TrialSpec
+
+STAGES = ("train", "control")
+_OVERLAY = {"protocol": {"split": "validation"}}  # under the command line: no "modified" protocol
+_WORDS = ("task", "method", "seed", "trials")
+_NOT_OURS = ("suite", "tasks", "methods", "seeds", "ray", "overrides")
+_DIGITS = 4  # of a suggested number; what is named is what is tried
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What stays, what varies, and how often."""
+
+    run: config.RunConfig
+    words: tuple[str, ...]  # those of harness.run, as given
+    task: str
+    method: str
+    seed: int
+    trials: int
+    space: dict[str, BaseDistribution]  # by key
+
+    def spec(self, values: Mapping[str, Any]) -> TrialSpec:
+        """The trial that tries `values`. Raises config.ConfigError."""
+        tried = self.tried(values)
+        run = config.parse([*self.words, *tried])
+        variant = "_".join(map(_in_a_name, tried))
+        spec = config.trial_spec(
+            run, self.task, self.method, self.seed, STAGES, _OVERLAY, variant=variant
+        )
+        return dataclasses.replace(spec, swept=tuple(self.space))
+
+    def tried(self, values: Mapping[str, Any]) -> list[str]:
+        """The words of the command line for `values`."""
+        return [f"{key}={_text(values[key], kind)}" for key, kind in self.space.items()]
+
+    @property
+    def example(self) -> TrialSpec:
+        """A trial like all the others, for what they have in common."""
+        return self.spec({key: _ends(kind)[0] for key, kind in self.space.items()})
+
+    @property
+    def study(self) -> str:
+        """Name of the study: another space or configuration is another sweep."""
+        kinds = [(key, repr(kind)) for key, kind in self.space.items()]
+        setting = config.config_hash(self.example)
+        digest = hashlib.sha256(repr((kinds, setting)).encode()).hexdigest()
+        return f"{self.task}.{self.method}.s{self.seed}.{digest[:12]}"
+
+    @property
+    def place(self) -> trial.Place:
+        """Where its trials lie."""
+        return trial.Place(self.run.folder, self.run.run, "sweep", self.run.datasets)
+
+
+def parse(argv: Sequence[str]) -> Sweep:
+    """The words of the command line. Raises config.ConfigError that names what is valid."""
+    own: dict[str, str] = {}
+    space: dict[str, str] = {}
+    rest = []
+    names = [f.name for f in dataclasses.fields(config.RunConfig) if f.name not in _NOT_OURS]
+    for word in argv:
+        key, _, text = word.partition("=")
+        if key in _WORDS:
+            own[key] = text
+        elif key.startswith("space."):
+            space[key.removeprefix("space.")] = text
+        else:
+            if "=" in word and "." not in key:
+                config.known("word", key, [*_WORDS, *names])
+            rest.append(word)
+    task = config.known("task", own.get("task", ""), zoo.TASKS)
+    method = config.known("method", own.get("method", ""), zoo.METHODS)
+    short = "-".join(sorted(key.rpartition(".")[2] for key in space))
+    run = config.parse([*rest, f"suite=sweep-{task}-{method}-{short}"])
+    if "://" in run.results:
+        raise config.ConfigError(f"results={run.results}: a sweep needs a folder on this machine")
+    sweep = Sweep(
+        run=command.local_paths(run),
+        words=tuple(rest),
+        task=task,
+        method=method,
+        seed=_whole("seed", own.get("seed", "0"), 0),
+        trials=_whole("trials", own.get("trials", "8"), 1),
+        space=_space(space, run.planner, method),
+    )
+    _check(sweep)
+    return sweep
+
+
+def _whole(key: str, text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise config.ConfigError(f"{key}={text}: give a whole number of at least {least}")
+    return int(text)
+
+
+def _space(texts: Mapping[str, str], planner: str, method: str) -> dict[str, BaseDistribution]:
+    """By key, in the order of their names. Raises config.ConfigError."""
+    if not texts:
+        raise config.ConfigError(
+            "nothing to vary: give space.KEY=RANGE, e.g. space.train.lr=log:0.0001:0.01; see --help"
+        )
+    return {
+        config.known("key", key, _keys(planner, method)): _distribution(key, text)
+        for key, text in sorted(texts.items())
+    }
+
+
+def _keys(planner: str, method: str) -> list[str]:
+    """What may vary: not how success is judged, nor what decides no outcome."""
+    branches = ("data.", "train.", "mpc.", f"planner.{planner}.", f"method.{method}.")
+    return [key for key in config.trial_keys() if key.startswith(branches)]
+
+
+def _distribution(key: str, text: str) -> BaseDistribution:
+    kind, _, parts = text.partition(":")
+    try:
+        return _KINDS[kind](parts)
+    except (KeyError, ValueError) as error:
+        raise config.ConfigError(
+            f"space.{key}={text}: give log:LOW:HIGH with 0 < LOW < HIGH, uniform:LOW:HIGH or "
+            f"int:LOW:HIGH with LOW < HIGH, or choice:A,B,C with two or more different ones"
+        ) from error
+
+
+def _log(text: str) -> BaseDistribution:
+    return FloatDistribution(*_bounds(text, float), log=True)
+
+
+def _uniform(text: str) -> BaseDistribution:
+    return FloatDistribution(*_bounds(text, float))
+
+
+def _int(text: str) -> BaseDistribution:
+    return IntDistribution(*_bounds(text, int))
+
+
+def _choice(text: str) -> BaseDistribution:
+    words = [word.strip() for word in text.split(",")]
+    if len(words) < 2 or len(set(words)) < len(words) or "" in words:
+        raise ValueError(text)
+    return CategoricalDistribution(words)
+
+
+_KINDS: dict[str, Callable[[str], BaseDistribution]] = {
+    "log": _log,
+    "uniform": _uniform,
+    "int": _int,
+    "choice": _choice,
+}
+
+
+def _bounds(text: str, number: Callable[[str], float]) -> tuple[float, float]:
+    low, high = map(number, text.split(":"))
+    if not (low < high and math.isfinite(high - low)):
+        raise ValueError(text)
+    return low, high
+
+
+def _ends(kind: BaseDistribution) -> Sequence[Any]:
+    return kind.choices if isinstance(kind, CategoricalDistribution) else (kind.low, kind.high)
+
+
+def _check(sweep: Sweep) -> None:
+    """Raises config.ConfigError where an end of a range is refused, or a key would change nothing,
+    or the pairs would not be the validation pairs.
+    """
+    ends = {key: _ends(kind) for key, kind in sweep.space.items()}
+    for values in itertools.product(*ends.values()):
+        sweep.spec(dict(zip(ends, values, strict=True)))
+    first = {key: values[0] for key, values in ends.items()}
+    for key, values in ends.items():
+        if sweep.spec(first | {key: values[-1]}).config == sweep.example.config:
+            raise config.ConfigError(
+                f"space.{key}: another word (for.*) sets the same and wins; leave one of them out"
+            )
+    if sweep.example.config.protocol.split != "validation":
+        raise config.ConfigError("protocol.split: a sweep sees validation pairs only; leave it out")
+
+
+def _text(value: Any, kind: BaseDistribution) -> str:
+    """A value as a word of the command line, numbers rounded to what their range can tell apart."""
+    if not isinstance(kind, FloatDistribution):
+        return str(value)
+    size = abs(value) if kind.log else kind.high - kind.low
+    return repr(round(float(value), _DIGITS - 1 - math.floor(math.log10(size))))
+
+
+def _in_a_name(word: str) -> str:
+    """ "method.lewm.sigreg_weight=0.0123" -> "sigreg_weight-0p0123"."""
+    key, _, text = word.partition("=")
+    return f"{key.rpartition('.')[2]}-{re.sub('[^0-9A-Za-z_-]', '_', text.replace('.', 'p'))}"

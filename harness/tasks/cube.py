@@ -1,0 +1,292 @@
+"""Cube: an arm with a gripper on a table; bring the cube to where the goal picture shows it.
+
+Model, controller and expert are ogbench's cube-single; README.md lists how the two compare.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from harness.interfaces import TaskSpec
+from harness.tasks import cube_robot, rendering
+from harness.tasks.env import SimulatorEnv
+
+if TYPE_CHECKING:
+    import mujoco
+
+PHYSICS_STEPS = 25  # of 0.002 s per control step
+CAMERA = "front_pixels"
+SUCCESS_DISTANCE = 0.04  # m
+CUBE_HEIGHT = 0.02  # m, of the centre of a cube that lies on the table
+
+ARM_START = np.array([[0.25, -0.35, 0.20], [0.6, 0.35, 0.35]])  # m
+CUBE_START = np.array([[0.3, -0.3], [0.55, 0.3]])  # m; its targets come from there too
+NOISE_STD = 0.1  # of the expert's action, at most; each episode draws its own
+NOISE_SCALE = np.array([1.0, 1.0, 1.0, 3.0, 10.0])  # by component
+MIN_NORM = 0.4  # m; the expert stretches shorter ways to this before it scales them
+
+POSITIONS, SPEEDS = slice(0, 21), slice(21, 41)  # parts of a state
+EFFECTOR, CONTACT, SOLVER = slice(41, 45), 45, slice(46, 66)
+CUBE = slice(14, 17)
+CUBE_TURN = slice(17, 21)
+
+SPEC = TaskSpec(
+    name="cube",
+    label="OGBench-Cube",
+    version=1,
+    action_low=(-1.0,) * 5,
+    action_high=(1.0,) * 5,
+    state_names=(
+        *(f"{name} [rad]" for name in cube_robot.JOINTS),
+        *(f"cube_{axis} [m]" for axis in "xyz"),
+        *(f"cube_q{axis} [1]" for axis in "wxyz"),
+        *(f"{name}_speed [rad/s]" for name in cube_robot.JOINTS),
+        *(f"cube_{axis}_speed [m/s]" for axis in "xyz"),
+        *(f"cube_turn_{axis} [rad/s]" for axis in "xyz"),
+        *(f"effector_{axis} [m]" for axis in "xyz"),
+        "effector_yaw [rad]",
+        "gripper_contact [1]",
+        *(f"solver_{i} [rad/s2, m/s2]" for i in range(len(cube_robot.JOINTS) + 6)),
+    ),
+    proprio_names=(
+        *(f"{name} [rad]" for name in cube_robot.ARM),
+        *(f"{name}_speed [rad/s]" for name in cube_robot.ARM),
+        *(f"effector_{axis} [m]" for axis in "xyz"),
+        "effector_yaw [rad]",
+        "gripper_opening [1]",
+        "gripper_speed [rad/s]",
+        "gripper_contact [1]",
+    ),
+    distance_unit="m",
+    strata=("cube moved", "cube still"),
+)
+
+
+@dataclass(frozen=True)
+class Cube:
+    """The task (interfaces.Task); `scene` is a rendering scene.
+
+    A state is what MuJoCo integrates, what the solver starts from, and the effector's pose and
+    contact as the controller sees them: as they were when the last physics step began.
+    """
+
+    scene: str = "plain"
+    spec = SPEC
+
+    def simulator(self, n: int, image_size: int) -> Simulator:
+        """n copies, drawn at image_size."""
+        return Simulator(n, image_size, self.scene)
+
+    def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
+        """One copy as a gymnasium environment."""
+        return SimulatorEnv(self, seed, image_size)
+
+    def reset_to(
+        self, env: SimulatorEnv, state: np.ndarray, goal: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Put `env` into `state` with goal state `goal`; the observation."""
+        return env.reset(options={"state": state, "goal": goal})[0]
+
+    def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
+        """The cube within 0.04 m of the goal's, (B,) bool."""
+        assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {SPEC.success_rules}"
+        return self.distance(state, goal) <= SUCCESS_DISTANCE
+
+    def distance(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """(B,) m, between the cubes' centres."""
+        return np.linalg.norm(np.asarray(state)[..., CUBE] - np.asarray(goal)[..., CUBE], axis=-1)
+
+    def strata(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """(B,) str: whether the cube moves at all between start and goal; still ones are solved."""
+        return np.where(self.success(start, goal), "cube still", "cube moved")
+
+    def collector(self, rng: np.random.Generator, n: int) -> NoisyOracle:
+        """ogbench's expert with noise, n episodes."""
+        return NoisyOracle(rng, n)
+
+    def heuristic(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """(B, 5): the effector to the goal's pose and opening, blind to the cube."""
+        state, goal = np.asarray(state), np.asarray(goal)
+        delta = goal[..., EFFECTOR] - state[..., EFFECTOR]
+        delta[..., 3] = (delta[..., 3] + np.pi) % (2 * np.pi) - np.pi
+        opening = cube_robot.opening(goal) - cube_robot.opening(state)
+        action = np.concatenate([delta, opening[..., None]], axis=-1) / cube_robot.ACTION_SCALE
+        return np.clip(action, -1.0, 1.0).astype(np.float32)
+
+
+class Simulator:
+    """n copies (interfaces.Simulator)."""
+
+    def __init__(self, n: int, image_size: int, scene: str):
+        self._mujoco = rendering.load()
+        self.n = n
+        self._robot = cube_robot.load()
+        self._copies = [self._mujoco.MjData(self._robot.model) for _ in range(n)]
+        self._sensed = np.empty((n, 5))  # effector pose and contact
+        self._camera = rendering.Camera(_drawn(scene), CAMERA, image_size, scene)
+        self.set_state(np.tile(_at_rest(self._robot.model.qpos0), (n, 1)))
+
+    def set_state(self, state: np.ndarray) -> None:
+        """States (n, 66)."""
+        expected = (self.n, len(SPEC.state_names))
+        assert state.shape == expected, f"{state.shape} != {expected}"
+        self._sensed[:, :4], self._sensed[:, 4] = state[:, EFFECTOR], state[:, CONTACT]
+        for data, row in zip(self._copies, state, strict=True):
+            data.qpos[:], data.qvel[:] = row[POSITIONS], row[SPEEDS]
+            data.qacc_warmstart[:] = row[SOLVER]
+
+    def state(self) -> np.ndarray:
+        """States (n, 66) float64."""
+        out = np.empty((self.n, len(SPEC.state_names)))
+        out[:, EFFECTOR], out[:, CONTACT] = self._sensed[:, :4], self._sensed[:, 4]
+        for data, row in zip(self._copies, out, strict=True):
+            row[POSITIONS], row[SPEEDS] = data.qpos, data.qvel
+            row[SOLVER] = data.qacc_warmstart
+        return out
+
+    def step(self, actions: np.ndarray) -> None:
+        """The effector's pose and the opening change by the clipped actions (n, 5), scaled."""
+        assert actions.shape == (self.n, 5), f"{actions.shape} != {(self.n, 5)}"
+        clipped = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        model = self._robot.model
+        for data, sensed, action in zip(self._copies, self._sensed, clipped, strict=True):
+            data.ctrl[:] = self._robot.control(data.qpos, sensed[:4], action)
+            self._mujoco.mj_step(model, data, nstep=PHYSICS_STEPS)
+            self._mujoco.mj_rnePostConstraint(model, data)  # contact forces
+            sensed[:4], sensed[4] = self._robot.pose(data), self._robot.contact(data)
+
+    def proprio(self) -> np.ndarray:
+        """What ogbench calls proprioception, (n, 19) float32."""
+        state = self.state()
+        arm, speed = state[:, : len(cube_robot.ARM)], state[:, SPEEDS][:, : len(cube_robot.ARM)]
+        gripper = [
+            cube_robot.opening(state),
+            state[:, SPEEDS][:, cube_robot.OPENING_JOINT],
+            state[:, CONTACT],
+        ]
+        parts = [arm, speed, state[:, EFFECTOR], np.stack(gripper, axis=1)]
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def render(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Pictures of the copies in `rows`, (len(rows), 3, size, size) uint8."""
+        rows = range(self.n) if rows is None else rows
+        return self._camera.draw([self._copies[row] for row in rows])
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._camera.close()
+
+
+class NoisyOracle:
+    """ogbench's Markov oracle, from target to target, with noise (interfaces.Collector)."""
+
+    parameters = {  # noqa: RUF012
+        "oracle": "ogbench.manipspace.oracles.markov.cube_markov",
+        "noise_std_max": NOISE_STD,
+        "noise_scale": NOISE_SCALE.tolist(),
+        "min_norm": MIN_NORM,
+    }
+
+    def __init__(self, rng: np.random.Generator, n: int):
+        self._rng = rng
+        self._start = np.stack([_random_state(rng) for _ in range(n)])
+        self._targets = [_random_target(rng) for _ in range(n)]
+        self._oracles = [_oracle_class()(rng) for _ in range(n)]
+        self._noise_std = rng.uniform(0.0, NOISE_STD, n)[:, None] * NOISE_SCALE
+
+    def start(self) -> tuple[np.ndarray, np.ndarray]:
+        """Gripper above the table, cube on it; every episode is a family of its own (-1)."""
+        return self._start.copy(), np.full(len(self._start), -1)
+
+    def act(self, state: np.ndarray) -> np.ndarray:
+        """The oracle's action plus noise, clipped."""
+        action = np.empty((len(state), 5))
+        for i, row in enumerate(state):
+            if self._oracles[i].done:
+                self._targets[i] = _random_target(self._rng)
+                self._oracles[i].reset()
+            action[i] = self._oracles[i].select_action(None, _facts(row, self._targets[i]))
+        action += self._noise_std * self._rng.normal(size=action.shape)
+        return np.clip(action, -1.0, 1.0).astype(np.float32)
+
+    def done(self, state: np.ndarray) -> np.ndarray:
+        """Never: episodes run to the step limit."""
+        return np.zeros(len(state), bool)
+
+
+class Target(NamedTuple):
+    """Where the expert takes the cube."""
+
+    position: np.ndarray  # (3,) m
+    yaw: float  # rad
+
+
+def _at_rest(qpos: np.ndarray) -> np.ndarray:
+    """The state (66,) at rest in positions (21,)."""
+    mujoco, robot = rendering.load(), cube_robot.load()
+    data = mujoco.MjData(robot.model)
+    data.qpos[:] = qpos
+    mujoco.mj_kinematics(robot.model, data)
+    state = np.zeros(len(SPEC.state_names))
+    state[POSITIONS], state[EFFECTOR] = qpos, robot.pose(data)
+    return state
+
+
+def _random_state(rng: np.random.Generator) -> np.ndarray:
+    """(66,): the effector above the table, turned at random; the cube on it, likewise."""
+    robot = cube_robot.load()
+    qpos = robot.model.qpos0.copy()
+    qpos[:6] = robot.joints(rng.uniform(*ARM_START), rng.uniform(-np.pi, np.pi), cube_robot.HOME)
+    position, yaw = _random_target(rng)
+    qpos[CUBE], qpos[CUBE_TURN] = position, (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
+    return _at_rest(qpos)
+
+
+def _random_target(rng: np.random.Generator) -> Target:
+    return Target(np.append(rng.uniform(*CUBE_START), CUBE_HEIGHT), rng.uniform(0, 2 * np.pi))
+
+
+def _facts(state: np.ndarray, target: Target) -> dict[str, Any]:
+    """What the oracle looks at, under ogbench's names; state (66,)."""
+    w, x, y, z = state[CUBE_TURN]
+    return {
+        "proprio/effector_pos": state[EFFECTOR][:3],
+        "proprio/effector_yaw": state[EFFECTOR][3:],
+        "proprio/gripper_opening": cube_robot.opening(state),
+        "proprio/gripper_contact": state[CONTACT],
+        "privileged/block_0_pos": state[CUBE],
+        "privileged/block_0_yaw": [np.arctan2(2 * (w * z + x * y), 1 - 2 * (y**2 + z**2))],
+        "privileged/target_block": 0,
+        "privileged/target_block_pos": target.position,
+        "privileged/target_block_yaw": [target.yaw],
+    }
+
+
+@functools.cache
+def _drawn(scene: str) -> mujoco.MjModel:
+    return rendering.drawn(cube_robot.load().model, scene)
+
+
+@functools.cache
+def _oracle_class() -> type:
+    from ogbench.manipspace.oracles.markov.cube_markov import CubeMarkovOracle
+
+    class Oracle(CubeMarkovOracle):
+        """ogbench's, with its random numbers from a generator instead of numpy's global one."""
+
+        def __init__(self, rng: np.random.Generator):
+            super().__init__(env=None, min_norm=MIN_NORM)
+            self._rng = rng
+            self.reset()
+
+        def reset(self, ob: Any = None, info: Any = None) -> None:
+            """Ready for a new target."""
+            self._done, self._step = False, 0
+            self._final_pos = self._rng.uniform(*ARM_START)
+            self._final_yaw = self._rng.uniform(-np.pi, np.pi)
+
+    return Oracle

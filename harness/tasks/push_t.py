@@ -1,0 +1,239 @@
+"""Push-T: a disc pushes a tee; bring both to where the goal picture shows them.
+
+Dynamics, success and colours follow `stable-worldmodel` 0.1.1; README.md lists how they compare.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pymunk
+
+from harness.interfaces import TaskSpec
+from harness.tasks import push_t_collect, push_t_scene
+from harness.tasks.env import SimulatorEnv
+from harness.tasks.push_t_scene import ACTION_SCALE, AGENT_RADIUS, WALL_RADIUS, WALLS
+
+K_P, K_V = 100.0, 20.0  # 1/s^2 and 1/s: the agent's PD law towards its target
+SUBSTEPS = 10  # of the physics in a control step of 0.1 s
+SUBSTEP_S = 0.01
+SUCCESS_DISTANCE = 20.0  # px, of agent x, y and block x, y taken as one vector
+SUCCESS_ANGLE = math.pi / 9  # rad
+MOVED_DISTANCE, MOVED_ANGLE = 20.0, math.pi / 9  # px, rad: from here on the block has moved
+CLEARANCE = 1.0  # px; a block at rest with this much room around it cannot move in a step
+
+AGENT, BLOCK, POSE = slice(0, 2), slice(2, 4), slice(2, 5)  # of a state
+AGENT_VELOCITY, BLOCK_MOTION = slice(5, 7), slice(7, 10)
+ANGLE = 4
+
+SPEC = TaskSpec(
+    name="push_t",
+    label="Push-T",
+    version=1,
+    action_low=(-1.0, -1.0),
+    action_high=(1.0, 1.0),
+    state_names=(
+        "agent_x [px]",
+        "agent_y [px]",
+        "block_x [px]",
+        "block_y [px]",
+        "block_angle [rad]",
+        "agent_velocity_x [px/s]",
+        "agent_velocity_y [px/s]",
+        "block_velocity_x [px/s]",  # of its centre of gravity
+        "block_velocity_y [px/s]",
+        "block_angular_velocity [rad/s]",
+    ),
+    proprio_names=(
+        "agent_x [px]",
+        "agent_y [px]",
+        "agent_velocity_x [px/s]",
+        "agent_velocity_y [px/s]",
+    ),
+    distance_unit="px",
+    strata=("block still", "block moved"),
+)
+
+
+class PushT:
+    """The task (interfaces.Task); a state has the 7 published numbers first, then the block's
+    velocities, which the next step needs.
+    """
+
+    spec = SPEC
+
+    def simulator(self, n: int, image_size: int) -> Simulator:
+        """n copies, drawn at image_size."""
+        return Simulator(n, image_size)
+
+    def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
+        """One copy as a gymnasium environment."""
+        return SimulatorEnv(self, seed, image_size)
+
+    def reset_to(
+        self, env: SimulatorEnv, state: np.ndarray, goal: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Put `env` into `state` with goal state `goal`; the observation."""
+        return env.reset(options={"state": state, "goal": goal})[0]
+
+    def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
+        """Distance below 20 px and the block's angle within 20 degrees, (B,) bool."""
+        assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {SPEC.success_rules}"
+        near = self.distance(state, goal) < SUCCESS_DISTANCE
+        return near & (turn(state, goal) < SUCCESS_ANGLE)
+
+    def distance(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """(B,) px, norm of the difference in (agent x, y, block x, y); the angle is not in it, so
+        a distance below the threshold need not be a success.
+        """
+        return np.linalg.norm(np.asarray(state)[..., :4] - np.asarray(goal)[..., :4], axis=-1)
+
+    def strata(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """(B,) str: whether the block moves 20 px or turns 20 degrees from start to goal."""
+        start, goal = np.asarray(start), np.asarray(goal)
+        moved = np.linalg.norm(start[:, BLOCK] - goal[:, BLOCK], axis=-1) >= MOVED_DISTANCE
+        return np.where(moved | (turn(start, goal) >= MOVED_ANGLE), "block moved", "block still")
+
+    def collector(self, rng: np.random.Generator, n: int) -> push_t_collect.PushersAndWeak:
+        """Scripted pushers and weak policies, n episodes."""
+        return push_t_collect.PushersAndWeak(rng, n)
+
+    def heuristic(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """(B, 2): straight to the goal's agent position, blind to the block."""
+        delta = np.asarray(goal)[:, AGENT] - np.asarray(state)[:, AGENT]
+        reach = np.abs(delta).max(axis=-1, keepdims=True)
+        return (delta / np.maximum(reach, ACTION_SCALE)).astype(np.float32)
+
+
+def turn(state: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """(B,) rad in [0, pi]: between the block's angles."""
+    difference = np.abs(np.asarray(goal)[..., ANGLE] - np.asarray(state)[..., ANGLE])
+    difference = difference % (2 * np.pi)
+    return np.minimum(difference, 2 * np.pi - difference)
+
+
+class Simulator:
+    """n copies (interfaces.Simulator). The state array is the truth, and a step is a function of it
+    and the actions alone: the physics keeps nothing from one step to the next.
+    """
+
+    def __init__(self, n: int, image_size: int):
+        self.n = n
+        self._state = np.zeros((n, len(SPEC.state_names)))
+        self._physics = _Physics()
+        self._painter = push_t_scene.Painter(image_size)
+
+    def set_state(self, state: np.ndarray) -> None:
+        """States (n, 10)."""
+        assert state.shape == self._state.shape, f"{state.shape} != {self._state.shape}"
+        self._state = np.array(state, np.float64)
+
+    def state(self) -> np.ndarray:
+        """States (n, 10) float64."""
+        return self._state.copy()
+
+    def step(self, actions: np.ndarray) -> None:
+        """0.1 s towards the agent's position plus 100 px times the clipped action."""
+        assert actions.shape == (self.n, 2), f"{actions.shape} != {(self.n, 2)}"
+        clipped = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        positions, velocities = _drive(self._state, clipped)
+        for row in np.flatnonzero(~_block_rests(self._state, positions)):
+            self._state[row, 2:5], self._state[row, 7:10] = self._physics.step(
+                self._state[row].tolist(), velocities[:, row].tolist()
+            )
+        self._state[:, AGENT], self._state[:, AGENT_VELOCITY] = positions[-1], velocities[-1]
+
+    def proprio(self) -> np.ndarray:
+        """Position and velocity of the agent, (n, 4) float32."""
+        return self._state[:, [0, 1, 5, 6]].astype(np.float32)
+
+    def render(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Pictures of the copies in `rows`, (len(rows), 3, size, size) uint8."""
+        return self._painter.draw(self._state if rows is None else self._state[rows])
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _drive(state: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The agent's positions and velocities after each substep, (SUBSTEPS, n, 2) each. It is
+    kinematic: nothing that it touches changes them.
+    """
+    position, velocity = state[:, AGENT], state[:, AGENT_VELOCITY]
+    target = position + ACTION_SCALE * actions
+    positions, velocities = np.empty((2, SUBSTEPS, len(state), 2))
+    for k in range(SUBSTEPS):
+        velocity = velocity + (K_P * (target - position) - K_V * velocity) * SUBSTEP_S
+        position = position + velocity * SUBSTEP_S
+        positions[k], velocities[k] = position, velocity
+    return positions, velocities
+
+
+def _block_rests(state: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """(n,) bool: the block stands still and nothing can touch it during the step."""
+    still = ~state[:, BLOCK_MOTION].any(axis=1)
+    gap = push_t_scene.tee_distance(state[:, POSE], positions).min(axis=0) - AGENT_RADIUS
+    return still & (gap > CLEARANCE) & push_t_scene.within_walls(state[:, POSE], CLEARANCE)
+
+
+class _Physics:
+    """Agent, tee and walls in pymunk.
+
+    A space remembers contacts (impulses to start from, the order of its search tree), which no
+    state holds. So every control step has a space of its own; the bodies move from one to the next.
+    """
+
+    def __init__(self):
+        self._agent = pymunk.Body(body_type=pymunk.Body.KINEMATIC)
+        self._tee = pymunk.Body(push_t_scene.TEE_MASS, push_t_scene.TEE_INERTIA)
+        self._tee.center_of_gravity = push_t_scene.TEE_COG
+        self._objects = (
+            *_walls(),
+            *(self._agent, pymunk.Circle(self._agent, AGENT_RADIUS)),
+            self._tee,
+            *(pymunk.Poly(self._tee, corners.tolist()) for corners in push_t_scene.BOXES),
+        )
+        self._space = pymunk.Space()
+        self._space.add(*self._objects)
+
+    def step(
+        self, state: list[float], velocities: list[list[float]]
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The tee's pose and motion after a control step with these velocities of the agent."""
+        agent, tee = self._agent, self._tee
+        self._space.remove(*self._objects)
+        agent.position, agent.velocity = state[AGENT], velocities[0]
+        tee.angle = state[ANGLE]  # before the position, which turns the centre of gravity with it
+        tee.position = state[BLOCK]
+        tee.velocity, tee.angular_velocity = state[7:9], state[9]
+        space = self._space = pymunk.Space()
+        space.damping = 0.0  # what is not pushed stops at once
+        space.add(*self._objects)
+        for velocity in velocities:
+            agent.velocity = velocity
+            space.step(SUBSTEP_S)
+        pose = (*tee.position, tee.angle % (2 * math.pi))
+        return pose, _motion(tee)
+
+
+def _motion(body: pymunk.Body) -> tuple[float, float, float]:
+    """Velocities with which the next substep moves a body: its own and those that the solver adds
+    to end a penetration, which pymunk does not show. Moves the body for 1 s to see them.
+    """
+    (x, y), angle = body.local_to_world(body.center_of_gravity), body.angle
+    pymunk.Body.update_position(body, 1.0)
+    to_x, to_y = body.local_to_world(body.center_of_gravity)
+    return to_x - x, to_y - y, body.angle - angle
+
+
+def _walls() -> list[pymunk.Body | pymunk.Shape]:
+    body = pymunk.Body(body_type=pymunk.Body.STATIC)
+    low, high = WALLS
+    sides = [  # in the reference's order, which decides what is solved first
+        ((low, high), (low, low)),
+        ((low, low), (high, low)),
+        ((high, low), (high, high)),
+        ((low, high), (high, high)),
+    ]
+    return [body, *(pymunk.Segment(body, a, b, WALL_RADIUS) for a, b in sides)]

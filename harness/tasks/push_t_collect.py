@@ -1,0 +1,252 @@
+"""Push-T's collector: scripted pushers that bring the block to sampled poses, and weak policies.
+
+All arrays have a row per episode. Lengths are px of the arena.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from harness.tasks import push_t_scene
+from harness.tasks.push_t_scene import (
+    ACTION_SCALE,
+    AGENT_RADIUS,
+    BAR_HALF,
+    SCALE,
+    TEE_COG,
+    TEE_INERTIA,
+    TEE_MASS,
+    WALLS,
+)
+
+FAMILY_EPISODES = 4  # that share an initial state
+WEAK_EPISODES = 2  # of each family; the others are pushers
+
+BLOCK_LOW, BLOCK_HIGH = 100.0, 400.0  # where the block's origin is drawn
+AGENT_LOW, AGENT_HIGH = 50.0, 450.0
+WALL_MARGIN = 15.0  # of drawn blocks
+AGENT_MARGIN = 5.0  # between the drawn agent and the block
+ARENA_LOW, ARENA_HIGH = 25.0, 486.0  # the behaviours keep their targets in here
+
+WEAK_REACH = 100.0  # a weak policy's target is this near the block's origin, in x and in y
+RESCUE_FROM, RESCUE_TO = 5.0, 50.0  # from the walls: where a pusher takes over, where it ends
+
+NOISE_STD = 0.25  # of a pusher's action, per component, before clipping
+ANGLE_PX = 60.0  # px that weigh as much as a radian when a push is chosen
+GOAL_STEPS = 90  # after which a new pose is drawn
+GOAL_REACHED = 25.0  # px, with the angle in ANGLE_PX
+APPROACH_STEPS = 14  # after which another push is chosen
+STANDOFF = 10.0  # between agent and block where a push begins
+ARRIVED = 12.0  # from there
+ORBIT = 115.0  # from the block's centre of gravity, on the way round it
+ORBIT_STEP = 0.6  # rad
+APPROACH_PX, PUSH_PX = 26.0, 12.0  # per step
+PUSH_STEPS = (2, 8)
+DETOUR_COST, CHOICE_NOISE = 0.2, 0.1  # in shares of the error that a push removes
+
+# A step moves the agent by STEP_TARGET (target - position) + STEP_VELOCITY velocity.
+STEP_TARGET, STEP_VELOCITY = 0.2957, 0.0299
+
+
+def _contacts() -> tuple[np.ndarray, np.ndarray]:
+    """Where the agent can push: points and outward normals (c, 2) in the tee's frame."""
+    end, stem, tip = BAR_HALF[0], SCALE / 2, 4 * SCALE
+    above = [((u, 0.0), (0, -1)) for u in (-50, -25, 0, 25, 50)]
+    below = [((u, SCALE), (0, 1)) for u in (-45, 45)]
+    ends = [((side * end, SCALE / 2), (side, 0)) for side in (-1, 1)]
+    sides = [((side * stem, v), (side, 0)) for side in (-1, 1) for v in (60, 85, 110)]
+    points, normals = zip(*above, *below, *ends, *sides, ((0.0, tip), (0, 1)), strict=True)
+    return np.array(points, float), np.array(normals, float)
+
+
+CONTACTS, NORMALS = _contacts()
+BEGIN = CONTACTS + (AGENT_RADIUS + STANDOFF) * NORMALS  # the agent's centre before a push
+_ARM = CONTACTS - TEE_COG
+_LEVER = _ARM[:, 1] * NORMALS[:, 0] - _ARM[:, 0] * NORMALS[:, 1]  # of a push against the normal
+_YIELD = 1 + TEE_MASS * _LEVER**2 / TEE_INERTIA
+SHIFT = -NORMALS / _YIELD[:, None]  # of the centre of gravity, per px that the agent pushes
+TURN = TEE_MASS * _LEVER / TEE_INERTIA / _YIELD  # rad per px
+
+
+class PushersAndWeak:
+    """Two pushers and two weak policies start from each initial state (interfaces.Collector).
+
+    Of n episodes recorded together, in f families, episode i has place i // f in family i % f, and
+    the place decides the behaviour. Where a weak policy has brought the block to a wall, a pusher
+    brings it back.
+    """
+
+    parameters = {  # noqa: RUF012
+        "family_episodes": FAMILY_EPISODES,
+        "behaviour_by_place_in_family": ["pusher"] * (FAMILY_EPISODES - WEAK_EPISODES)
+        + ["weak"] * WEAK_EPISODES,
+        "weak_reach_px": WEAK_REACH,
+        "weak_rescue_px": [RESCUE_FROM, RESCUE_TO],
+        "pusher_noise_std": NOISE_STD,
+        "pusher_goal_steps": GOAL_STEPS,
+        "pusher_approach_px": APPROACH_PX,
+        "pusher_push_px": PUSH_PX,
+    }
+
+    def __init__(self, rng: np.random.Generator, n: int):
+        self._rng = rng
+        # two episodes never share a family where they can help it: they serve as start and goal
+        families = max(-(-n // FAMILY_EPISODES), min(n, 2))
+        place, family = np.divmod(np.arange(n), families)
+        self._start = _initial_states(rng, families)[family]
+        self._family = rng.integers(2**31 - 1, size=families)[family]  # its name in all chunks
+        self._weak = place >= FAMILY_EPISODES - WEAK_EPISODES
+        self._rescue = np.zeros(n, bool)  # the block is at a wall, or was and is not yet far
+        self._pusher = Pusher(rng, self._start)
+
+    def start(self) -> tuple[np.ndarray, np.ndarray]:
+        """Initial states, four of a kind, and their families."""
+        return self._start.copy(), self._family.copy()
+
+    def act(self, state: np.ndarray) -> np.ndarray:
+        """Each episode's behaviour, clipped."""
+        pose = state[:, 2:5]
+        self._rescue |= ~push_t_scene.within_walls(pose, RESCUE_FROM)
+        self._rescue &= ~push_t_scene.within_walls(pose, RESCUE_TO)
+        by_chance = (self._weak & ~self._rescue)[:, None]
+        action = np.where(by_chance, weak(self._rng, state), self._pusher.act(state))
+        return np.clip(action, -1.0, 1.0).astype(np.float32)
+
+    def done(self, state: np.ndarray) -> np.ndarray:
+        """The block's centre of gravity was squeezed past a wall (about 1 in 200 episodes)."""
+        centre = push_t_scene.to_world(state[:, 2:5], np.array(TEE_COG))
+        return ((centre < WALLS[0]) | (centre > WALLS[1])).any(axis=1)
+
+
+def weak(rng: np.random.Generator, state: np.ndarray) -> np.ndarray:
+    """Uniform actions (n, 2) whose targets are kept near the block and in the arena."""
+    agent, block = state[:, :2], state[:, 2:4]
+    target = agent + ACTION_SCALE * rng.uniform(-1.0, 1.0, agent.shape)
+    target = np.clip(target, block - WEAK_REACH, block + WEAK_REACH)
+    return (np.clip(target, ARENA_LOW, ARENA_HIGH) - agent) / ACTION_SCALE
+
+
+class Pusher:
+    """Chooses a point of the tee whose push leads to the wanted pose, goes round to it, pushes."""
+
+    def __init__(self, rng: np.random.Generator, state: np.ndarray):
+        n = len(state)
+        self._rng = rng
+        self._goal = state[:, 2:5].copy()  # reached, so the first call draws one
+        self._goal_steps = np.zeros(n, int)  # left until another is drawn
+        self._contact = np.zeros(n, int)
+        self._pushing = np.zeros(n, bool)
+        self._steps = np.zeros(n, int)  # left of the approach or of the push
+        self._push_steps = np.zeros(n, int)
+
+    def act(self, state: np.ndarray) -> np.ndarray:
+        """Actions (n, 2), not yet clipped."""
+        agent, pose, velocity = state[:, :2], state[:, 2:5], state[:, 5:7]
+        self._renew_goals(pose)
+        self._choose(agent, pose, self._steps == 0)
+        normal = push_t_scene.rotate(pose[:, 2], NORMALS[self._contact])
+        contact = push_t_scene.to_world(pose, CONTACTS[self._contact])
+        begin = push_t_scene.to_world(pose, BEGIN[self._contact])
+        arrived = ~self._pushing & (np.linalg.norm(agent - begin, axis=1) < ARRIVED)
+        self._steps[arrived] = self._push_steps[arrived]
+        self._pushing |= arrived
+        self._steps -= 1
+        off = agent - contact
+        off -= (off * normal).sum(axis=1, keepdims=True) * normal  # from the line of the push
+        push = -PUSH_PX * normal - 0.5 * off
+        approach = _limited(_way_round(agent, pose, begin) - agent, APPROACH_PX)
+        move = np.where(self._pushing[:, None], push, approach)
+        action = (move - STEP_VELOCITY * velocity) / (STEP_TARGET * ACTION_SCALE)
+        return action + self._rng.normal(0.0, NOISE_STD, action.shape)
+
+    def _renew_goals(self, pose: np.ndarray) -> None:
+        """Draw a pose where the last is reached or has taken too long."""
+        shift, angle = _error(pose, self._goal)
+        near = np.linalg.norm(shift, axis=1) + ANGLE_PX * np.abs(angle) < GOAL_REACHED
+        self._goal_steps -= 1
+        rows = np.flatnonzero(near | (self._goal_steps <= 0))
+        self._goal[rows], self._goal_steps[rows] = _poses(self._rng, len(rows)), GOAL_STEPS
+
+    def _choose(self, agent: np.ndarray, pose: np.ndarray, rows: np.ndarray) -> None:
+        """Pick the contact from which a push removes most of the error, detours considered."""
+        begin = push_t_scene.to_world(pose[:, None], BEGIN)  # (n, c, 2)
+        removed, length = self._benefit(pose)
+        detour = np.abs(_wrapped(_bearing(pose[:, None], begin) - _bearing(pose, agent)[:, None]))
+        score = removed - DETOUR_COST * detour / math.pi
+        score += self._rng.gumbel(0.0, CHOICE_NOISE, score.shape)
+        score[((begin < ARENA_LOW) | (begin > ARENA_HIGH)).any(axis=-1)] = -np.inf
+        best = score.argmax(axis=1)
+        steps = np.ceil(length[np.arange(len(best)), best] / PUSH_PX).astype(int)
+        self._contact[rows] = best[rows]
+        self._push_steps[rows] = np.clip(steps, *PUSH_STEPS)[rows]
+        self._pushing[rows] = False
+        self._steps[rows] = APPROACH_STEPS
+
+    def _benefit(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For every contact (n, c): the share of the squared error that its best push removes, and
+        how long that push is.
+        """
+        shift, angle = _error(pose, self._goal)
+        along = push_t_scene.rotate(pose[:, 2:], SHIFT)  # (n, c, 2)
+        slope = (along * shift[:, None]).sum(axis=-1) + ANGLE_PX**2 * TURN * angle[:, None]
+        curve = (SHIFT**2).sum(axis=-1) + (ANGLE_PX * TURN) ** 2
+        length = np.clip(slope / curve, 0.0, PUSH_STEPS[1] * PUSH_PX)
+        error = (shift**2).sum(axis=-1) + (ANGLE_PX * angle) ** 2
+        return (2 * slope - curve * length) * length / np.maximum(error, 1.0)[:, None], length
+
+
+def _way_round(agent: np.ndarray, pose: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Where to go next (n, 2): along a circle round the block, or to `end` once that is near."""
+    centre = push_t_scene.to_world(pose, np.array(TEE_COG))
+    bearing = _bearing(pose, agent)
+    left = _wrapped(_bearing(pose, end) - bearing)
+    bearing = bearing + np.clip(left, -ORBIT_STEP, ORBIT_STEP)
+    orbit = centre + ORBIT * np.stack([np.cos(bearing), np.sin(bearing)], axis=-1)
+    way = np.where(np.abs(left)[:, None] < ORBIT_STEP, end, orbit)
+    return np.clip(way, ARENA_LOW, ARENA_HIGH)
+
+
+def _bearing(pose: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """(...) rad: direction of a point seen from the block's centre of gravity."""
+    off = point - push_t_scene.to_world(pose, np.array(TEE_COG))
+    return np.arctan2(off[..., 1], off[..., 0])
+
+
+def _error(pose: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shift of the centre of gravity (n, 2) and turn (n,) that are missing."""
+    centre = np.array(TEE_COG)
+    shift = push_t_scene.to_world(goal, centre) - push_t_scene.to_world(pose, centre)
+    return shift, _wrapped(goal[:, 2] - pose[:, 2])
+
+
+def _wrapped(angle: np.ndarray) -> np.ndarray:
+    """In [-pi, pi)."""
+    return (angle + math.pi) % (2 * math.pi) - math.pi
+
+
+def _limited(move: np.ndarray, longest: float) -> np.ndarray:
+    length = np.linalg.norm(move, axis=1, keepdims=True)
+    return move * np.minimum(1.0, longest / np.maximum(length, 1e-8))
+
+
+def _poses(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Poses (count, 3) of the tee, uniform where it is clear of the walls."""
+    low, high = (BLOCK_LOW, BLOCK_LOW, 0.0), (BLOCK_HIGH, BLOCK_HIGH, 2 * math.pi)
+    pose = rng.uniform(low, high, (count, 3))
+    while (bad := ~push_t_scene.within_walls(pose, WALL_MARGIN)).any():
+        pose[bad] = rng.uniform(low, high, (bad.sum(), 3))
+    return pose
+
+
+def _initial_states(rng: np.random.Generator, count: int) -> np.ndarray:
+    """States (count, 10) at rest, the agent clear of the tee."""
+    state = np.zeros((count, 10))
+    state[:, 2:5] = _poses(rng, count)
+    bad = np.ones(count, bool)
+    while bad.any():
+        state[bad, :2] = rng.uniform(AGENT_LOW, AGENT_HIGH, (bad.sum(), 2))
+        gap = push_t_scene.tee_distance(state[:, 2:5], state[:, :2]) - AGENT_RADIUS
+        bad = gap < AGENT_MARGIN
+    return state

@@ -1,0 +1,218 @@
+"""Reacher: a planar arm of two joints; bring both to the angles that the goal picture shows.
+
+The model is dm_control's `reacher`; README.md lists how the two compare.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.interfaces import TaskSpec
+from harness.tasks import rendering
+from harness.tasks.env import SimulatorEnv
+
+if TYPE_CHECKING:
+    import mujoco
+
+ACTION_REPEAT = 2  # physics steps of 0.02 s per control step
+CAMERA = "fixed"
+WRIST_LIMIT = np.deg2rad(160.0)  # the shoulder has none
+SUCCESS_ANGLE = 0.05  # rad, of every joint
+FAR = 0.5  # rad; above it a pair is far
+
+GAIN = 4.0  # of the controller: torque, in units of the largest, per rad
+DAMPING = 0.1  # and per rad/s
+
+NOISE_STD = 0.1  # of the reaching collector's action, per component, before clipping
+SHOULDER_REACH = np.pi  # rad; its next shoulder angle is at most this far away
+REACHED = 0.1  # rad from its target at which it draws the next
+
+SPEC = TaskSpec(
+    name="reacher",
+    label="Reacher",
+    version=1,
+    action_low=(-1.0, -1.0),
+    action_high=(1.0, 1.0),
+    state_names=("shoulder [rad]", "wrist [rad]", "shoulder_speed [rad/s]", "wrist_speed [rad/s]"),
+    proprio_names=(
+        "shoulder [rad]",
+        "wrist [rad]",
+        "shoulder_speed [rad/s]",
+        "wrist_speed [rad/s]",
+    ),
+    distance_unit="rad",
+    strata=("near", "far"),
+    success_rules=("default", "wrapped"),
+)
+
+
+@dataclass(frozen=True)
+class Reacher:
+    """The task (interfaces.Task); a state is two angles and two speeds, `scene` a rendering scene.
+
+    Success rule "default" takes the shoulder's angle as it is, as the released check does: a full
+    turn away is not there. "wrapped" takes it modulo one turn.
+    """
+
+    scene: str = "plain"
+    spec = SPEC
+
+    def simulator(self, n: int, image_size: int) -> Simulator:
+        """n copies, drawn at image_size."""
+        return Simulator(n, image_size, self.scene)
+
+    def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
+        """One copy as a gymnasium environment."""
+        return SimulatorEnv(self, seed, image_size)
+
+    def reset_to(
+        self, env: SimulatorEnv, state: np.ndarray, goal: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Put `env` into `state` with goal state `goal`; the observation."""
+        return env.reset(options={"state": state, "goal": goal})[0]
+
+    def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
+        """Every joint within 0.05 rad of the goal, (B,) bool."""
+        assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {SPEC.success_rules}"
+        error = _error(state, goal)
+        if rule == "wrapped":
+            error[..., 0] = (error[..., 0] + np.pi) % (2 * np.pi) - np.pi
+        return (np.abs(error) < SUCCESS_ANGLE).all(axis=-1)
+
+    def distance(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """(B,) rad, the larger of the joints' errors; not wrapped."""
+        return np.abs(_error(state, goal)).max(axis=-1)
+
+    def strata(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """(B,) str: far where a joint has more than 0.5 rad to go, near elsewhere."""
+        return np.where(self.distance(start, goal) > FAR, "far", "near")
+
+    def collector(self, rng: np.random.Generator, n: int) -> UniformAndReaching:
+        """Half the episodes uniform, half reaching."""
+        return UniformAndReaching(rng, n)
+
+    def heuristic(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """(B, 2): the controller of each joint, to the goal's angle."""
+        return controller(state, np.asarray(goal)[..., :2])
+
+
+def controller(state: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(B, 2) torques that bring the joints to the angles `target` (B, 2) and to rest there."""
+    angle, speed = np.asarray(state)[..., :2], np.asarray(state)[..., 2:]
+    return np.clip(GAIN * (target - angle) - DAMPING * speed, -1.0, 1.0).astype(np.float32)
+
+
+class Simulator:
+    """n copies (interfaces.Simulator)."""
+
+    def __init__(self, n: int, image_size: int, scene: str):
+        mujoco = rendering.load()
+        self.n = n
+        self._advance = mujoco.mj_step
+        self._model = _model()
+        self._copies = [mujoco.MjData(self._model) for _ in range(n)]
+        self._camera = rendering.Camera(self._model, CAMERA, image_size, scene)
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Angles and speeds (n, 4)."""
+        assert state.shape == (self.n, 4), f"{state.shape} != {(self.n, 4)}"
+        for data, row in zip(self._copies, state, strict=True):
+            data.qpos[:], data.qvel[:] = row[:2], row[2:]
+
+    def state(self) -> np.ndarray:
+        """Angles and speeds (n, 4) float64."""
+        return np.array([(*data.qpos, *data.qvel) for data in self._copies]).reshape(self.n, 4)
+
+    def step(self, actions: np.ndarray) -> None:
+        """Torques (n, 2), clipped, held for two physics steps."""
+        assert actions.shape == (self.n, 2), f"{actions.shape} != {(self.n, 2)}"
+        clipped = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        for data, action in zip(self._copies, clipped, strict=True):
+            data.ctrl[:] = action
+            data.qacc_warmstart[:] = 0  # the solver's memory, so that the state is all there is
+            self._advance(self._model, data, nstep=ACTION_REPEAT)
+
+    def proprio(self) -> np.ndarray:
+        """Angles and speeds (n, 4) float32."""
+        return self.state().astype(np.float32)
+
+    def render(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Pictures of the copies in `rows`, (len(rows), 3, size, size) uint8."""
+        rows = range(self.n) if rows is None else rows
+        return self._camera.draw([self._copies[row] for row in rows])
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._camera.close()
+
+
+class UniformAndReaching:
+    """Every other episode uniform random torques, the rest from target to target with noise
+    (interfaces.Collector).
+    """
+
+    parameters = {  # noqa: RUF012
+        "uniform_share": 0.5,
+        "gain": GAIN,
+        "damping": DAMPING,
+        "noise_std": NOISE_STD,
+        "shoulder_reach": SHOULDER_REACH,
+        "reached": REACHED,
+    }
+
+    def __init__(self, rng: np.random.Generator, n: int):
+        self._rng = rng
+        self._uniform = np.arange(n) % 2 == 0
+        self._start = np.zeros((n, 4))
+        self._start[:, :2] = _angles(rng, n)
+        self._target = self._targets(self._start)
+
+    def start(self) -> tuple[np.ndarray, np.ndarray]:
+        """At rest, angles uniform; every episode is a family of its own (-1)."""
+        return self._start.copy(), np.full(len(self._start), -1)
+
+    def act(self, state: np.ndarray) -> np.ndarray:
+        """Uniform torques, or the controller's plus noise."""
+        fresh = self._targets(state)
+        reached = np.abs(self._target - state[:, :2]).max(axis=-1) < REACHED
+        self._target[reached] = fresh[reached]
+        reaching = controller(state, self._target) + self._rng.normal(0, NOISE_STD, (len(state), 2))
+        uniform = self._rng.uniform(-1.0, 1.0, (len(state), 2))
+        action = np.where(self._uniform[:, None], uniform, reaching)
+        return np.clip(action, -1.0, 1.0).astype(np.float32)
+
+    def done(self, state: np.ndarray) -> np.ndarray:
+        """Never: episodes run to the step limit."""
+        return np.zeros(len(state), bool)
+
+    def _targets(self, state: np.ndarray) -> np.ndarray:
+        """Angles (n, 2) to reach next: the shoulder's counted from where it is."""
+        shoulder = state[:, 0] + self._rng.uniform(-SHOULDER_REACH, SHOULDER_REACH, len(state))
+        wrist = self._rng.uniform(-WRIST_LIMIT, WRIST_LIMIT, len(state))
+        return np.stack([shoulder, wrist], axis=1)
+
+
+def _error(state: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.asarray(state)[..., :2] - np.asarray(goal)[..., :2]
+
+
+def _angles(rng: np.random.Generator, n: int) -> np.ndarray:
+    """(n, 2), uniform over all that the joints can do."""
+    return np.stack(
+        [rng.uniform(-np.pi, np.pi, n), rng.uniform(-WRIST_LIMIT, WRIST_LIMIT, n)], axis=1
+    )
+
+
+@functools.cache
+def _model() -> mujoco.MjModel:
+    """dm_control's model with its target made transparent: goals are pictures here."""
+    mujoco = rendering.load()
+    from dm_control.suite import reacher
+
+    model = mujoco.MjModel.from_xml_string(*reacher.get_model_and_assets())
+    model.mat("target").rgba[3] = 0.0
+    return model

@@ -1,0 +1,159 @@
+"""Pictures of MuJoCo models: the GL backend, what is drawn, and the one renderer of a process.
+
+MuJoCo reads MUJOCO_GL when it is first imported, so the tasks import it through load() and never
+at their own import.
+"""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import mujoco
+
+log = logging.getLogger(__name__)
+
+PROBE = "import mujoco; mujoco.GLContext(8, 8).free()"
+PROBE_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is drawn besides the objects themselves."""
+
+    shadows: bool
+    reflections: bool
+    skybox: bool  # and the haze that leads over to it
+    samples: int  # per pixel; smooth edges
+    mesh_grid_m: float  # meshes are drawn with their vertices snapped to this grid; 0: as they are
+
+
+SCENES = {
+    "plain": Scene(shadows=False, reflections=False, skybox=False, samples=0, mesh_grid_m=0.003),
+    "full": Scene(shadows=True, reflections=True, skybox=True, samples=4, mesh_grid_m=0.0),
+}
+
+
+def load() -> ModuleType:
+    """mujoco with a GL backend: the user's MUJOCO_GL, or EGL where it starts, or OSMesa."""
+    if sys.platform == "linux" and not os.environ.get("MUJOCO_GL"):
+        os.environ["MUJOCO_GL"] = "egl" if _egl_starts() else "osmesa"
+    import mujoco
+
+    return mujoco
+
+
+class Camera:
+    """Pictures through one camera of a model.
+
+    A second renderer in a process spoils the first, so the cameras of a process hand one on: it
+    belongs to the camera that drew last. Call from one thread.
+    """
+
+    _holder: ClassVar[Camera | None] = None
+
+    def __init__(self, model: mujoco.MjModel, name: str, size: int, scene: str):
+        """`scene` is one of SCENES; a model with meshes comes from drawn()."""
+        assert scene in SCENES, f"scene {scene!r} is not one of {list(SCENES)}"
+        self._name, self._size, self._scene = name, size, SCENES[scene]
+        self._model = copy.copy(model)
+        self._model.vis.quality.offsamples = self._scene.samples
+        self._model.vis.global_.offwidth = self._model.vis.global_.offheight = size
+        self._renderer: mujoco.Renderer | None = None
+
+    def draw(self, copies: Sequence[mujoco.MjData]) -> np.ndarray:
+        """(len(copies), 3, size, size) uint8; a picture depends on nothing but qpos."""
+        mujoco = load()
+        out = np.empty((len(copies), 3, self._size, self._size), np.uint8)
+        frame = np.empty((self._size, self._size, 3), np.uint8)
+        for i, data in enumerate(copies):
+            renderer = self._renderer or self._take()
+            mujoco.mj_kinematics(self._model, data)  # a step ends before the positions are renewed
+            mujoco.mj_camlight(self._model, data)
+            renderer.update_scene(data, self._name)
+            out[i] = renderer.render(out=frame).transpose(2, 0, 1)
+        return out
+
+    def close(self) -> None:
+        """Free the renderer, if it is here; it is made again when needed."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = Camera._holder = None
+
+    def _take(self) -> mujoco.Renderer:
+        mujoco = load()
+        _close_holder()
+        self._renderer, Camera._holder = mujoco.Renderer(self._model, self._size, self._size), self
+        # last registered, first called: GL must still be up, and its packages end it at exit too
+        atexit.unregister(_close_holder)
+        atexit.register(_close_holder)
+        flags, bits = self._renderer.scene.flags, mujoco.mjtRndFlag
+        flags[bits.mjRND_SHADOW] = self._scene.shadows
+        flags[bits.mjRND_REFLECTION] = self._scene.reflections
+        flags[bits.mjRND_SKYBOX] = flags[bits.mjRND_HAZE] = self._scene.skybox
+        return self._renderer
+
+
+def drawn(model: mujoco.MjModel, scene: str) -> mujoco.MjModel:
+    """The model as a Camera shall draw it: with the meshes as fine as the scene says.
+
+    Snapping vertices to a grid makes triangles fall together, and those are left out. Only
+    pictures may be made from the result.
+    """
+    grid = SCENES[scene].mesh_grid_m
+    result = copy.copy(model)
+    for mesh in range(model.nmesh if grid else 0):
+        first, count = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
+        vertices = slice(model.mesh_vertadr[mesh], None)
+        vertices = model.mesh_vert[vertices][: model.mesh_vertnum[mesh]]
+        faces, kept = _merged(vertices, model.mesh_face[first : first + count], grid)
+        rows = slice(first, first + len(kept))
+        result.mesh_facenum[mesh] = len(kept)
+        result.mesh_face[rows] = faces
+        result.mesh_facenormal[rows] = model.mesh_facenormal[first + kept]
+        result.mesh_facetexcoord[rows] = model.mesh_facetexcoord[first + kept]
+    return result
+
+
+def _merged(vertices: np.ndarray, faces: np.ndarray, grid: float) -> tuple[np.ndarray, np.ndarray]:
+    """The triangles (k, 3) that are left with one vertex per grid cell, and which they were."""
+    cells = np.rint(vertices / grid).astype(np.int64)
+    _, one, cell = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+    faces = one[cell.reshape(-1)][faces]  # (f, 3)
+    a, b, c = faces.T
+    whole = np.flatnonzero((a != b) & (b != c) & (c != a))
+    _, first = np.unique(np.sort(faces[whole], axis=1), axis=0, return_index=True)
+    kept = whole[np.sort(first)]
+    return faces[kept], kept
+
+
+def _close_holder() -> None:
+    if Camera._holder is not None:
+        Camera._holder.close()
+
+
+def _egl_starts() -> bool:
+    """Tried in a process of its own: a failed attempt would leave this one without GL."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE],
+            env={**os.environ, "MUJOCO_GL": "egl"},
+            capture_output=True,
+            timeout=PROBE_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    if done.returncode:
+        log.info("EGL does not start, OSMesa is used (harness.doctor says what to install)")
+    return done.returncode == 0

@@ -1,0 +1,46 @@
+"""Each kind of encoder: shapes, gradients, pictures normalised inside."""
+
+import pytest
+import torch
+
+from harness.nn import encoders
+
+CONFIGS = {
+    "vit": encoders.EncoderConfig("vit", width=24, patch=8, depth=2, heads=3),
+    "conv": encoders.EncoderConfig("conv", width=24, channels=(4, 8)),
+    "resnet18": encoders.EncoderConfig("resnet18"),
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_features_and_gradients(kind):
+    torch.manual_seed(0)
+    encoder = encoders.build(CONFIGS[kind], 32)
+    pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    seen = pixels.clone()
+    features = encoder(pixels)
+    assert features.shape == (4, encoder.width) and features.isfinite().all()
+    assert torch.equal(pixels, seen)  # normalised in a copy
+    (features * torch.randn_like(features)).sum().backward()
+    missed = [n for n, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not missed
+
+
+class Same(encoders.Encoder):
+    """Its features are what it is given."""
+
+    def features(self, x):
+        return x
+
+
+def test_pictures_are_normalised_with_imagenets_statistics():
+    pictures = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 2, 2)
+    black, white = Same()(pictures)[:, :, 0, 0]
+    mean, std = torch.tensor(encoders.IMAGENET_MEAN), torch.tensor(encoders.IMAGENET_STD)
+    assert torch.allclose(black, -mean / std, atol=1e-5)
+    assert torch.allclose(white, (1 - mean) / std, atol=1e-5)
+
+
+def test_a_patch_must_divide_the_picture():
+    with pytest.raises(ValueError, match=r"image_size 64 is no multiple of encoder.patch 14"):
+        encoders.build(encoders.EncoderConfig("vit", patch=14), 64)

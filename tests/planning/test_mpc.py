@@ -1,0 +1,148 @@
+"""Receding-horizon control: what is planned together changes neither plans nor outcomes."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from harness import zoo
+from harness.data import normalize
+from harness.evaluate import control, pairs
+from harness.interfaces import Pair, TrialSpec
+from harness.planning.mpc import MPCPolicy
+
+PAIRS, HORIZON, EXECUTED = 50, 3, 2
+
+
+class Case(NamedTuple):
+    """An untrained world model of the toy task that heeds actions, and fifty pairs."""
+
+    spec: TrialSpec
+    model: torch.nn.Module
+    pairs: list[Pair]
+    normalizer: normalize.Normalizer
+
+
+@pytest.fixture(scope="module")
+def case(datasets):
+    lengths = ["offset_steps=6", "budget_steps=20", f"pairs={PAIRS}", "success_at=end"]
+    words = [f"protocol.{word}" for word in lengths]
+    words += [f"mpc.horizon_blocks={HORIZON}", f"mpc.execute_blocks={EXECUTED}"]
+    spec = tiny.spec("lewm", *words)
+    dataset = tiny.dataset(spec, datasets)
+    main, _ = pairs.draw(dataset, zoo.TASKS["toy"], spec.config.protocol, 0)
+    return Case(spec, tiny.stir(tiny.model(spec)).eval(), main, normalize.fit(dataset))
+
+
+def build(case, pairs_per_solve=0, pairs_per_rollout=1):
+    config = case.spec.config
+    return MPCPolicy(
+        case.model,
+        zoo.PLANNERS["cem"].build(config.planner),
+        config.mpc,
+        case.normalizer.decode_actions,
+        action_dim=10,
+        seed=5,
+        pairs_per_solve=pairs_per_solve,
+        pairs_per_rollout=pairs_per_rollout,
+    )
+
+
+def evaluate(case, policy, order=range(PAIRS)):
+    """Outcomes by pair, whatever the order they are evaluated in."""
+    chosen = [case.pairs[i] for i in order]
+    task, settings = zoo.TASKS["toy"], case.spec.config.protocol
+    run = control.run(policy, task, chosen, settings, case.normalizer, 32, tiny.quiet)
+    return {pair.pair_id: outcome for pair, outcome in zip(chosen, run, strict=True)}
+
+
+def plans(case, policy, together, order=range(PAIRS)):
+    """First plans (PAIRS, K, A) by pair, `together` of them in a solve."""
+    order = np.array(order)
+    chosen = [case.pairs[i] for i in order]
+    simulator = zoo.TASKS["toy"].simulator(PAIRS, 32)
+    simulator.set_state(np.stack([pair.start_state for pair in chosen]))
+    now = control.observation(simulator.render(), simulator.proprio(), case.normalizer)
+    goal = control.goal_observation(chosen, case.normalizer)
+    policy.reset(chosen)
+    found = torch.empty(PAIRS, HORIZON, 10)
+    for first in range(0, PAIRS, together):
+        rows = np.arange(first, min(first + together, PAIRS))
+        plan, seconds = policy.solve(now.rows(rows), goal.rows(rows), rows)
+        assert seconds > 0
+        found[order[rows]] = plan.actions
+    return found
+
+
+@pytest.fixture(scope="module")
+def expected(case):
+    """Fifty together, in their own order."""
+    policy = build(case)
+    return evaluate(case, policy), plans(case, policy, PAIRS)
+
+
+def summary(outcomes):
+    return {i: (o.success_ever, o.success_final, o.first_hit_step) for i, o in outcomes.items()}
+
+
+def test_there_is_something_to_keep(expected):
+    """Pairs are solved at many different steps, some never, and plans differ."""
+    outcomes, found = expected
+    steps = {outcome.first_hit_step for outcome in outcomes.values()}
+    assert len(steps - {-1, 0}) >= 5 and -1 in steps
+    assert found.std(0).min() > 0.05
+
+
+@pytest.mark.parametrize("pairs_per_solve", [1, 7, 50])
+def test_outcomes_do_not_depend_on_the_planners_batch(case, expected, pairs_per_solve):
+    outcomes = evaluate(case, build(case, pairs_per_solve))
+    assert summary(outcomes) == summary(expected[0])
+    assert max(max(o.pairs_per_solve, default=0) for o in outcomes.values()) <= pairs_per_solve
+
+
+@pytest.mark.parametrize("together", [1, 7, 50])
+def test_plans_do_not_depend_on_the_planners_batch(case, expected, together):
+    assert (plans(case, build(case), together) - expected[1]).abs().max() < 1e-4
+
+
+def test_the_order_of_pairs_changes_nothing(case, expected):
+    order = np.random.default_rng(0).permutation(PAIRS).tolist()
+    assert summary(evaluate(case, build(case, 7), order)) == summary(expected[0])
+    assert (plans(case, build(case), 7, order) - expected[1]).abs().max() < 1e-4
+
+
+def test_pairs_rolled_out_together_give_the_same_plans(case, expected):
+    found = plans(case, build(case, pairs_per_rollout=16), PAIRS)
+    assert (found - expected[1]).abs().max() < 1e-4
+
+
+def test_threads_that_plan_a_share_each_give_the_same_plans(case, expected):
+    torch.set_num_threads(3)
+    try:
+        assert (plans(case, build(case), PAIRS) - expected[1]).abs().max() < 1e-4
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_each_pair_draws_from_a_stream_of_its_own(case):
+    same_start = [case.pairs[0]._replace(pair_id=i) for i in range(PAIRS)]
+    found = plans(case._replace(pairs=same_start), build(case), PAIRS)
+    assert found.std(0).min() > 0.05
+
+
+def test_each_replan_draws_anew(case):
+    """Two plans from one and the same picture, one after the other."""
+    policy = build(case)
+    normalizer, one = case.normalizer, case.pairs[:1]
+    policy.reset(one)
+    goal = control.goal_observation(one, normalizer)
+    blocks = [policy.act(goal, goal, np.array([0])) for _ in range(2 * EXECUTED)]
+    assert [len(decision.solves) for decision in blocks] == [1, 0, 1, 0]
+    assert np.abs(blocks[0].actions - blocks[EXECUTED].actions).max() > 0.05
+
+
+def test_so_many_blocks_of_a_plan_are_executed_before_the_next(expected):
+    assert {len(outcome.solve_s) for outcome in expected[0].values()} == {2}  # 20 steps, 2 x 5 each

@@ -1,0 +1,233 @@
+"""The words of the command line: layers, hashes, and what is said about words that mean nothing."""
+
+import dataclasses
+import json
+
+import pytest
+import tiny
+
+from harness import config, run, suites
+from harness.protocols import PROTOCOLS
+from harness.scales import SCALES
+
+
+def specs(*words):
+    return suites.expand(config.parse(["suite=smoke", "scale=tiny", "device=cpu", *words]))
+
+
+# -- layers
+
+
+def test_later_layers_win():
+    """Defaults, then protocol, scale, suite and command line."""
+    spec = tiny.spec("lewm")
+    assert spec.config.train.weight_decay == 1e-3  # a default
+    assert spec.config.planner.candidates == PROTOCOLS["smoke"]["planner"]["cem"]["candidates"]
+    assert spec.config.train.steps == SCALES["tiny"]["train"]["steps"]
+    assert spec.config.method.encoder.kind == "conv" and spec.config.method.history == 3
+    run_config = config.parse(["scale=tiny", "train.steps=7", "protocol=lewm-v1"])
+    overlay = {"train": {"steps": 5, "batch_size": 4}, "protocol": {"pairs": 3}}
+    spec = config.trial_spec(run_config, "two_room", "lewm", 0, ("train",), overlay)
+    assert (spec.config.train.steps, spec.config.train.batch_size) == (7, 4)
+    assert spec.config.protocol.pairs == 3
+    assert spec.config.protocol.offset_steps == 100  # the protocol's part for the task
+
+
+def test_for_narrows_a_layer_to_a_task_and_then_to_a_method():
+    words = ["train.lr=1", "for.toy.train.lr=2", "for.lewm.train.lr=3", "tasks=[toy,two_room]"]
+    found = {(s.task, s.method): s.config.train.lr for s in specs(*words, "methods=[lewm,pldm]")}
+    assert found == {
+        ("toy", "lewm"): 3,
+        ("toy", "pldm"): 2,
+        ("two_room", "lewm"): 3,
+        ("two_room", "pldm"): 1,
+    }
+
+
+def test_a_method_has_a_branch_of_its_own():
+    lewm, pldm = specs("methods=[lewm,pldm]", "method.pldm.var=3", "method.lewm.latent_dim=24")
+    assert pldm.config.method.var == 3 and pldm.config.method.latent_dim == 16
+    assert lewm.config.method.latent_dim == 24
+
+
+def test_words_of_the_run():
+    found = config.parse(
+        ["suite=quick", "scale=tiny", "seeds=3", "methods=lewm", "ray.address=x:1"]
+    )
+    assert (found.seeds, found.methods, found.ray.address) == ((0, 1, 2), ("lewm",), "x:1")
+    assert found.protocol == "smoke" and found.folder == "results/quick-tiny-smoke"
+    assert config.parse(["scale=laptop"]).protocol == "lewm-v3"
+    assert config.parse(["seeds=[4,9]", "run=mine"]).folder == "results/mine"
+
+
+def test_controls_have_one_seed_and_no_trial_comes_twice():
+    found = specs("methods=[lewm,noop,lewm]", "tasks=[toy,toy]", "seeds=[3,5,3]")
+    assert [s.key for s in found] == ["toy.lewm.s3", "toy.lewm.s5", "toy.noop.s3"]
+
+
+def test_controls_take_one_core_and_no_gpu():
+    lewm, noop = specs("methods=[lewm,noop]", "device=cuda", "resources.cpu=4", "resources.gpu=1")
+    assert (lewm.config.resources.cpu, lewm.config.resources.gpu) == (4, 1)
+    assert (noop.config.resources.cpu, noop.config.resources.gpu) == (1, 0)
+    (lewm,) = specs("methods=[lewm]", "resources.gpu=1")
+    assert lewm.config.resources.gpu == 0 and lewm.config.device == "cpu"
+
+
+# -- what is not understood
+
+BAD = [  # words, what is said
+    (["lr"], '"lr" is not of the form key=value, e.g. scale=laptop'),
+    (["=3"], '"=3" is not of the form key=value'),
+    (["suit=all"], 'unknown key "suit". Did you mean "suite"?'),
+    (["lr=3"], 'unknown key "lr". Did you mean "train.lr"?'),
+    (["train=3"], 'unknown key "train"'),
+    (["train.lrr=3"], 'unknown key "train.lrr". Did you mean "train.lr"?'),
+    (["method.lewm.latent_dimm=3"], 'Did you mean "method.lewm.latent_dim"?'),
+    (["method.lewm.encoder.widht=3"], 'Did you mean "method.lewm.encoder.width"?'),
+    (["ray.adress=a"], 'unknown key "ray.adress". Did you mean "ray.address"?'),
+    (["for.toy.trian.lr=1"], 'unknown key "trian". Did you mean "train"?'),
+    (["for.toy.train.lrr=1"], 'Did you mean "train.lr"?'),
+    (["suite=smok"], 'unknown suite "smok". Did you mean "smoke"?'),
+    (["scale=tine"], 'unknown scale "tine". Did you mean "tiny"?'),
+    (["protocol=lewm-v2"], 'unknown protocol "lewm-v2". Did you mean "lewm-v'),
+    (["planner=cme"], 'unknown planner "cme". Did you mean "cem"?'),
+    (["planner.cme.elites=3"], 'unknown planner "cme". Did you mean "cem"?'),
+    (["tasks=[toi]"], 'unknown task "toi". Did you mean "toy"?'),
+    (["methods=[lewn]"], 'unknown method "lewn". Did you mean "lewm"?'),
+    (["method.lewn.latent_dim=3"], 'unknown method "lewn". Did you mean "lewm"?'),
+    (["for.toi.train.lr=1"], 'unknown task or method in for.* "toi". Did you mean "toy"?'),
+    (["train.lr=fast"], "train.lr: Value 'fast' of type 'str' could not be converted to Float"),
+    (["train.lr="], "train.lr: "),
+    (["train.lr=a: b"], "train.lr: cannot read the value 'a: b'"),
+    (["train.precision=fp8"], "train.precision: Invalid value 'fp8', expected one of"),
+    (["data.episodes=2.5"], "data.episodes: Value '2.5' of type 'float' could not be converted"),
+    (["method.lewm.encoder.kind=vgg"], "expected one of ['vit', 'resnet18', 'conv']"),
+    (["device=gpu"], "device: Invalid value 'gpu', expected one of ['auto', 'cpu', 'cuda']"),
+    (["seeds=0"], "seeds must be whole numbers, at least one: seeds=3 or seeds=[0,7]"),
+    (["seeds=[a]"], "seeds must be whole numbers"),
+    (["method.lewm=3"], "method.lewm takes no value (3) but keys: method.lewm.encoder.kind, "),
+    (["for.lewm=3"], "for.lewm takes no value (3) but keys: for.lewm.data, for.lewm.train, "),
+    (["for.toy.train=3"], "train takes no value (3) but keys: train.steps, "),
+    (["for.toy.method=3"], "method takes no value (3) but keys: method.lewm, "),
+    (["train.lr=1", "train.lr.x=2"], "train.lr.x: train.lr is given a value already"),
+    (["protocol.pairs=0"], "protocol.pairs, budget_steps and offset_steps must be at least 1"),
+    (["protocol.strata_min={a: 0.7, b: 0.7}"], "protocol.strata_min adds up to more than 1"),
+    (["protocol.eval_seeds=[]"], "protocol.eval_seeds must name at least one seed"),
+    (["mpc.execute_blocks=6"], "mpc.execute_blocks=6 must lie in 1..horizon_blocks=5"),
+    (["planner.cem.elites=33"], "planner.cem.elites=33 must lie in 2..candidates=32"),
+    (["resources.cpu=0"], "resources.cpu must be above 0"),
+    (["resources.pairs_per_rollout=0"], "resources.pairs_per_rollout must be at least 1"),
+    (["train.log_every=0"], "train.log_every=0 must be at least 1"),
+    (["data.episodes=0"], "data.episodes, max_steps and image_size must be at least 1"),
+    (["data.test=0.9"], "data.validation and data.test are shares and leave some to train on"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), BAD, ids=[" ".join(words) for words, _ in BAD])
+def test_one_line_says_what_is_not_understood(words, said, capsys, tmp_path):
+    base = ["suite=smoke", "scale=tiny", "dry=true", f"results={tmp_path}"]
+    assert run.main([*base, *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1
+    assert said in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_key_that_is_listed_is_taken():
+    """All at once, each with the value that it has anyway: nothing changes but the name."""
+    spec = tiny.spec("lewm")
+    values, keys = dataclasses.asdict(spec.config), config.trial_keys()
+    words = []
+    for key in keys:
+        branch, *path = key.split(".")
+        if branch in ("planner", "method") and path.pop(0) not in ("cem", "lewm"):
+            continue
+        value = values[branch]
+        for part in path:
+            value = value[part]
+        words.append(f"{key}={json.dumps(value)}")
+    assert len(words) > 50 and len(set(keys)) == len(keys)
+    found = tiny.spec("lewm", *words).config
+    named = dataclasses.replace(found.protocol, name="smoke")
+    assert found.protocol.name == "smoke modified"
+    assert dataclasses.replace(found, protocol=named) == spec.config
+
+
+# -- YAML and hashes
+
+
+@pytest.mark.parametrize("method", ["lewm", "pldm", "noop"])
+def test_yaml_round_trip(method):
+    spec = dataclasses.replace(tiny.spec(method, "protocol=strict", task="two_room"), variant="v")
+    text = config.to_yaml(spec)
+    again = config.from_yaml(text)
+    assert again == spec and config.to_yaml(again) == text
+    assert config.config_hash(again) == config.config_hash(spec)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("method: lewm", "method: lewn"),
+        lambda text: text.replace("task: toy", "task: toi"),
+        lambda text: text.replace("  planner_name: cem\n", ""),
+        lambda text: text.replace("lr:", "lrr:"),
+        lambda text: text + "more: 3\n",
+        lambda text: "a: [",
+        lambda text: "just text",
+        lambda text: "",
+    ],
+)
+def test_a_text_that_is_no_trial(change):
+    text = config.to_yaml(tiny.spec("lewm"))
+    assert change(text) != text
+    with pytest.raises(config.ConfigError) as caught:
+        config.from_yaml(change(text))
+    assert "\n" not in str(caught.value)
+
+
+def changed(words, hash_of, method="lewm"):
+    return hash_of(tiny.spec(method, *words)) != hash_of(tiny.spec(method))
+
+
+def test_resources_decide_nothing():
+    words = ["resources.cpu=2", "resources.pairs_per_solve=7", "resources.pairs_per_rollout=4"]
+    for hash_of in (config.config_hash, config.setting_hash, config.protocol_hash):
+        assert not changed(words, hash_of)
+
+
+def test_the_seed_decides_a_trial_but_not_its_setting():
+    assert changed(["seeds=[1]"], config.config_hash)
+    assert not changed(["seeds=[1]"], config.setting_hash)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "train.lr=1e-4",
+        "data.episodes=41",
+        "method.lewm.sigreg_weight=0.2",
+        "planner.cem.iterations=3",
+        "protocol.pairs=9",
+        "mpc.execute_blocks=4",
+        "plan_time.singles=3",
+    ],
+)
+def test_what_decides_the_outcome_changes_the_hashes(word):
+    assert changed([word], config.config_hash) and changed([word], config.setting_hash)
+    of_protocol = word.split(".")[0] in ("protocol", "planner", "mpc")
+    assert changed([word], config.protocol_hash) == of_protocol
+
+
+def test_what_a_control_does_not_read_does_not_change_its_hash():
+    for word in ("train.lr=1", "plan_time.singles=3", "device=cuda", "method.lewm.latent_dim=8"):
+        assert not changed([word], config.config_hash, method="noop")
+    for word in ("data.episodes=41", "protocol.pairs=9"):
+        assert changed([word], config.config_hash, method="noop")
+
+
+def test_a_changed_protocol_has_another_name():
+    assert tiny.spec("lewm", "train.lr=1").config.protocol.name == "smoke"
+    for word in ("protocol.pairs=9", "planner.cem.iterations=3", "mpc.execute_blocks=4"):
+        assert tiny.spec("lewm", word).config.protocol.name == "smoke modified"
+        assert tiny.spec("lewm", f"for.toy.{word}").config.protocol.name == "smoke modified"

@@ -1,0 +1,252 @@
+"""What every method and every planner must keep (tasks: tests/tasks/test_contract.py)."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from harness import config, interfaces, seeding, zoo
+from harness.checkpoint import Checkpoint
+from harness.data import normalize
+from harness.evaluate import control, pairs
+
+TRAINED = [name for name, method in zoo.METHODS.items() if method.trained]
+CONTROLS = [name for name, method in zoo.METHODS.items() if not method.trained]
+HORIZON = 5
+
+
+class Case(NamedTuple):
+    """A trained method with a model and a batch of 16 windows of the toy task."""
+
+    spec: interfaces.TrialSpec
+    model: torch.nn.Module
+    batch: interfaces.Batch
+
+
+@pytest.fixture(params=TRAINED)
+def case(request, datasets):
+    spec = tiny.spec(request.param)
+    model = tiny.stir(tiny.model(spec))
+    windows = tiny.windows(spec, datasets, model.window_frames)
+    return Case(spec, model, windows.sample(np.random.default_rng(0), 16).batch)
+
+
+@pytest.fixture
+def world(case):
+    if not hasattr(case.model, "rollout"):
+        pytest.skip("not a world model")
+    case.model.eval()
+    return case
+
+
+def loss(case, seed=0):
+    torch.manual_seed(seed)
+    return case.model.loss(case.batch)
+
+
+# -- trained methods
+
+
+def test_the_loss_is_finite_and_made_of_scalars(case):
+    terms = loss(case)
+    assert "loss" in terms and terms["loss"].requires_grad
+    assert all(term.shape == () and term.isfinite() for term in terms.values()), terms
+
+
+def test_gradients_reach_every_parameter(case):
+    loss(case)["loss"].backward()
+    trained = {n: p.grad for n, p in case.model.named_parameters() if p.requires_grad}
+    assert trained
+    missed = [n for n, grad in trained.items() if grad is None or not grad.any()]
+    assert not missed
+    assert all(grad.isfinite().all() for grad in trained.values())
+
+
+def test_a_few_steps_lower_the_loss(case):
+    case.model.train()
+    optimizer = torch.optim.AdamW(case.model.parameters(), lr=3e-3)
+    before = loss(case)["loss"].item()
+    for step in range(30):
+        optimizer.zero_grad()
+        loss(case, step)["loss"].backward()
+        optimizer.step()
+        case.model.after_step()
+    assert loss(case)["loss"].item() < 0.8 * before
+
+
+def test_same_seed_same_weights(case):
+    first, second, other = (tiny.model(case.spec, seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_loaded_weights_give_the_saved_models_outputs(case, tmp_path):
+    loss(case)  # batch statistics that are not those of a fresh model
+    other = tiny.model(case.spec, seed=1)
+    checkpoint = Checkpoint(str(tmp_path), "a hash")
+    digest = checkpoint.finish(case.model, "config: text")
+    assert checkpoint.load_weights(other) == digest
+    with torch.no_grad():
+        case.model.eval(), other.eval()
+        torch.manual_seed(0)
+        expected = case.model.loss(case.batch)
+        torch.manual_seed(0)
+        found = other.loss(case.batch)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@torch.no_grad()
+def test_every_frame_is_encoded_on_its_own(world):
+    obs = world.batch.obs
+    z = world.model.encode(obs)
+    assert z.shape[:2] == obs.pixels.shape[:2] and z.isfinite().all()
+    proprio = None if obs.proprio is None else obs.proprio[3:5, 1:2]
+    alone = world.model.encode(interfaces.Obs(obs.pixels[3:5, 1:2], proprio))
+    assert torch.allclose(alone, z[3:5, 1:2], atol=1e-5)
+
+
+def latents_and_plan(world, observed):
+    """z (N, observed, *D), past blocks and a plan of HORIZON blocks."""
+    z = world.model.encode(world.batch.obs)[:, :observed]
+    generator = torch.Generator().manual_seed(0)
+    action_dim = world.batch.actions.shape[-1]
+    actions = torch.randn(len(z), observed - 1 + HORIZON, action_dim, generator=generator)
+    return z, actions[:, : observed - 1], actions[:, observed - 1 :]
+
+
+@torch.no_grad()
+def test_rollout_is_repeated_predict(world):
+    model = world.model
+    for observed in range(1, model.history + 1):
+        z, past, plan = latents_and_plan(world, observed)
+        actions, latents = torch.cat([past, plan], dim=1), z
+        for _ in range(HORIZON):
+            end = latents.shape[1]
+            first = max(0, end - model.history)
+            predicted = model.predict(latents[:, first:], actions[:, first:end])
+            latents = torch.cat([latents, predicted[:, -1:]], dim=1)
+        rolled = model.rollout(z, past, plan)
+        assert rolled.shape == (len(z), HORIZON, *z.shape[2:])
+        assert torch.allclose(rolled, latents[:, observed:], atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_rollout_depends_on_its_plan_from_the_changed_block_on(world):
+    z, past, plan = latents_and_plan(world, 1)
+    changed = plan.clone()
+    changed[:, 2] += 1
+    before, after = world.model.rollout(z, past, plan), world.model.rollout(z, past, changed)
+    assert torch.equal(before[:, :2], after[:, :2])
+    assert ((before - after)[:, 2].flatten(1).abs().amax(1) > 1e-3).all()
+
+
+@torch.no_grad()
+def test_predictions_do_not_see_later_frames(world):
+    z, actions = world.model.encode(world.batch.obs), world.batch.actions
+    z, actions = z[:, : world.model.history], actions[:, : world.model.history]
+    predicted = world.model.predict(z, actions)
+    assert predicted.shape == z.shape
+    for t in range(1, z.shape[1]):
+        later_z, later_actions = z.clone(), actions.clone()
+        later_z[:, t] *= -1  # a LayerNorm would not see a constant added
+        later_actions[:, t] += 1
+        for other in (
+            world.model.predict(later_z, actions),
+            world.model.predict(z, later_actions),
+        ):
+            assert torch.allclose(other[:, :t], predicted[:, :t], atol=1e-6)
+            assert not torch.allclose(other[:, t:], predicted[:, t:], atol=1e-3)
+
+
+# -- controls
+
+
+@pytest.fixture(scope="module", params=zoo.TASKS)
+def chosen(request, datasets):
+    """A task and eight pairs of it."""
+    words = ["data.episodes=6", "data.max_steps=33", "data.image_size=16", "data.test=0.34"]
+    spec = tiny.spec("noop", *words, task=request.param)
+    dataset = tiny.dataset(spec, datasets)
+    main, _ = pairs.draw(dataset, zoo.TASKS[spec.task], spec.config.protocol, 0)
+    return zoo.TASKS[spec.task], main, normalize.fit(dataset)
+
+
+def build(name, task, seed=0):
+    method = zoo.METHODS[name]
+    return method.build(method.config(), task, seed)
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_control_acts_within_the_bounds(name, chosen):
+    task, main, _ = chosen
+    policy = build(name, task)
+    assert isinstance(policy, interfaces.StatePolicy)
+    policy.reset(main)
+    rows = np.array([1, 4, 6])
+    state, goal = (
+        np.stack([getattr(main[r], f) for r in rows]) for f in ("start_state", "goal_state")
+    )
+    low, high = np.array(task.spec.action_low), np.array(task.spec.action_high)
+    for _ in range(30):
+        actions = policy.act_state(state, goal, rows)
+        assert actions.shape == (3, task.spec.action_dim) and np.isfinite(actions).all()
+        assert (actions >= low - 1e-6).all() and (actions <= high + 1e-6).all()
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_control_does_not_depend_on_the_pairs_beside_it(name, chosen):
+    task, main, normalizer = chosen
+    settings = tiny.spec("noop").config.protocol
+
+    def outcomes(part):
+        return control.run(build(name, task), task, part, settings, normalizer, 16, tiny.quiet)
+
+    together, alone = outcomes(main), outcomes(main[5:6])[0]
+    assert (together[5].first_hit_step, together[5].dist_min) == (
+        alone.first_hit_step,
+        alone.dist_min,
+    )
+
+
+def test_replay_reaches_every_goal(chosen):
+    task, main, normalizer = chosen
+    settings = tiny.spec("replay").config.protocol
+    run = control.run(build("replay", task), task, main, settings, normalizer, 16, tiny.quiet)
+    assert [outcome.success_ever for outcome in run] == [True] * 8
+    assert max(outcome.first_hit_step for outcome in run) <= settings.offset_steps
+
+
+# -- planners
+
+
+@pytest.mark.parametrize("name", zoo.PLANNERS)
+def test_a_planner_descends_a_parabola(name):
+    entry = zoo.PLANNERS[name]
+    targets = torch.tensor([0.5, -1.0, 1.5])[:, None, None].expand(3, 2, 2)  # (B, K, A)
+
+    def cost(plans):
+        return (plans - targets[:, None]).pow(2).sum((2, 3))
+
+    planner = entry.build(entry.config())
+    found = [
+        planner.plan(cost, torch.zeros(3, 2, 2), seeding.PairNoise([1, 2, 3])) for _ in range(2)
+    ]
+    plan = found[0]
+    assert plan.actions.shape == targets.shape and plan.cost.shape == (3,)
+    assert (plan.actions - targets).abs().max() < 0.02
+    falls = plan.cost_per_iteration
+    assert (falls[1:] < falls[:-1]).all() and (falls[-1] < 0.01 * falls[0]).all()
+    assert torch.equal(plan.actions, found[1].actions)
+
+
+# -- configuration
+
+
+@pytest.mark.parametrize("task", zoo.TASKS)
+@pytest.mark.parametrize("protocol", sorted(config.PROTOCOLS))
+def test_protocols_name_strata_and_rules_of_the_task(protocol, task):
+    resolved = tiny.spec("noop", f"protocol={protocol}", task=task).config.protocol
+    assert set(resolved.strata_min) <= set(zoo.TASKS[task].spec.strata)
+    assert resolved.success_rule in zoo.TASKS[task].spec.success_rules

@@ -1,0 +1,315 @@
+"""The main command, end to end in one process: what is done again, and what bad input leads to."""
+
+import contextlib
+import logging
+import re
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from harness import config, launch, report, rows, run, suites, trial
+from harness.checkpoint import TRAINING, Checkpoint
+
+SMALL = ["train.steps=6", "data.episodes=24", "protocol.pairs=4", "plan_time.singles=0"]
+
+
+class Command:
+    """One folder for results and one for datasets; `run` issues the command, `launch` leaves out
+    the report, which takes longest.
+    """
+
+    def __init__(self, folder, datasets, capsys):
+        self.folder, self.datasets, self.capsys = folder, datasets, capsys
+        self.said = ""
+
+    def run(self, *words):
+        """Exit code; `said` has what was written to stderr."""
+        code = run.main(self.words(*words))
+        self.said = self.capsys.readouterr().err
+        return code
+
+    def launch(self, *words):
+        """Run the trials that are not done; how many of them failed."""
+        settings = config.parse(self.words(*words))
+        specs, place = suites.expand(settings), self.place
+        launch.launch(launch.missing(specs, place), place, settings)
+        failed = launch.missing(specs, place)
+        self.said = "".join(f"{s.key} failed: {launch.outcome(s, place)}\n" for s in failed)
+        return len(failed)
+
+    def words(self, *words):
+        base = ["suite=smoke", "scale=tiny", "device=cpu", "backend=loop", "run=r", *SMALL]
+        return [*base, f"results={self.folder}", f"datasets={self.datasets}", *words]
+
+    @property
+    def place(self):
+        return trial.Place(str(self.folder / "r"), "r", "smoke", str(self.datasets))
+
+    @property
+    def trials(self):
+        return self.folder / "r" / "trials"
+
+    def row(self, key):
+        """The only row of a trial, whatever its configuration."""
+        (found,) = self.rows(key)
+        return found
+
+    def rows(self, key):
+        folders = sorted(self.trials.glob(f"{key}.*"))
+        return [row for row in map(rows.read_trial, map(str, folders)) if row is not None]
+
+    def error(self, key):
+        """The error of a failed trial: one line, and it is shown at the end."""
+        row = self.row(key)
+        assert row.status == "error" and "\n" not in row.error
+        assert f"{key} failed: error: {row.error}" in self.said
+        return row.error
+
+
+@pytest.fixture
+def command(tmp_path, datasets, capsys):
+    return Command(tmp_path / "results", datasets, capsys)
+
+
+def parquet(command):
+    """Content of every row file."""
+    return {path: path.read_bytes() for path in command.trials.rglob("*.parquet")}
+
+
+# -- what is done is not done again
+
+
+def test_the_same_command_again_runs_nothing(command):
+    assert command.run("methods=[lewm,noop]") == 0
+    assert "2 of 2 trials to run" in command.said
+    before = parquet(command)
+    assert command.run("methods=[lewm,noop]") == 0
+    assert "0 of 2 trials to run" in command.said
+    assert parquet(command) == before and len(before) == 6
+    assert command.row("toy.lewm.s0").attempts == 1
+
+
+def test_a_changed_key_runs_into_another_folder_and_both_stay(command):
+    assert command.launch("methods=[lewm,noop]") == 0
+    before = parquet(command)
+    assert command.launch("methods=[lewm,noop]", "train.lr=1e-4") == 0
+    after = parquet(command)
+    assert before.items() <= after.items() and len(after) == 9  # no-op has no learning rate
+    first, second = command.rows("toy.lewm.s0")
+    assert first.config_hash != second.config_hash and first.protocol_hash == second.protocol_hash
+    assert len(rows.read(str(command.folder / "r")).trial) == 3
+
+
+@pytest.mark.parametrize("name", ["trial", "episodes", "metrics"])
+def test_a_truncated_table_repeats_its_trial_alone(command, name, caplog):
+    assert command.launch("methods=[noop,replay]") == 0
+    (broken,) = command.trials.glob(f"toy.noop.*/{name}.parquet")
+    before = parquet(command)
+    broken.write_bytes(before[broken][:-20])
+
+    left = rows.read(str(command.folder / "r"))  # what a report is made of
+    assert left.trial["method"].tolist() == ["replay"]
+    assert re.search(r"toy.noop.s0.* is left out: .*Issue the run command again", caplog.text)
+
+    assert command.launch("methods=[noop,replay]") == 0
+    after = parquet(command)
+    changed = {path.parent.name.split(".")[1] for path in before if before[path] != after[path]}
+    assert changed == {"noop"} and len(after) == 6
+    assert len(rows.read(str(command.folder / "r")).trial) == 2
+
+
+def test_a_report_is_made_of_what_can_be_read(command, caplog):
+    assert command.launch("methods=[noop,replay]") == 0
+    (broken,) = command.trials.glob("toy.noop.*/episodes.parquet")
+    broken.write_bytes(b"PAR1")
+    paths = report.write(str(command.folder / "r"))
+    (table,) = (Path(path).read_text() for path in paths if path.endswith("success.csv"))
+    assert "replay" in table and "noop" not in table and "is left out" in caplog.text
+
+
+# -- bad input
+
+
+@pytest.mark.parametrize("below", ["results", "results/of/mine"])
+def test_results_that_cannot_be_written(command, tmp_path, below):
+    (tmp_path / "results").write_text("a file")
+    command.folder = tmp_path / below
+    assert command.run("methods=[noop]") == 1
+    last = command.said.splitlines()[-1]
+    assert last.startswith(f"error: {tmp_path}/{below}/r cannot be written: ")
+    assert last.endswith("Give another results=FOLDER")
+    assert "cannot be read" not in command.said
+
+
+def test_datasets_that_cannot_be_written(command, tmp_path):
+    (tmp_path / "file").write_text("a file")
+    command.datasets = tmp_path / "file" / "below"
+    assert command.run("methods=[noop,replay]") == 1
+    for key in ("toy.noop.s0", "toy.replay.s0"):
+        said = (
+            r"cannot be written \(Not a directory\): give another datasets=FOLDER: '.*/file/below'"
+        )
+        assert re.search(said, command.error(key))
+
+
+def test_one_trials_nan_and_anothers_wish_for_cores_leave_the_others_alone(command):
+    assert command.launch("methods=[replay]") == 0
+    before = parquet(command)
+    words = ["methods=[lewm,pldm,noop,replay]", "for.lewm.train.lr=1e30"]
+    words += ["for.pldm.resources.cpu=999", "for.noop.protocol.pairs=3000"]
+    assert command.run(*words) == 1
+    said = r"^TrainingError: .*not finite at step 5: lower train.lr or train with train.precision"
+    assert re.search(said, command.error("toy.lewm.s0"))
+    said = r"^resources.cpu=999 and \d+ cores on any machine here: use resources.cpu=\d+$"
+    assert re.search(said, command.error("toy.pldm.s0"))
+    said = r"^PairError: only \d+ of 3000 pairs .*: raise data.episodes or lower protocol.pairs$"
+    assert re.search(said, command.error("toy.noop.s0"))
+    assert before.items() <= parquet(command).items()
+    assert "3 of 4 trials failed; to retry them: python -m harness.run suite=smoke" in command.said
+
+    assert command.launch(*words[:1], *words[2:], "for.pldm.resources.cpu=1") == 1
+    assert command.row("toy.pldm.s0").status == "ok" and command.row("toy.pldm.s0").attempts == 2
+    assert [row.status for row in command.rows("toy.lewm.s0")].count("ok") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there(command):
+    assert command.launch("methods=[lewm,noop]", "device=cuda") == 1
+    said = "TrialError: device=cuda was asked for and there is no CUDA device: use device=cpu"
+    assert command.error("toy.lewm.s0") == said
+    assert command.launch("methods=[pldm]", "device=cuda", "resources.gpu=1") == 1
+    said = "resources.gpu=1 and 0 GPUs on any machine here: use device=cpu, or a machine with a GPU"
+    assert command.error("toy.pldm.s0") == said
+    assert command.row("toy.noop.s0").status == "ok"
+
+
+def test_a_dataset_that_does_not_match_its_manifest(command, tmp_path):
+    command.datasets = tmp_path / "datasets"
+    assert command.launch("methods=[replay]") == 0
+    (shard,) = command.datasets.glob("toy-*/*.arrow")
+    shard.write_bytes(shard.read_bytes()[:-8])
+    assert command.launch("methods=[replay,noop]") == 1
+    said = (
+        r"^DatasetError: .*arrow has \d+ bytes, not \d+; delete the folder; it is collected again$"
+    )
+    assert re.search(said, command.error("toy.noop.s0"))
+    assert command.row("toy.replay.s0").status == "ok"
+    shutil.rmtree(shard.parent)
+    assert command.launch("methods=[replay,noop]") == 0
+
+
+def test_a_checkpoint_of_another_configuration(command):
+    words = ["suite=smoke", *SMALL]
+    spec, other = tiny.spec("lewm", *words), tiny.spec("lewm", *words, "train.lr=1")
+    checkpoint = Path(trial.folder(command.place, spec)) / "checkpoint"
+    model = tiny.model(other)
+    optimizer = torch.optim.AdamW(model.parameters())
+    copied = Checkpoint(str(checkpoint), config.config_hash(other))
+    copied.save_training(model, optimizer, 3, 1.0, [])
+
+    assert command.launch("methods=[lewm,noop]") == 1
+    error = command.error("toy.lewm.s0")
+    assert error.startswith(f"CheckpointError: {checkpoint}/training.pt belongs to configuration")
+    assert error.endswith("delete the file or give another run=NAME")
+    assert command.row("toy.noop.s0").status == "ok"
+    (checkpoint / TRAINING).unlink()
+    assert command.launch("methods=[lewm,noop]") == 0
+
+
+def test_a_training_is_kept_where_what_follows_it_fails(command):
+    """The second issue of the command goes on after the training; the row says both attempts."""
+    command.launch("methods=[lewm]", "protocol.pairs=3000")
+    assert "PairError" in command.error("toy.lewm.s0")
+    (state,) = command.trials.glob(f"toy.lewm.*/checkpoint/{TRAINING}")
+    written = state.stat().st_mtime_ns
+    trained = command.row("toy.lewm.s0")
+    command.launch("methods=[lewm]", "protocol.pairs=3000")
+    again = command.row("toy.lewm.s0")
+    assert state.stat().st_mtime_ns == written and again.attempts == 2
+    assert again.checkpoint_hash == trained.checkpoint_hash
+    assert command.launch("methods=[lewm]") == 0
+    assert (
+        len(list(command.trials.glob(f"toy.lewm.*/checkpoint/{TRAINING}"))) == 1
+    )  # the failed one's
+
+
+@contextlib.contextmanager
+def full_disk(largest):
+    """No file can grow beyond so many bytes: writing fails as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def left_over(command):
+    return [path for path in command.folder.rglob("*") if "part" in path.suffix]
+
+
+def test_a_disk_too_full_for_a_checkpoint(command):
+    assert command.launch("methods=[replay]") == 0
+    before = parquet(command)
+    with full_disk(60_000):
+        assert command.run("methods=[lewm,noop,replay]") == 1
+    error = command.error("toy.lewm.s0")
+    assert error.startswith("OSError: ")
+    assert "error: no report: [Errno 27]" in command.said
+    assert error.endswith(
+        "free disk space or give another results=FOLDER, then issue the command again"
+    )
+    assert command.row("toy.noop.s0").status == "ok"
+    assert before.items() <= parquet(command).items()
+    assert not left_over(command)
+    assert command.launch("methods=[lewm,noop,replay]") == 0
+    assert command.row("toy.lewm.s0").attempts == 2
+
+
+def test_a_disk_too_full_for_anything(command, caplog):
+    caplog.set_level(logging.INFO)
+    assert command.run("methods=[replay]") == 0
+    before = {path: path.read_bytes() for path in command.folder.rglob("*") if path.is_file()}
+    with full_disk(100):
+        assert command.run("methods=[noop,random,replay]") == 1
+    for key in ("toy.noop.s0", "toy.random.s0"):
+        assert f"{key}: its row cannot be written: " in caplog.text
+        assert f"{key}: no row could be written" in caplog.text
+    assert {path: path.read_bytes() for path in before} == before
+    assert not [path for path in left_over(command) if path.suffix == ".parquet"]
+    assert command.launch("methods=[noop,random,replay]") == 0
+
+
+# -- one trial by itself
+
+
+def test_the_trial_command_runs_a_spec_file(command, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    assert command.launch("methods=[replay]") == 0
+    row = command.row("toy.replay.s0")
+    (tmp_path / "spec.yaml").write_text(row.config_yaml)
+    words = [f"results={tmp_path}/alone", f"datasets={command.datasets}"]
+    assert trial.main([str(tmp_path / "spec.yaml"), *words]) == 0
+    (folder,) = (tmp_path / "alone" / "trials").iterdir()
+    alone = rows.read_trial(str(folder))
+    assert (alone.config_hash, alone.status) == (row.config_hash, "ok")
+
+
+@pytest.mark.parametrize("text", ["task: [", "task: toy\n", None])
+def test_a_spec_file_that_is_none(tmp_path, text, caplog):
+    if text is not None:
+        (tmp_path / "spec.yaml").write_text(text)
+    assert trial.main([str(tmp_path / "spec.yaml"), f"results={tmp_path}/alone"]) == 2
+    assert trial.main([]) == 2 and "usage: python -m harness.trial" in caplog.text
+    assert not (tmp_path / "alone").exists()
+
+
+def test_help_names_everything_that_can_be_chosen(capsys):
+    assert run.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name in ("suite", "smoke", "tiny", "lewm-v3", "two_room", "pldm", "cem", "train.lr"):
+        assert re.search(rf"^  {re.escape(name)}\b", text, re.M), name

@@ -1,0 +1,119 @@
+"""`suite=smoke scale=tiny` through Ray, the whole way, with the trials' processes killed once."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import psutil
+import pytest
+import tiny
+import torch
+
+from harness import rows, trial, zoo
+from harness.checkpoint import TRAINING
+
+ROOT = Path(__file__).parent.parent
+STEPS = 80
+WORDS = [f"for.lewm.train.steps={STEPS}", "for.lewm.train.checkpoint_every_s=0"]
+PATIENCE_S = 200
+
+
+class Run(NamedTuple):
+    """What the command left."""
+
+    code: int
+    said: str
+    folder: Path
+    steps: list[int]  # of LeWM's checkpoint, as seen from outside
+    killed: int  # index into steps
+
+
+def training_step(trials):
+    """How far LeWM's training has come, by its checkpoint; 0: there is none now."""
+    for path in trials.glob(f"toy.lewm.s0.*/checkpoint/{TRAINING}"):
+        with contextlib.suppress(FileNotFoundError):
+            return torch.load(path, weights_only=True)["state"][0]
+    return 0
+
+
+def trial_processes(process):
+    """Ray's processes that run a trial now."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+            if child.cmdline()[0].startswith("ray::ImplicitFunc"):
+                found.append(child)
+    return found
+
+
+@pytest.fixture(scope="module")
+def smoke(datasets, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smoke")
+    command = [sys.executable, "-m", "harness.run", "suite=smoke", "scale=tiny", "device=cpu"]
+    command += [*WORDS, f"results={folder}", f"datasets={datasets}", "run=r"]
+    steps, killed = [], 0
+    with open(folder / "said", "w") as said:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
+        began = time.monotonic()
+        while process.poll() is None and time.monotonic() - began < PATIENCE_S:
+            step = training_step(folder / "r" / "trials")
+            if step and step != (steps or [0])[-1]:
+                steps.append(step)
+            if step > 5 and not killed:
+                for victim in trial_processes(process):
+                    victim.send_signal(signal.SIGKILL)
+                    killed = len(steps)
+            time.sleep(0.05)
+        process.terminate()
+        code = process.wait(30)
+    return Run(code, (folder / "said").read_text(), folder / "r", steps, killed)
+
+
+def test_every_trial_is_ok(smoke):
+    assert smoke.code == 0, smoke.said
+    table = rows.read(str(smoke.folder)).trial
+    assert sorted(table["method"]) == sorted(zoo.METHODS)
+    assert set(table["status"]) == {"ok"} and "6 of 6 trials to run" in smoke.said
+
+
+def test_a_killed_trial_goes_on_from_its_checkpoint(smoke):
+    assert smoke.killed, "training was over before its process could be killed"
+    before, after = smoke.steps[: smoke.killed], smoke.steps[smoke.killed :]
+    assert before[-1] < STEPS and after[-1] > before[-1]
+    assert smoke.steps == sorted(smoke.steps)  # a training from the start would write step 1 again
+
+
+def test_its_weights_are_those_of_a_trial_that_was_not_killed(smoke, datasets, tmp_path):
+    spec = tiny.spec("lewm", *WORDS)
+    alone = trial.run(spec, trial.Place(str(tmp_path), "r", "smoke", str(datasets)), tiny.quiet)
+    table = rows.read(str(smoke.folder)).trial.set_index("method")
+    assert table.loc["lewm", "config_hash"] == alone.config_hash
+    assert table.loc["lewm", "checkpoint_hash"] == alone.checkpoint_hash
+    assert not list(smoke.folder.glob(f"trials/*/checkpoint/{TRAINING}"))
+
+
+def test_pairs_are_the_same_for_every_method(smoke):
+    episodes = rows.read(str(smoke.folder)).episodes
+    columns = ["pair_id", "source_episode", "start_step", "stratum", "sample", "dist_init"]
+    by_trial = [part[columns].to_numpy().tolist() for _, part in episodes.groupby("key")]
+    assert len(by_trial) == len(zoo.METHODS) and len(by_trial[0]) == 8
+    assert all(part == by_trial[0] for part in by_trial)
+    replay = episodes[episodes["key"] == "toy.replay.s0"]
+    assert replay["success"].all() and (replay["first_hit_step"] <= 25).all()
+
+
+def test_tables_figures_and_page_are_written(smoke):
+    for name in ("success", "plan_time", "training"):
+        for kind in ("md", "csv", "tex"):
+            assert (smoke.folder / "tables" / f"{name}.{kind}").stat().st_size > 0
+    for name in ("success", "plan_time", "training_curves"):
+        assert (smoke.folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert "<svg" in (smoke.folder / "figures" / f"{name}.svg").read_text()
+    assert "LeWM" in (smoke.folder / "index.html").read_text()
+    success = pd.read_csv(smoke.folder / "tables" / "success.csv")
+    assert set(zoo.METHODS) <= set(success.to_numpy().astype(str).ravel())

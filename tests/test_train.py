@@ -1,0 +1,160 @@
+"""Training: resumable to the same weights, and clear about what stops it."""
+
+from typing import NamedTuple
+
+import pytest
+import tiny
+import torch
+
+from harness import seeding
+from harness.checkpoint import TRAINING, WEIGHTS, Checkpoint, CheckpointError
+from harness.train import TrainingError, TrainResult, total_steps, train
+
+CPU = torch.device("cpu")
+STEPS = 12
+WORDS = [f"train.steps={STEPS}", "train.batch_size=8", "train.log_every=2"]
+SPEC = tiny.spec("lewm", *WORDS, "train.checkpoint_every_s=0")
+
+
+class Interrupted(Exception):
+    """What the progress callback raises."""
+
+
+class Trained(NamedTuple):
+    """What a training left."""
+
+    model: torch.nn.Module
+    result: TrainResult
+    steps: list[int]  # those that were reported
+
+
+@pytest.fixture(scope="module")
+def windows(datasets):
+    return tiny.windows(SPEC, datasets, 4)
+
+
+def run(windows, folder, spec=SPEC, seed=0, config_hash="a hash", stop_at=None):
+    """Train from whatever lies in `folder`; raises Interrupted when step `stop_at` is reported."""
+    steps = []
+
+    def progress(stage, done, total):
+        assert (stage, total) == ("train", STEPS)
+        steps.append(done)
+        if done == stop_at:
+            raise Interrupted
+
+    model = tiny.model(spec, seed)
+    checkpoint = Checkpoint(str(folder), config_hash)
+    result = train(model, windows, spec.config.train, seed, CPU, checkpoint, progress)
+    return Trained(model, result, steps)
+
+
+def interrupt(windows, folder, stop_at=7):
+    with pytest.raises(Interrupted):
+        run(windows, folder, stop_at=stop_at)
+
+
+@pytest.fixture(scope="module")
+def whole(windows, tmp_path_factory):
+    """A training that nothing interrupted."""
+    return run(windows, tmp_path_factory.mktemp("whole"))
+
+
+def test_a_resumed_training_ends_with_the_same_weights(windows, whole, tmp_path):
+    interrupt(windows, tmp_path, stop_at=7)
+    interrupt(windows, tmp_path, stop_at=9)
+    resumed = run(windows, tmp_path)
+    assert resumed.steps == [9, 11, 12]  # from where the last checkpoint was, after step 8
+    expected, found = whole.model.state_dict(), resumed.model.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert resumed.result.curve == whole.result.curve and resumed.result.steps == STEPS
+    assert {entry.step for entry in whole.result.curve} == {0, 2, 4, 6, 8, 10, 11}
+
+
+def test_other_steps_draw_other_batches_and_noise(windows, whole, tmp_path):
+    """The resumed weights are equal because steps are seeded, not because nothing is random."""
+    other = run(windows, tmp_path, seed=1)
+    same_start = tiny.model(SPEC, 0).state_dict()
+    assert not any(
+        torch.equal(whole.model.state_dict()[name], other.model.state_dict()[name])
+        for name in same_start
+        if same_start[name].is_floating_point() and same_start[name].dim() > 1
+    )
+    draws = {seeding.integer("step", 0, step) for step in range(STEPS)}
+    assert len(draws) == STEPS
+
+
+def test_a_finished_training_is_not_repeated(windows, whole, tmp_path):
+    run(windows, tmp_path)
+    again = run(windows, tmp_path)
+    assert again.steps == [] and again.result.curve == whole.result.curve
+    expected, found = whole.model.state_dict(), again.model.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert again.result.seconds > 0
+
+
+def test_without_a_checkpoint_in_between_it_starts_again(windows, tmp_path):
+    spec = tiny.spec("lewm", *WORDS, "train.checkpoint_every_s=600")
+    with pytest.raises(Interrupted):
+        run(windows, tmp_path, spec, stop_at=9)
+    assert not list(tmp_path.iterdir())
+    assert run(windows, tmp_path, spec).steps[0] == 1
+
+
+def test_a_loss_that_is_not_finite_names_step_and_remedy(windows, tmp_path):
+    spec = tiny.spec("lewm", *WORDS, "train.lr=1e30")
+    said = r"^loss, .* not finite at step \d+: lower train.lr or train with train.precision=fp32$"
+    with pytest.raises(TrainingError, match=said):
+        run(windows, tmp_path, spec)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(windows, tmp_path):
+    interrupt(windows, tmp_path)
+    with pytest.raises(CheckpointError, match=r"training.pt belongs to configuration a hash, this"):
+        run(windows, tmp_path, config_hash="another hash")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.999])
+def test_a_truncated_training_state_is_refused(windows, tmp_path, keep):
+    interrupt(windows, tmp_path)
+    path = tmp_path / TRAINING
+    data = path.read_bytes()
+    path.write_bytes(data[: keep if isinstance(keep, int) else int(keep * len(data))])
+    with pytest.raises(CheckpointError, match=r"training.pt cannot be read: delete it$"):
+        run(windows, tmp_path)
+
+
+@pytest.mark.parametrize("garbage", [b"text of some kind", b"\x80\x02K\x01.", b"PK\x03\x04zip?"])
+def test_a_file_of_another_kind_is_refused(windows, tmp_path, garbage):
+    (tmp_path / TRAINING).write_bytes(garbage)
+    with pytest.raises(CheckpointError, match=r"training.pt cannot be read: delete it$"):
+        run(windows, tmp_path)
+
+
+def test_weights_of_another_configuration_or_broken_ones_are_refused(tmp_path):
+    model = tiny.model(SPEC)
+    checkpoint = Checkpoint(str(tmp_path), "first")
+    assert checkpoint.load_weights(model) is None
+    checkpoint.finish(model, "text: yaml")
+    assert (tmp_path / "config.yaml").read_text() == "text: yaml"
+    with pytest.raises(CheckpointError, match=r"belongs to configuration first, this trial is sec"):
+        Checkpoint(str(tmp_path), "second").load_weights(model)
+    (tmp_path / WEIGHTS).write_bytes((tmp_path / WEIGHTS).read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match=r"weights.safetensors cannot be read: delete it$"):
+        checkpoint.load_weights(model)
+
+
+def test_steps_or_epochs(windows):
+    config = tiny.spec("lewm", *WORDS).config.train
+    assert total_steps(config, 1000) == STEPS
+    epochs = tiny.spec("lewm", "train.steps=0", "train.epochs=1.5", "train.batch_size=8")
+    assert total_steps(epochs.config.train, 1000) == 188  # 1,500 windows in batches of 8
+
+
+def test_learning_rate_warms_up_and_falls_to_zero(windows, tmp_path):
+    spec = tiny.spec("lewm", *WORDS, "train.warmup_fraction=0.25", "train.log_every=1")
+    curve = [
+        entry.value for entry in run(windows, tmp_path, spec).result.curve if entry.name == "lr"
+    ]
+    assert curve[:3] == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3])
+    assert curve == [*sorted(curve[:4]), *sorted(curve[4:], reverse=True)] and curve[-1] < 5e-5
