@@ -195,6 +195,7 @@ def cluster(run: config.RunConfig) -> Iterator[Mapping[str, float]]:
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: any other program comes first
     import ray
 
     quiet = {"log_to_driver": run.verbose, "logging_level": logging.ERROR}

@@ -237,6 +237,18 @@ def test_a_training_is_kept_where_what_follows_it_fails(command):
     )  # the failed one's
 
 
+def test_a_process_that_died_without_a_word_leaves_a_row(command):
+    spec = tiny.spec("noop", *SMALL)
+    for attempt in (1, 2):  # the second time there is a row already, of the first
+        assert launch.settle(spec, command.place, attempt - 1).startswith("error: ")
+        row = command.row("toy.noop.s0")
+        assert (row.status, row.attempts) == ("error", attempt)
+        assert "process died" in row.error and "it goes on from its checkpoint" in row.error
+    trial.run(spec, command.place, tiny.quiet)
+    assert launch.settle(spec, command.place, 2).startswith("ok, ")
+    assert command.row("toy.noop.s0").attempts == 3
+
+
 @contextlib.contextmanager
 def full_disk(largest):
     """No file can grow beyond so many bytes: writing fails as it does on a full disk."""
