@@ -123,6 +123,7 @@ class TaskSpec:
     strata: tuple[str, ...]  # every value that Task.strata can return
     success_rules: tuple[str, ...] = ("default",)
     action_block: int = 5
+    slow_to_draw: bool = False  # collect in several processes
 
     @property
     def action_dim(self) -> int:

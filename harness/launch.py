@@ -57,7 +57,8 @@ def prepare_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> None:
     """Collect each dataset once. A failure is left to its trials, which record it."""
     for task, data in {(spec.task, spec.config.data) for spec in specs}:
         try:
-            collect.ensure(zoo.TASKS[task], data, place.datasets)
+            workers = os.cpu_count() or 1 if zoo.TASKS[task].spec.slow_to_draw else 1
+            collect.ensure(zoo.task(task, data.scene), data, place.datasets, workers)
         except (OSError, DatasetError) as error:
             log.error("no dataset for %s: %s", task, error)
 
@@ -195,7 +196,8 @@ def cluster(run: config.RunConfig) -> Iterator[Mapping[str, float]]:
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: any other program comes first
+    # Ray's default of 15 lets any other program come first
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     quiet = {"log_to_driver": run.verbose, "logging_level": logging.ERROR}

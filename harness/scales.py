@@ -74,7 +74,7 @@ SCALES: dict[str, dict[str, Any]] = {
     },
     # The published sizes, data and epochs; every default of the dataclasses is the paper's.
     "paper": {
-        "data": {"episodes": 10_000, "image_size": 224},
+        "data": {"episodes": 10_000, "image_size": 224, "scene": "full"},
         "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
     },
 }

@@ -27,7 +27,7 @@ from harness.data.episodes import Dataset, open_dataset
 from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
 from harness.evaluate import control, latents, pairs, plan_time
-from harness.interfaces import Pair, Policy, StatePolicy, TrialSpec
+from harness.interfaces import Pair, Policy, StatePolicy, Task, TrialSpec
 from harness.planning.mpc import MPCPolicy
 from harness.progress import Display
 from harness.train import train
@@ -101,7 +101,7 @@ def _line(failure: Exception) -> str:
 
 
 def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) -> None:
-    cfg, task, method = spec.config, zoo.TASKS[spec.task], zoo.METHODS[spec.method]
+    cfg, task, method = spec.config, _task(spec), zoo.METHODS[spec.method]
     device = _device(cfg)
     memory.reset_peak(device)
     progress("data", 0, 1)
@@ -126,6 +126,10 @@ def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) 
     record.fields["peak_memory_bytes"] = memory.peak(device)
 
 
+def _task(spec: TrialSpec) -> Task:
+    return zoo.task(spec.task, spec.config.data.scene)
+
+
 def _device(cfg: config.TrialConfig) -> torch.device:
     if cfg.device == "cuda" and not torch.cuda.is_available():
         raise TrialError("device=cuda was asked for and there is no CUDA device: use device=cpu")
@@ -143,7 +147,7 @@ def _trained_model(
     device: torch.device,
 ) -> nn.Module:
     """The model of this trial, trained from its last checkpoint on where there is one."""
-    cfg, task = spec.config, zoo.TASKS[spec.task]
+    cfg, task = spec.config, _task(spec)
     torch.manual_seed(seeding.integer("model", spec.seed))
     model = zoo.METHODS[spec.method].build(cfg.method, task.spec.shape(cfg.data.image_size))
     model.to(device)
@@ -180,7 +184,7 @@ def _mpc(
     eval_seed: int,
     device: torch.device,
 ) -> MPCPolicy:
-    cfg, task = spec.config, zoo.TASKS[spec.task].spec
+    cfg, task = spec.config, _task(spec).spec
     return MPCPolicy(
         model.eval(),
         zoo.PLANNERS[cfg.planner_name].build(cfg.planner),
@@ -206,7 +210,7 @@ def _control(
 ) -> None:
     """Success on the protocol's pairs, and on those drawn for their stratum besides."""
     protocol, size = spec.config.protocol, spec.config.data.image_size
-    task, started = zoo.TASKS[spec.task], time.perf_counter()
+    task, started = _task(spec), time.perf_counter()
     chosen = [*main, *extra]
     outcomes = control.run(policy, task, chosen, protocol, normalizer, size, progress)
     for pair, outcome in zip(chosen, outcomes, strict=True):
@@ -254,7 +258,7 @@ def _plan_time(
     record: _Record,
     progress: Progress,
 ) -> None:
-    task, cfg = zoo.TASKS[spec.task], spec.config
+    task, cfg = _task(spec), spec.config
     size = cfg.data.image_size
     timed = plan_time.measure(policy, task, chosen, normalizer, size, cfg.plan_time, progress)
     record.metrics += [

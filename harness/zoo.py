@@ -4,10 +4,12 @@ tasks.
 
 from __future__ import annotations
 
+import dataclasses
+
 from baselines import controls, pldm
 from harness.interfaces import Method, PlannerEntry, Task
 from harness.planning import cem
-from harness.tasks import toy, two_room
+from harness.tasks import cube, push_t, reacher, toy, two_room
 from lewm import model as lewm
 
 METHODS: dict[str, Method] = {
@@ -21,9 +23,18 @@ METHODS: dict[str, Method] = {
 
 TASKS: dict[str, Task] = {
     "two_room": two_room.TwoRoom(),
+    "push_t": push_t.PushT(),
+    "reacher": reacher.Reacher(),
+    "cube": cube.Cube(),
     "toy": toy.Toy(),
 }
 
 PLANNERS: dict[str, PlannerEntry] = {
     "cem": PlannerEntry(cem.CEMConfig, cem.CEM),
 }
+
+
+def task(name: str, scene: str) -> Task:
+    """The task `name`, drawn as DataConfig.scene says where it has scenes to choose from."""
+    found = TASKS[name]
+    return dataclasses.replace(found, scene=scene) if hasattr(found, "scene") else found

@@ -78,7 +78,8 @@ def test_every_trial_is_ok(smoke):
     assert smoke.code == 0, smoke.said
     table = rows.read(str(smoke.folder)).trial
     assert sorted(table["method"]) == sorted(zoo.METHODS)
-    assert set(table["status"]) == {"ok"} and "6 of 6 trials to run" in smoke.said
+    count = len(zoo.METHODS)
+    assert set(table["status"]) == {"ok"} and f"{count} of {count} trials to run" in smoke.said
 
 
 def test_a_killed_trial_goes_on_from_its_checkpoint(smoke):

@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from rich import progress
@@ -45,6 +45,7 @@ class DataConfig:
     seed: int = 0
     validation: float = 0.1  # share of the families
     test: float = 0.1
+    scene: Literal["plain", "full"] = "plain"  # of MuJoCo tasks: shadows, sky and smooth edges
 
     def __post_init__(self):
         if min(self.episodes, self.max_steps, self.image_size) < 1:

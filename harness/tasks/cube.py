@@ -63,6 +63,7 @@ SPEC = TaskSpec(
     ),
     distance_unit="m",
     strata=("cube moved", "cube still"),
+    slow_to_draw=True,
 )
 
 

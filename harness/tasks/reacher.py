@@ -28,7 +28,7 @@ GAIN = 4.0  # of the controller: torque, in units of the largest, per rad
 DAMPING = 0.1  # and per rad/s
 
 NOISE_STD = 0.1  # of the reaching collector's action, per component, before clipping
-SHOULDER_REACH = np.pi  # rad; its next shoulder angle is at most this far away
+STRENGTH = (0.2, 1.0)  # its largest torque; each episode draws its own
 REACHED = 0.1  # rad from its target at which it draws the next
 
 SPEC = TaskSpec(
@@ -47,6 +47,7 @@ SPEC = TaskSpec(
     distance_unit="rad",
     strata=("near", "far"),
     success_rules=("default", "wrapped"),
+    slow_to_draw=True,
 )
 
 
@@ -160,7 +161,7 @@ class UniformAndReaching:
         "gain": GAIN,
         "damping": DAMPING,
         "noise_std": NOISE_STD,
-        "shoulder_reach": SHOULDER_REACH,
+        "strength": list(STRENGTH),
         "reached": REACHED,
     }
 
@@ -169,7 +170,8 @@ class UniformAndReaching:
         self._uniform = np.arange(n) % 2 == 0
         self._start = np.zeros((n, 4))
         self._start[:, :2] = _angles(rng, n)
-        self._target = self._targets(self._start)
+        self._target = _angles(rng, n)
+        self._strength = rng.uniform(*STRENGTH, (n, 1))
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
         """At rest, angles uniform; every episode is a family of its own (-1)."""
@@ -177,10 +179,11 @@ class UniformAndReaching:
 
     def act(self, state: np.ndarray) -> np.ndarray:
         """Uniform torques, or the controller's plus noise."""
-        fresh = self._targets(state)
+        fresh = _angles(self._rng, len(state))
         reached = np.abs(self._target - state[:, :2]).max(axis=-1) < REACHED
         self._target[reached] = fresh[reached]
-        reaching = controller(state, self._target) + self._rng.normal(0, NOISE_STD, (len(state), 2))
+        reaching = np.clip(controller(state, self._target), -self._strength, self._strength)
+        reaching = reaching + self._rng.normal(0.0, NOISE_STD, reaching.shape)
         uniform = self._rng.uniform(-1.0, 1.0, (len(state), 2))
         action = np.where(self._uniform[:, None], uniform, reaching)
         return np.clip(action, -1.0, 1.0).astype(np.float32)
@@ -188,12 +191,6 @@ class UniformAndReaching:
     def done(self, state: np.ndarray) -> np.ndarray:
         """Never: episodes run to the step limit."""
         return np.zeros(len(state), bool)
-
-    def _targets(self, state: np.ndarray) -> np.ndarray:
-        """Angles (n, 2) to reach next: the shoulder's counted from where it is."""
-        shoulder = state[:, 0] + self._rng.uniform(-SHOULDER_REACH, SHOULDER_REACH, len(state))
-        wrist = self._rng.uniform(-WRIST_LIMIT, WRIST_LIMIT, len(state))
-        return np.stack([shoulder, wrist], axis=1)
 
 
 def _error(state: np.ndarray, goal: np.ndarray) -> np.ndarray:
