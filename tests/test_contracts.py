@@ -9,7 +9,6 @@ import torch
 
 from harness import config, interfaces, seeding, zoo
 from harness.checkpoint import Checkpoint
-from harness.data import normalize
 from harness.evaluate import control, pairs
 
 TRAINED = [name for name, method in zoo.METHODS.items() if method.trained]
@@ -170,7 +169,7 @@ def chosen(request, datasets):
     spec = tiny.spec("noop", *words, task=request.param)
     dataset = tiny.dataset(spec, datasets)
     main, _ = pairs.draw(dataset, zoo.TASKS[spec.task], spec.config.protocol, 0)
-    return zoo.TASKS[spec.task], main, normalize.fit(dataset)
+    return zoo.TASKS[spec.task], main
 
 
 def build(name, task, seed=0):
@@ -180,7 +179,7 @@ def build(name, task, seed=0):
 
 @pytest.mark.parametrize("name", CONTROLS)
 def test_a_control_acts_within_the_bounds(name, chosen):
-    task, main, _ = chosen
+    task, main = chosen
     policy = build(name, task)
     assert isinstance(policy, interfaces.StatePolicy)
     policy.reset(main)
@@ -197,11 +196,11 @@ def test_a_control_acts_within_the_bounds(name, chosen):
 
 @pytest.mark.parametrize("name", CONTROLS)
 def test_a_control_does_not_depend_on_the_pairs_beside_it(name, chosen):
-    task, main, normalizer = chosen
+    task, main = chosen
     settings = tiny.spec("noop").config.protocol
 
     def outcomes(part):
-        return control.run(build(name, task), task, part, settings, normalizer, 16, tiny.quiet)
+        return control.run(build(name, task), task, part, settings, None, 16, tiny.quiet)
 
     together, alone = outcomes(main), outcomes(main[5:6])[0]
     assert (together[5].first_hit_step, together[5].dist_min) == (
@@ -211,9 +210,9 @@ def test_a_control_does_not_depend_on_the_pairs_beside_it(name, chosen):
 
 
 def test_replay_reaches_every_goal(chosen):
-    task, main, normalizer = chosen
+    task, main = chosen
     settings = tiny.spec("replay").config.protocol
-    run = control.run(build("replay", task), task, main, settings, normalizer, 16, tiny.quiet)
+    run = control.run(build("replay", task), task, main, settings, None, 16, tiny.quiet)
     assert [outcome.success_ever for outcome in run] == [True] * 8
     assert max(outcome.first_hit_step for outcome in run) <= settings.offset_steps
 
