@@ -32,7 +32,7 @@ def set_up_logging(verbose: bool) -> None:
         handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
     level = logging.DEBUG if verbose else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
-    for noisy in ("matplotlib", "fontTools", "PIL", "filelock", "ray"):
+    for noisy in ("matplotlib", "fontTools", "PIL", "filelock", "ray", "OpenGL", "absl"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -41,10 +41,11 @@ def missing(specs: Sequence[TrialSpec], place: trial.Place) -> list[TrialSpec]:
 
 
 def launch(specs: Sequence[TrialSpec], place: trial.Place, run: config.RunConfig) -> None:
-    """Run the trials; each writes its own rows, failed ones too. Raises LaunchError."""
+    """Run the trials, their datasets made (prepare_datasets); each writes its own rows, failed
+    ones too. Raises LaunchError.
+    """
     if not specs:
         return
-    prepare_datasets(specs, place)
     with Display(len(specs)) as display:
         if run.backend == "loop":
             _loop(specs, place, display)
@@ -213,6 +214,7 @@ def cluster(run: config.RunConfig) -> Iterator[Mapping[str, float]]:
         ) from error
     if not run.verbose:
         logging.getLogger("ray").setLevel(logging.ERROR)
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a dead worker gets our own row
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         kinds = ("CPU", "GPU")

@@ -44,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
         return OK
     try:
         command.check_writable(run.folder)
+        launch.prepare_datasets(todo, place)
         started = time.time()
         launch.launch(todo, place, run)
         _show_share(todo, place, started)
@@ -90,7 +91,7 @@ def _show_plan(run: config.RunConfig, specs: list[TrialSpec], todo: list[TrialSp
 
 
 def _show_share(todo: list[TrialSpec], place: trial.Place, started: float) -> None:
-    """Wall time that no trial was running: scheduling, start and stop of processes."""
+    """Wall time in which no trial ran: Ray's start, scheduling, start of processes."""
     spans = []
     for spec in todo:
         row = rows.read_trial(trial.folder(place, spec))

@@ -87,8 +87,8 @@ def _planner(run: groups.Run, cell: int) -> dict[str, Any]:
     """Planner settings of a cell, None where its configuration does not say."""
     text = run.trials.loc[run.trials["cell"] == cell, "config_yaml"].iloc[0]
     config = groups.flat_config(text)
-    keys = ("candidates", "iterations", "horizon_blocks")
-    return {key: config.get(f"protocol.{key}") for key in keys}
+    places = {"candidates": "planner", "iterations": "planner", "horizon_blocks": "mpc"}
+    return {key: config.get(f"config.{branch}.{key}") for key, branch in places.items()}
 
 
 _SETTINGS = {

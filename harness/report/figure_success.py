@@ -123,7 +123,7 @@ def _success_panel(ax: Axes, run: groups.Run, row: _Panels, subset: str, columns
     ax.set_yticks(places, labels)
     ax.set_xlabel("success %")
     pairs = layout.span(known["pairs"]) if len(known) else "0"
-    name = f"{row.title}: all pairs" if first else subset
+    name = f"{row.title}: all" if first else subset
     ax.set_title(canvas.wrap(f"{name} (n = {pairs})", [70, 45, 32, 24][min(columns, 4) - 1]))
 
 

@@ -205,7 +205,9 @@ def _differences(same: pd.DataFrame, by_cell: Any) -> dict[int, str]:
 
 
 def _key_words(config: dict[str, Any], keys: list[str]) -> str:
-    shown = [f"{key}={config.get(key, 'unset')}" for key in keys[:_SHOWN_KEYS]]
+    shown = [
+        f"{key.removeprefix('config.')}={config.get(key, 'unset')}" for key in keys[:_SHOWN_KEYS]
+    ]
     more = len(keys) - len(shown)
     return ", ".join(shown + ([f"{more} more"] if more > 0 else []))
 

@@ -25,7 +25,7 @@ class SyntheticRun:
         seed=0,
         outcome=(),
         strata=(),
-        config="protocol:\n  candidates: 300\n  iterations: 10\n  horizon_blocks: 5\n",
+        config="config: {planner: {candidates: 300, iterations: 10}, mpc: {horizon_blocks: 5}}",
         metrics=(),
         split="test",
         initially_solved=(),
