@@ -64,6 +64,7 @@ SCALES: dict[str, dict[str, Any]] = {
             "pldm": _SMALL,
         },
         "resources": {"cpu": 2},
+        "for": {"cube": {"data": {"episodes": 300}}},  # drawn at about 100 frames/s a core
     },
     # One GPU, an evening for everything.
     "workstation": {

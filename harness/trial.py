@@ -151,6 +151,7 @@ def _trained_model(
     torch.manual_seed(seeding.integer("model", spec.seed))
     model = zoo.METHODS[spec.method].build(cfg.method, task.spec.shape(cfg.data.image_size))
     model.to(device)
+    record.metrics += _sizes(spec, model)
     checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec))
     record.checkpoint = checkpoint  # its training state stays until the rows are written
     block = task.spec.action_block
@@ -175,6 +176,19 @@ def _trained_model(
         "train_s": result.seconds,
     }
     return model
+
+
+def _sizes(spec: TrialSpec, model: nn.Module) -> list[rows.MetricRow]:
+    """Parameters of each part of the model, logged and recorded."""
+    counts = {
+        name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
+    }
+    words = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
+    log.info("%s: %s; %.2f M parameters in all", spec.key, words, sum(counts.values()) / 1e6)
+    return [
+        rows.MetricRow(spec.key, "model", name, 0, count, "parameters")
+        for name, count in counts.items()
+    ]
 
 
 def _mpc(
