@@ -209,8 +209,8 @@ def cluster(run: config.RunConfig) -> Iterator[Mapping[str, float]]:
             ray.init(include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise LaunchError(
-            f"Ray does not start ({str(error).splitlines()[0]}): check ray.address, or use "
-            f"backend=loop"
+            f"Ray does not start ({str(error).splitlines()[0]}): check ray.address (a cluster with "
+            f"a token needs RAY_AUTH_MODE=token), or use backend=loop"
         ) from error
     if not run.verbose:
         logging.getLogger("ray").setLevel(logging.ERROR)
