@@ -17,7 +17,12 @@ console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)  # 
 
 
 def local_paths(run: config.RunConfig) -> config.RunConfig:
-    """Absolute folders: workers have another working directory. URIs stay."""
+    """Absolute folders: workers have another working directory. URIs stay.
+
+    Raises config.ConfigError when the run's name is no name of a folder.
+    """
+    if run.run in (".", "..") or "/" in run.run:
+        raise config.ConfigError(f'run="{run.run}" is a name, not a path: use results=FOLDER too')
     paths = {
         name: path if "://" in path else os.path.abspath(path)
         for name, path in (("results", run.results), ("datasets", run.datasets))

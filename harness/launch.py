@@ -129,8 +129,9 @@ def settle(spec: TrialSpec, place: trial.Place, attempts_before: int) -> str:
         _fail(
             spec,
             place,
-            "the trial's process died (out of memory, or killed): lower resources or "
-            "data.image_size, then issue the same command again; it goes on from its checkpoint",
+            "the trial's process ended without a result (interrupted, killed or out of memory): "
+            "issue the same command again, it goes on from its checkpoint; where memory was short, "
+            "lower data.image_size or train.batch_size first",
         )
     return outcome(spec, place)
 

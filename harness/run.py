@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
-    if {"-h", "--help", "help"} & set(argv):
+    if not argv or {"-h", "--help", "help"} & set(argv):
         _help()
         return OK
     try:

@@ -22,6 +22,8 @@ from harness.interfaces import Batch, Obs
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
+_FIRST_SAVE_S = 10.0
+
 
 class TrainingError(RuntimeError):
     """Training cannot go on."""
@@ -104,8 +106,10 @@ def train(
             )
             if wanted:
                 curve += _log(terms, step)
-                progress("train", step + 1, steps)
-            if step == steps - 1 or time.perf_counter() - saved > config.checkpoint_every_s:
+            progress("train", step + 1, steps)
+            now = time.perf_counter()
+            wait = min(config.checkpoint_every_s, _FIRST_SAVE_S + now - started)  # sooner at first
+            if step == steps - 1 or now - saved > wait:
                 spent = seconds + time.perf_counter() - started
                 checkpoint.save_training(model, optimizer, step + 1, spent, curve)
                 saved = time.perf_counter()

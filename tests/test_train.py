@@ -64,7 +64,7 @@ def test_a_resumed_training_ends_with_the_same_weights(windows, whole, tmp_path)
     interrupt(windows, tmp_path, stop_at=7)
     interrupt(windows, tmp_path, stop_at=9)
     resumed = run(windows, tmp_path)
-    assert resumed.steps == [9, 11, 12]  # from where the last checkpoint was, after step 8
+    assert resumed.steps == [9, 10, 11, 12]  # from where the last checkpoint was, after step 8
     expected, found = whole.model.state_dict(), resumed.model.state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert resumed.result.curve == whole.result.curve and resumed.result.steps == STEPS
