@@ -23,7 +23,7 @@ class Estimator:
         self._seconds: dict[tuple[str, ...], list[float]] = {}
         for root in (_REFERENCE, results):
             for row in _trials(root):
-                if row.status == "ok":
+                if row.status == "ok" and not row.variant:  # a variant may be of another size
                     for key in ((row.method, row.task, row.scale), (row.method, row.scale)):
                         self._seconds.setdefault(key, []).append(row.total_s)
 

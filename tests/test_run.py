@@ -243,7 +243,9 @@ def test_a_process_that_died_without_a_word_leaves_a_row(command):
         assert launch.settle(spec, command.place, attempt - 1).startswith("error: ")
         row = command.row("toy.noop.s0")
         assert (row.status, row.attempts) == ("error", attempt)
-        assert "ended without a result" in row.error and "it goes on from its checkpoint" in row.error
+        assert (
+            "ended without a result" in row.error and "it goes on from its checkpoint" in row.error
+        )
     trial.run(spec, command.place, tiny.quiet)
     assert launch.settle(spec, command.place, 2).startswith("ok, ")
     assert command.row("toy.noop.s0").attempts == 3
