@@ -88,7 +88,7 @@ class Display:
             self._progress.remove_task(bar)
         self._done += 1
         if self._live:
-            self._progress.console.print(f"{key}: {outcome}", highlight=False)
+            self._progress.console.print(f"{key}: {outcome}", markup=False, highlight=False)
         else:
             log.info("%s: %s (%d of %d trials)", key, outcome, self._done, self._trials)
         self._show_overall()
