@@ -36,9 +36,7 @@ class _Stage:
 
 
 class Display:
-    """Progress of the trials of a run; a context manager. `update` is interfaces-free and thread-
-    safe enough.
-    """
+    """Progress of the trials of a run; a context manager."""
 
     def __init__(self, trials: int, done: int = 0):
         self._stages: dict[str, _Stage] = {}
