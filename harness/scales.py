@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 _SMALL = {  # the architecture of harness/nn/jepa.py for pictures of 64 px
-    "encoder": {"kind": "conv", "width": 128, "channels": [16, 32, 64, 128]},
+    "encoder": {"kind": "conv", "width": 128, "patch": 4, "channels": [32, 64, 128]},
     "latent_dim": 64,
     "projector_hidden": 512,
     "predictor_width": 96,
@@ -17,7 +17,7 @@ _SMALL = {  # the architecture of harness/nn/jepa.py for pictures of 64 px
     "predictor_hidden": 384,
 }
 _TINY = _SMALL | {
-    "encoder": {"kind": "conv", "width": 32, "channels": [8, 16, 16]},
+    "encoder": {"kind": "conv", "width": 32, "patch": 4, "channels": [8, 16]},
     "latent_dim": 16,
     "projector_hidden": 32,
     "predictor_width": 32,

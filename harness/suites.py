@@ -12,7 +12,7 @@ from harness.interfaces import TrialSpec
 T = TypeVar("T")
 
 CONTROLS = tuple(name for name, method in zoo.METHODS.items() if not method.trained)
-STAGES = ("train", "control", "plan_time")
+STAGES = ("train", "probing", "control", "plan_time")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from harness.data import collect, normalize
 from harness.data.episodes import Dataset, open_dataset
 from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
-from harness.evaluate import control, latents, pairs, plan_time
+from harness.evaluate import control, latents, pairs, plan_time, probing
 from harness.interfaces import Pair, Policy, StatePolicy, Task, TrialSpec
 from harness.planning.mpc import MPCPolicy
 from harness.progress import Display
@@ -110,6 +110,7 @@ def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) 
     normalizer = normalize.fit(dataset)
     if method.trained:
         model = _trained_model(spec, place, dataset, normalizer, record, progress, device)
+        _look_inside(spec, model, dataset, normalizer, record, progress, device)
     for eval_seed in cfg.protocol.eval_seeds:
         main, extra = pairs.draw(dataset, task, cfg.protocol, eval_seed)
         if method.trained:
@@ -158,14 +159,9 @@ def _trained_model(
     windows = Windows(dataset, "train", model.window_frames, block, normalizer)
     result = train(model, windows, cfg.train, spec.seed, device, checkpoint, progress)
     digest = checkpoint.finish(model, config.to_yaml(spec))
-    held_out = Windows(dataset, "validation", model.window_frames, block, normalizer)
-    statistics = latents.statistics(model, held_out, device)
     record.metrics += [
         rows.MetricRow(spec.key, "train", entry.name, entry.step, entry.value, "")
         for entry in result.curve
-    ] + [
-        rows.MetricRow(spec.key, "latents", name, 0, value, unit)
-        for name, (value, unit) in statistics.items()
     ]
     record.fields |= {
         "checkpoint_hash": digest,
@@ -176,6 +172,25 @@ def _trained_model(
         "train_s": result.seconds,
     }
     return model
+
+
+def _look_inside(
+    spec: TrialSpec,
+    model: nn.Module,
+    dataset: Dataset,
+    normalizer: Normalizer,
+    record: _Record,
+    progress: Progress,
+    device: torch.device,
+) -> None:
+    """Health of the latent space, and what can be read out of it."""
+    task, horizon = _task(spec).spec, spec.config.mpc.horizon_blocks
+    record.metrics += latents.measure(
+        spec.key, model, dataset, normalizer, task.action_block, horizon, device
+    )
+    if "probing" in spec.stages:
+        progress("probing", 0, 1)
+        record.metrics += probing.measure(spec.key, model, dataset, task.state_names, device)
 
 
 def _sizes(spec: TrialSpec, model: nn.Module) -> list[rows.MetricRow]:

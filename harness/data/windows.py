@@ -28,6 +28,7 @@ class Windows:
                 f"longest of {split!r} has {longest}; collect longer episodes or ask for less"
             )
         self.dataset, self.frames, self.block = dataset, frames, block
+        self.longest_steps = int(dataset.lengths[episodes].max())
         self._episode = np.repeat(episodes, counts)  # (W,)
         self._start = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         self._actions = normalizer.encode_actions(dataset.actions)  # (R, a)

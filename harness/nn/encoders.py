@@ -19,7 +19,9 @@ RESNET18_WIDTH = 512
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Which encoder, and how large. `patch`, `depth`, `heads` are for vit, `channels` for conv."""
+    """Which encoder, and how large. `depth`, `heads` are for vit, `channels` for conv, `patch` for
+    both: the side of the patches that the first layer maps, each on its own.
+    """
 
     kind: Literal["vit", "resnet18", "conv"] = "vit"
     width: int = 192
@@ -66,11 +68,7 @@ class ViT(Encoder):
 
     def __init__(self, config: EncoderConfig, image_size: int):
         super().__init__()
-        if image_size % config.patch:
-            raise ValueError(
-                f"image_size {image_size} is no multiple of encoder.patch {config.patch}: "
-                f"choose another patch (8 or 16 for 64 px, 14 for 224 px)"
-            )
+        _check_patch(config, image_size)
         self.width = config.width
         self.tokens = (image_size // config.patch) ** 2 + 1
         self.vit = transformers.ViTModel(
@@ -110,20 +108,33 @@ class ResNet18(Encoder):
 
 
 class Conv(Encoder):
-    """Stride-2 convolutions and a linear layer over all positions: for laptops."""
+    """Patches, then stride-2 convolutions with BatchNorm, then a linear layer over all positions:
+    for laptops.
+    """
 
     def __init__(self, config: EncoderConfig, image_size: int):
         super().__init__()
+        _check_patch(config, image_size)
         self.width = config.width
-        sizes = [3, *config.channels]
-        side = image_size
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(sizes):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
+        first, *others = config.channels
+        layers = [nn.Conv2d(3, first, config.patch, stride=config.patch, bias=False)]
+        side = image_size // config.patch
+        for before, after in itertools.pairwise([first, *others]):
+            layers += [nn.BatchNorm2d(before), nn.ReLU()]
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)]
             side = (side + 1) // 2
-        self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(sizes[-1] * side * side, config.width)
+        last = config.channels[-1]
+        self.body = nn.Sequential(*layers, nn.BatchNorm2d(last), nn.ReLU())
+        self.head = nn.Linear(last * side * side, config.width)
         self.to(memory_format=torch.channels_last)
 
     def features(self, x: Tensor) -> Tensor:
         return self.head(self.body(x).flatten(1))
+
+
+def _check_patch(config: EncoderConfig, image_size: int) -> None:
+    if image_size % config.patch:
+        raise ValueError(
+            f"image_size {image_size} is no multiple of encoder.patch {config.patch}: "
+            f"choose another patch (4, 8 or 16 for 64 px, 14 for 224 px)"
+        )

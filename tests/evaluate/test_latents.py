@@ -6,6 +6,7 @@ import pytest
 import tiny
 import torch
 
+from harness.data import normalize
 from harness.evaluate import latents
 
 
@@ -45,3 +46,33 @@ def test_statistics_of_a_model(datasets):
     assert values["latent_std"] > 0 and values["validation_pred"] > 0
     assert 1 <= values["effective_rank"] <= spec.config.method.latent_dim
     assert found == latents.statistics(model, windows, torch.device("cpu"))
+
+
+def test_open_loop_error_of_a_model_that_predicts_no_change_is_that_of_staying(datasets):
+    class Still(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weights = torch.randn(32 * 32 * 3, 4, generator=torch.Generator().manual_seed(0))
+
+        def encode(self, obs):
+            return obs.pixels.flatten(2).float() / 255 @ self.weights
+
+        def rollout(self, z, past, plan):
+            return z[:, -1:].expand(-1, plan.shape[1], -1)
+
+    windows = tiny.windows(tiny.spec("lewm"), datasets, 4, "validation")
+    rolled, stayed = latents.open_loop(Still(), windows, torch.device("cpu"))
+    assert rolled.shape == (3,) and torch.equal(rolled, stayed)
+    assert stayed[0] > 0 and stayed[0] < stayed[2]  # the agent goes away from where it was
+
+
+def test_measure_gives_rows_for_every_block_of_the_horizon(datasets):
+    spec = tiny.spec("lewm")
+    windows = tiny.windows(spec, datasets, 4)
+    model, data = tiny.model(spec), windows.dataset
+    made = latents.measure(
+        spec.key, model, data, normalize.fit(data), windows.block, 5, torch.device("cpu")
+    )
+    rolled = [row.index for row in made if row.name == "open_loop"]
+    assert rolled == list(range(1, len(rolled) + 1)) and len(rolled) >= 2
+    assert {"latent_std", "effective_rank", "validation_pred"} <= {row.name for row in made}

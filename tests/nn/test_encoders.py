@@ -7,7 +7,7 @@ from harness.nn import encoders
 
 CONFIGS = {
     "vit": encoders.EncoderConfig("vit", width=24, patch=8, depth=2, heads=3),
-    "conv": encoders.EncoderConfig("conv", width=24, channels=(4, 8)),
+    "conv": encoders.EncoderConfig("conv", width=24, patch=4, channels=(4, 8)),
     "resnet18": encoders.EncoderConfig("resnet18"),
 }
 
