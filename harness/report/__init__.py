@@ -9,7 +9,16 @@ import pandas as pd
 from pyarrow import fs as pafs
 
 from harness import rows
-from harness.report import cost_tables, groups, layout, page, render, success, success_table
+from harness.report import (
+    cost_tables,
+    groups,
+    layout,
+    page,
+    probing_table,
+    render,
+    success,
+    success_table,
+)
 from harness.report.groups import NoTrials
 
 __all__ = ["NoTrials", "console", "publish", "write"]
@@ -84,6 +93,7 @@ def _build(run_folder: str) -> _Built:
         success_table.success_table(run, outcomes, estimates),
         cost_tables.plan_time_table(run),
         cost_tables.training_table(run),
+        probing_table.probing_table(run),
     ]
     return _Built(run, estimates, tables)
 

@@ -118,6 +118,11 @@ def one(value: float) -> str:
     return BLANK if pd.isna(value) else f"{value:.1f}"
 
 
+def two(value: float) -> str:
+    """Two decimals: a correlation."""
+    return BLANK if pd.isna(value) else f"{value:.2f}"
+
+
 def signed(value: float) -> str:
     """One decimal with its sign."""
     return BLANK if pd.isna(value) else f"{value:+.1f}".replace("-", "−")

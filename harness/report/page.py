@@ -57,7 +57,7 @@ _ALT = {
 
 def _table(table: layout.Table, figures: dict[str, dict[str, bytes]]) -> str:
     """A table's figure, then its sections and the files that hold the same."""
-    name = _BESIDE[table.name]
+    name = _BESIDE.get(table.name)
     image = _figure(name, figures[name]) if name in figures else ""
     if table.raw.empty:
         return f"<h2>{table.title}</h2>{image}" if image else ""

@@ -68,9 +68,9 @@ def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
 
 
 def differences(run: groups.Run, outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
-    """Long: cell, split, reference ("random", "heuristic"), stats.Difference.
+    """Long: cell, split, reference ("random", "heuristic"), subset, stats.Difference.
 
-    On the pairs of the protocol's draw that both were evaluated on.
+    On the pairs that both were evaluated on: of the protocol's draw, and of each stratum.
     """
     controls = _controls(run, outcomes)
     places = _places(run)
@@ -82,8 +82,8 @@ def differences(run: groups.Run, outcomes: dict[tuple[int, str], Outcomes]) -> p
                 continue
             if (other := _nearest(known, outcome)) is not None:
                 row = {"cell": cell, "split": split, "reference": reference}
-                found.append(row | _difference(outcome, other)._asdict())
-    columns = ["cell", "split", "reference", *stats.Difference._fields]
+                found += [row | part for part in _differences(outcome, other)]
+    columns = ["cell", "split", "reference", "subset", *stats.Difference._fields]
     return pd.DataFrame(found, columns=columns)
 
 
@@ -148,7 +148,13 @@ def _nearest(known: list[Outcomes], outcome: Outcomes) -> Outcomes | None:
     return known[int(np.argmax(shared))] if shared and max(shared) else None
 
 
-def _difference(a: Outcomes, b: Outcomes) -> stats.Difference:
+def _differences(a: Outcomes, b: Outcomes) -> list[dict]:
+    """Subset and stats.Difference, for every subset that has shared pairs."""
     _, in_a, in_b = np.intersect1d(a.pairs, b.pairs, assume_unique=True, return_indices=True)
-    drawn = a.drawn[in_a]
-    return stats.paired_difference(a.success[:, in_a[drawn]], b.success[:, in_b[drawn]])
+    found = []
+    for subset, mask in _subsets(a).items():
+        kept = mask[in_a]
+        if subset != UNSOLVED and kept.any():
+            pair = a.success[:, in_a[kept]], b.success[:, in_b[kept]]
+            found.append({"subset": subset} | stats.paired_difference(*pair)._asdict())
+    return found

@@ -75,7 +75,7 @@ def _estimate_columns(estimate: Any) -> dict[str, float]:
 
 
 def _difference_columns(difference: Any) -> dict[str, float]:
-    name = f"minus_{difference.reference}"
+    name = f"{_prefix(difference.subset)}minus_{difference.reference}"
     return {
         f"{name}_points": 100 * difference.difference,
         f"{name}_low_points": 100 * difference.low,
@@ -122,10 +122,23 @@ def _success_frame(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _paired_frame(rows: pd.DataFrame) -> pd.DataFrame:
-    """Method, then difference, interval, p and pairs per control; empty without shared pairs."""
-    frame = pd.DataFrame({"Method": rows["label"]})
+    """Method and kind of pairs, then difference, interval, p and pairs per control; empty without
+    shared pairs.
+    """
+    parts = [_paired_part(rows, prefix) for prefix in ["", *_strata(rows)]]
+    parts = [part for part in parts if len(part.columns) > 2]
+    if not parts:
+        return pd.DataFrame()
+    frame = pd.concat(parts).sort_index(kind="stable").fillna(layout.BLANK)
+    return frame[(frame.iloc[:, 2:] != layout.BLANK).any(axis=1)].reset_index(drop=True)
+
+
+def _paired_part(rows: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """The differences on one subset of the pairs."""
+    words = prefix.strip("_").replace("_", " ") or success.ALL
+    frame = pd.DataFrame({"Method": rows["label"], "Pairs": words})
     for reference in success.REFERENCES:
-        name = f"minus_{reference}"
+        name = f"{prefix}minus_{reference}"
         if f"{name}_points" in rows and rows[f"{name}_points"].notna().any():
             words = groups.method_name(reference).lower()
             frame[f"− {words}"] = rows[f"{name}_points"].map(layout.signed)
@@ -134,9 +147,7 @@ def _paired_frame(rows: pd.DataFrame) -> pd.DataFrame:
             )
             frame[f"p, {words}"] = rows[f"{name}_p"].map(layout.p_value)
             frame[f"pairs with {words}"] = rows[f"{name}_pairs"].map(layout.whole)
-    if len(frame.columns) == 1:
-        return frame.iloc[:0]
-    return frame[(frame.iloc[:, 1:] != layout.BLANK).any(axis=1)]
+    return frame
 
 
 def _success_caption(
