@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,7 +19,9 @@ STAGES = ("train", "probing", "control", "plan_time")
 
 @dataclass(frozen=True)
 class Suite:
-    """tasks x methods x seeds; `overlay` is a layer of the configuration."""
+    """tasks x methods x seeds; `overlay` is a layer of the configuration. With `train_shares` a
+    trained method has a variant for each: that share of its scale's training.
+    """
 
     about: str
     tasks: tuple[str, ...]
@@ -25,6 +29,7 @@ class Suite:
     seeds: int = 1
     stages: tuple[str, ...] = STAGES
     overlay: dict[str, Any] | None = None
+    train_shares: tuple[float, ...] = ()
 
 
 _PAPER_TASKS = tuple(name for name in zoo.TASKS if name != "toy")
@@ -32,6 +37,13 @@ _PAPER_TASKS = tuple(name for name in zoo.TASKS if name != "toy")
 SUITES: dict[str, Suite] = {
     "all": Suite("every method on every task", _PAPER_TASKS),
     "quick": Suite("every method on Two-Room", ("two_room",)),
+    "training_time": Suite(
+        "LeWM on Push-T, trained shorter and longer (the longest takes an hour at laptop)",
+        ("push_t",),
+        ("lewm", "heuristic", "random"),
+        stages=("train", "probing", "control"),
+        train_shares=(1 / 16, 1 / 4, 1, 6),
+    ),
     "smoke": Suite("the whole way on the toy task, for tests", ("toy",)),
 }
 
@@ -42,13 +54,31 @@ def expand(run: config.RunConfig) -> list[TrialSpec]:
     tasks = [config.known("task", name, zoo.TASKS) for name in run.tasks or suite.tasks]
     methods = [config.known("method", name, zoo.METHODS) for name in run.methods or suite.methods]
     tasks, methods, seeds = map(_once, (tasks, methods, run.seeds or range(suite.seeds)))
-    return [
+    specs = [
         config.trial_spec(run, task, method, seed, suite.stages, suite.overlay or {})
         for task in tasks
         for method in methods
         for seed in seeds
         if seed == seeds[0] or zoo.METHODS[method].trained
     ]
+    return [varied for spec in specs for varied in _varied(spec, suite.train_shares)]
+
+
+def _varied(spec: TrialSpec, shares: tuple[float, ...]) -> list[TrialSpec]:
+    """The trial itself, or what takes its place: one for each share of its training."""
+    if not shares or not zoo.METHODS[spec.method].trained:
+        return [spec]
+    whole = spec.config.train
+    key = "train.steps" if whole.steps else "train.epochs"
+    found = []
+    for share in shares:
+        train = dataclasses.replace(
+            whole, steps=math.ceil(share * whole.steps), epochs=share * whole.epochs
+        )
+        settings = dataclasses.replace(spec.config, train=train)
+        variant = f"training-{share:.0%}".replace("%", "pct")
+        found.append(dataclasses.replace(spec, variant=variant, config=settings, swept=(key,)))
+    return found
 
 
 def _once(values: Iterable[T]) -> list[T]:
