@@ -1,4 +1,4 @@
-"""The sweep figure: swept value against success."""
+"""The sweep figure: swept value against success, and against what the latents hold."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 _STAR = {"mfc": "#f7d038", "mec": canvas.INK, "zorder": 5, "clip_on": False}
 # keys that change the protocol's hash: their points share a panel all the same
 _OF_PROTOCOL = ("protocol.", "planner.", "mpc.")
+_MOST_QUANTITIES = 8  # in a panel of probes
 _LOG_FROM = 10.0  # largest over smallest value from which the axis is logarithmic
 
 
 def sweep_figure(run: groups.Run, estimates: pd.DataFrame) -> Figure | None:
-    """Swept value against success with 95 % intervals; the best point marked."""
+    """Swept value against success with 95 % intervals, the best point marked, controls as lines;
+    beside it, where the latents were probed, r of every quantity.
+    """
     swept = _points(run, estimates)
     if swept.empty:
         return None
@@ -29,22 +32,32 @@ def sweep_figure(run: groups.Run, estimates: pd.DataFrame) -> Figure | None:
     swept["panel_hash"] = swept["protocol_hash"].where(~of_protocol, "")
     keys = ["name", "task", "method", "scale", "protocol", "panel_hash", "split"]
     parts = list(swept.groupby(keys))
-    columns = min(3, len(parts))
-    rows = math.ceil(len(parts) / columns)
+    probes = _probes(run, swept)
+    panels = [(key, part, False) for key, part in parts]
+    panels += [(key, part, True) for key, part in parts if part["cell"].isin(probes["cell"]).any()]
+    columns = min(3, len(parts)) if len(panels) == len(parts) else min(2, len(panels))
+    rows = math.ceil(len(panels) / columns)
     figure, axes = canvas.figure(rows, columns, 1.2 + 2.5 * rows)
     flat = [ax for line in axes for ax in line]
-    for ax, (key, part) in zip(flat, parts, strict=False):
+    for ax, (key, part, probed) in zip(flat, panels, strict=False):
         name, task, method, *_, split = key
-        shade = canvas.colour(method, "", list(run.cells["method"]))
-        _sweep_panel(ax, part.sort_values(["value", "word"]), shade, name)
-        ax.set_title(f"{groups.method_name(method)}, {groups.task_name(task)}, {split} pairs")
+        part = part.sort_values(["value", "word"])
+        if probed:
+            _probe_panel(ax, part, probes)
+        else:
+            shade = canvas.colour(method, "", list(run.cells["method"]))
+            _control_lines(ax, run, estimates, part)
+            _sweep_panel(ax, part, shade, name)
+        pairs = "probes of the latents" if probed else f"{split} pairs"
+        ax.set_title(f"{groups.method_name(method)}, {groups.task_name(task)}, {pairs}")
         ax.set_xlabel(canvas.wrap(name, 34))
-        ax.set_ylabel("success %")
-    canvas.hide(flat[len(parts) :])
+        ax.set_ylabel("Pearson's r, MLP probe" if probed else "success %")
+    canvas.hide(flat[len(panels) :])
     canvas.legend(figure, _sweep_handles(swept))
-    canvas.footer(
-        figure, canvas.run_footer(run, swept) + " Whiskers: 95 % intervals (Wilson with one seed)."
-    )
+    words = " Whiskers: 95 % intervals (Wilson with one seed)."
+    if swept["timed"].any():
+        words += " Beside the points: time of training."
+    canvas.footer(figure, canvas.run_footer(run, swept) + words)
     return figure
 
 
@@ -57,6 +70,8 @@ def _points(run: groups.Run, estimates: pd.DataFrame) -> pd.DataFrame:
     points["collapsed"] = points["cell"].isin(objective.collapsed(run.metrics, "cell"))
     points["sound"] = ~points["collapsed"] & (points["mean"] > 0)
     points["alone"] = points["cell"].map(tried.groupby("cell").size()) == 1
+    points["timed"] = points["name"].isin(["train.steps", "train.epochs"])
+    points["train_s"] = points["cell"].map(run.trials.groupby("cell")["train_s"].mean())
     return points
 
 
@@ -70,11 +85,70 @@ def _sweep_panel(ax: Axes, part: pd.DataFrame, shade: str, name: str) -> None:
     ax.errorbar(place, mean, yerr=ends, fmt="none", color=shade, capsize=2, lw=1.2)
     faces = np.where(part["collapsed"], "white", shade)
     ax.scatter(place, mean, s=26, c=faces, edgecolors=shade, lw=1.2, zorder=3, clip_on=False)
+    for at, height, row in zip(place, mean, part.itertuples(), strict=True):
+        if row.timed:
+            ax.annotate(
+                f"{row.train_s:.0f} s",
+                (at, height),
+                (4, 7),
+                textcoords="offset points",
+                fontsize=7.5,
+            )
     sound = part.assign(place=place)[part["sound"].to_numpy()]
     if len(sound) and not name.startswith("protocol."):  # more success there is no better model
         best = sound.sort_values(["mean", "started"], ascending=[False, True]).iloc[0]
         ax.plot(best["place"], 100 * best["mean"], "*", ms=13, **_STAR)
     ax.set_ylim(0, 100)
+
+
+def _control_lines(ax: Axes, run: groups.Run, estimates: pd.DataFrame, part: pd.DataFrame) -> None:
+    """Success of the run's controls under the same protocol, as lines with their names."""
+    same = ["task", *groups.SECTION]
+    controls = run.cells[run.cells["method"].isin(success.REFERENCES)]
+    controls = controls[(controls[same] == part.iloc[0][same]).all(axis=1)]
+    rates = estimates[
+        (estimates["subset"] == success.ALL) & (estimates["split"] == part.iloc[0]["split"])
+    ].set_index("cell")["mean"]
+    for cell, label in controls["label"].items():
+        if cell in rates.index:
+            ax.axhline(100 * rates[cell], color=canvas.CONTROL, ls="--", lw=1, zorder=1)
+            ax.annotate(
+                label.lower(), (1, 100 * rates[cell]), xycoords=("axes fraction", "data"),
+                ha="right", va="bottom", fontsize=7.5, color=canvas.FAINT,
+            )  # fmt: skip
+
+
+def _probes(run: groups.Run, swept: pd.DataFrame) -> pd.DataFrame:
+    """cell, quantity, r of the MLP, of those tasks whose quantities fit into a panel."""
+    probing = run.metrics[
+        (run.metrics["stage"] == "probing") & run.metrics["cell"].isin(swept["cell"])
+    ]
+    units = probing[probing["name"].str.endswith(".mlp.error")]
+    speeds = set(units.loc[units["unit"].str.contains("/s"), "name"].str.split(".").str[0])
+    found = probing[probing["name"].str.endswith(".mlp.r")]
+    found = found.assign(quantity=found["name"].str.split(".").str[0])
+    found = found[~found["quantity"].isin(speeds)]
+    counts = found.groupby("cell")["quantity"].transform("nunique")
+    return found[counts <= _MOST_QUANTITIES][["cell", "quantity", "value"]]
+
+
+def _probe_panel(ax: Axes, part: pd.DataFrame, probes: pd.DataFrame) -> None:
+    place = dict(zip(part["cell"], _places(ax, part), strict=True))
+    own = probes[probes["cell"].isin(place)]
+    names = list(own["quantity"].unique())
+    for i, (name, shade) in enumerate(zip(names, canvas.ramp(len(names)), strict=True)):
+        line = own[own["quantity"] == name].groupby("cell")["value"].mean()
+        at = sorted((place[cell], r) for cell, r in line.items())
+        ax.plot(
+            *zip(*at, strict=True),
+            "o" + canvas.STYLES[i % 4],
+            color=shade,
+            ms=4,
+            lw=1.2,
+            label=name,
+        )
+    ax.set_ylim(min(0.0, ax.get_ylim()[0]), 1.02)
+    ax.legend(fontsize=7.5)
 
 
 def _places(ax: Axes, part: pd.DataFrame) -> np.ndarray:
