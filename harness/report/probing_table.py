@@ -9,9 +9,9 @@ from harness.report import groups, layout
 _PROBING = (
     "Read from frozen latents of single frames of test episodes, probes fitted on training "
     "episodes: Pearson's r of a linear map and of a network with one hidden layer (MLP), of an "
-    "angle the mean of its sine's and cosine's; error: mean absolute error of the MLP, of an angle "
-    "the shorter way round. Means over training seeds. One frame shows no speed, so speeds are in "
-    "the CSV only."
+    "angle the mean of its sine's and cosine's; error: mean absolute error, of an angle the "
+    "shorter way round. Means over training seeds. One frame shows no speed, so speeds are in the "
+    "CSV only."
 )
 _ROLLOUT = (
     "Open loop: squared error of the rollout from one frame after one block and after the last "
@@ -21,7 +21,7 @@ _ROLLOUT = (
 
 
 def probing_table(run: groups.Run) -> layout.Table:
-    """A section per task: a row per quantity, and one for rollouts; columns per method."""
+    """Two sections per task: quantities, and rollouts."""
     raw = _raw(run)
     sections = []
     for section, (task,), rows in layout.by_section(raw, "task"):
@@ -52,15 +52,21 @@ def _raw(run: groups.Run) -> pd.DataFrame:
 
 
 def _probing_frame(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row per quantity and method, in the order of the quantities."""
     rows = rows[~rows["unit"].str.contains("/s")]
-    frame = pd.DataFrame(index=pd.Index(rows["quantity"].unique(), name="Quantity"))
-    for label, own in rows.groupby("label", sort=False):
-        own = own.set_index("quantity")
-        frame[f"{label}: linear r"] = own["linear_r"].map(layout.two)
-        frame[f"{label}: MLP r"] = own["mlp_r"].map(layout.two)
-        words = own["mlp_error"].map(layout.three) + " " + own["unit"]
-        frame[f"{label}: error"] = words.str.removesuffix(" 1")
-    return frame.fillna(layout.BLANK).reset_index()
+    place = {quantity: i for i, quantity in enumerate(rows["quantity"].unique())}
+    rows = rows.sort_values("quantity", key=lambda names: names.map(place), kind="stable")
+    units = (" " + rows["unit"]).where(rows["unit"] != "1", "")
+    return pd.DataFrame(
+        {
+            "Quantity": rows["quantity"],
+            "Method": rows["label"],
+            "linear r": rows["linear_r"].map(layout.two),
+            "MLP r": rows["mlp_r"].map(layout.two),
+            "linear error": rows["linear_error"].map(layout.three) + units,
+            "MLP error": rows["mlp_error"].map(layout.three) + units,
+        }
+    ).reset_index(drop=True)
 
 
 def _rollout_frame(run: groups.Run, rows: pd.DataFrame) -> pd.DataFrame:
