@@ -120,7 +120,7 @@ class TaskSpec:
     state_names: tuple[str, ...]  # with units: "agent_x [px]"
     proprio_names: tuple[str, ...]
     distance_unit: str
-    strata: tuple[str, ...]  # every value that Task.strata can return
+    strata: tuple[str, ...]  # every value that Task.strata can return, the hardest last
     success_rules: tuple[str, ...] = ("default",)
     action_block: int = 5
     slow_to_draw: bool = False  # collect in several processes

@@ -1,7 +1,7 @@
-"""The record: three Parquet tables per trial, their schemas, and how they are written and read.
+"""The record: Parquet tables of a trial, their schemas, and how they are written and read.
 
 `trial.parquet` is written last. A trial is done when that file is readable, has the same config
-hash and status "ok".
+hash and status "ok". `frames.parquet` holds pictures alone: a trial is done, and read, without it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import types
 import typing
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -106,6 +107,19 @@ class MetricRow:
     unit: str
 
 
+@dataclass(frozen=True)
+class FrameRow:
+    """One picture of the episode that a trial shows, or of its goal."""
+
+    key: str
+    pair_id: int
+    stratum: str
+    kind: str  # "start"; "block": after a block; "end": where the episode stopped; "goal"
+    step: int  # since the start; of the goal: in the recording
+    success: bool  # what is seen here is solved under the protocol's rule
+    image: bytes  # PNG
+
+
 class Tables(NamedTuple):
     """All trials of a run; episodes and metrics carry the config_hash of their trial."""
 
@@ -115,7 +129,13 @@ class Tables(NamedTuple):
 
 
 FILES = {"metrics": MetricRow, "episodes": EpisodeRow, "trial": TrialRow}  # in the order of writing
-_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+_ARROW = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    bytes: pa.binary(),
+}
 
 
 def schema(row: type) -> pa.Schema:
@@ -132,14 +152,19 @@ def filesystem(path: str) -> tuple[pafs.FileSystem, str]:
 
 
 def write(
-    folder: str, trial: TrialRow, episodes: list[EpisodeRow], metrics: list[MetricRow]
+    folder: str,
+    trial: TrialRow,
+    episodes: list[EpisodeRow],
+    metrics: list[MetricRow],
+    frames: Sequence[FrameRow] = (),
 ) -> None:
-    """Write one trial's three tables into `folder`, each whole or not at all, trial.parquet last.
+    """Write one trial's tables into `folder`, each whole or not at all, trial.parquet last.
 
     Raises OSError when the folder cannot be written.
     """
     fs, base = filesystem(folder)
     fs.create_dir(base, recursive=True)
+    _write_whole(fs, f"{base}/frames.parquet", _table(FrameRow, frames))
     for name, rows in (("metrics", metrics), ("episodes", episodes), ("trial", [trial])):
         _write_whole(fs, f"{base}/{name}.parquet", _table(FILES[name], rows))
 
@@ -172,26 +197,48 @@ def is_done(folder: str, config_hash: str) -> bool:
 def read(run_folder: str) -> Tables:
     """All readable trials under `run_folder`/trials; a broken one is logged and left out."""
     fs, base = filesystem(run_folder)
-    infos = fs.get_file_info(
-        pafs.FileSelector(f"{base}/trials", recursive=True, allow_not_found=True)
-    )
-    folders = sorted(
-        i.path[: -len("/trial.parquet")] for i in infos if i.base_name == "trial.parquet"
-    )
     parts: dict[str, list[pa.Table]] = {name: [] for name in FILES}
-    for folder in folders:
+    for folder in sorted(_holding(fs, base, "trial")):
         tables = _read_folder(fs, folder)
         if tables is not None:
             for name, table in tables.items():
                 parts[name].append(table)
-    frames = {name: _concat(name, parts[name]).to_pandas() for name in FILES}
-    return Tables(frames["trial"], frames["episodes"], frames["metrics"])
+    made = {name: _concat(row, parts[name]).to_pandas() for name, row in FILES.items()}
+    return Tables(**made)
 
 
 def read_one(folder: str) -> Tables | None:
     """The tables of one trial, or None when they cannot be read."""
     tables = _read_folder(*filesystem(folder))
     return None if tables is None else Tables(**{k: t.to_pandas() for k, t in tables.items()})
+
+
+def frames(run_folder: str) -> pd.DataFrame:
+    """The pictures of those trials under `run_folder`/trials that have any, with config_hash."""
+    fs, base = filesystem(run_folder)
+    found = []
+    for folder in sorted(_holding(fs, base, "frames") & _holding(fs, base, "trial")):
+        try:
+            table = _read_table(fs, f"{folder}/frames.parquet", FrameRow)
+            trial = _read_table(fs, f"{folder}/trial.parquet", TrialRow)
+        except (pa.ArrowException, OSError) as error:
+            log.warning("the pictures of %s are left out: %s", folder, _line(error))
+            continue
+        found.append(_with_hash(table, trial))
+    return _concat(FrameRow, found).to_pandas()
+
+
+def _holding(fs: pafs.FileSystem, base: str, name: str) -> set[str]:
+    """The folders under `base`/trials that hold that table."""
+    where = pafs.FileSelector(f"{base}/trials", recursive=True, allow_not_found=True)
+    file = f"{name}.parquet"
+    return {i.path[: -len(file) - 1] for i in fs.get_file_info(where) if i.base_name == file}
+
+
+def _with_hash(table: pa.Table, trial: pa.Table) -> pa.Table:
+    config_hash = trial.column("config_hash")[0].as_py()
+    column = pa.array([config_hash] * table.num_rows, pa.string())
+    return table.append_column("config_hash", column)
 
 
 def _read_folder(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table] | None:
@@ -204,10 +251,8 @@ def _read_folder(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table] | None
             "%s is left out: %s. Issue the run command again to repeat it.", folder, _line(error)
         )
         return None
-    config_hash = tables["trial"].column("config_hash")[0].as_py()
     for name in ("episodes", "metrics"):
-        column = pa.array([config_hash] * tables[name].num_rows, pa.string())
-        tables[name] = tables[name].append_column("config_hash", column)
+        tables[name] = _with_hash(tables[name], tables["trial"])
     return tables
 
 
@@ -239,14 +284,14 @@ def _readable(folder: str, name: str, row: type) -> bool:
         return False
 
 
-def _concat(name: str, tables: list[pa.Table]) -> pa.Table:
-    empty = schema(FILES[name])
-    if name != "trial":
+def _concat(row: type, tables: list[pa.Table]) -> pa.Table:
+    empty = schema(row)
+    if row is not TrialRow:
         empty = empty.append(pa.field("config_hash", pa.string()))
     return pa.concat_tables([empty.empty_table(), *tables])
 
 
-def _table(row: type, rows: list) -> pa.Table:
+def _table(row: type, rows: Sequence) -> pa.Table:
     return pa.Table.from_pylist([dataclasses.asdict(r) for r in rows], schema=schema(row))
 
 

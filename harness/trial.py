@@ -26,7 +26,7 @@ from harness.data import collect, normalize
 from harness.data.episodes import Dataset, open_dataset
 from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
-from harness.evaluate import control, latents, pairs, plan_time, probing
+from harness.evaluate import control, film, latents, pairs, plan_time, probing
 from harness.interfaces import Pair, Policy, StatePolicy, Task, TrialSpec
 from harness.planning.mpc import MPCPolicy
 from harness.progress import Display
@@ -56,11 +56,12 @@ class Place:
 
 @dataclass
 class _Record:
-    """What the stages leave: the rows of the three tables, and the checkpoint they came from."""
+    """What the stages leave: the rows of the tables, and the checkpoint they came from."""
 
     fields: dict = field(default_factory=dict)  # of rows.TrialRow
     episodes: list[rows.EpisodeRow] = field(default_factory=list)
     metrics: list[rows.MetricRow] = field(default_factory=list)
+    frames: list[rows.FrameRow] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
 
 
@@ -237,7 +238,7 @@ def _control(
     record: _Record,
     progress: Progress,
 ) -> None:
-    """Success on the protocol's pairs, and on those drawn for their stratum besides."""
+    """Success on the protocol's pairs, and on those drawn for their stratum besides; films one."""
     protocol, size = spec.config.protocol, spec.config.data.image_size
     task, started = _task(spec), time.perf_counter()
     chosen = [*main, *extra]
@@ -247,6 +248,8 @@ def _control(
         record.episodes.append(_episode_row(spec, pair, outcome, eval_seed, sample))
     elapsed = time.perf_counter() - started
     record.fields["eval_s"] = record.fields.get("eval_s", 0.0) + elapsed
+    if eval_seed == protocol.eval_seeds[0]:
+        record.frames = film.draw(spec.key, task, chosen, outcomes, protocol.success_rule)
 
 
 def _episode_row(
@@ -333,7 +336,8 @@ def _finish(
         attempts=1 if previous is None else previous.attempts + 1,
     )
     row = dataclasses.replace(row, **record.fields)
-    rows.write(folder(place, spec), row, record.episodes, [*record.metrics, *_swept(spec)])
+    metrics = [*record.metrics, *_swept(spec)]
+    rows.write(folder(place, spec), row, record.episodes, metrics, record.frames)
     return row
 
 

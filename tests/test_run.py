@@ -89,7 +89,7 @@ def test_the_same_command_again_runs_nothing(command):
     before = parquet(command)
     assert command.run("methods=[lewm,noop]") == 0
     assert "0 of 2 trials to run" in command.said
-    assert parquet(command) == before and len(before) == 6
+    assert parquet(command) == before and len(before) == 8
     assert command.row("toy.lewm.s0").attempts == 1
 
 
@@ -98,7 +98,7 @@ def test_a_changed_key_runs_into_another_folder_and_both_stay(command):
     before = parquet(command)
     assert command.launch("methods=[lewm,noop]", "train.lr=1e-4") == 0
     after = parquet(command)
-    assert before.items() <= after.items() and len(after) == 9  # no-op has no learning rate
+    assert before.items() <= after.items() and len(after) == 12  # no-op has no learning rate
     first, second = command.rows("toy.lewm.s0")
     assert first.config_hash != second.config_hash and first.protocol_hash == second.protocol_hash
     assert len(rows.read(str(command.folder / "r")).trial) == 3
@@ -118,7 +118,7 @@ def test_a_truncated_table_repeats_its_trial_alone(command, name, caplog):
     assert command.launch("methods=[noop,replay]") == 0
     after = parquet(command)
     changed = {path.parent.name.split(".")[1] for path in before if before[path] != after[path]}
-    assert changed == {"noop"} and len(after) == 6
+    assert changed == {"noop"} and len(after) == 8
     assert len(rows.read(str(command.folder / "r")).trial) == 2
 
 

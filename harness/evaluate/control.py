@@ -37,6 +37,10 @@ class Outcome:
     pairs_per_solve: list[int] = field(default_factory=list)
     env_s: float = 0.0
     render_s: float = 0.0
+    steps: int = 0  # until the episode stopped
+    path: list[np.ndarray] = field(
+        default_factory=list
+    )  # (S,) each: start, after every block, stop
 
     @property
     def success_ever(self) -> bool:
@@ -172,6 +176,16 @@ class _Episodes:
                 outcome.first_hit_step = self._steps
         if self.settings.success_at == "ever":
             self._stopped[rows[success]] = True
+        self._keep(rows, state)
+
+    def _keep(self, rows: np.ndarray, states: np.ndarray) -> None:
+        """States (len(rows), S) at the end of a block, or where an episode stops inside one."""
+        block, budget = self.task.spec.action_block, self.settings.budget_steps
+        whole = self._steps % block == 0 or self._steps == budget
+        for row, state in zip(rows, states, strict=True):
+            self.outcomes[row].steps = self._steps
+            if whole or self._stopped[row]:
+                self.outcomes[row].path.append(state)
 
 
 def observation(pixels: np.ndarray, proprio: np.ndarray, normalizer: Normalizer) -> Obs:

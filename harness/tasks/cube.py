@@ -62,7 +62,7 @@ SPEC = TaskSpec(
         "gripper_contact [1]",
     ),
     distance_unit="m",
-    strata=("cube moved", "cube still"),
+    strata=("cube still", "cube moved"),
     slow_to_draw=True,
 )
 

@@ -122,6 +122,27 @@ def test_pairs_beside_one_another_keep_their_outcomes(policy, settings):
             assert getattr(beside, name) == getattr(alone, name)
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        (EVER, [0, 5, 8]),  # the hit is inside a block
+        (dataclasses.replace(END, budget_steps=12), [0, 5, 10, 12]),  # so is the budget's end
+        (dataclasses.replace(END, budget_steps=10), [0, 5, 10]),
+    ],
+)
+def test_the_path_has_the_start_every_block_and_the_stop(policy, settings, steps):
+    passes, away = run(policy(), settings, PASSES, AWAY)
+    assert np.stack(passes.path) == pytest.approx(np.array([[0.1 + 0.04 * s, 0.5] for s in steps]))
+    assert passes.steps == steps[-1] and away.steps == settings.budget_steps
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_path_of_a_pair_solved_at_the_start_is_its_start(policy):
+    solved, _ = run(policy(), EVER, SOLVED, PASSES)
+    assert np.stack(solved.path).tolist() == [[0.52, 0.5]] and solved.steps == 0
+
+
 def test_only_running_pairs_are_observed_and_their_solves_noted():
     policy = RightInBlocks()
     passes, solved, away = run(policy, EVER, PASSES, SOLVED, AWAY)
