@@ -108,11 +108,23 @@ def test_pairs_are_the_same_for_every_method(smoke):
     assert replay["success"].all() and (replay["first_hit_step"] <= 25).all()
 
 
+def test_every_trial_shows_the_same_pair(smoke):
+    frames, count = rows.frames(str(smoke.folder)), len(zoo.METHODS)
+    assert frames["key"].nunique() == count and frames["pair_id"].nunique() == 1
+    for kind in ("start", "goal"):
+        pictures = frames.loc[frames["kind"] == kind, "image"]
+        assert len(pictures) == count and pictures.nunique() == 1
+    assert frames.loc[
+        (frames["key"] == "toy.replay.s0") & (frames["kind"] == "end"), "success"
+    ].all()
+    assert (smoke.folder / "figures" / "episode_toy.gif").read_bytes()[:4] == b"GIF8"
+
+
 def test_tables_figures_and_page_are_written(smoke):
     for name in ("success", "plan_time", "training"):
         for kind in ("md", "csv", "tex"):
             assert (smoke.folder / "tables" / f"{name}.{kind}").stat().st_size > 0
-    for name in ("success", "plan_time", "training_curves"):
+    for name in ("success", "plan_time", "training_curves", "episodes"):
         assert (smoke.folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert "<svg" in (smoke.folder / "figures" / f"{name}.svg").read_text()
     assert "LeWM" in (smoke.folder / "index.html").read_text()

@@ -100,17 +100,20 @@ def _build(run_folder: str) -> _Built:
 
 def _images(built: _Built) -> dict[str, dict[str, bytes]]:
     """name -> kind -> bytes of the figures that this run has."""
-    from harness.report import canvas, figure_costs, figure_success, figure_sweep
+    from harness.report import canvas, figure_costs, figure_episodes, figure_success, figure_sweep
 
     run, plan_time = built.run, built.tables[1].raw
+    scenes = figure_episodes.scenes(run)
     with canvas.style():
         drawn = {
             "success": figure_success.success_figure(run, built.estimates),
             "plan_time": figure_costs.plan_time_figure(run, plan_time),
             "training_curves": figure_costs.training_figure(run),
+            "episodes": figure_episodes.episodes_figure(run, scenes),
             "sweep": figure_sweep.sweep_figure(run, built.estimates),
         }
-        return {name: canvas.render(made) for name, made in drawn.items() if made is not None}
+        images = {name: canvas.render(made) for name, made in drawn.items() if made is not None}
+    return images | figure_episodes.films(scenes)
 
 
 def _parquet(run_folder: str) -> list[str]:

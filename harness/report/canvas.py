@@ -114,6 +114,15 @@ def footer(figure: Figure, text: str) -> None:
 def run_footer(run: groups.Run, rows: pd.DataFrame) -> str:
     """Run, protocols, scales, pairs and seeds of the cells in `rows`."""
     cells = run.cells.loc[rows["cell"].unique()]
+    episodes = run.episodes[run.episodes["cell"].isin(cells.index)]
+    pairs = episodes.groupby(["cell", "split"])["pair"].nunique()
+    words = f"{layout.span(pairs)} pairs, " if len(pairs) else ""
+    words += layout.count(cells["seeds"], "training seed")
+    return f"{where(run, cells)}; {words}."
+
+
+def where(run: groups.Run, cells: pd.DataFrame) -> str:
+    """Run, protocols and scales of `cells`."""
     protocols = cells.drop_duplicates(groups.SECTION).groupby(["scale", "protocol"])[
         "protocol_hash"
     ]
@@ -121,11 +130,7 @@ def run_footer(run: groups.Run, rows: pd.DataFrame) -> str:
         f"protocol {protocol} ({', '.join(h[:8] for h in hashes)}), scale {scale}"
         for (scale, protocol), hashes in protocols
     ]
-    episodes = run.episodes[run.episodes["cell"].isin(cells.index)]
-    pairs = episodes.groupby(["cell", "split"])["pair"].nunique()
-    words = f"{layout.span(pairs)} pairs, " if len(pairs) else ""
-    words += layout.count(cells["seeds"], "training seed")
-    return f"Run {run.name}; {'; '.join(named)}; {words}."
+    return f"Run {run.name}; {'; '.join(named)}"
 
 
 def published_handle():

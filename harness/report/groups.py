@@ -55,6 +55,7 @@ class Run(NamedTuple):
     failed: pd.DataFrame
     episodes: pd.DataFrame  # of ok trials, with `cell`, `seed`, `pair`
     metrics: pd.DataFrame  # of ok trials, with `cell`, `seed`
+    frames: pd.DataFrame  # of ok trials that have pictures, with `cell`, `seed`
 
 
 def load(run_folder: str) -> Run:
@@ -79,6 +80,7 @@ def load(run_folder: str) -> Run:
         failed=trial[~ok],
         episodes=_with_pairs(_of_trials(tables.episodes, trials)),
         metrics=metrics,
+        frames=_of_trials(rows.frames(run_folder), trials),
     )
 
 

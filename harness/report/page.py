@@ -37,7 +37,7 @@ def build(
         f"<p>{len(run.trials)} trials finished, {len(run.failed)} failed.</p>",
         _failed(run),
         *(_table(table, figures) for table in tables),
-        *(_figure(name, images) for name, images in figures.items() if name in _EXTRA),
+        *(_extra(name, title, figures) for name, title in _EXTRA.items() if name in figures),
         _links(parquet),
     ]
     head = f"<meta charset='utf-8'><title>{title}</title><style>{_STYLE}</style>"
@@ -46,11 +46,12 @@ def build(
 
 
 _BESIDE = {"success": "success", "plan_time": "plan_time", "training": "training_curves"}
-_EXTRA = ("sweep",)
+_EXTRA = {"episodes": "Episodes", "sweep": "Sweep"}  # of no table: name and title
 _ALT = {
     "success": "Success by task and method with 95 % intervals",
     "plan_time": "Plan time by method on a log axis",
     "training_curves": "Training curves",
+    "episodes": "One episode per task and method: start, after each block, goal",
     "sweep": "Swept value against success",
 }
 
@@ -66,6 +67,21 @@ def _table(table: layout.Table, figures: dict[str, dict[str, bytes]]) -> str:
     )
     sections = render.html_sections(table)
     return f"<h2>{table.title}</h2>\n{image}\n{sections}\n<p>As {links}.</p>"
+
+
+def _extra(name: str, title: str, figures: dict[str, dict[str, bytes]]) -> str:
+    moving = _moving(figures) if name == "episodes" else ""
+    return f"<h2>{title}</h2>\n{_figure(name, figures[name])}{moving}"
+
+
+def _moving(figures: dict[str, dict[str, bytes]]) -> str:
+    """Links to the films of the tasks."""
+    tasks = [name.removeprefix("episode_") for name, kinds in figures.items() if "gif" in kinds]
+    links = ", ".join(
+        f"<a href='figures/episode_{task}.gif'>{html.escape(groups.task_name(task))}</a>"
+        for task in tasks
+    )
+    return f"\n<p>Moving: {links}.</p>"
 
 
 def _figure(name: str, images: dict[str, bytes]) -> str:

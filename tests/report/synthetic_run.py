@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zlib
 
 import numpy as np
+from PIL import Image
 
 from harness import rows
 
@@ -30,9 +32,12 @@ class SyntheticRun:
         split="test",
         initially_solved=(),
         samples=(),
+        frames=(),
         **fields,
     ):
-        """One trial; `outcome` is one truth value per pair, or (evaluations, pairs)."""
+        """One trial; `outcome` is one truth value per pair, or (evaluations, pairs); `frames` are
+        those of film().
+        """
         key = fields.pop("key", f"{task}.{method}.s{seed}")
         known = dict(
             run="synthetic",
@@ -61,7 +66,8 @@ class SyntheticRun:
             for p, success in enumerate(line)
         ]
         kept = [rows.MetricRow(key, *metric) for metric in metrics]
-        rows.write(f"{self.folder}/trials/{key}", trial, episodes, kept)
+        shown = [rows.FrameRow(key, *frame) for frame in frames]
+        rows.write(f"{self.folder}/trials/{key}", trial, episodes, kept, shown)
 
     @staticmethod
     def _episode(key, evaluation, pair, success, split, strata, initially_solved, samples):
@@ -84,6 +90,24 @@ class SyntheticRun:
             dist_final=0.2,
             replans=2,
         )
+
+
+def film(steps, success, stratum="detour", pair_id=7):
+    """An episode of that many steps, shown every five: a grey that grows darker, a black goal."""
+    at = [*range(0, steps, 5), steps]
+    kinds = ["start", *["block"] * (len(at) - 2), "end"]
+    shown = [
+        (pair_id, stratum, kind, step, success and kind == "end", picture(250 - step))
+        for kind, step in zip(kinds, at, strict=True)
+    ]
+    return [*shown, (pair_id, stratum, "goal", 25, True, picture(0))]
+
+
+def picture(grey):
+    """A PNG of one grey."""
+    sink = io.BytesIO()
+    Image.new("RGB", (16, 16), (grey, grey, grey)).save(sink, "png")
+    return sink.getvalue()
 
 
 def plan_metrics(rng, base):
