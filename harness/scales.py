@@ -67,7 +67,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "for": {
             "push_t": {"train": {"steps": 3600}, "method": {"lewm": {"sigreg_weight": 0.5}}},
             "reacher": {"train": {"steps": 3600}},
-            "cube": {"data": {"episodes": 300}, "train": {"steps": 1800}},
+            "cube": {"data": {"episodes": 300}, "train": {"steps": 3000}},
         },
     },
     # One GPU, an evening for everything.
