@@ -7,6 +7,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pyarrow import fs as pafs
 
@@ -17,22 +18,27 @@ _REFERENCE = str(Path(__file__).resolve().parents[1] / "results" / "reference")
 
 
 class Estimator:
-    """Median seconds of finished trials, by (method, task, scale), else by (method, scale)."""
+    """Medians of finished trials, by (method, task, scale), else by (method, scale): seconds a
+    training step, and seconds for the rest.
+    """
 
     def __init__(self, results: str):
-        self._seconds: dict[tuple[str, ...], list[float]] = {}
+        self._known: dict[tuple[str, ...], list[_Cost]] = {}
         for root in (_REFERENCE, results):
             for row in _trials(root):
-                if row.status == "ok" and not row.variant:  # a variant may be of another size
+                if row.status == "ok":
                     for key in ((row.method, row.task, row.scale), (row.method, row.scale)):
-                        self._seconds.setdefault(key, []).append(row.total_s)
+                        self._known.setdefault(key, []).append(_cost(row))
 
     def seconds(self, spec: TrialSpec) -> float | None:
         """Of one trial; None when nothing like it has run."""
         scale = spec.config.scale
         for key in ((spec.method, spec.task, scale), (spec.method, scale)):
-            if key in self._seconds:
-                return statistics.median(self._seconds[key])
+            if key in self._known:
+                costs = self._known[key]
+                steps = spec.config.train.steps or statistics.median(c.steps for c in costs)
+                step_s = statistics.median(c.step_s for c in costs)  # 0 for a control
+                return steps * step_s + statistics.median(c.rest_s for c in costs)
         return None
 
     def total(self, specs: Sequence[TrialSpec], cores: int) -> tuple[float, int]:
@@ -40,6 +46,17 @@ class Estimator:
         known = [(self.seconds(spec), spec.config.resources.cpu) for spec in specs]
         work = [seconds * min(cpu, cores) / cores for seconds, cpu in known if seconds is not None]
         return sum(work), len(known) - len(work)
+
+
+class _Cost(NamedTuple):
+    steps: int
+    step_s: float
+    rest_s: float
+
+
+def _cost(row: rows.TrialRow) -> _Cost:
+    step_s = row.train_s / row.train_steps if row.train_steps else 0.0
+    return _Cost(row.train_steps, step_s, max(0.0, row.total_s - row.train_s))
 
 
 def _trials(root: str) -> list[rows.TrialRow]:

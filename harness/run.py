@@ -71,9 +71,11 @@ def _show_plan(run: config.RunConfig, specs: list[TrialSpec], todo: list[TrialSp
     estimator = estimate.Estimator(run.results)
     waiting = {spec.key for spec in todo}
     table = Table("trial", "state", "cpu", "gpu", "estimate", box=None, pad_edge=False)
+    reasons = {} if run.ray.address else {s.key: launch.lacks(s, launch.local_size()) for s in todo}
     for spec in specs:
         seconds = estimator.seconds(spec)
         state = "to run" if spec.key in waiting else "done"
+        state = "cannot run" if reasons.get(spec.key) else state
         words = "" if state == "done" else command.duration(seconds)
         asked = spec.config.resources
         table.add_row(spec.key, state, f"{asked.cpu:g}", f"{asked.gpu:g}", words)
@@ -83,6 +85,8 @@ def _show_plan(run: config.RunConfig, specs: list[TrialSpec], todo: list[TrialSp
         markup=False,
     )
     console.print(table)
+    for reason in sorted(set(reasons.values()) - {""}):
+        console.print(f"cannot run here: {reason}", markup=False)
     seconds, unknown = estimator.total(todo, cores)
     extra = f", and {unknown} trials that have never run here" if unknown else ""
     console.print(
@@ -119,7 +123,7 @@ def _show_failures(specs: list[TrialSpec], place: trial.Place, argv: Sequence[st
     for spec in failed:
         console.print(f"{spec.key} failed: {launch.outcome(spec, place)}", markup=False)
     if failed:
-        again = " ".join(["python -m harness.run", *argv])
+        again = " ".join([os.path.relpath(sys.executable), "-m harness.run", *argv])
         console.print(
             f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}", markup=False
         )

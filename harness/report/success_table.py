@@ -115,7 +115,8 @@ def _success_frame(rows: pd.DataFrame) -> pd.DataFrame:
             frame[f"{words} %{n}"] = rows[f"{prefix}success_pct"].map(layout.one)
             if not constant:
                 frame[f"{words} pairs"] = counts.map(layout.whole)
-    frame["Final %"] = rows["final_success_pct"].map(layout.one)
+    if (rows["final_success_pct"] != rows["success_pct"]).any():  # else an episode stops there
+        frame["Final %"] = rows["final_success_pct"].map(layout.one)
     if "published_success_pct" in rows and rows["published_success_pct"].notna().any():
         frame["Published %"] = rows["published_success_pct"].map(layout.one)
     return frame
@@ -168,10 +169,10 @@ def _success_caption(
 
 
 def _success_notes(rows: pd.DataFrame) -> str:
-    strata = "" if _prefix(success.UNSOLVED) + "pairs" not in rows else _UNSOLVED
-    return (
-        f"{strata} Final: solved at the last step.{layout.sources(rows, 'published_success_pct')}"
-    )
+    words = "" if _prefix(success.UNSOLVED) + "pairs" not in rows else _UNSOLVED
+    if (rows["final_success_pct"] != rows["success_pct"]).any():
+        words += " Final: solved at the last step."
+    return words + layout.sources(rows, "published_success_pct")
 
 
 _UNSOLVED = " Not solved at start: pairs whose goal is not met before the first action."

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.interfaces import TaskSpec
 from harness.tasks import cube_robot, rendering
-from harness.tasks.env import SimulatorEnv
+from harness.tasks.env import WithEnv
 
 if TYPE_CHECKING:
     import mujoco
@@ -68,7 +68,7 @@ SPEC = TaskSpec(
 
 
 @dataclass(frozen=True)
-class Cube:
+class Cube(WithEnv):
     """The task (interfaces.Task); `scene` is a rendering scene.
 
     A state is what MuJoCo integrates, what the solver starts from, and the effector's pose and
@@ -81,16 +81,6 @@ class Cube:
     def simulator(self, n: int, image_size: int) -> Simulator:
         """n copies, drawn at image_size."""
         return Simulator(n, image_size, self.scene)
-
-    def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
-        """One copy as a gymnasium environment."""
-        return SimulatorEnv(self, seed, image_size)
-
-    def reset_to(
-        self, env: SimulatorEnv, state: np.ndarray, goal: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Put `env` into `state` with goal state `goal`; the observation."""
-        return env.reset(options={"state": state, "goal": goal})[0]
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
         """The cube within 0.04 m of the goal's, (B,) bool."""

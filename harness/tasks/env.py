@@ -71,3 +71,17 @@ class SimulatorEnv(gym.Env):
 
     def _info(self) -> dict[str, np.ndarray]:
         return {"state": self._simulator.state()[0], "goal": self._goal.copy()}
+
+
+class WithEnv:
+    """What every task has of this: make_env and reset_to of interfaces.Task."""
+
+    def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
+        """One copy as a gymnasium environment."""
+        return SimulatorEnv(self, seed, image_size)
+
+    def reset_to(
+        self, env: SimulatorEnv, state: np.ndarray, goal: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Put `env` into `state` (S,) with goal state `goal` (S,); the observation."""
+        return env.reset(options={"state": state, "goal": goal})[0]

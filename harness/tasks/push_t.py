@@ -12,7 +12,7 @@ import pymunk
 
 from harness.interfaces import TaskSpec
 from harness.tasks import push_t_collect, push_t_scene
-from harness.tasks.env import SimulatorEnv
+from harness.tasks.env import WithEnv
 from harness.tasks.push_t_scene import ACTION_SCALE, AGENT_RADIUS, WALL_RADIUS, WALLS
 
 K_P, K_V = 100.0, 20.0  # 1/s^2 and 1/s: the agent's PD law towards its target
@@ -56,7 +56,7 @@ SPEC = TaskSpec(
 )
 
 
-class PushT:
+class PushT(WithEnv):
     """The task (interfaces.Task); a state has the 7 published numbers first, then the block's
     velocities, which the next step needs.
     """
@@ -66,16 +66,6 @@ class PushT:
     def simulator(self, n: int, image_size: int) -> Simulator:
         """n copies, drawn at image_size."""
         return Simulator(n, image_size)
-
-    def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
-        """One copy as a gymnasium environment."""
-        return SimulatorEnv(self, seed, image_size)
-
-    def reset_to(
-        self, env: SimulatorEnv, state: np.ndarray, goal: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Put `env` into `state` with goal state `goal`; the observation."""
-        return env.reset(options={"state": state, "goal": goal})[0]
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
         """Distance below 20 px and the block's angle within 20 degrees, (B,) bool."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.interfaces import TaskSpec
 from harness.tasks import rendering
-from harness.tasks.env import SimulatorEnv
+from harness.tasks.env import WithEnv
 
 if TYPE_CHECKING:
     import mujoco
@@ -52,7 +52,7 @@ SPEC = TaskSpec(
 
 
 @dataclass(frozen=True)
-class Reacher:
+class Reacher(WithEnv):
     """The task (interfaces.Task); a state is two angles and two speeds, `scene` a rendering scene.
 
     Success rule "default" takes the shoulder's angle as it is, as the released check does: a full
@@ -65,16 +65,6 @@ class Reacher:
     def simulator(self, n: int, image_size: int) -> Simulator:
         """n copies, drawn at image_size."""
         return Simulator(n, image_size, self.scene)
-
-    def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
-        """One copy as a gymnasium environment."""
-        return SimulatorEnv(self, seed, image_size)
-
-    def reset_to(
-        self, env: SimulatorEnv, state: np.ndarray, goal: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Put `env` into `state` with goal state `goal`; the observation."""
-        return env.reset(options={"state": state, "goal": goal})[0]
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
         """Every joint within 0.05 rad of the goal, (B,) bool."""

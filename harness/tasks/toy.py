@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.interfaces import TaskSpec
-from harness.tasks.env import SimulatorEnv
+from harness.tasks.env import WithEnv
 
 SIDE = 1.0  # of the square, the unit of every length below
 RADIUS = 0.12  # of the disc that is drawn
@@ -27,7 +27,7 @@ SPEC = TaskSpec(
 )
 
 
-class Toy:
+class Toy(WithEnv):
     """The task (interfaces.Task); a state is the point's position (2,)."""
 
     spec = SPEC
@@ -35,16 +35,6 @@ class Toy:
     def simulator(self, n: int, image_size: int) -> Simulator:
         """n copies, drawn at image_size."""
         return Simulator(n, image_size)
-
-    def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
-        """One copy as a gymnasium environment."""
-        return SimulatorEnv(self, seed, image_size)
-
-    def reset_to(
-        self, env: SimulatorEnv, state: np.ndarray, goal: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Put `env` into `state` with goal state `goal`; the observation."""
-        return env.reset(options={"state": state, "goal": goal})[0]
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
         """Within the success distance, (B,) bool."""

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from harness.interfaces import TaskSpec
-from harness.tasks.env import SimulatorEnv
+from harness.tasks.env import WithEnv
 
 ARENA = 224  # px; every length below is in px of this arena
 BORDER = 14.0  # the border lines' inner edge
@@ -51,7 +51,7 @@ SPEC = TaskSpec(
 )
 
 
-class TwoRoom:
+class TwoRoom(WithEnv):
     """The task (interfaces.Task); a state is the agent's position (2,)."""
 
     spec = SPEC
@@ -59,16 +59,6 @@ class TwoRoom:
     def simulator(self, n: int, image_size: int) -> Simulator:
         """n copies, drawn at image_size."""
         return Simulator(n, image_size)
-
-    def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
-        """One copy as a gymnasium environment."""
-        return SimulatorEnv(self, seed, image_size)
-
-    def reset_to(
-        self, env: SimulatorEnv, state: np.ndarray, goal: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Put `env` into `state` with goal state `goal`; the observation."""
-        return env.reset(options={"state": state, "goal": goal})[0]
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
         """Within 16 px of the goal, (B,) bool."""
