@@ -6,7 +6,6 @@ python -m harness.run suite=all [scale=laptop] [tasks=[two_room]] [methods=[lewm
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import sys
@@ -130,13 +129,31 @@ def _show_failures(specs: list[TrialSpec], place: trial.Place, argv: Sequence[st
     return FAILED if failed else OK
 
 
+_WORDS = {
+    "suite": "what to run, see below",
+    "scale": "how big, see below; default: laptop, with CUDA workstation",
+    "protocol": "how it is evaluated, see below; default: lewm-v3, at tiny smoke",
+    "tasks": "[two_room,push_t]: these instead of the suite's",
+    "methods": "[lewm,pldm]: these instead of the suite's",
+    "seeds": "3: seeds 0, 1 and 2; [7]: that one",
+    "run": "name of the results' folder; default: <suite>-<scale>-<protocol>",
+    "results": "where that folder lies; default: results",
+    "datasets": "where datasets are kept; default: data",
+    "backend": "ray, or loop: one trial after the other in this process",
+    "device": "auto, cpu or cuda",
+    "planner": "see below; default: cem",
+    "dry": "true: show the plan and the time it takes, run nothing",
+    "verbose": "true: log more",
+    "ray": "ray.address=HOST:PORT joins a cluster",
+}
+
+
 def _help() -> None:
     out = Console(highlight=False)
     out.print(__doc__.strip(), markup=False)
     out.print("\nWords of the run (key=value):", markup=False)
-    for f in dataclasses.fields(config.RunConfig):
-        if f.name != "overrides":
-            out.print(f"  {f.name}", markup=False)
+    for name, sentence in _WORDS.items():
+        out.print(f"  {name:10}{sentence}", markup=False)
     listed = {
         "Suites": [f"{name}: {suite.about}" for name, suite in suites.SUITES.items()],
         "Scales": list(SCALES),

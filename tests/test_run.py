@@ -1,6 +1,7 @@
 """The main command, end to end in one process: what is done again, and what bad input leads to."""
 
 import contextlib
+import dataclasses
 import logging
 import re
 import resource
@@ -330,3 +331,9 @@ def test_help_names_everything_that_can_be_chosen(capsys):
     text = capsys.readouterr().out
     for name in ("suite", "smoke", "tiny", "lewm-v3", "two_room", "pldm", "cem", "train.lr"):
         assert re.search(rf"^  {re.escape(name)}\b", text, re.M), name
+
+
+def test_help_has_a_sentence_for_every_word_of_the_run():
+    assert list(run._WORDS) == [
+        f.name for f in dataclasses.fields(config.RunConfig) if f.name != "overrides"
+    ]
