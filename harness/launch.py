@@ -166,13 +166,13 @@ def resources(spec: TrialSpec) -> dict[str, float]:
 def lacks(spec: TrialSpec, size: Mapping[str, float]) -> str:
     """Why no node of at most that size can hold the trial, or ""."""
     asked = spec.config.resources
-    if spec.config.device == "cuda" and not size.get("GPU", 0):
-        return "device=cuda and no GPU on any machine here: use device=cpu"
     if asked.gpu > size.get("GPU", 0):
         return (
             f"resources.gpu={asked.gpu:g} and {size.get('GPU', 0):g} GPUs on any machine here: "
             f"use device=cpu, or a machine with a GPU"
         )
+    if spec.config.device == "cuda" and not size.get("GPU", 0):
+        return "device=cuda and no GPU on any machine here: use device=cpu"
     if asked.cpu > size.get("CPU", 0):
         return (
             f"resources.cpu={asked.cpu:g} and {size.get('CPU', 0):g} cores on any machine here: "

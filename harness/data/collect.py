@@ -1,4 +1,4 @@
-"""Collects a task's dataset with its scripted collector, once, whole or not at all."""
+"""Collects a task's dataset with its scripted collector, once; a dataset is whole or not there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import os
 import shutil
 import sys
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -24,14 +23,13 @@ from rich import progress
 from rich.console import Console
 
 from harness import seeding
-from harness.data import episodes
+from harness.data import episodes, unfinished
 from harness.interfaces import Collector, Simulator, Task
 
 log = logging.getLogger(__name__)
 
 CHUNK_EPISODES = 64  # recorded side by side into one shard; part of what decides the data
 _LOG_EVERY_S = 10.0
-_STALE_S = 86400.0  # a part folder untouched for this long belongs to a killed collection
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -67,8 +65,9 @@ class Chunk(NamedTuple):
 def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
     """The folder of the complete dataset under `root`, collected first where it is missing.
 
-    Any number of processes may call this at once; the data do not depend on `workers`. Raises
-    DatasetError for a folder without a manifest and OSError when the disk is full.
+    Any number of processes may call this at once; the data do not depend on `workers`. A collection
+    that was interrupted goes on after its last whole shard. Raises DatasetError for a folder
+    without a manifest and OSError when the disk is full.
     """
     folder = os.path.join(root, f"{task.spec.name}-{_key(task, config)}")
     if os.path.isfile(os.path.join(folder, episodes.MANIFEST)):
@@ -78,36 +77,52 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
             f"{folder}: there is no {episodes.MANIFEST}; delete the folder; it is collected again"
         )
     _make_writable(root)
-    _remove_stale(root)
     needed = _bytes_needed(task, config)
     if shutil.disk_usage(root).free < needed:
         raise _disk_full(folder, needed, root)
-    part = os.path.join(root, f".{os.path.basename(folder)}.{uuid.uuid4().hex[:8]}.part")
-    os.mkdir(part)
-    try:
-        _collect(task, config, part, workers)
-        _publish(part, folder)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise _disk_full(folder, needed, root) from error
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with unfinished.claimed(root, os.path.basename(folder)) as part:
+        try:
+            _collect(task, config, part, workers)
+            _publish(part, folder)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                shutil.rmtree(part, ignore_errors=True)
+                raise _disk_full(folder, needed, root) from error
+            raise
     return folder
 
 
 def _collect(task: Task, config: DataConfig, part: str, workers: int) -> None:
     count = -(-config.episodes // CHUNK_EPISODES)
+    chunks = _kept(part)
+    missing = [i for i in range(count) if _file(i) not in {chunk.shard.file for chunk in chunks}]
+    wanted = config.episodes - sum(len(chunk.lengths) for chunk in chunks)
+    if chunks:
+        log.info("%s: an interrupted collection goes on, %d episodes left", task.spec.name, wanted)
     if workers == 1:
-        results = (_record(task, config, part, i) for i in range(count))
-        chunks = list(_with_progress(results, task.spec.name, config.episodes))
-    else:
-        with _pool(min(workers, count)) as pool:
-            pending = [pool.submit(_record, task, config, part, i) for i in range(count)]
+        results = (_record(task, config, part, i) for i in missing)
+        chunks += _with_progress(results, task.spec.name, wanted)
+    elif missing:
+        with _pool(min(workers, len(missing))) as pool:
+            pending = [pool.submit(_record, task, config, part, i) for i in missing]
             finished = (f.result() for f in concurrent.futures.as_completed(pending))
-            chunks = list(_with_progress(finished, task.spec.name, config.episodes))
+            chunks += _with_progress(finished, task.spec.name, wanted)
     chunks.sort(key=lambda chunk: chunk.shard.file)
     episodes.write_manifest(part, _manifest(task, config, chunks))
+    unfinished.forget(part)
+
+
+def _file(chunk: int) -> str:
+    return f"{chunk:05d}.arrow"
+
+
+def _kept(part: str) -> list[Chunk]:
+    """The chunks that an interrupted collection had recorded."""
+    chunks = [
+        Chunk(**facts | {"shard": episodes.Shard(**facts["shard"])})
+        for facts in unfinished.kept(part).values()
+    ]
+    return [c for c in chunks if os.path.getsize(os.path.join(part, c.shard.file)) == c.shard.bytes]
 
 
 def _record(task: Task, config: DataConfig, part: str, chunk: int) -> Chunk:
@@ -131,9 +146,11 @@ def _record(task: Task, config: DataConfig, part: str, chunk: int) -> Chunk:
         family=np.repeat(families, lengths).astype(np.int32),
         **{name: _packed(values, lengths) for name, values in recorded.items()},
     )
-    shard = episodes.write_shard(part, f"{chunk:05d}.arrow", columns)
+    shard = episodes.write_shard(part, _file(chunk), columns)
     name, parameters = type(collector).__name__, getattr(collector, "parameters", {})
-    return Chunk(shard, lengths.tolist(), families.tolist(), name, dict(parameters))
+    made = Chunk(shard, lengths.tolist(), families.tolist(), name, dict(parameters))
+    unfinished.keep(part, shard.file, made._asdict() | {"shard": dataclasses.asdict(shard)})
+    return made
 
 
 def _run(
@@ -234,15 +251,7 @@ def _publish(part: str, folder: str) -> None:
         if not os.path.isfile(os.path.join(folder, episodes.MANIFEST)):
             raise
         log.info("%s was collected by another process meanwhile; that one is used", folder)
-
-
-def _remove_stale(root: str) -> None:
-    for entry in os.scandir(root):
-        if entry.name.startswith(".") and entry.name.endswith(".part") and entry.is_dir():
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - entry.stat().st_mtime > _STALE_S:
-                    log.warning("removing %s, left by a killed collection", entry.path)
-                    shutil.rmtree(entry.path, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _bytes_needed(task: Task, config: DataConfig) -> int:

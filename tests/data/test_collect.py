@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from harness.data import collect, episodes
+from harness.data import collect, episodes, unfinished
 from harness.tasks.toy import Toy, Wanderer
 from harness.tasks.two_room import TwoRoom
 
@@ -90,14 +90,58 @@ def test_the_split_never_divides_a_family(tmp_path):
     assert set().union(*homes.values()) == set(episodes.SPLITS)
 
 
-def test_a_killed_collection_leaves_nothing_that_opens(tmp_path, monkeypatch):
+def test_an_interrupted_collection_goes_on_where_it_was(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    config = dataclasses.replace(CONFIG, episodes=3 * collect.CHUNK_EPISODES)
+    whole = collect.ensure(Toy(), config, str(tmp_path / "whole"))
+    recorded, record = [], collect._record
+
+    def interrupted(task, config, part, chunk):
+        if len(recorded) == 2:
+            raise KeyboardInterrupt
+        recorded.append(chunk)
+        return record(task, config, part, chunk)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collect, "_record", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            collect.ensure(Toy(), config, str(tmp_path / "own"))
+    (left,) = (tmp_path / "own").iterdir()
+    with pytest.raises(episodes.DatasetError, match=r"there is no manifest.json"):
+        episodes.open_dataset(str(left))
+    again = []
+    monkeypatch.setattr(collect, "_record", lambda *a: again.append(a[-1]) or record(*a))
+    folder = collect.ensure(Toy(), config, str(tmp_path / "own"))
+    assert (recorded, again) == ([0, 1], [2]) and "64 episodes left" in caplog.text
+    assert os.listdir(tmp_path / "own") == [os.path.basename(folder)]
+    assert sorted(os.listdir(folder)) == sorted(os.listdir(whole))
+    assert episodes.open_dataset(folder).manifest == episodes.open_dataset(whole).manifest
+
+
+def test_a_shard_that_was_cut_off_is_recorded_again(tmp_path, monkeypatch):
     def killed(folder, manifest):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(episodes, "write_manifest", killed)
-    with pytest.raises(KeyboardInterrupt):
-        collect.ensure(Toy(), CONFIG, str(tmp_path))
-    assert os.listdir(tmp_path) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(episodes, "write_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            collect.ensure(Toy(), CONFIG, str(tmp_path / "own"))
+    (shard, _) = sorted((tmp_path / "own").glob(".toy-*.part/*.arrow"))
+    shard.write_bytes(shard.read_bytes()[:-8])
+    own = episodes.open_dataset(collect.ensure(Toy(), CONFIG, str(tmp_path / "own"), workers=2))
+    other = episodes.open_dataset(collect.ensure(Toy(), CONFIG, str(tmp_path / "other")))
+    assert own.manifest == other.manifest
+
+
+def test_a_folder_in_which_another_process_collects_is_left_alone(tmp_path):
+    name = "toy-0123"
+    root = str(tmp_path)
+    with unfinished.claimed(root, name) as first, unfinished.claimed(root, name) as second:
+        assert first != second
+    with unfinished.claimed(root, name) as third:
+        assert third in (first, second)
+    with pytest.raises(FileNotFoundError), unfinished.claimed(root, name):
+        raise FileNotFoundError  # what goes wrong inside is not taken for a missing folder
 
 
 def test_a_collection_killed_outright_leaves_nothing_that_opens(tmp_path):

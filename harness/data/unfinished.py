@@ -1,0 +1,95 @@
+"""Folders of collections that are under way or were interrupted: whose they are, what they hold."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from typing import IO, Any
+
+log = logging.getLogger(__name__)
+
+_LOCK = "lock"  # held by the process that collects
+_STALE_S = 86400.0  # a folder untouched for this long is not taken up again
+
+
+@contextlib.contextmanager
+def claimed(root: str, name: str) -> Iterator[str]:
+    """A folder to collect dataset `name` in, which no living process uses: the one that an
+    interrupted collection left, or a new one. Raises OSError.
+
+    It stays when the collection is interrupted.
+    """
+    _remove_stale(root)
+    left = sorted(e.path for e in os.scandir(root) if _is_part(e.name, name))
+    fresh = os.path.join(root, f".{name}.{uuid.uuid4().hex[:8]}.part")
+    os.mkdir(fresh)
+    for part in [*left, fresh]:
+        lock = _lock(part)
+        if lock is not None:
+            break
+    if part != fresh:
+        os.rmdir(fresh)
+    with lock:
+        yield part
+
+
+def keep(part: str, file: str, facts: dict[str, Any]) -> None:
+    """Note that `file` of a folder is whole, with what is known about it. Raises OSError."""
+    path = os.path.join(part, f"{file}.json")
+    with open(f"{path}.part", "w", encoding="utf-8") as sink:
+        json.dump(facts, sink)
+    os.rename(f"{path}.part", path)
+
+
+def kept(part: str) -> dict[str, dict[str, Any]]:
+    """file -> facts of what an interrupted collection had noted."""
+    found = {}
+    for entry in os.scandir(part):
+        if entry.name.endswith(".json"):
+            with open(entry.path, encoding="utf-8") as source:
+                found[entry.name.removesuffix(".json")] = json.load(source)
+    return found
+
+
+def forget(part: str) -> None:
+    """Remove all notes and the lock: what is left is the dataset."""
+    for entry in os.scandir(part):
+        if entry.name == _LOCK or entry.name.endswith((".json.part", ".arrow.json")):
+            os.remove(entry.path)
+
+
+def _is_part(entry: str, name: str) -> bool:
+    return entry.startswith(f".{name}.") and entry.endswith(".part")
+
+
+def _lock(part: str) -> IO[str] | None:
+    """The lock of a folder, freed when it is closed; None where another process has it, or has just
+    renamed the folder.
+    """
+    try:
+        lock = open(os.path.join(part, _LOCK), "w", encoding="utf-8")  # noqa: SIM115
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.stat(part)
+    except (BlockingIOError, FileNotFoundError):
+        lock.close()
+        return None
+    return lock
+
+
+def _remove_stale(root: str) -> None:
+    for entry in os.scandir(root):
+        if entry.name.startswith(".") and entry.name.endswith(".part") and entry.is_dir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - entry.stat().st_mtime > _STALE_S:
+                    log.warning("removing %s, left by a killed collection", entry.path)
+                    shutil.rmtree(entry.path, ignore_errors=True)
