@@ -65,8 +65,8 @@ SCALES: dict[str, dict[str, Any]] = {
         },
         "resources": {"cpu": 1},
         "for": {
-            "push_t": {"train": {"steps": 3600}, "method": {"lewm": {"sigreg_weight": 0.5}}},
-            "reacher": {"train": {"steps": 3600}},
+            "push_t": {"train": {"steps": 3000}},
+            "reacher": {"train": {"steps": 2400}},
             "cube": {"data": {"episodes": 300}, "train": {"steps": 3000}},
         },
     },

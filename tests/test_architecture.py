@@ -7,6 +7,9 @@ import itself. "room.module" in the table allows that module of the room alone.
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -237,6 +240,23 @@ def sources() -> list[Source]:
 def test_rule_holds(rule):
     found = [f"{s.path}:{line}: {what}" for s in sources() for line, what in RULES[rule](s)]
     assert not found, "\n" + "\n".join(found)
+
+
+PACKAGE_OF = {  # module -> package, where the names differ
+    "PIL": "pillow",
+    "huggingface_hub": "huggingface-hub",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+
+def test_what_is_imported_is_declared():
+    """An installation by pyproject.toml alone has every package that the code imports."""
+    words = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    declared = {re.match(r"[\w-]+", word)[0] for word in words}
+    modules = {name.split(".")[0] for source in sources() for _, name in imported(source)}
+    others = modules - set(PACKAGES) - sys.stdlib_module_names - {"__future__"}
+    assert {PACKAGE_OF.get(name, name) for name in others} <= declared
 
 
 def test_the_table_names_only_rooms():
