@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,10 +28,54 @@ class Obs(NamedTuple):
         """The observations `index` of the batch."""
         return Obs(self.pixels[index], None if self.proprio is None else self.proprio[index])
 
+    def frames(self, index: slice) -> Obs:
+        """The frames `index` of every window."""
+        return Obs(self.pixels[:, index], None if self.proprio is None else self.proprio[:, index])
+
     def to(self, device: torch.device) -> Obs:
         """On another device."""
         proprio = None if self.proprio is None else self.proprio.to(device)
         return Obs(self.pixels.to(device), proprio)
+
+
+@dataclass(frozen=True)
+class GoalConfig:
+    """Which frames serve as goals of recorded windows: shares of the first frame of the window, of
+    later frames of its episode, and of any frame of the split.
+
+    Later frames are a whole number of blocks away: uniform up to the end of the episode, or
+    geometric with the discount of GoalSampling, those beyond the end at the last one.
+    """
+
+    current: float = 0.0
+    future: float = 1.0
+    random: float = 0.0
+    distances: Literal["uniform", "geometric"] = "uniform"
+
+    def __post_init__(self):
+        shares = (self.current, self.future, self.random)
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"shares of goals {shares} must be at least 0 and add up to 1")
+
+
+class GoalSampling(NamedTuple):
+    """The goals that a model wants with its windows."""
+
+    policy: GoalConfig
+    value: GoalConfig | None = None  # None: the model learns no value
+    discount: float = 0.0  # per block, of geometric distances
+
+
+class Goals(NamedTuple):
+    """Goals of the windows of a Batch, one frame each."""
+
+    policy: Obs  # (B, 1, ...)
+    value: Obs | None = None  # (B, 1, ...)
+    reached: Tensor | None = None  # (B,) bool: the first frame is the value goal
+
+    def to(self, device: torch.device) -> Goals:
+        """On another device."""
+        return Goals(*(part if part is None else part.to(device) for part in self))
 
 
 class Batch(NamedTuple):
@@ -39,7 +83,7 @@ class Batch(NamedTuple):
 
     obs: Obs
     actions: Tensor  # (B, T, A) float32, z-scored
-    goal: Obs | None = None
+    goals: Goals | None = None
 
 
 class Window(NamedTuple):
@@ -209,11 +253,16 @@ class Task(Protocol):
 class Trainable(Protocol):
     """A model that `harness.train` can train."""
 
+    window_frames: int  # frames of a training window
+    goal_sampling: GoalSampling | None  # None: it learns without goals
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars; "loss" is minimised, the rest is logged."""
 
-    def after_step(self) -> None:
-        """Called after every optimizer step (target networks)."""
+    def after_step(self, done: float) -> None:
+        """Called after every optimizer step with the share of training done, in (0, 1] (target
+        networks).
+        """
 
 
 class WorldModel(Trainable, Protocol):
@@ -230,6 +279,13 @@ class WorldModel(Trainable, Protocol):
         z (N, H, *D): observed latents, oldest first, H <= history; past (N, H - 1, A): the blocks
         between them; plan (N, K, A). Returns (N, K, *D).
         """
+
+
+class GoalPolicy(Trainable, Protocol):
+    """A feed-forward policy's network."""
+
+    def act(self, obs: Obs, goal: Obs) -> Tensor:
+        """The next block (B, A), z-scored, for the last frame of obs and the goal frame."""
 
 
 @runtime_checkable
@@ -286,7 +342,7 @@ class Planner(Protocol):
 class Method:
     """An entry of zoo.METHODS.
 
-    A trained method has build(config, shape) -> nn.Module (a WorldModel or a Policy's network); a
+    A trained method has build(config, shape) -> nn.Module (a WorldModel or a GoalPolicy); a
     control has build(config, task, seed) -> StatePolicy.
     """
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from harness import seeding
 from harness.checkpoint import Checkpoint
 from harness.data.windows import Windows
-from harness.interfaces import Batch, Obs
+from harness.interfaces import Batch
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -104,6 +104,7 @@ def train(
             terms = _step(
                 model, optimizer, batch, _lr(config, step, steps), config, seed, step, device
             )
+            model.after_step((step + 1) / steps)
             if wanted:
                 curve += _log(terms, step)
             progress("train", step + 1, steps)
@@ -136,7 +137,6 @@ def _step(
     terms["loss"].backward()
     norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     optimizer.step()
-    model.after_step()
     return {**{name: term.detach() for name, term in terms.items()}, "grad_norm": norm, "lr": lr}
 
 
@@ -184,5 +184,5 @@ def _prefetched(
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
-    goal: Obs | None = None if batch.goal is None else batch.goal.to(device)
-    return Batch(batch.obs.to(device), batch.actions.to(device), goal)
+    goals = None if batch.goals is None else batch.goals.to(device)
+    return Batch(batch.obs.to(device), batch.actions.to(device), goals)

@@ -7,13 +7,15 @@ import pytest
 import tiny
 import torch
 
-from harness import config, interfaces, seeding, zoo
+from harness import config, interfaces, seeding, train, zoo
 from harness.checkpoint import Checkpoint
 from harness.evaluate import control, pairs
+from harness.interfaces import Obs
 
 TRAINED = [name for name, method in zoo.METHODS.items() if method.trained]
 CONTROLS = [name for name, method in zoo.METHODS.items() if not method.trained]
 HORIZON = 5
+STEPS = 30
 
 
 class Case(NamedTuple):
@@ -28,16 +30,31 @@ class Case(NamedTuple):
 def case(request, datasets):
     spec = tiny.spec(request.param)
     model = tiny.stir(tiny.model(spec))
-    windows = tiny.windows(spec, datasets, model.window_frames)
+    windows = tiny.windows(spec, datasets, model.window_frames, goals=model.goal_sampling)
     return Case(spec, model, windows.sample(np.random.default_rng(0), 16).batch)
+
+
+def offering(case, name):
+    """The case in evaluation mode, where its model offers `name`."""
+    if not hasattr(case.model, name):
+        pytest.skip(f"offers no {name}")
+    case.model.eval()
+    return case
 
 
 @pytest.fixture
 def world(case):
-    if not hasattr(case.model, "rollout"):
-        pytest.skip("not a world model")
-    case.model.eval()
-    return case
+    return offering(case, "rollout")
+
+
+@pytest.fixture
+def encoder(case):
+    return offering(case, "encode")
+
+
+@pytest.fixture
+def actor(case):
+    return offering(case, "act")
 
 
 def loss(case, seed=0):
@@ -67,11 +84,11 @@ def test_a_few_steps_lower_the_loss(case):
     case.model.train()
     optimizer = torch.optim.AdamW(case.model.parameters(), lr=3e-3)
     before = loss(case)["loss"].item()
-    for step in range(30):
+    for step in range(STEPS):
         optimizer.zero_grad()
         loss(case, step)["loss"].backward()
         optimizer.step()
-        case.model.after_step()
+        case.model.after_step((step + 1) / STEPS)
     assert loss(case)["loss"].item() < 0.8 * before
 
 
@@ -96,13 +113,63 @@ def test_loaded_weights_give_the_saved_models_outputs(case, tmp_path):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+class Interrupted(Exception):
+    """What the progress callback raises."""
+
+
+def trained(spec, datasets, folder, stop_at=None):
+    """The trial's weights, trained from whatever lies in `folder`."""
+
+    def progress(stage, done, total):
+        if done == stop_at:
+            raise Interrupted
+
+    model = tiny.model(spec)
+    windows = tiny.windows(spec, datasets, model.window_frames, goals=model.goal_sampling)
+    checkpoint = Checkpoint(str(folder), "a hash")
+    settings = spec.config.train
+    train.train(model, windows, settings, 0, torch.device("cpu"), checkpoint, progress)
+    return model.state_dict()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_resumed_training_ends_with_the_same_weights(name, datasets, tmp_path):
+    words = ["train.steps=5", "train.batch_size=8", "train.checkpoint_every_s=0"]
+    spec = tiny.spec(name, *words)
+    with pytest.raises(Interrupted):
+        trained(spec, datasets, tmp_path / "resumed", stop_at=4)
+    found = trained(spec, datasets, tmp_path / "resumed")
+    expected = trained(spec, datasets, tmp_path / "whole")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_method_plans_or_acts(name):
+    model = tiny.model(tiny.spec(name))
+    assert hasattr(model, "rollout") != hasattr(model, "act")
+
+
 @torch.no_grad()
-def test_every_frame_is_encoded_on_its_own(world):
-    obs = world.batch.obs
-    z = world.model.encode(obs)
+def test_an_action_depends_on_frame_and_goal_of_its_row_alone(actor):
+    model, obs, goal = actor.model, actor.batch.obs, actor.batch.goals.policy
+    actions = model.act(obs, goal)
+    assert actions.shape == actor.batch.actions[:, 0].shape and actions.isfinite().all()
+    rows = np.arange(3, 5)
+    assert torch.allclose(model.act(obs.rows(rows), goal.rows(rows)), actions[3:5], atol=1e-5)
+    last = obs.frames(slice(-1, None))
+    assert torch.equal(model.act(last, goal), actions)
+    changed = Obs(255 - last.pixels, last.proprio), Obs(255 - goal.pixels, goal.proprio)
+    for seen, wanted in ((changed[0], goal), (last, changed[1])):
+        assert ((model.act(seen, wanted) - actions).abs().amax(1) > 1e-6).all()
+
+
+@torch.no_grad()
+def test_every_frame_is_encoded_on_its_own(encoder):
+    obs = encoder.batch.obs
+    z = encoder.model.encode(obs)
     assert z.shape[:2] == obs.pixels.shape[:2] and z.isfinite().all()
     proprio = None if obs.proprio is None else obs.proprio[3:5, 1:2]
-    alone = world.model.encode(interfaces.Obs(obs.pixels[3:5, 1:2], proprio))
+    alone = encoder.model.encode(Obs(obs.pixels[3:5, 1:2], proprio))
     assert torch.allclose(alone, z[3:5, 1:2], atol=1e-5)
 
 

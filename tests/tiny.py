@@ -28,11 +28,11 @@ def model(spec, seed=0):
     return zoo.METHODS[spec.method].build(spec.config.method, shape)
 
 
-def windows(spec, root, frames, split="train"):
-    """The trial's windows of that many frames."""
+def windows(spec, root, frames, split="train", goals=None):
+    """The trial's windows of that many frames, and goals where a GoalSampling says so."""
     data = dataset(spec, root)
     block = zoo.TASKS[spec.task].spec.action_block
-    return Windows(data, split, frames, block, normalize.fit(data))
+    return Windows(data, split, frames, block, normalize.fit(data), goals)
 
 
 def stir(model):

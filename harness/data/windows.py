@@ -5,29 +5,41 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from harness.data import goals
 from harness.data.episodes import Dataset, DatasetError
 from harness.data.normalize import Normalizer
-from harness.interfaces import Batch, Obs, Window
+from harness.interfaces import Batch, Goals, GoalSampling, Obs, Window
 
 
 class Windows:
     """Every window of a split: start + frames * block <= episode length.
 
-    Raises DatasetError where no episode of the split is long enough.
+    With `goal_sampling` every sampled window has goals, so there must be a frame one block after
+    its first. Raises DatasetError where no episode of the split is long enough.
     """
 
     def __init__(
-        self, dataset: Dataset, split: str, frames: int, block: int, normalizer: Normalizer
+        self,
+        dataset: Dataset,
+        split: str,
+        frames: int,
+        block: int,
+        normalizer: Normalizer,
+        goal_sampling: GoalSampling | None = None,
     ):
         episodes = dataset.split(split)
-        counts = np.maximum(dataset.lengths[episodes] - frames * block + 1, 0)
+        needed = frames * block if goal_sampling is None else max(frames * block, block + 1)
+        counts = np.maximum(dataset.lengths[episodes] - needed + 1, 0)
         if counts.sum() == 0:
             longest = dataset.lengths[episodes].max(initial=0)
             raise DatasetError(
-                f"{dataset.folder}: a window needs an episode of {frames * block} steps, and the "
+                f"{dataset.folder}: a window needs an episode of {needed} steps, and the "
                 f"longest of {split!r} has {longest}; collect longer episodes or ask for less"
             )
         self.dataset, self.frames, self.block = dataset, frames, block
+        self.goal_sampling = goal_sampling
+        inside = np.isin(np.arange(len(dataset.lengths)), episodes)  # (E,)
+        self._split_rows = np.flatnonzero(np.repeat(inside, dataset.lengths))
         self.longest_steps = int(dataset.lengths[episodes].max())
         self._episode = np.repeat(episodes, counts)  # (W,)
         self._start = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -38,18 +50,60 @@ class Windows:
         return len(self._start)
 
     def sample(self, rng: np.random.Generator, batch_size: int) -> Window:
-        """Windows drawn uniformly, in the order of their rows so that reads go forward."""
-        return self.take(np.sort(rng.integers(len(self), size=batch_size)))
+        """Windows drawn uniformly, in the order of their rows so that reads go forward, with goals
+        where they are asked for.
+        """
+        indices = np.sort(rng.integers(len(self), size=batch_size))
+        if self.goal_sampling is None:
+            return self.take(indices)
+        return self._window(indices, self._goal_rows(rng, indices, self.goal_sampling))
 
     def take(self, indices: np.ndarray) -> Window:
-        """The windows `indices` (B,) out of 0..len - 1."""
+        """The windows `indices` (B,) out of 0..len - 1, without goals."""
+        return self._window(indices, [])
+
+    def _goal_rows(
+        self, rng: np.random.Generator, indices: np.ndarray, wanted: GoalSampling
+    ) -> list[np.ndarray]:
+        """Rows (B,) of the policy's goals, and of the value's."""
+        episode, start = self._episode[indices], self._start[indices]
+        first = self.dataset.first_row[episode] + start
+        blocks_left = (self.dataset.lengths[episode] - 1 - start) // self.block
+        place = (first, blocks_left, self.block, self._split_rows)
+        configs = [config for config in (wanted.policy, wanted.value) if config is not None]
+        return [goals.draw(rng, config, wanted.discount, *place) for config in configs]
+
+    def _window(self, indices: np.ndarray, goal_rows: list[np.ndarray]) -> Window:
         episode, start = self._episode[indices], self._start[indices]
         first = self.dataset.first_row[episode] + start
         rows = first[:, None] + np.arange(self.frames) * self.block  # (B, T)
         steps = first[:, None] + np.arange(self.frames * self.block)  # (B, T * block)
         actions = self._actions[steps].reshape(*rows.shape, -1)  # (B, T, A)
-        pixels = self.dataset.read_pixels(rows.reshape(-1))
-        pixels = pixels.reshape(*rows.shape, *pixels.shape[1:])  # (B, T, 3, height, width)
-        obs = Obs(torch.from_numpy(pixels), torch.from_numpy(self._proprio[rows]))
-        batch = Batch(obs, torch.from_numpy(actions))
+        obs, *found = self._observe(rows, *(chosen[:, None] for chosen in goal_rows))
+        batch = Batch(obs, torch.from_numpy(actions), _goals(found, goal_rows, first))
         return Window(batch, torch.from_numpy(self.dataset.state[rows]), episode, start)
+
+    def _observe(self, *parts: np.ndarray) -> list[Obs]:
+        """The frames at the rows (B, T) of each part; with several none is read twice."""
+        flat = np.concatenate([part.reshape(-1) for part in parts])
+        if len(parts) == 1:
+            pixels = self.dataset.read_pixels(flat)
+        else:
+            ordered, where = np.unique(flat, return_inverse=True)
+            pixels = self.dataset.read_pixels(ordered)[where]
+        cuts = np.cumsum([part.size for part in parts])[:-1]
+        return [
+            Obs(
+                torch.from_numpy(found.reshape(*part.shape, *found.shape[1:])),
+                torch.from_numpy(self._proprio[part]),
+            )
+            for part, found in zip(parts, np.split(pixels, cuts), strict=True)
+        ]
+
+
+def _goals(obs: list[Obs], rows: list[np.ndarray], first: np.ndarray) -> Goals | None:
+    """What was observed at the policy's goals, and at the value's; first (B,) are the windows'."""
+    if len(obs) < 2:
+        return Goals(*obs) if obs else None
+    policy, value = obs
+    return Goals(policy, value, torch.from_numpy(rows[1] == first))

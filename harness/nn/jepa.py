@@ -34,6 +34,8 @@ class JEPA(nn.Module):
     loss).
     """
 
+    goal_sampling = None  # it plans towards goals and learns without
+
     def __init__(self, config: JEPAConfig, shape: Shape):
         super().__init__()
         latent, hidden = config.latent_dim, config.projector_hidden
@@ -93,5 +95,5 @@ class JEPA(nn.Module):
             latents.append(predicted[:, 0])
         return torch.stack(latents[z.shape[1] :], dim=1)
 
-    def after_step(self) -> None:
+    def after_step(self, done: float) -> None:
         """No target network."""

@@ -63,7 +63,7 @@ def test_windows_hold_the_right_frames_and_actions(dataset, normalizer):
         np.random.default_rng(0), 32
     )
     batch = window.batch
-    assert batch.goal is None
+    assert batch.goals is None
     assert batch.obs.pixels.shape == (32, FRAMES, 3, 16, 16)
     assert batch.obs.pixels.dtype == torch.uint8 and batch.obs.pixels.is_contiguous()
     assert batch.actions.dtype == batch.obs.proprio.dtype == torch.float32

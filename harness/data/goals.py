@@ -1,0 +1,42 @@
+"""Hindsight goals for goal-conditioned learning: which recorded frames the windows are told to
+reach.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.interfaces import GoalConfig
+
+
+def draw(
+    rng: np.random.Generator,
+    config: GoalConfig,
+    discount: float,
+    first: np.ndarray,
+    blocks_left: np.ndarray,
+    block: int,
+    split: np.ndarray,
+) -> np.ndarray:
+    """Rows (B,) of one goal for each window.
+
+    `first` (B,) are the rows of the windows' first frames, `blocks_left` (B,), at least 1, the
+    blocks from there to the end of the episode; `split` all rows that may be a goal (after OGBench,
+    impls/utils/datasets.py, GCDataset.sample_goals; a step there is a block here).
+    """
+    assert (blocks_left >= 1).all(), blocks_left.min()
+    future = first + block * _blocks_ahead(rng, config, discount, blocks_left)
+    anywhere = split[rng.integers(len(split), size=len(first))]
+    kind = rng.random(len(first))
+    return np.select(
+        [kind < config.current, kind < config.current + config.future], [first, future], anywhere
+    )
+
+
+def _blocks_ahead(
+    rng: np.random.Generator, config: GoalConfig, discount: float, blocks_left: np.ndarray
+) -> np.ndarray:
+    """(B,) of 1..blocks_left."""
+    if config.distances == "uniform":
+        return rng.integers(1, blocks_left + 1)
+    return np.minimum(rng.geometric(1 - discount, size=len(blocks_left)), blocks_left)
