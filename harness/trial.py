@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from harness import config, memory, provenance, rows, seeding, zoo
+from harness import config, memory, policies, provenance, rows, seeding, zoo
 from harness.checkpoint import Checkpoint
 from harness.data import collect, normalize
 from harness.data.episodes import Dataset, open_dataset
@@ -28,7 +28,6 @@ from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
 from harness.evaluate import control, film, latents, pairs, plan_time, probing
 from harness.interfaces import Pair, Policy, StatePolicy, Task, TrialSpec
-from harness.planning.mpc import MPCPolicy
 from harness.progress import Display
 from harness.train import train
 
@@ -115,7 +114,7 @@ def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) 
     for eval_seed in cfg.protocol.eval_seeds:
         main, extra = pairs.draw(dataset, task, cfg.protocol, eval_seed)
         if method.trained:
-            policy = _mpc(spec, model, normalizer, eval_seed, device)
+            policy = policies.of_model(spec, model, normalizer.decode_actions, eval_seed, device)
         else:
             policy = method.build(cfg.method, task, seeding.integer(spec.seed, eval_seed))
         _control(spec, policy, main, extra, eval_seed, normalizer, record, progress)
@@ -157,7 +156,7 @@ def _trained_model(
     checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec))
     record.checkpoint = checkpoint  # its training state stays until the rows are written
     block = task.spec.action_block
-    windows = Windows(dataset, "train", model.window_frames, block, normalizer)
+    windows = Windows(dataset, "train", model.window_frames, block, normalizer, model.goal_sampling)
     result = train(model, windows, cfg.train, spec.seed, device, checkpoint, progress)
     digest = checkpoint.finish(model, config.to_yaml(spec))
     record.metrics += [
@@ -184,12 +183,13 @@ def _look_inside(
     progress: Progress,
     device: torch.device,
 ) -> None:
-    """Health of the latent space, and what can be read out of it."""
+    """Health of a world model's latent space, and what can be read out of any encoder."""
     task, horizon = _task(spec).spec, spec.config.mpc.horizon_blocks
-    record.metrics += latents.measure(
-        spec.key, model, dataset, normalizer, task.action_block, horizon, device
-    )
-    if "probing" in spec.stages:
+    if hasattr(model, "rollout"):
+        record.metrics += latents.measure(
+            spec.key, model, dataset, normalizer, task.action_block, horizon, device
+        )
+    if "probing" in spec.stages and hasattr(model, "encode"):
         progress("probing", 0, 1)
         record.metrics += probing.measure(spec.key, model, dataset, task.state_names, device)
 
@@ -205,27 +205,6 @@ def _sizes(spec: TrialSpec, model: nn.Module) -> list[rows.MetricRow]:
         rows.MetricRow(spec.key, "model", name, 0, count, "parameters")
         for name, count in counts.items()
     ]
-
-
-def _mpc(
-    spec: TrialSpec,
-    model: nn.Module,
-    normalizer: Normalizer,
-    eval_seed: int,
-    device: torch.device,
-) -> MPCPolicy:
-    cfg, task = spec.config, _task(spec).spec
-    return MPCPolicy(
-        model.eval(),
-        zoo.PLANNERS[cfg.planner_name].build(cfg.planner),
-        cfg.mpc,
-        normalizer.decode_actions,
-        task.action_dim * task.action_block,
-        seeding.integer(spec.seed, eval_seed),
-        device,
-        cfg.resources.pairs_per_solve,
-        cfg.resources.pairs_per_rollout,
-    )
 
 
 def _control(
@@ -284,7 +263,7 @@ def _episode_row(
 
 def _plan_time(
     spec: TrialSpec,
-    policy: MPCPolicy,
+    policy: plan_time.Solver,
     chosen: list[Pair],
     normalizer: Normalizer,
     record: _Record,
@@ -294,7 +273,7 @@ def _plan_time(
     size = cfg.data.image_size
     timed = plan_time.measure(policy, task, chosen, normalizer, size, cfg.plan_time, progress)
     record.metrics += [
-        rows.MetricRow(spec.key, "plan_time", f"solve_s_{together}", index, seconds, "s")
+        rows.MetricRow(spec.key, "plan_time", f"{policy.timed}_s_{together}", index, seconds, "s")
         for together, times in timed.items()
         for index, seconds in enumerate(times)
     ]

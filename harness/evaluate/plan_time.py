@@ -1,18 +1,18 @@
 """Plan time: wall time of one solve, from raw pixels to actions, device synchronised, after a warm-
-up solve.
+up solve. A feed-forward policy's solve is one inference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from harness.data.normalize import Normalizer
 from harness.evaluate.control import goal_observation, observation
-from harness.interfaces import Obs, Pair, Plan, Task
+from harness.interfaces import Obs, Pair, Task
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,13 @@ class PlanTimeConfig:
 
 
 class Solver(Protocol):
-    """What planning.mpc.MPCPolicy offers."""
+    """What planning.mpc.MPCPolicy and planning.feed_forward.FeedForwardPolicy offer."""
+
+    timed: str  # what one solve is called in the record: "solve" or "inference"
 
     def reset(self, pairs: Sequence[Pair]) -> None: ...
 
-    def solve(self, obs: Obs, goal: Obs, rows: np.ndarray) -> tuple[Plan, float]: ...
+    def solve(self, obs: Obs, goal: Obs, rows: np.ndarray) -> tuple[Any, float]: ...
 
 
 def measure(

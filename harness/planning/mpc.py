@@ -38,6 +38,8 @@ class MPCPolicy:
     are rolled out in one call of the model; neither changes an outcome.
     """
 
+    timed = "solve"
+
     def __init__(
         self,
         model: WorldModel,

@@ -25,8 +25,9 @@ def plan_time_table(run: groups.Run) -> layout.Table:
 
 
 _PLAN_TIME = (
-    "Wall time around one call of the planner's solve, from raw pixels to actions, device "
-    "synchronised, warm-up excluded; p50 and p95 over repetitions."
+    "Wall time around one call of the planner's solve, or around one inference of a feed-forward "
+    "policy, from raw pixels to actions, device synchronised, warm-up excluded; p50 and p95 over "
+    "repetitions. A plan is executed for several blocks, an inference for one."
 )
 
 
@@ -51,14 +52,17 @@ _TRAINING = (
 def _plan_time_raw(run: groups.Run) -> pd.DataFrame:
     """One row per cell, device and thread count; repetitions of all its trials together."""
     metrics = run.metrics[run.metrics["stage"] == "plan_time"]
-    metrics = metrics[metrics["name"].str.match(r"^solve_s(_\d+)?$")]
+    metrics = metrics[metrics["name"].str.match(r"^(solve|inference)_s(_\d+)?$")]
     pairs = metrics["name"].str.extract(r"(\d+)$")[0].fillna("1").astype(int)
     where = run.trials[["key", "config_hash", "device", "threads"]]
     metrics = metrics.assign(pairs=pairs).merge(where, on=["key", "config_hash"])
     papers = published.plan_time()
     rows = []
     for (cell, device, threads), part in metrics.groupby(["cell", "device", "threads"]):
-        row = layout.identity(run, cell) | _planner(run, cell)
+        inferred = part["name"].str.startswith("inference").any()
+        planner = dict.fromkeys(_PLANNER) if inferred else _planner(run, cell)
+        row = layout.identity(run, cell) | planner
+        row["timed"] = "inference" if inferred else "plan"
         for n, values in part.groupby("pairs")["value"]:
             row |= _solve_columns(int(n), values.to_numpy())
         if papers:
@@ -87,11 +91,12 @@ def _planner(run: groups.Run, cell: int) -> dict[str, Any]:
     """Planner settings of a cell, None where its configuration does not say."""
     text = run.trials.loc[run.trials["cell"] == cell, "config_yaml"].iloc[0]
     config = groups.flat_config(text)
-    places = {"candidates": "planner", "iterations": "planner", "horizon_blocks": "mpc"}
-    return {key: config.get(f"config.{branch}.{key}") for key, branch in places.items()}
+    return {key: config.get(f"config.{branch}.{key}") for key, branch in _PLANNER.items()}
 
 
+_PLANNER = {"candidates": "planner", "iterations": "planner", "horizon_blocks": "mpc"}
 _SETTINGS = {
+    "timed": "Timed",
     "candidates": "Candidates",
     "iterations": "Iterations",
     "horizon_blocks": "Horizon, blocks",

@@ -36,8 +36,8 @@ def plan_time_figure(run: groups.Run, raw: pd.DataFrame) -> Figure | None:
     canvas.legend(figure, _plan_time_handles(raw))
     devices = "; ".join(sorted(set(raw["device"]) - {""}))
     words = (
-        f"Device: {devices or 'not recorded'}. Wall time of one solve, pixels to actions; of many "
-        "pairs together: the solve divided by their number."
+        f"Device: {devices or 'not recorded'}. Wall time of one solve (of a feed-forward policy "
+        "one inference), pixels to actions; of many pairs together: divided by their number."
     )
     canvas.footer(figure, f"{canvas.run_footer(run, raw)} {words}")
     return figure

@@ -31,6 +31,7 @@ METHOD_NAMES = {
     "gcbc": "GCBC",
     "gcivl": "GCIVL",
     "gciql": "GCIQL",
+    "collapsed": "LeWM without SIGReg",
     "heuristic": "Heuristic",
     "random": "Random",
     "noop": "No-op",

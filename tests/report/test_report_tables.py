@@ -192,6 +192,19 @@ def test_plan_time_quantiles(run):
     assert (row.published_plan_s, row.device, row.threads) == (0.98, "CPU", 2)
 
 
+def test_an_inference_is_no_plan(run):
+    run.trial(outcome=outcome(10), metrics=[("plan_time", "solve_s_1", 0, 0.5, "s")])
+    run.trial(
+        method="gcbc", outcome=outcome(10), metrics=[("plan_time", "inference_s_1", 0, 0.01, "s")]
+    )
+    rows = raw(run, "plan_time").set_index("method")
+    assert rows["timed"].to_dict() == {"lewm": "plan", "gcbc": "inference"}
+    assert rows.loc["gcbc", "solve_1_p50_s"] == 0.01
+    settings = rows[["candidates", "iterations", "horizon_blocks"]]
+    assert settings.loc["gcbc"].isna().all() and settings.loc["lewm"].notna().all()
+    assert "| inference |" in table(run, "plan_time", "md")
+
+
 def test_training_numbers_and_a_divergence(run):
     for seed, loss in ((0, 0.2), (1, 0.4)):
         curve = [("train", "pred", i, 1.0 if i < 50 else loss, "1") for i in range(0, 51, 10)]

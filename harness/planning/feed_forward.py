@@ -1,0 +1,79 @@
+"""A goal-conditioned network as a policy: one block of actions, then it looks again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.interfaces import Decision, GoalPolicy, Obs, Pair, Solve
+
+
+class FeedForwardPolicy:
+    """interfaces.Policy. A solve is one inference, from raw pixels to actions.
+
+    `pairs_per_solve` pairs are timed together (0: all), `pairs_per_call` of them are given to the
+    model at once, always exactly that many (the last call is filled up): with a model in evaluation
+    mode an action does not depend on the pairs beside it.
+    """
+
+    timed = "inference"
+
+    def __init__(
+        self,
+        model: GoalPolicy,
+        decode_actions: Callable[[Tensor], Tensor],
+        device: torch.device | str = "cpu",
+        pairs_per_solve: int = 0,
+        pairs_per_call: int = 1,
+    ):
+        self._model, self._decode = model, decode_actions
+        self._device = torch.device(device)
+        self._pairs_per_solve, self._pairs_per_call = pairs_per_solve, pairs_per_call
+        self._warm = False
+
+    def reset(self, pairs: Sequence[Pair]) -> None:
+        """Nothing is remembered from one act to the next."""
+
+    def act(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Decision:
+        """One block for each of the pairs."""
+        limit = self._pairs_per_solve or max(1, len(rows))
+        parts, solves = [], []
+        for first in range(0, len(rows), limit):
+            chosen = np.arange(first, min(first + limit, len(rows)))
+            actions, seconds = self.solve(obs.rows(chosen), goal.rows(chosen), rows[chosen])
+            parts.append(self._decode(actions.float().cpu()).numpy())
+            solves.append(Solve(rows[chosen], seconds))
+        return Decision(np.concatenate(parts), tuple(solves))
+
+    def solve(self, obs: Obs, goal: Obs, rows: np.ndarray) -> tuple[Tensor, float]:
+        """Actions (B, A), z-scored, of the pairs `rows`, and the wall time from raw pixels to them.
+
+        The first solve of a policy warms the device up on one pair first, untimed.
+        """
+        if not self._warm:
+            one = np.zeros(1, dtype=int)
+            self._infer(obs.rows(one), goal.rows(one))
+            self._warm = True
+        self._synchronise()
+        started = time.perf_counter()
+        actions = self._infer(obs, goal)
+        self._synchronise()
+        return actions, time.perf_counter() - started
+
+    @torch.inference_mode()
+    def _infer(self, obs: Obs, goal: Obs) -> Tensor:
+        size, count = self._pairs_per_call, len(obs.pixels)
+        parts = []
+        for first in range(0, count, size):
+            chosen = np.minimum(np.arange(first, first + size), count - 1)
+            seen, wanted = (part.rows(chosen).to(self._device) for part in (obs, goal))
+            parts.append(self._model.act(seen, wanted))
+        return torch.cat(parts)[:count]
+
+    def _synchronise(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
