@@ -45,6 +45,8 @@ SCALES: dict[str, dict[str, Any]] = {
         "method": {
             "lewm": _TINY | {"sigreg_weight": 0.09, "sigreg_directions": 64},
             "pldm": _TINY,
+            "ema_jepa": _TINY,
+            "collapsed": _TINY | {"sigreg_directions": 64},
         },
         "plan_time": {"singles": 2, "together": 4, "joint": 1},
         "resources": {"cpu": 1},
@@ -62,6 +64,8 @@ SCALES: dict[str, dict[str, Any]] = {
         "method": {
             "lewm": _SMALL | {"sigreg_weight": 0.1, "sigreg_directions": 256},
             "pldm": _SMALL,
+            "ema_jepa": _SMALL,
+            "collapsed": _SMALL | {"sigreg_directions": 256},
         },
         "resources": {"cpu": 1},
         "for": {
@@ -74,7 +78,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "workstation": {
         "data": {"episodes": 4000, "image_size": 96},
         "train": {"epochs": 10, "batch_size": 128, "lr": 2e-4},
-        "method": {"lewm": _MIDDLE, "pldm": _MIDDLE},
+        "method": dict.fromkeys(("lewm", "pldm", "ema_jepa", "collapsed"), _MIDDLE),
         "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
     },
     # The published sizes, data and epochs; every default of the dataclasses is the paper's.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from baselines import controls, pldm
+from baselines import controls, ema_jepa, pldm
 from harness.interfaces import Method, PlannerEntry, Task
 from harness.planning import cem
 from harness.tasks import cube, push_t, reacher, toy, two_room
@@ -15,6 +15,8 @@ from lewm import model as lewm
 METHODS: dict[str, Method] = {
     "lewm": Method("LeWM", lewm.LeWMConfig, lewm.LeWM, trained=True),
     "pldm": Method("PLDM", pldm.PLDMConfig, pldm.PLDM, trained=True),
+    "ema_jepa": Method("EMA JEPA", ema_jepa.EMAJEPAConfig, ema_jepa.EMAJEPA, trained=True),
+    "collapsed": Method("LeWM without SIGReg", lewm.CollapsedConfig, lewm.LeWM, trained=True),
     "heuristic": Method("heuristic", controls.ControlConfig, controls.Heuristic, trained=False),
     "random": Method("random", controls.ControlConfig, controls.Random, trained=False),
     "noop": Method("no-op", controls.ControlConfig, controls.Noop, trained=False),

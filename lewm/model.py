@@ -31,6 +31,13 @@ class LeWMConfig(JEPAConfig):
     sigreg_directions: int = 1024
 
 
+@dataclass(frozen=True)
+class CollapsedConfig(LeWMConfig):
+    """LeWM without SIGReg: a control in which nothing keeps the latents from collapsing."""
+
+    sigreg_weight: float = 0.0
+
+
 class LeWM(JEPA):
     """Encoder and predictor (1 and 2 above) are harness/nn/jepa.py; this is the objective."""
 

@@ -1,0 +1,30 @@
+"""Target networks: copies that are not trained but follow a network as the exponential moving
+average of its parameters.
+
+BatchNorm's running statistics are not averaged: a target that trains beside its network normalises
+with the statistics of its own batches and keeps the running ones of its own activations, which fit
+its own weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def frozen_copy(module: Module) -> Module:
+    """A copy with parameters and buffers of its own, part of the state_dict, without gradients."""
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(target: nn.Module, online: nn.Module, rate: float) -> None:
+    """target <- (1 - rate) * target + rate * online, parameter by parameter."""
+    pairs = zip(target.parameters(), online.parameters(), strict=True)
+    for average, parameter in pairs:
+        average.lerp_(parameter, rate)
