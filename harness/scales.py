@@ -26,9 +26,12 @@ _TINY = _SMALL | {
     "predictor_head_width": 16,
     "predictor_hidden": 64,
 }
+_HEADS = {"encoder": _SMALL["encoder"], "hidden": 256}  # baselines/goal_conditioned.py
+_TINY_HEADS = {"encoder": _TINY["encoder"], "hidden": 64}
 _MIDDLE = {  # the paper's sizes at 96 px
     "encoder": {"kind": "vit", "width": 192, "patch": 8, "depth": 6, "heads": 3},
 }
+_GOAL_CONDITIONED = ("gcbc", "gcivl", "gciql")
 
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -47,6 +50,7 @@ SCALES: dict[str, dict[str, Any]] = {
             "pldm": _TINY,
             "ema_jepa": _TINY,
             "collapsed": _TINY | {"sigreg_directions": 64},
+            **dict.fromkeys(_GOAL_CONDITIONED, _TINY_HEADS),
         },
         "plan_time": {"singles": 2, "together": 4, "joint": 1},
         "resources": {"cpu": 1},
@@ -66,9 +70,11 @@ SCALES: dict[str, dict[str, Any]] = {
             "pldm": _SMALL,
             "ema_jepa": _SMALL,
             "collapsed": _SMALL | {"sigreg_directions": 256},
+            **dict.fromkeys(_GOAL_CONDITIONED, _HEADS),
         },
         "resources": {"cpu": 1},
         "for": {
+            **{name: {"train": {"lr": 1e-3}} for name in _GOAL_CONDITIONED},
             "push_t": {"train": {"steps": 3000}},
             "reacher": {"train": {"steps": 2400}},
             "cube": {"data": {"episodes": 300}, "train": {"steps": 3000}},
@@ -78,13 +84,16 @@ SCALES: dict[str, dict[str, Any]] = {
     "workstation": {
         "data": {"episodes": 4000, "image_size": 96},
         "train": {"epochs": 10, "batch_size": 128, "lr": 2e-4},
-        "method": dict.fromkeys(("lewm", "pldm", "ema_jepa", "collapsed"), _MIDDLE),
+        "method": dict.fromkeys(
+            ("lewm", "pldm", "ema_jepa", "collapsed", *_GOAL_CONDITIONED), _MIDDLE
+        ),
         "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
     },
     # The published sizes, data and epochs; every default of the dataclasses is the paper's.
     "paper": {
         "data": {"episodes": 10_000, "image_size": 224, "scene": "full"},
         "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
+        "for": {name: {"train": {"lr": 3e-4}} for name in _GOAL_CONDITIONED},  # OGBench's
     },
 }
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from baselines import controls, ema_jepa, pldm
+from baselines import controls, ema_jepa, gcbc, gciql, gcivl, pldm
 from harness.interfaces import Method, PlannerEntry, Task
 from harness.planning import cem
 from harness.tasks import cube, push_t, reacher, toy, two_room
@@ -16,6 +16,9 @@ METHODS: dict[str, Method] = {
     "lewm": Method("LeWM", lewm.LeWMConfig, lewm.LeWM, trained=True),
     "pldm": Method("PLDM", pldm.PLDMConfig, pldm.PLDM, trained=True),
     "ema_jepa": Method("EMA JEPA", ema_jepa.EMAJEPAConfig, ema_jepa.EMAJEPA, trained=True),
+    "gcbc": Method("GCBC", gcbc.GCBCConfig, gcbc.GCBC, trained=True),
+    "gcivl": Method("GCIVL", gcivl.GCIVLConfig, gcivl.GCIVL, trained=True),
+    "gciql": Method("GCIQL", gciql.GCIQLConfig, gciql.GCIQL, trained=True),
     "collapsed": Method("LeWM without SIGReg", lewm.CollapsedConfig, lewm.LeWM, trained=True),
     "heuristic": Method("heuristic", controls.ControlConfig, controls.Heuristic, trained=False),
     "random": Method("random", controls.ControlConfig, controls.Random, trained=False),

@@ -20,7 +20,7 @@ from harness.checkpoint import TRAINING
 ROOT = Path(__file__).parent.parent
 STEPS = 80
 WORDS = [f"for.lewm.train.steps={STEPS}", "for.lewm.train.checkpoint_every_s=0"]
-PATIENCE_S = 200
+PATIENCE_S = 300
 
 
 class Run(NamedTuple):

@@ -1,0 +1,33 @@
+"""GCBC: goal-conditioned behavioural cloning, the recorded block that was on the way to the goal.
+
+Source: OGBench (arXiv 2410.20092, impls/agents/gcbc.py); goals are later frames of the same
+episode, uniformly. Deviations from it: one action is a block of 5 steps and goals are whole blocks
+away; squared error, which is its log-likelihood at a fixed std up to a constant; frame and goal
+pass the same encoder one at a time and their features are joined (there, pictures are stacked
+before the encoder); no random crops. From the LeWM paper's GCBC: an encoder trained from pixels
+instead of frozen DINOv2 patch tokens under a transformer, one frame instead of a history of three.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from baselines.goal_conditioned import GoalConditioned, GoalConditionedConfig
+from harness.interfaces import Batch
+
+
+@dataclass(frozen=True)
+class GCBCConfig(GoalConditionedConfig):
+    """The discount counts where policy_goals.distances is "geometric"."""
+
+
+class GCBC(GoalConditioned):
+    """The trunk under a regression of actions."""
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean squared error of the first block, z-scored."""
+        actions = self.act(batch.obs.frames(slice(0, 1)), batch.goals.policy)
+        return {"loss": F.mse_loss(actions, batch.actions[:, 0])}

@@ -1,0 +1,88 @@
+"""GCIVL: goal-conditioned implicit value learning, and a policy weighted by the advantage.
+
+    V(s, g)   expectile regression towards r + discount * V'(s', g), V' a target network
+    policy    regression of actions, weighted by exp(inverse_temperature * (V(s', g) - V(s, g)))
+
+Source: OGBench (arXiv 2410.20092, impls/agents/gcivl.py): two value heads, the target's smaller
+value in the advantage that picks the side of the expectile, each head towards its own target;
+its shares of goals. One summed loss and one optimizer, as there. Deviations from it:
+- A step is a block of 5 steps: reward -1 and discount per block, goals whole blocks away.
+- One encoder for values and policy (two there), which encodes frame and goal one at a time (there,
+  the pictures are stacked). It is trained by the value and by the policy: no stop-gradient, as in
+  OGBench's HIQL from pixels. Advantages are constants, so the policy trains no value head.
+- Squared error for the policy, the log-likelihood at a fixed std up to constants; no random crops.
+- BatchNorm: encoder and target encoder normalise by their own batches (nn/moving_average.py).
+From the LeWM paper's GCIVL: an encoder trained from pixels instead of frozen DINOv2 patch tokens
+under transformers, one frame instead of a history of three, OGBench's two heads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from baselines.implicit import Features, Implicit, ImplicitConfig, Values, expectile_loss, returns
+from harness.interfaces import Batch, Shape
+from harness.nn import moving_average
+
+
+@dataclass(frozen=True)
+class GCIVLConfig(ImplicitConfig):
+    """Nothing of its own."""
+
+
+class GCIVL(Implicit):
+    """Values of (frame, goal)."""
+
+    def __init__(self, config: GCIVLConfig, shape: Shape):
+        super().__init__(config, shape)
+        self.value = Values(2, 2 * self.frames.width, config)
+        self.target_value = moving_average.frozen_copy(self.value)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Value loss plus policy loss; "mse" is the policy's error without weights."""
+        z = self.features(batch)
+        now, after = self._targets(batch)  # (2, B) each
+        values = self.value(z.now, z.value_goal)  # (2, B)
+        reached, discount = batch.goals.reached, self.config.discount
+        value = value_loss(values, now, after, reached, discount, self.config.expectile)
+        policy, mse = self.policy_loss(z, batch.actions[:, 0], self._advantage(z))
+        terms = {"value": value, "policy": policy, "mse": mse, "value_mean": values.mean()}
+        return {"loss": value + policy, **terms}
+
+    @torch.no_grad()
+    def _targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The target network's values (2, B) of the transition's two frames."""
+        now, after, goal = self.target_features(batch)
+        return self.target_value(now, goal), self.target_value(after, goal)
+
+    @torch.no_grad()
+    def _advantage(self, z: Features) -> Tensor:
+        """What the transition gains towards the policy's goal, (B,)."""
+        gained = self.value(z.after, z.policy_goal) - self.value(z.now, z.policy_goal)
+        return gained.mean(0)
+
+    def after_step(self, done: float) -> None:
+        """Move the target network towards the trained one."""
+        super().after_step(done)
+        moving_average.follow(self.target_value, self.value, self.config.target_rate)
+
+
+def value_loss(
+    values: Tensor,
+    target_now: Tensor,
+    target_after: Tensor,
+    reached: Tensor,
+    discount: float,
+    expectile: float,
+) -> Tensor:
+    """Expectile regression of both heads' `values` (2, B) towards their own targets, summed.
+
+    target_now and target_after (2, B) are the target network's values before and after the step;
+    the smaller of the latter decides on which side of the expectile a sample lies.
+    """
+    advantage = returns(target_after.amin(0), reached, discount) - target_now.mean(0)  # (B,)
+    error = returns(target_after, reached, discount) - values  # (2, B)
+    return len(values) * expectile_loss(error, advantage, expectile)
