@@ -13,11 +13,18 @@ from harness.interfaces import Batch, Obs, Window
 class Windows:
     """Every window of a split: start + frames * block <= episode length.
 
-    Raises DatasetError where no episode of the split is long enough.
+    With `features` (R, P, C) of every step of the dataset (data/features.py) a window has tokens
+    and no pixels. Raises DatasetError where no episode of the split is long enough.
     """
 
     def __init__(
-        self, dataset: Dataset, split: str, frames: int, block: int, normalizer: Normalizer
+        self,
+        dataset: Dataset,
+        split: str,
+        frames: int,
+        block: int,
+        normalizer: Normalizer,
+        features: np.ndarray | None = None,
     ):
         episodes = dataset.split(split)
         counts = np.maximum(dataset.lengths[episodes] - frames * block + 1, 0)
@@ -28,6 +35,7 @@ class Windows:
                 f"longest of {split!r} has {longest}; collect longer episodes or ask for less"
             )
         self.dataset, self.frames, self.block = dataset, frames, block
+        self._features = features
         self.longest_steps = int(dataset.lengths[episodes].max())
         self._episode = np.repeat(episodes, counts)  # (W,)
         self._start = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -48,8 +56,14 @@ class Windows:
         rows = first[:, None] + np.arange(self.frames) * self.block  # (B, T)
         steps = first[:, None] + np.arange(self.frames * self.block)  # (B, T * block)
         actions = self._actions[steps].reshape(*rows.shape, -1)  # (B, T, A)
+        batch = Batch(self._seen(rows), torch.from_numpy(actions))
+        return Window(batch, torch.from_numpy(self.dataset.state[rows]), episode, start)
+
+    def _seen(self, rows: np.ndarray) -> Obs:
+        """What a model sees at the steps `rows` (B, T)."""
+        proprio = torch.from_numpy(self._proprio[rows])
+        if self._features is not None:
+            return Obs(None, proprio, torch.from_numpy(self._features[rows]))
         pixels = self.dataset.read_pixels(rows.reshape(-1))
         pixels = pixels.reshape(*rows.shape, *pixels.shape[1:])  # (B, T, 3, height, width)
-        obs = Obs(torch.from_numpy(pixels), torch.from_numpy(self._proprio[rows]))
-        batch = Batch(obs, torch.from_numpy(actions))
-        return Window(batch, torch.from_numpy(self.dataset.state[rows]), episode, start)
+        return Obs(torch.from_numpy(pixels), proprio)
