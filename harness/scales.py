@@ -29,6 +29,29 @@ _TINY = _SMALL | {
 _MIDDLE = {  # the paper's sizes at 96 px
     "encoder": {"kind": "vit", "width": 192, "patch": 8, "depth": 6, "heads": 3},
 }
+_DINO_TINY = {
+    "weights": "random",
+    "encoder_width": 32,
+    "encoder_depth": 1,
+    "encoder_heads": 2,
+    "encoder_patch": 16,
+    "predictor_depth": 2,
+    "predictor_heads": 2,
+    "predictor_head_width": 16,
+    "predictor_hidden": 64,
+}
+_DINO_SMALL = {  # 16 tokens for a picture of 64 px: with 64 one plan takes most of a minute
+    "weights": "mae",
+    "encoder_width": 128,
+    "encoder_depth": 4,
+    "encoder_heads": 4,
+    "encoder_patch": 16,
+    "predictor_depth": 2,
+    "predictor_heads": 4,
+    "predictor_head_width": 32,
+    "predictor_hidden": 256,
+}
+_DINO_TRAIN = {"train": {"batch_size": 32, "lr": 5e-4}}  # of gaoyuezhou/dino_wm's predictor
 
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -45,6 +68,8 @@ SCALES: dict[str, dict[str, Any]] = {
         "method": {
             "lewm": _TINY | {"sigreg_weight": 0.09, "sigreg_directions": 64},
             "pldm": _TINY,
+            "dino_wm": _DINO_TINY,
+            "dino_wm_proprio": _DINO_TINY,
         },
         "plan_time": {"singles": 2, "together": 4, "joint": 1},
         "resources": {"cpu": 1},
@@ -62,12 +87,16 @@ SCALES: dict[str, dict[str, Any]] = {
         "method": {
             "lewm": _SMALL | {"sigreg_weight": 0.1, "sigreg_directions": 256},
             "pldm": _SMALL,
+            "dino_wm": _DINO_SMALL,
+            "dino_wm_proprio": _DINO_SMALL,
         },
         "resources": {"cpu": 1},
         "for": {
             "push_t": {"train": {"steps": 3000}},
             "reacher": {"train": {"steps": 2400}},
             "cube": {"data": {"episodes": 300}, "train": {"steps": 3000}},
+            "dino_wm": _DINO_TRAIN,
+            "dino_wm_proprio": _DINO_TRAIN,
         },
     },
     # One GPU, an evening for everything.
@@ -76,11 +105,13 @@ SCALES: dict[str, dict[str, Any]] = {
         "train": {"epochs": 10, "batch_size": 128, "lr": 2e-4},
         "method": {"lewm": _MIDDLE, "pldm": _MIDDLE},
         "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
+        "for": {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},
     },
     # The published sizes, data and epochs; every default of the dataclasses is the paper's.
     "paper": {
         "data": {"episodes": 10_000, "image_size": 224, "scene": "full"},
         "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
+        "for": {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},
     },
 }
 
