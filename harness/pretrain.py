@@ -79,8 +79,8 @@ _DECIDES = {f.name for f in dataclasses.fields(FrozenConfig)}
 def tokens(
     model: nn.Module, dataset: Dataset, device: torch.device, progress: Progress
 ) -> np.ndarray | None:
-    """Tokens (R, P, C) of every frame where the model has a frozen encoder and the disk has room
-    for them, else None.
+    """Tokens (R, P, C) of every frame where the model has a frozen encoder (its part `frozen`) and
+    the disk has room for them, else None.
     """
     encoder = getattr(model, "frozen", None)
     if encoder is None:

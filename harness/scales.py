@@ -42,6 +42,7 @@ _DINO_TINY = {
 }
 _DINO_SMALL = {  # 16 tokens for a picture of 64 px: with 64 one plan takes most of a minute
     "weights": "mae",
+    "mae": {"steps": 1500, "batch_size": 64},
     "encoder_width": 128,
     "encoder_depth": 4,
     "encoder_heads": 4,
@@ -95,8 +96,8 @@ SCALES: dict[str, dict[str, Any]] = {
             "push_t": {"train": {"steps": 3000}},
             "reacher": {"train": {"steps": 2400}},
             "cube": {"data": {"episodes": 300}, "train": {"steps": 3000}},
-            "dino_wm": _DINO_TRAIN,
-            "dino_wm_proprio": _DINO_TRAIN,
+            "dino_wm": _DINO_TRAIN | {"plan_time": {"joint": 1}},
+            "dino_wm_proprio": _DINO_TRAIN | {"plan_time": {"joint": 1}},
         },
     },
     # One GPU, an evening for everything.

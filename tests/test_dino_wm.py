@@ -46,9 +46,12 @@ def test_a_token_sees_all_of_its_own_and_of_earlier_frames_and_nothing_later():
 
 
 def test_sizes_of_the_paper():
-    """DINOv2 ViT-S/14: 22.06 M frozen; 256 tokens of 384 at 224 px; the predictor's 14.5 M."""
+    """DINOv2 ViT-S/14 with 256 tokens of 384 at 224 px, and a predictor as wide as token and
+    action.
+    """
     config, shape = DinoWMConfig(weights="random"), Shape(224, action_dim=10, proprio_dim=4)
-    model = DinoWM(config, shape)
+    with torch.device("meta"):
+        model = DinoWM(config, shape)
     sizes = [sum(p.numel() for p in part.parameters()) for part in (model.frozen, model.predictor)]
     assert round(sizes[0] / 1e6, 1) == 21.6  # positions for 224 px, the released ones for 518
     width, inner = 384 + 10, 16 * 64

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import http.client
 import json
 import os
 import urllib.request
@@ -89,11 +90,12 @@ class FrozenConfig:
             )
             reason = _unreachable()
             return f"{DINOV2} is not in the cache and {reason}: {instead}" if reason else ""
-        if _kind(self.weights) in _NETWORKS and os.path.isfile(f"{self.weights}/{WEIGHTS}"):
+        here = os.path.isabs(self.weights) and os.path.isfile(f"{self.weights}/{WEIGHTS}")
+        if here and _kind(self.weights) in _NETWORKS:
             return ""
         return (
-            f"{key}.weights={self.weights} is no folder with {CONFIG} and {WEIGHTS} of a DINOv2 or "
-            f"a ViT-MAE, nor one of dinov2, mae, random"
+            f"{key}.weights={self.weights} is neither dinov2, mae or random nor the absolute path "
+            f"of a folder with {CONFIG} and {WEIGHTS} of a DINOv2 or a ViT-MAE"
         )
 
 
@@ -190,5 +192,5 @@ def _unreachable() -> str:
         head = urllib.request.Request(huggingface_hub.hf_hub_url(DINOV2, WEIGHTS), method="HEAD")
         with urllib.request.urlopen(head, timeout=_PATIENCE_S):
             return ""
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         return f"the hub cannot be reached ({error})"

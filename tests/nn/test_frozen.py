@@ -105,7 +105,7 @@ def test_only_safetensors_are_read(dinov2):
 def test_weights_that_cannot_be_had_are_said_before_the_run(tmp_path, monkeypatch):
     spec = tiny.spec("dino_wm", f"method.dino_wm.weights={tmp_path}/absent")
     size = {"CPU": 1.0, "GPU": 0.0}
-    assert f"method.dino_wm.weights={tmp_path}/absent is no folder" in launch.lacks(spec, size)
+    assert f"method.dino_wm.weights={tmp_path}/absent is neither" in launch.lacks(spec, size)
     monkeypatch.setattr(frozen, "_unreachable", lambda: "the hub cannot be reached")
     reason = launch.lacks(tiny.spec("dino_wm", "method.dino_wm.weights=dinov2"), size)
     assert "facebook/dinov2-small is not in the cache and the hub cannot be reached" in reason
