@@ -12,7 +12,6 @@ own:
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -32,10 +31,7 @@ from harness.planning.mpc import MPCConfig
 from harness.protocols import PROTOCOLS, ProtocolConfig
 from harness.scales import DEFAULT_PROTOCOL, SCALES
 from harness.train import TrainConfig
-
-
-class ConfigError(ValueError):
-    """A word of the command line that is not understood; the message names what is."""
+from harness.words import ConfigError, known, listed, merge, nearest, put
 
 
 @dataclass(frozen=True)
@@ -66,6 +62,8 @@ class TrialConfig:
     planner_name: str = "cem"
     mpc: MPCConfig = field(default_factory=MPCConfig)
     plan_time: PlanTimeConfig = field(default_factory=PlanTimeConfig)
+    # data of the tasks whose frames a frozen encoder is trained on first, by task
+    pool: dict[str, DataConfig] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
     scale: str = ""
     device: str = "cpu"
@@ -132,29 +130,13 @@ def parse(argv: list[str]) -> RunConfig:
         key, value = _split(word)
         branch = key.split(".")[0]
         if key in _RUN_KEYS or key.startswith("ray."):
-            _put(words, key, value)
+            put(words, key, value)
         elif branch in _BRANCHES and "." in key:
-            _put(overrides, key, value)
+            put(overrides, key, value)
         else:
             raise ConfigError(f'unknown key "{key}". {nearest(key, [*_RUN_KEYS, *trial_keys()])}')
-    run = _structured(RunConfig, {**_listed(words), "overrides": overrides})
+    run = _structured(RunConfig, {**listed(words), "overrides": overrides})
     return _with_defaults(run)
-
-
-def known(kind: str, name: str, names: Iterable[str]) -> str:
-    """`name` if it is one of `names`; raises ConfigError that names the nearest and all."""
-    if name in names:
-        return name
-    raise ConfigError(f'unknown {kind} "{name}". {nearest(name, names)}')
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The nearest valid name, and all of them where they are few."""
-    names = list(names)
-    close = [full for full in names if full.endswith(f".{name}")]  # "lr" is short for "train.lr"
-    close = close or difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f'Did you mean "{close[0]}"? ' if close else ""
-    return hint + (f"Valid: {', '.join(names)}." if len(names) <= 40 else "See --help.")
 
 
 def trial_spec(
@@ -167,34 +149,46 @@ def trial_spec(
     variant: str = "",
 ) -> TrialSpec:
     """One trial, its configuration resolved. Raises ConfigError on unknown keys or bad values."""
+    tree = _tree(run, task, method, suite_overlay)
+    settings = _named_section("method", method, zoo.METHODS, tree)
+    pool = [known("task", name, zoo.TASKS) for name in getattr(settings, "pool", ())]
+    others = {name: _tree(run, name, method, suite_overlay) for name in pool}
+    config = TrialConfig(
+        data=_section("data", DataConfig, tree),
+        train=_section("train", TrainConfig, tree),
+        protocol=_section("protocol", ProtocolConfig, tree),
+        planner=_named_section("planner", run.planner, zoo.PLANNERS, tree),
+        method=settings,
+        planner_name=run.planner,
+        mpc=_section("mpc", MPCConfig, tree),
+        plan_time=_section("plan_time", PlanTimeConfig, tree),
+        pool={name: _section("data", DataConfig, other) for name, other in others.items()},
+        resources=_resources(run, tree, zoo.METHODS[method].trained),
+        scale=run.scale,
+        device=run.device if zoo.METHODS[method].trained else "cpu",
+    )
+    return TrialSpec(task, method, seed, variant, stages, config)
+
+
+def _tree(
+    run: RunConfig, task: str, method: str, suite_overlay: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All layers, merged for one task and method."""
     for name, part in run.overrides.get("for", {}).items():
         known("task or method in for.*", name, [*zoo.TASKS, *zoo.METHODS])
         _check_keys(f"for.{name}.", part, _BRANCHES[:-1])
     layers = [PROTOCOLS[run.protocol], SCALES[run.scale], suite_overlay, run.overrides]
     tree: dict[str, Any] = {}
     for layer in layers:
-        _merge(tree, {key: value for key, value in layer.items() if key != "for"})
+        merge(tree, {key: value for key, value in layer.items() if key != "for"})
         narrowed = layer.get("for", {})
-        _merge(tree, narrowed.get(task, {}))
-        _merge(tree, narrowed.get(method, {}))
+        merge(tree, narrowed.get(task, {}))
+        merge(tree, narrowed.get(method, {}))
     for branch in tree:
         known("key", branch, _BRANCHES[:-1])
     if _modifies_protocol(run.overrides):
         tree["protocol"]["name"] += " modified"
-    config = TrialConfig(
-        data=_section("data", DataConfig, tree),
-        train=_section("train", TrainConfig, tree),
-        protocol=_section("protocol", ProtocolConfig, tree),
-        planner=_named_section("planner", run.planner, zoo.PLANNERS, tree),
-        method=_named_section("method", method, zoo.METHODS, tree),
-        planner_name=run.planner,
-        mpc=_section("mpc", MPCConfig, tree),
-        plan_time=_section("plan_time", PlanTimeConfig, tree),
-        resources=_resources(run, tree, zoo.METHODS[method].trained),
-        scale=run.scale,
-        device=run.device if zoo.METHODS[method].trained else "cpu",
-    )
-    return TrialSpec(task, method, seed, variant, stages, config)
+    return tree
 
 
 def to_yaml(spec: TrialSpec) -> str:
@@ -214,6 +208,8 @@ def from_yaml(text: str) -> TrialSpec:
         sections |= {"mpc": MPCConfig, "plan_time": PlanTimeConfig, "resources": Resources}
         sections |= {"planner": planner.config, "method": method.config}
         parts = {name: _structured(cls, config.pop(name)) for name, cls in sections.items()}
+        pool = config.pop("pool", {})
+        parts["pool"] = {name: _structured(DataConfig, data) for name, data in pool.items()}
         tree |= {name: tuple(tree.get(name, ())) for name in ("stages", "swept")}
         return TrialSpec(**{**tree, "config": TrialConfig(**config, **parts)})
     except (LookupError, TypeError, AttributeError, OmegaConfBaseException, YAMLError) as error:
@@ -287,43 +283,6 @@ def _split(word: str) -> tuple[str, Any]:
         raise ConfigError(f"{key}: cannot read the value {value!r}") from error
 
 
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
-    for depth, part in enumerate(path, start=1):
-        tree = tree.setdefault(part, {})
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{key}: {'.'.join(path[:depth])} is given a value already")
-    tree[last] = value
-
-
-def _merge(tree: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    for key, value in layer.items():
-        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
-            _merge(tree[key], value)
-        else:
-            tree[key] = _copy(value)
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
-    return value
-
-
-def _listed(words: dict[str, Any]) -> dict[str, Any]:
-    """tasks=x means tasks=[x]; seeds=3 means seeds 0, 1 and 2."""
-    words = dict(words)
-    for key in ("tasks", "methods"):
-        if isinstance(words.get(key), str):
-            words[key] = [words[key]]
-    if isinstance(words.get("seeds"), int):
-        words["seeds"] = list(range(words["seeds"]))
-    seeds = words.get("seeds", [0])
-    if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) for s in seeds):
-        raise ConfigError("seeds must be whole numbers, at least one: seeds=3 or seeds=[0,7]")
-    return words
-
-
 def _section(name: str, cls: type, tree: Mapping[str, Any]) -> Any:
     return _structured(cls, tree.get(name, {}), f"{name}.")
 
@@ -380,6 +339,8 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     plain = _plain(spec)
     del plain["swept"]
     dropped = {"resources"} if zoo.METHODS[spec.method].trained else _UNUSED_BY_CONTROLS
+    if not plain["config"]["pool"]:
+        dropped = dropped | {"pool"}
     for name in dropped:
         del plain["config"][name]
     return plain

@@ -320,7 +320,7 @@ def weights() -> Check:
     found = huggingface_hub.try_to_load_from_cache(DINOV2, "model.safetensors")
     if isinstance(found, str):
         return Check("DINOv2 weights", "ok", str(Path(found).parent))
-    detail = "not here; only needed for dino_wm; set method.dino_wm.weights=<folder>"
+    detail = "not here; dino_wm needs them with method.dino_wm.weights=dinov2 (or give a <folder>)"
     return Check("DINOv2 weights", "info", detail)
 
 

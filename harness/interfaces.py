@@ -2,9 +2,10 @@
 
 Shape legend, used in every comment of the project:
     B batch, T frames, H history, K horizon in blocks, N candidates, A action block (steps x action
-    dim, flattened), a action dim of one step, D latent, P patches, S state, p proprio, L episode
-    length in steps, n simulator copies. Pictures are (3, height, width) uint8. Actions inside a
-    Batch and inside a planner are z-scored; everywhere else they are in the task's own units.
+    dim, flattened), a action dim of one step, D latent, P patches, C features of a patch, S state,
+    p proprio, L episode length in steps, R rows (steps of a dataset), n simulator copies. Pictures
+    are (3, height, width) uint8. Actions inside a Batch and inside a planner are z-scored;
+    everywhere else they are in the task's own units.
 """
 
 from __future__ import annotations
@@ -19,23 +20,26 @@ from torch import Tensor, nn
 
 
 class Obs(NamedTuple):
-    """What a model may see. Simulator state is never part of it."""
+    """What a model may see. Simulator state is never part of it.
 
-    pixels: Tensor  # (B, T, 3, height, width) uint8
+    Pixels are there unless the tokens that a frozen encoder makes of them are (data/features.py).
+    """
+
+    pixels: Tensor | None  # (B, T, 3, height, width) uint8
     proprio: Tensor | None = None  # (B, T, p) float32, z-scored
+    tokens: Tensor | None = None  # (B, T, P, C) float16
 
     def rows(self, index: np.ndarray) -> Obs:
         """The observations `index` of the batch."""
-        return Obs(self.pixels[index], None if self.proprio is None else self.proprio[index])
+        return Obs(*(None if part is None else part[index] for part in self))
 
     def frames(self, index: slice) -> Obs:
         """The frames `index` of every window."""
-        return Obs(self.pixels[:, index], None if self.proprio is None else self.proprio[:, index])
+        return Obs(*(None if part is None else part[:, index] for part in self))
 
     def to(self, device: torch.device) -> Obs:
         """On another device."""
-        proprio = None if self.proprio is None else self.proprio.to(device)
-        return Obs(self.pixels.to(device), proprio)
+        return Obs(*(None if part is None else part.to(device) for part in self))
 
 
 @dataclass(frozen=True)
@@ -279,6 +283,9 @@ class WorldModel(Trainable, Protocol):
         z (N, H, *D): observed latents, oldest first, H <= history; past (N, H - 1, A): the blocks
         between them; plan (N, K, A). Returns (N, K, *D).
         """
+
+    def rollout_bytes(self, blocks: int) -> int:
+        """About how much memory the rollout of one candidate of that many blocks takes."""
 
 
 class GoalPolicy(Trainable, Protocol):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from harness import config, rows, trial, zoo
+from harness import config, pretrain, rows, trial, zoo
 from harness.data import collect
 from harness.data.episodes import DatasetError
 from harness.interfaces import TrialSpec
@@ -56,7 +56,8 @@ def launch(specs: Sequence[TrialSpec], place: trial.Place, run: config.RunConfig
 
 def prepare_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> None:
     """Collect each dataset once. A failure is left to its trials, which record it."""
-    for task, data in {(spec.task, spec.config.data) for spec in specs}:
+    own = {(spec.task, spec.config.data) for spec in specs}
+    for task, data in own.union(*(spec.config.pool.items() for spec in specs)):
         try:
             workers = os.cpu_count() or 1 if zoo.TASKS[task].spec.slow_to_draw else 1
             collect.ensure(zoo.task(task, data.scene), data, place.datasets, workers)
@@ -178,7 +179,7 @@ def lacks(spec: TrialSpec, size: Mapping[str, float]) -> str:
             f"resources.cpu={asked.cpu:g} and {size.get('CPU', 0):g} cores on any machine here: "
             f"use resources.cpu={size.get('CPU', 0):g}"
         )
-    return ""
+    return pretrain.lacks(spec.config.method, spec.method)
 
 
 def local_size() -> dict[str, float]:

@@ -1,10 +1,11 @@
-"""Peak memory of one trial in a process that runs several."""
+"""Memory: the peak of one trial in a process that runs several, and what is free."""
 
 from __future__ import annotations
 
 import resource
 from pathlib import Path
 
+import psutil
 import torch
 
 
@@ -28,3 +29,11 @@ def peak(device: torch.device) -> int:
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
     except (OSError, IndexError, ValueError):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def free(device: torch.device) -> int:
+    """Bytes that can be taken now, those that torch holds without using them included on CUDA."""
+    if device.type == "cuda":
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + idle
+    return psutil.virtual_memory().available

@@ -32,6 +32,30 @@ _MIDDLE = {  # the paper's sizes at 96 px
     "encoder": {"kind": "vit", "width": 192, "patch": 8, "depth": 6, "heads": 3},
 }
 _GOAL_CONDITIONED = ("gcbc", "gcivl", "gciql")
+_DINO_TINY = {
+    "weights": "random",
+    "encoder_width": 32,
+    "encoder_depth": 1,
+    "encoder_heads": 2,
+    "encoder_patch": 16,
+    "predictor_depth": 2,
+    "predictor_heads": 2,
+    "predictor_head_width": 16,
+    "predictor_hidden": 64,
+}
+_DINO_SMALL = {  # 16 tokens for a picture of 64 px: with 64 one plan takes most of a minute
+    "weights": "mae",
+    "mae": {"steps": 1500, "batch_size": 64},
+    "encoder_width": 128,
+    "encoder_depth": 4,
+    "encoder_heads": 4,
+    "encoder_patch": 16,
+    "predictor_depth": 2,
+    "predictor_heads": 4,
+    "predictor_head_width": 32,
+    "predictor_hidden": 256,
+}
+_DINO_TRAIN = {"train": {"batch_size": 32, "lr": 5e-4}}  # of gaoyuezhou/dino_wm's predictor
 
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -51,6 +75,8 @@ SCALES: dict[str, dict[str, Any]] = {
             "ema_jepa": _TINY,
             "collapsed": _TINY | {"sigreg_directions": 64},
             **dict.fromkeys(_GOAL_CONDITIONED, _TINY_HEADS),
+            "dino_wm": _DINO_TINY,
+            "dino_wm_proprio": _DINO_TINY,
         },
         "plan_time": {"singles": 2, "together": 4, "joint": 1},
         "resources": {"cpu": 1},
@@ -71,6 +97,8 @@ SCALES: dict[str, dict[str, Any]] = {
             "ema_jepa": _SMALL,
             "collapsed": _SMALL | {"sigreg_directions": 256},
             **dict.fromkeys(_GOAL_CONDITIONED, _HEADS),
+            "dino_wm": _DINO_SMALL,
+            "dino_wm_proprio": _DINO_SMALL,
         },
         "resources": {"cpu": 1},
         "for": {
@@ -78,6 +106,8 @@ SCALES: dict[str, dict[str, Any]] = {
             "push_t": {"train": {"steps": 3000}},
             "reacher": {"train": {"steps": 2400}},
             "cube": {"data": {"episodes": 300}, "train": {"steps": 3000}},
+            "dino_wm": _DINO_TRAIN | {"plan_time": {"joint": 1}},
+            "dino_wm_proprio": _DINO_TRAIN | {"plan_time": {"joint": 1}},
         },
     },
     # One GPU, an evening for everything.
@@ -88,12 +118,14 @@ SCALES: dict[str, dict[str, Any]] = {
             ("lewm", "pldm", "ema_jepa", "collapsed", *_GOAL_CONDITIONED), _MIDDLE
         ),
         "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
+        "for": {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},
     },
     # The published sizes, data and epochs; every default of the dataclasses is the paper's.
     "paper": {
         "data": {"episodes": 10_000, "image_size": 224, "scene": "full"},
         "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
-        "for": {name: {"train": {"lr": 3e-4}} for name in _GOAL_CONDITIONED},  # OGBench's
+        "for": {name: {"train": {"lr": 3e-4}} for name in _GOAL_CONDITIONED}  # OGBench's
+        | {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},
     },
 }
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from harness import config, memory, policies, provenance, rows, seeding, zoo
+from harness import config, memory, policies, pretrain, provenance, rows, seeding, zoo
 from harness.checkpoint import Checkpoint
 from harness.data import collect, normalize
 from harness.data.episodes import Dataset, open_dataset
@@ -104,6 +104,7 @@ def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) 
     cfg, task, method = spec.config, _task(spec), zoo.METHODS[spec.method]
     device = _device(cfg)
     memory.reset_peak(device)
+    record.fields["note"] = pretrain.note(cfg.method)
     progress("data", 0, 1)
     dataset = open_dataset(collect.ensure(task, cfg.data, place.datasets))
     record.fields |= {"dataset_hash": dataset.hash, "split_hash": dataset.split_hash}
@@ -149,14 +150,18 @@ def _trained_model(
 ) -> nn.Module:
     """The model of this trial, trained from its last checkpoint on where there is one."""
     cfg, task = spec.config, _task(spec)
+    method = pretrain.ready(cfg.method, _pool(spec, place), place.datasets, device, progress)
     torch.manual_seed(seeding.integer("model", spec.seed))
-    model = zoo.METHODS[spec.method].build(cfg.method, task.spec.shape(cfg.data.image_size))
+    model = zoo.METHODS[spec.method].build(method, task.spec.shape(cfg.data.image_size))
     model.to(device)
     record.metrics += _sizes(spec, model)
     checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec))
     record.checkpoint = checkpoint  # its training state stays until the rows are written
     block = task.spec.action_block
-    windows = Windows(dataset, "train", model.window_frames, block, normalizer, model.goal_sampling)
+    tokens = pretrain.tokens(model, dataset, device, progress)
+    windows = Windows(
+        *(dataset, "train", model.window_frames, block, normalizer, model.goal_sampling, tokens)
+    )
     result = train(model, windows, cfg.train, spec.seed, device, checkpoint, progress)
     digest = checkpoint.finish(model, config.to_yaml(spec))
     record.metrics += [
@@ -172,6 +177,14 @@ def _trained_model(
         "train_s": result.seconds,
     }
     return model
+
+
+def _pool(spec: TrialSpec, place: Place) -> list[Dataset]:
+    """The datasets that the method's encoder is trained on first; mostly none."""
+    return [
+        open_dataset(collect.ensure(zoo.task(name, data.scene), data, place.datasets))
+        for name, data in spec.config.pool.items()
+    ]
 
 
 def _look_inside(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from baselines import controls, ema_jepa, gcbc, gciql, gcivl, pldm
+from baselines import controls, dino_wm, ema_jepa, gcbc, gciql, gcivl, pldm
 from harness.interfaces import Method, PlannerEntry, Task
 from harness.planning import cem
 from harness.tasks import cube, push_t, reacher, toy, two_room
@@ -15,6 +15,10 @@ from lewm import model as lewm
 METHODS: dict[str, Method] = {
     "lewm": Method("LeWM", lewm.LeWMConfig, lewm.LeWM, trained=True),
     "pldm": Method("PLDM", pldm.PLDMConfig, pldm.PLDM, trained=True),
+    "dino_wm": Method("DINO-WM", dino_wm.DinoWMConfig, dino_wm.DinoWM, trained=True),
+    "dino_wm_proprio": Method(
+        "DINO-WM + proprio", dino_wm.DinoWMConfig, dino_wm.DinoWMProprio, trained=True
+    ),
     "ema_jepa": Method("EMA JEPA", ema_jepa.EMAJEPAConfig, ema_jepa.EMAJEPA, trained=True),
     "gcbc": Method("GCBC", gcbc.GCBCConfig, gcbc.GCBC, trained=True),
     "gcivl": Method("GCIVL", gcivl.GCIVLConfig, gcivl.GCIVL, trained=True),

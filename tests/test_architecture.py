@@ -32,11 +32,12 @@ MAY_IMPORT = {
     "memory": set(),
     "progress": set(),
     "provenance": set(),
+    "words": set(),
     "nn": {"interfaces"},
     "lewm": MODEL,
     "baselines": MODEL,
     "report": {"rows"},
-    "planning": LEAVES,
+    "planning": LEAVES | {"memory"},
     "tasks": LEAVES,
     "data": LEAVES,
     "checkpoint": LEAVES,
@@ -47,16 +48,17 @@ MAY_IMPORT = {
     "command": LEAVES | {"config"},
     "train": LEAVES | {"data", "checkpoint"},
     "evaluate": LEAVES | {"data"},
+    "pretrain": LEAVES | {"nn", "data", "train", "checkpoint"},
     "zoo": LEAVES | {"lewm", "baselines", "tasks", "planning"},
     "config": LEAVES  # it gathers the dataclasses of these
-    | {"protocols", "scales", "zoo", "train", "data.collect"}
+    | {"words", "protocols", "scales", "zoo", "train", "data.collect"}
     | {"planning.mpc", "evaluate.plan_time"},
     "suites": LEAVES | {"config", "zoo", "protocols", "scales"},
     "trial": LEAVES
     | {"zoo", "data", "train", "evaluate", "checkpoint", "config", "policies"}
-    | {"memory", "progress", "provenance"},
+    | {"memory", "pretrain", "progress", "provenance"},
     "policies": LEAVES | {"zoo", "planning.mpc", "planning.feed_forward"},
-    "launch": LEAVES | {"trial", "data", "zoo", "config", "progress"},
+    "launch": LEAVES | {"trial", "data", "zoo", "config", "pretrain", "progress"},
     "run": LEAVES | COMMAND | {"estimate"},
     "sweep": LEAVES | COMMAND | {"estimate", "progress"},
     "bench": LEAVES | MEASURED | {"zoo", "config", "protocols", "scales", "suites", "launch"},

@@ -1,4 +1,4 @@
-"""Folders of collections that are under way or were interrupted: whose they are, what they hold."""
+"""Folders that are being made or whose making was interrupted: whose they are, what they hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,24 @@ def claimed(root: str, name: str) -> Iterator[str]:
         os.rmdir(fresh)
     with lock:
         yield part
+
+
+def once(root: str, name: str, make: Callable[[str], None]) -> str:
+    """The folder root/name; where it is missing, `make` fills a folder that is then renamed to it.
+
+    One process makes it, others wait for that one. `make` finds what an interrupted process had
+    left. Raises OSError.
+    """
+    folder, part = os.path.join(root, name), os.path.join(root, f".{name}.part")
+    if not os.path.isdir(folder):
+        with open(os.path.join(root, f".{name}.lock"), "w", encoding="utf-8") as lock:
+            _wait(lock, name)
+            if not os.path.isdir(folder):
+                os.makedirs(part, exist_ok=True)
+                make(part)
+                os.rename(part, folder)
+                os.remove(lock.name)  # those that wait for it find the folder
+    return folder
 
 
 def keep(part: str, file: str, facts: dict[str, Any]) -> None:
@@ -84,6 +102,15 @@ def _lock(part: str) -> IO[str] | None:
         lock.close()
         return None
     return lock
+
+
+def _wait(lock: IO[str], name: str) -> None:
+    """Until the lock is this process's."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.info("waiting for another process, which makes %s", name)
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _remove_stale(root: str) -> None:

@@ -15,7 +15,8 @@ class Windows:
     """Every window of a split: start + frames * block <= episode length.
 
     With `goal_sampling` every sampled window has goals, so there must be a frame one block after
-    its first. Raises DatasetError where no episode of the split is long enough.
+    its first. With `features` (R, P, C) of every step of the dataset (data/features.py) frames
+    have tokens and no pixels. Raises DatasetError where no episode of the split is long enough.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class Windows:
         block: int,
         normalizer: Normalizer,
         goal_sampling: GoalSampling | None = None,
+        features: np.ndarray | None = None,
     ):
         episodes = dataset.split(split)
         needed = frames * block if goal_sampling is None else max(frames * block, block + 1)
@@ -40,6 +42,7 @@ class Windows:
         self.goal_sampling = goal_sampling
         inside = np.isin(np.arange(len(dataset.lengths)), episodes)  # (E,)
         self._split_rows = np.flatnonzero(np.repeat(inside, dataset.lengths))
+        self._features = features
         self.longest_steps = int(dataset.lengths[episodes].max())
         self._episode = np.repeat(episodes, counts)  # (W,)
         self._start = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -87,18 +90,25 @@ class Windows:
         """The frames at the rows (B, T) of each part; with several none is read twice."""
         flat = np.concatenate([part.reshape(-1) for part in parts])
         if len(parts) == 1:
-            pixels = self.dataset.read_pixels(flat)
+            frames = self._read(flat)
         else:
             ordered, where = np.unique(flat, return_inverse=True)
-            pixels = self.dataset.read_pixels(ordered)[where]
+            frames = self._read(ordered)[where]
         cuts = np.cumsum([part.size for part in parts])[:-1]
         return [
-            Obs(
-                torch.from_numpy(found.reshape(*part.shape, *found.shape[1:])),
-                torch.from_numpy(self._proprio[part]),
-            )
-            for part, found in zip(parts, np.split(pixels, cuts), strict=True)
+            self._obs(part, found.reshape(*part.shape, *found.shape[1:]))
+            for part, found in zip(parts, np.split(frames, cuts), strict=True)
         ]
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        """Pictures (M, 3, height, width) of the rows (M,), or their features (M, P, C)."""
+        return self.dataset.read_pixels(rows) if self._features is None else self._features[rows]
+
+    def _obs(self, rows: np.ndarray, frames: np.ndarray) -> Obs:
+        proprio, frames = torch.from_numpy(self._proprio[rows]), torch.from_numpy(frames)
+        if self._features is None:
+            return Obs(frames, proprio)
+        return Obs(None, proprio, frames)
 
 
 def _goals(obs: list[Obs], rows: list[np.ndarray], first: np.ndarray) -> Goals | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -10,8 +12,10 @@ from harness import rows, seeding
 from harness.data.episodes import Dataset
 from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
+from harness.interfaces import Batch
 
 _WINDOWS = 256
+_CHUNK = 32  # windows in one call of the model
 
 
 def measure(
@@ -44,15 +48,17 @@ def statistics(
 ) -> dict[str, tuple[float, str]]:
     """name -> (value, unit): mean std and effective rank of the latents, prediction error."""
     model.eval()
-    chosen = seeding.stream("latents").integers(len(windows), size=min(_WINDOWS, len(windows)))
-    batch = windows.take(np.sort(chosen)).batch
-    z = model.encode(batch.obs.to(device)).float()  # (B, T, *D)
-    predicted = model.predict(z[:, :-1], batch.actions[:, :-1].to(device)).float()
-    flat = z.flatten(0, 1).flatten(1)
+    latents, error, count = [], 0.0, 0
+    for batch in _batches(windows, "latents", device):
+        z = model.encode(batch.obs).float()  # (B, T, *D)
+        gap = model.predict(z[:, :-1], batch.actions[:, :-1]).float() - z[:, 1:]
+        error, count = error + float(gap.double().pow(2).sum()), count + gap.numel()
+        latents.append(z.flatten(0, 1).flatten(1).cpu())
+    flat = torch.cat(latents)  # (M, D)
     return {
         "latent_std": (float(flat.std(0).mean()), ""),
         "effective_rank": (effective_rank(flat), "dimensions"),
-        "validation_pred": (float((predicted - z[:, 1:]).pow(2).mean()), ""),
+        "validation_pred": (error / count, ""),
     }
 
 
@@ -62,23 +68,39 @@ def open_loop(model: nn.Module, windows: Windows, device: torch.device) -> tuple
     each: of the rollout from that frame alone, and of staying there.
     """
     model.eval()
-    chosen = seeding.stream("open loop").integers(len(windows), size=min(_WINDOWS, len(windows)))
-    batch = windows.take(np.sort(chosen)).batch
-    z = model.encode(batch.obs.to(device)).float()  # (B, T, *D)
-    actions = batch.actions[:, :-1].to(device)
-    rolled = model.rollout(z[:, :1], actions[:, :0], actions).float()  # (B, T - 1, *D)
-    variance = z.flatten(0, 1).var(0).mean().clamp_min(1e-12)
-    later = z[:, 1:]
-    return tuple(
-        (guess - later).pow(2).transpose(0, 1).flatten(1).mean(1).cpu() / variance.cpu()
-        for guess in (rolled, z[:, :1].expand_as(later))
-    )
+    errors = torch.zeros(2, windows.frames - 1, dtype=torch.float64)
+    moments, count = [0.0, 0.0], 0
+    for batch in _batches(windows, "open loop", device):
+        z = model.encode(batch.obs).float()  # (B, T, *D)
+        actions = batch.actions[:, :-1]
+        rolled = model.rollout(z[:, :1], actions[:, :0], actions).float()  # (B, T - 1, *D)
+        flat = z.flatten(0, 1).double().cpu()  # (B * T, *D)
+        moments = [m + flat.pow(k).sum(0) for k, m in enumerate(moments, start=1)]
+        count += len(flat)
+        for i, guess in enumerate((rolled, z[:, :1])):
+            gap = (guess - z[:, 1:]).double().pow(2)
+            errors[i] += gap.transpose(0, 1).flatten(1).sum(1).cpu()
+    mean, variance = moments[0] / count, moments[1] / count
+    variance = ((variance - mean.pow(2)) * count / (count - 1)).mean().clamp_min(1e-12)
+    return tuple((errors * windows.frames / (count * mean.numel()) / variance).float())
+
+
+def _batches(windows: Windows, stream: str, device: torch.device) -> Iterator[Batch]:
+    """The windows that are looked at, a few at a time: many tokens a frame take much memory."""
+    chosen = seeding.stream(stream).integers(len(windows), size=min(_WINDOWS, len(windows)))
+    for part in np.array_split(np.sort(chosen), -(-len(chosen) // _CHUNK)):
+        batch = windows.take(part).batch
+        yield Batch(batch.obs.to(device), batch.actions.to(device))
 
 
 def effective_rank(z: Tensor) -> float:
     """Exponential of the entropy of the normalised covariance spectrum, z (M, D) (Roy and Vetterli
     2007).
     """
-    values = torch.linalg.svdvals((z - z.mean(0)).double()).pow(2)
+    z = z - z.mean(0)
+    if z.shape[1] > len(z):  # the same spectrum out of the smaller matrix of the two
+        values = torch.linalg.eigvalsh((z @ z.T).double()).clamp_min(0)
+    else:
+        values = torch.linalg.svdvals(z.double()).pow(2)
     share = values / values.sum().clamp_min(1e-300)
     return float(torch.exp(-(share * share.clamp_min(1e-300).log()).sum()))

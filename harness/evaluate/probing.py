@@ -22,6 +22,7 @@ FIT_FRAMES, TEST_FRAMES = 6000, 2000
 RIDGE = 1e-3
 HIDDEN = 128
 EPOCHS = 60
+MOST_FEATURES = 8192  # of a latent; more are added up into so many
 _BATCH = 128  # frames encoded at once
 _SKIPPED = "solver_"  # states that are no quantity of the scene
 
@@ -78,10 +79,12 @@ def probe(
     centre, scale = targets.mean(0), np.maximum(targets.std(0), 1e-9)
     found = []
     for kind, regressor in _regressors().items():
+        # many tokens side by side leave a matrix that float32 cannot solve
+        digits = np.float64 if kind == "linear" else np.float32
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a bounded fit is what is meant
-            regressor.fit(seen, (targets - centre) / scale)
-        read = regressor.predict(unseen).reshape(len(unseen), -1) * scale + centre
+            regressor.fit(seen.astype(digits), (targets - centre) / scale)
+        read = regressor.predict(unseen.astype(digits)).reshape(len(unseen), -1) * scale + centre
         first = 0
         for quantity in wanted:
             width = quantity.targets.shape[1]
@@ -111,13 +114,27 @@ def _frames(dataset: Dataset, split: str, count: int) -> np.ndarray:
 def _latents(
     model: nn.Module, dataset: Dataset, rows: np.ndarray, device: torch.device
 ) -> np.ndarray:
-    """(M, features): each frame encoded on its own, several tokens side by side."""
+    """(M, features): each frame encoded on its own, several tokens side by side.
+
+    Above MOST_FEATURES every feature is added, with a random sign, to one of so many sums, which
+    keeps inner products on average (count sketch, Charikar et al. 2002).
+    """
     parts = []
     for first in range(0, len(rows), _BATCH):
         pixels = torch.from_numpy(dataset.read_pixels(rows[first : first + _BATCH]))
         z = model.encode(Obs(pixels[:, None].to(device)))[:, 0]
-        parts.append(z.float().flatten(1).cpu().numpy())
+        parts.append(_sketched(z.float().flatten(1)).cpu().numpy())
     return np.concatenate(parts)
+
+
+def _sketched(z: torch.Tensor) -> torch.Tensor:
+    """(M, features) to (M, at most MOST_FEATURES)."""
+    if z.shape[1] <= MOST_FEATURES:
+        return z
+    rng = seeding.stream("sketch", z.shape[1])
+    place = torch.from_numpy(rng.integers(MOST_FEATURES, size=z.shape[1])).to(z.device)
+    sign = torch.from_numpy(rng.choice([-1.0, 1.0], size=z.shape[1])).to(z)
+    return z.new_zeros(len(z), MOST_FEATURES).index_add_(1, place, z * sign)
 
 
 def _quantities(state: np.ndarray, names: tuple[str, ...]) -> list[_Quantity]:

@@ -95,5 +95,9 @@ class JEPA(nn.Module):
             latents.append(predicted[:, 0])
         return torch.stack(latents[z.shape[1] :], dim=1)
 
+    def rollout_bytes(self, blocks: int) -> int:
+        """Activations of one block of the predictor, in float32; latents are small beside them."""
+        return 4 * self.history * self.predictor.widest
+
     def after_step(self, done: float) -> None:
         """No target network."""

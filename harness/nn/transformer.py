@@ -109,6 +109,7 @@ class ConditionedTransformer(nn.Module):
     ):
         super().__init__()
         same = latent == width
+        self.widest = 10 * width + 4 * heads * head_width + 2 * hidden  # of a position in a block
         self.positions = nn.Parameter(torch.randn(1, frames, latent))
         self.project_in = nn.Identity() if same else nn.Linear(latent, width)
         self.project_condition = nn.Identity() if same else nn.Linear(latent, width)

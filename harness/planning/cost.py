@@ -8,34 +8,42 @@ from torch import Tensor
 from harness.interfaces import CostFn, WorldModel
 
 
-def latent_distance(model: WorldModel, start: Tensor, goal: Tensor, pairs: int) -> CostFn:
+def latent_distance(
+    model: WorldModel, start: Tensor, goal: Tensor, pairs: int, rollouts: int
+) -> CostFn:
     """Squared distance between the last predicted latent and the goal's (LeWM section 4).
 
-    start (B, *D) and goal (B, *D) are encoded once by the caller. `pairs` of them are rolled out in
-    one call of the model, always exactly that many (the last chunk is filled up), so that matrix
-    shapes, and with them the rounding of every cost, do not depend on how many pairs are planned
-    together.
+    start (B, *D) and goal (B, *D) are encoded once by the caller. Candidates of `pairs` pairs, but
+    at most `rollouts` of them, are rolled out in one call of the model: always exactly that many
+    (the last chunk is filled up), so that matrix shapes, and with them the rounding of every cost,
+    do not depend on how many pairs are planned together.
     """
 
     def cost(plans: Tensor) -> Tensor:
+        each = plans.shape[1]
+        flat = plans.flatten(0, 1)  # (B * N, K, A)
+        size = even_share(pairs * each, rollouts)
         chunks = [
-            _chunk_cost(model, start, goal, plans, first, pairs)
-            for first in range(0, len(plans), pairs)
+            _chunk_cost(model, start, goal, flat, each, first, size)
+            for first in range(0, len(flat), size)
         ]
-        return torch.cat(chunks)[: len(plans)]
+        return torch.cat(chunks)[: len(flat)].unflatten(0, plans.shape[:2])
 
     return cost
 
 
+def even_share(count: int, most: int) -> int:
+    """`count` rollouts in as few calls of at most `most` as it takes: how many each call has."""
+    calls = -(-count // max(1, most))
+    return -(-count // calls)
+
+
 def _chunk_cost(
-    model: WorldModel, start: Tensor, goal: Tensor, plans: Tensor, first: int, pairs: int
+    model: WorldModel, start: Tensor, goal: Tensor, flat: Tensor, each: int, first: int, size: int
 ) -> Tensor:
-    """Costs (pairs, N) of the pairs from `first` on."""
-    rows = torch.arange(first, first + pairs, device=plans.device).clamp_(max=len(plans) - 1)
-    chunk = plans[rows]  # (pairs, N, K, A)
-    candidates = chunk.shape[1]
-    z = start[rows].repeat_interleave(candidates, dim=0)[:, None]  # (pairs * N, 1, *D)
-    flat = chunk.flatten(0, 1)  # (pairs * N, K, A)
-    last = model.rollout(z, flat[:, :0], flat)[:, -1]  # (pairs * N, *D)
-    gap = last.unflatten(0, (pairs, candidates)).float() - goal[rows][:, None].float()
-    return gap.flatten(2).pow(2).sum(-1)
+    """Costs (size,) of the candidates from `first` on; there are `each` for a pair."""
+    index = torch.arange(first, first + size, device=flat.device).clamp_(max=len(flat) - 1)
+    pair, plans = index // each, flat[index]  # (size, K, A)
+    last = model.rollout(start[pair][:, None], plans[:, :0], plans)[:, -1]  # (size, *D)
+    gap = last.float() - goal[pair].float()
+    return gap.flatten(1).pow(2).sum(-1)

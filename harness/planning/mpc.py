@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import seeding
+from harness import memory, seeding
 from harness.interfaces import Decision, Obs, Pair, Plan, Planner, Solve, WorldModel
 from harness.planning import cost
+
+MEMORY_SHARE = 0.5  # of what is free, for the rollouts of all threads together
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class MPCConfig:
 class MPCPolicy:
     """interfaces.Policy. Every (pair, replan) draws from a random stream of its own.
 
-    `pairs_per_solve` pairs are planned together (0: all that need a plan) and `pairs_per_rollout`
-    are rolled out in one call of the model; neither changes an outcome.
+    `pairs_per_solve` pairs are planned together (0: all that need a plan) and the candidates of
+    `pairs_per_rollout` are rolled out in one call of the model, or as many of them as half of the
+    free memory holds (`rollouts`, where given); none of this changes an outcome.
     """
 
     timed = "solve"
@@ -51,11 +54,13 @@ class MPCPolicy:
         device: torch.device | str = "cpu",
         pairs_per_solve: int = 0,
         pairs_per_rollout: int = 1,
+        rollouts: int = 0,
     ):
         self._pairs_per_solve, self._pairs_per_rollout = pairs_per_solve, pairs_per_rollout
         self._model, self._planner, self._config = model, planner, config
         self._decode, self._action_dim, self._seed = decode_actions, action_dim, seed
         self._device = torch.device(device)
+        self._rollouts = rollouts or self._rollouts_that_fit()
         self._warm = False
 
     def reset(self, pairs: Sequence[Pair]) -> None:
@@ -124,7 +129,9 @@ class MPCPolicy:
         ]
         init = torch.zeros(len(rows), self._config.horizon_blocks, self._action_dim)
         return self._planner.plan(
-            cost.latent_distance(self._model, start, target, self._pairs_per_rollout),
+            cost.latent_distance(
+                self._model, start, target, self._pairs_per_rollout, self._rollouts
+            ),
             init.to(self._device),
             seeding.PairNoise(keys, self._device),
         )
@@ -137,6 +144,11 @@ class MPCPolicy:
             chosen = np.minimum(np.arange(first, first + size), count - 1)
             parts.append(self._model.encode(obs.rows(chosen).to(self._device))[:, -1])
         return torch.cat(parts)[:count]
+
+    def _rollouts_that_fit(self) -> int:
+        threads = torch.get_num_threads() if self._device.type == "cpu" else 1
+        room = MEMORY_SHARE * memory.free(self._device) / threads
+        return max(1, int(room / self._model.rollout_bytes(self._config.horizon_blocks)))
 
     def _enqueue(self, rows: np.ndarray, plan: Plan) -> None:
         actions = self._decode(plan.actions.float().cpu()).numpy()

@@ -75,7 +75,8 @@ def training_figure(run: groups.Run) -> Figure | None:
         last = i + columns >= len(panels)
         ax.set_xlabel("training step" if last else "")
         ax.tick_params(labelbottom=last or len(tasks) == 1)
-    canvas.legend(figure, _curve_handles(looks))
+    notes = run.cells.set_index("label")["note"].to_dict()
+    canvas.legend(figure, _curve_handles(looks, notes))
     canvas.footer(figure, f"{canvas.run_footer(run, metrics)} One line per trial.")
     return figure
 
@@ -190,15 +191,16 @@ def _plan_time_handles(raw: pd.DataFrame) -> list:
     return [*made, canvas.published_handle()] if papers else made
 
 
-def _curve_handles(looks: dict[str, tuple[str, str]]) -> list:
+def _curve_handles(looks: dict[str, tuple[str, str]], notes: dict[str, str]) -> list:
     from matplotlib.lines import Line2D
 
     if len(looks) > _MOST_LABELS:  # one entry per method; its settings differ in line style
         first = {}
         for label, (shade, _) in looks.items():
-            first.setdefault(shade, label.partition(" (")[0])
+            note = f" ({notes[label]})" if notes[label] else ""
+            first.setdefault((shade, note), label.partition(" (")[0] + note)
         every = math.ceil(len(first) / _MOST_LABELS)
-        looks = {label: (shade, "-") for shade, label in [*first.items()][::every]}
+        looks = {label: (shade, "-") for (shade, _), label in [*first.items()][::every]}
     return [
         Line2D([], [], color=shade, ls=style, lw=1.6, label=label)
         for label, (shade, style) in looks.items()

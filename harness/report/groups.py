@@ -157,11 +157,12 @@ def _cells(trials: pd.DataFrame, swept: pd.DataFrame) -> pd.DataFrame:
         f"{method_name(m)} {words[cell]}" if v and cell in words else method_name(m, v)
         for cell, m, v in cells[["method", "variant"]].itertuples(name=None)
     ]
+    remarks = {cell: [note] if note else [] for cell, note in cells["note"].items()}
     for _, same in cells.groupby([*SECTION, "task", "method", "variant"]):
         if len(same) > 1:
             for cell, words in _differences(same, by_cell).items():
-                cells.loc[cell, "label"] += f" ({words})"
-    cells["label"] += [f", {note}" if note else "" for note in cells["note"]]
+                remarks[cell].append(words)
+    cells["label"] += [f" ({', '.join(said)})" if said else "" for said in remarks.values()]
     order = pd.DataFrame(
         {
             "task": cells["task"].map(task_rank),

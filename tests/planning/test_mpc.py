@@ -11,6 +11,7 @@ from harness import zoo
 from harness.data import normalize
 from harness.evaluate import control, pairs
 from harness.interfaces import Pair, TrialSpec
+from harness.planning import cost, mpc
 from harness.planning.mpc import MPCPolicy
 
 PAIRS, HORIZON, EXECUTED = 50, 3, 2
@@ -36,7 +37,7 @@ def case(datasets):
     return Case(spec, tiny.stir(tiny.model(spec)).eval(), main, normalize.fit(dataset))
 
 
-def build(case, pairs_per_solve=0, pairs_per_rollout=1):
+def build(case, pairs_per_solve=0, pairs_per_rollout=1, rollouts=0):
     config = case.spec.config
     return MPCPolicy(
         case.model,
@@ -47,6 +48,7 @@ def build(case, pairs_per_solve=0, pairs_per_rollout=1):
         seed=5,
         pairs_per_solve=pairs_per_solve,
         pairs_per_rollout=pairs_per_rollout,
+        rollouts=rollouts,
     )
 
 
@@ -116,6 +118,37 @@ def test_the_order_of_pairs_changes_nothing(case, expected):
 def test_pairs_rolled_out_together_give_the_same_plans(case, expected):
     found = plans(case, build(case, pairs_per_rollout=16), PAIRS)
     assert (found - expected[1]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("rollouts", "pairs_per_rollout"), [(7, 1), (20, 3), (1000, 3)])
+def test_plans_do_not_depend_on_how_many_rollouts_fit(case, expected, rollouts, pairs_per_rollout):
+    policy = build(case, pairs_per_rollout=pairs_per_rollout, rollouts=rollouts)
+    assert (plans(case, policy, PAIRS) - expected[1]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("rollouts", [1, 5, 32])
+def test_costs_on_tokens_do_not_depend_on_how_many_rollouts_fit(rollouts):
+    model = tiny.model(tiny.spec("dino_wm")).eval()
+    torch.manual_seed(0)
+    start, goal = torch.randn(2, 3, model.tokens_per_frame, 32)  # (B, P, D) each
+    candidates = torch.randn(3, 32, HORIZON, 10)
+    with torch.inference_mode():
+        together, apart = (
+            cost.latent_distance(model, start, goal, pairs, most)(candidates)
+            for pairs, most in ((3, 1000), (2, rollouts))
+        )
+        last = model.rollout(start[1:2, None], candidates[1, 7:8, :0], candidates[1, 7:8])[0, -1]
+    assert together.shape == (3, 32) and torch.allclose(together, apart, rtol=1e-4)
+    assert torch.allclose(together[1, 7], (last - goal[1]).pow(2).sum(), rtol=1e-4)
+
+
+def test_as_many_rollouts_as_half_of_the_free_memory_holds(case, monkeypatch):
+    each = case.model.rollout_bytes(HORIZON)
+    monkeypatch.setattr(mpc.memory, "free", lambda device: 2 * 21 * each + 1)
+    assert build(case)._rollouts == 21
+    monkeypatch.setattr(mpc.memory, "free", lambda device: 0)
+    assert build(case)._rollouts == 1
+    assert [cost.even_share(300, most) for most in (1000, 300, 299, 7, 1)] == [300, 300, 150, 7, 1]
 
 
 def test_threads_that_plan_a_share_each_give_the_same_plans(case, expected):

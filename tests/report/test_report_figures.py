@@ -9,6 +9,7 @@ import pytest
 from synthetic_run import SyntheticRun, full_run
 
 from harness import report
+from harness.report import figure_costs
 
 NAMES = ("success", "plan_time", "training_curves")
 
@@ -93,3 +94,11 @@ def test_a_run_of_controls_needs_no_training(run):
         "success.svg",
         "index.html",
     }
+
+
+def test_a_crowded_legend_keeps_what_is_said_of_an_encoder():
+    looks = {f"DINO-WM (MAE encoder, lr={i})": ("red", "-") for i in range(20)}
+    looks |= {"DINO-WM": ("red", "--"), "LeWM (lr=1)": ("blue", "-")}
+    notes = {label: "MAE encoder" if "MAE" in label else "" for label in looks}
+    shown = [handle.get_label() for handle in figure_costs._curve_handles(looks, notes)]
+    assert shown == ["DINO-WM (MAE encoder)", "DINO-WM", "LeWM"]

@@ -148,7 +148,7 @@ def test_order_notes_and_names(run):
     run.trial(method="dino_wm", variant="proprio", key="dp", outcome=outcome(10))
     assert list(raw(run)["label"]) == [
         "LeWM",
-        "DINO-WM, untrained encoder",
+        "DINO-WM (untrained encoder)",
         "DINO-WM + proprio",
         "GCBC",
         "novel",
@@ -228,7 +228,7 @@ def test_latex_is_balanced_and_escaped(run):
     text = table(run, "success", "tex")
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
     assert all(text.count(rule) == 2 for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
-    assert r"my\_method, 50 \% \& more" in text
+    assert r"my\_method (50 \% \& more)" in text
     assert not re.search(r"(?<!\\)[%&](?! )", text.partition("\n")[2])
     for body in re.findall(r"\\midrule\n(.*?)\\bottomrule", text, re.S):
         assert len({line.count(" & ") for line in body.strip().splitlines()}) == 1

@@ -1,0 +1,92 @@
+"""What a frozen encoder makes of every frame of a dataset, computed once and kept beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+
+import numpy as np
+
+from harness.data import unfinished
+from harness.data.episodes import Dataset, DatasetError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # grows when the layout below changes
+ARRAY, MANIFEST = "features.f16", "manifest.json"
+SPARED = 0.1  # share of a disk that is left free
+_BATCH = 256  # frames
+
+Encode = Callable[[np.ndarray], np.ndarray]  # (M, 3, height, width) uint8 -> (M, P, C)
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+def ensure(
+    dataset: Dataset, encode: Encode, encoder: str, shape: tuple[int, int], progress: Progress
+) -> np.ndarray | None:
+    """Features (R, P, C) float16 of every step, memory-mapped; computed first where they are not on
+    the disk yet. None, and a line in the log, where the disk has no room for them.
+
+    `encoder` is the hash of the encoder, `shape` its (P, C). Any number of processes may call this
+    at once, one of them computes. Raises DatasetError for a folder that does not hold what it
+    should, OSError when the disk fails.
+    """
+    root = os.path.dirname(os.path.abspath(dataset.folder))
+    facts = {
+        "format": FORMAT,
+        "dataset": dataset.hash,
+        "encoder": encoder,
+        "shape": [len(dataset.state), *shape],
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    name = f"features-{digest[:12]}"
+    needed = 2 * int(np.prod(facts["shape"]))  # bytes
+    if not os.path.isdir(os.path.join(root, name)) and not _fits(root, needed):
+        return None
+    folder = unfinished.once(
+        root, name, lambda part: _compute(dataset, encode, facts, part, progress)
+    )
+    return _mapped(folder, facts)
+
+
+def _fits(root: str, needed: int) -> bool:
+    disk = shutil.disk_usage(root)
+    if needed <= disk.free - SPARED * disk.total:
+        return True
+    log.warning(
+        "features of %.1f GB do not fit %s (%.1f GB free, %.0f %% of the disk are left alone): "
+        "they are computed for every batch instead, which is slower",
+        *(needed / 1e9, root, disk.free / 1e9, 100 * SPARED),
+    )
+    return False
+
+
+def _compute(dataset: Dataset, encode: Encode, facts: dict, part: str, progress: Progress) -> None:
+    """Fill the folder `part`, its manifest last."""
+    total = facts["shape"][0]
+    with open(os.path.join(part, ARRAY), "wb") as sink:
+        for first in range(0, total, _BATCH):
+            rows = np.arange(first, min(first + _BATCH, total))
+            made = np.ascontiguousarray(encode(dataset.read_pixels(rows)), np.float16)
+            assert list(made.shape) == [len(rows), *facts["shape"][1:]], made.shape
+            sink.write(made)
+            progress("features", int(rows[-1]) + 1, total)
+    with open(os.path.join(part, MANIFEST), "w", encoding="utf-8") as sink:
+        json.dump(facts, sink)
+
+
+def _mapped(folder: str, facts: dict) -> np.ndarray:
+    path = os.path.join(folder, ARRAY)
+    try:
+        with open(os.path.join(folder, MANIFEST), encoding="utf-8") as source:
+            found = json.load(source)
+        size = os.path.getsize(path)
+    except (FileNotFoundError, ValueError) as error:
+        raise DatasetError(f"{folder}: {error}; delete the folder, it is made again") from None
+    if found != facts or size != 2 * int(np.prod(facts["shape"])):
+        raise DatasetError(f"{folder} does not hold what it should; delete it, it is made again")
+    return np.memmap(path, np.float16, "r", shape=tuple(facts["shape"]))

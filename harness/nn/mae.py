@@ -1,0 +1,59 @@
+"""A masked autoencoder (He et al. 2022) over single frames, of the modules of `transformers`."""
+
+from __future__ import annotations
+
+import transformers
+from torch import Tensor
+
+from harness.interfaces import Batch
+from harness.nn import encoders
+from harness.nn.frozen import FrozenConfig
+
+
+class Autoencoder(encoders.Encoder):
+    """Rebuilds the hidden patches of a picture from those it sees (interfaces.Trainable).
+
+    The target of a patch is normalised by its own mean and std, as in the paper's best setting.
+    """
+
+    def __init__(self, config: FrozenConfig, image_size: int):
+        super().__init__()
+        if image_size % config.encoder_patch:
+            raise ValueError(
+                f"image_size {image_size} is no multiple of encoder_patch {config.encoder_patch}: "
+                f"choose another patch (8 or 16 for 64 px)"
+            )
+        self.width = config.encoder_width
+        self.tokens = (image_size // config.encoder_patch) ** 2
+        self.network = transformers.ViTMAEForPreTraining(
+            transformers.ViTMAEConfig(
+                hidden_size=config.encoder_width,
+                num_hidden_layers=config.encoder_depth,
+                num_attention_heads=config.encoder_heads,
+                intermediate_size=4 * config.encoder_width,
+                image_size=image_size,
+                patch_size=config.encoder_patch,
+                mask_ratio=config.mae.mask_ratio,
+                norm_pix_loss=True,
+                decoder_hidden_size=config.mae.decoder_width,
+                decoder_num_hidden_layers=config.mae.decoder_depth,
+                decoder_num_attention_heads=config.mae.decoder_heads,
+                decoder_intermediate_size=4 * config.mae.decoder_width,
+            )
+        )
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Squared error over the hidden patches of every frame of batch.obs."""
+        return {"loss": self(batch.obs.pixels.flatten(0, 1))}
+
+    def features(self, x: Tensor) -> Tensor:
+        """Normalised pictures to the error of their reconstruction, a scalar."""
+        return self.network(x).loss
+
+    def after_step(self, done: float) -> None:
+        """No target network."""
+
+    def save(self, folder: str) -> None:
+        """The encoder alone: config.json and model.safetensors."""
+        transformers.logging.disable_progress_bar()
+        self.network.vit.save_pretrained(folder)

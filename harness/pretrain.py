@@ -1,0 +1,166 @@
+"""What a trial with a frozen encoder needs before it trains: the weights, and every frame's tokens.
+
+weights=mae: a small masked autoencoder, trained once on the training frames of all the tasks that
+it is for, kept beside the datasets and used by every trial.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness import seeding
+from harness.checkpoint import Checkpoint
+from harness.data import features, unfinished
+from harness.data.episodes import Dataset, DatasetError
+from harness.interfaces import Batch, Obs, Window
+from harness.nn import mae
+from harness.nn.frozen import FrozenConfig
+from harness.train import TrainConfig, TrainResult, train
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # grows when what is trained below changes
+MANIFEST = "manifest.json"
+_SEED = 0
+_WEIGHT_DECAY, _WARMUP = 0.05, 0.05  # He et al. 2022
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+def note(method: Any) -> str:
+    """What every table and figure must say of a method's encoder, or ""."""
+    return method.note if isinstance(method, FrozenConfig) else ""
+
+
+def lacks(method: Any, name: str) -> str:
+    """Why the method `name` cannot have its encoder here, and what to do, or ""."""
+    return method.lacks(f"method.{name}") if isinstance(method, FrozenConfig) else ""
+
+
+def ready(
+    method: Any, pool: Sequence[Dataset], root: str, device: torch.device, progress: Progress
+) -> Any:
+    """The method's configuration with weights that can be loaded: weights=mae becomes the folder
+    under `root` of an encoder trained on the datasets `pool`, trained first where it is missing.
+    """
+    if not pool:
+        return method
+    facts = {
+        "format": FORMAT,
+        "datasets": [dataset.hash for dataset in pool],
+        "splits": [dataset.split_hash for dataset in pool],
+        "config": {k: v for k, v in dataclasses.asdict(method).items() if k in _DECIDES},
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def make(part: str) -> None:
+        made = _pretrain(method, pool, part, digest, device, progress)
+        _write_manifest(part, facts, made)
+
+    folder = unfinished.once(root, f"mae-{digest[:12]}", make)
+    if not os.path.isfile(os.path.join(folder, MANIFEST)):
+        raise DatasetError(f"{folder}: there is no {MANIFEST}; delete it, it is made again")
+    return dataclasses.replace(method, weights=folder)
+
+
+_DECIDES = {f.name for f in dataclasses.fields(FrozenConfig)}
+
+
+def tokens(
+    model: nn.Module, dataset: Dataset, device: torch.device, progress: Progress
+) -> np.ndarray | None:
+    """Tokens (R, P, C) of every frame where the model has a frozen encoder (its part `frozen`) and
+    the disk has room for them, else None.
+    """
+    encoder = getattr(model, "frozen", None)
+    if encoder is None:
+        return None
+
+    @torch.inference_mode()
+    def encode(pixels: np.ndarray) -> np.ndarray:
+        return encoder(torch.from_numpy(pixels).to(device)).half().cpu().numpy()
+
+    shape = (encoder.tokens, encoder.width)
+    return features.ensure(dataset, encode, encoder.digest(), shape, progress)
+
+
+def _pretrain(
+    method: FrozenConfig,
+    pool: Sequence[Dataset],
+    part: str,
+    digest: str,
+    device: torch.device,
+    progress: Progress,
+) -> TrainResult:
+    """Train into the folder `part`, from its last checkpoint on where there is one."""
+    sizes = {dataset.image_size for dataset in pool}
+    if len(sizes) > 1:
+        raise DatasetError(f"one encoder for pictures of {sorted(sizes)} px: give one image_size")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeding.integer("mae", _SEED))
+        model = mae.Autoencoder(method, sizes.pop()).to(device)
+        frames, checkpoint = _Frames(pool), Checkpoint(part, digest)
+        log.info("a masked autoencoder learns from %d frames, once for all trials", len(frames))
+        made = train(
+            model,
+            frames,
+            TrainConfig(
+                steps=method.mae.steps,
+                batch_size=method.mae.batch_size,
+                lr=method.mae.lr,
+                weight_decay=_WEIGHT_DECAY,
+                warmup_fraction=_WARMUP,
+                precision="bf16" if device.type == "cuda" else "fp32",
+            ),
+            _SEED,
+            device,
+            checkpoint,
+            lambda _, done, total: progress("pretraining", done, total),
+        )
+    model.save(part)
+    checkpoint.drop_training()
+    return made
+
+
+def _write_manifest(part: str, facts: dict, made: TrainResult) -> None:
+    losses = [entry.value for entry in made.curve if entry.name == "loss"]
+    outcome = {"loss_first": losses[0], "loss_last": losses[-1], "train_s": made.seconds}
+    with open(os.path.join(part, MANIFEST), "w", encoding="utf-8") as sink:
+        json.dump(facts | outcome, sink, indent=1)
+
+
+class _Frames:
+    """Single frames of the training episodes of several datasets, as train() reads windows."""
+
+    def __init__(self, pool: Sequence[Dataset]):
+        self._pool = pool
+        self._rows = []
+        for dataset in pool:
+            inside = np.isin(np.arange(len(dataset.lengths)), dataset.split("train"))
+            self._rows.append(np.flatnonzero(np.repeat(inside, dataset.lengths)))
+        self._end = np.cumsum([len(rows) for rows in self._rows])
+
+    def __len__(self) -> int:
+        return int(self._end[-1])
+
+    def sample(self, rng: np.random.Generator, batch_size: int) -> Window:
+        """Frames drawn uniformly, in the order of their rows; a window of one frame each."""
+        index = np.sort(rng.integers(len(self), size=batch_size))
+        which = np.searchsorted(self._end, index, side="right")
+        pixels, rows = [], []
+        for i, (dataset, own) in enumerate(zip(self._pool, self._rows, strict=True)):
+            rows.append(own[index[which == i] - (self._end[i] - len(own))])
+            pixels.append(dataset.read_pixels(rows[-1]))
+        obs = Obs(torch.from_numpy(np.concatenate(pixels))[:, None])
+        nothing = torch.empty(batch_size, 1, 0)
+        return Window(Batch(obs, nothing), nothing, which, np.concatenate(rows))

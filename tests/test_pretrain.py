@@ -1,0 +1,144 @@
+"""weights=mae: trained once on the pooled frames, before the first trial that needs it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from harness import config, launch, pretrain, report, rows, trial, zoo
+from harness.data import collect, episodes
+from harness.data.episodes import DatasetError
+
+CPU = torch.device("cpu")
+WORDS = [
+    "method.{}.weights=mae",
+    "method.{}.encoder_patch=8",
+    "method.{}.mae.tasks=[toy,two_room]",
+    "method.{}.mae.steps=30",
+    "method.{}.mae.batch_size=16",
+    "data.episodes=24",
+    "data.max_steps=40",
+    "for.two_room.data.episodes=20",
+    "protocol.pairs=4",
+    "train.steps=4",
+    "plan_time.singles=0",
+    "plan_time.joint=0",
+]
+
+
+def spec_of(method, *words):
+    return tiny.spec(method, *(word.format(method) for word in WORDS), *words)
+
+
+@pytest.fixture(scope="module")
+def pool(datasets):
+    spec = spec_of("dino_wm")
+    return [
+        episodes.open_dataset(collect.ensure(zoo.TASKS[name], data, str(datasets)))
+        for name, data in spec.config.pool.items()
+    ]
+
+
+def test_the_pool_is_in_the_configuration_and_decides_the_hash():
+    spec = spec_of("dino_wm")
+    found = {name: data.episodes for name, data in spec.config.pool.items()}
+    assert found == {"toy": 24, "two_room": 20}
+    assert config.from_yaml(config.to_yaml(spec)) == spec
+    assert config.config_hash(spec) != config.config_hash(
+        spec_of("dino_wm", "for.two_room.data.episodes=21")
+    )
+    with pytest.raises(config.ConfigError, match='unknown task "to"'):
+        spec_of("dino_wm", "method.dino_wm.mae.tasks=[to]")
+
+
+def test_other_trials_have_no_pool_and_their_hash_of_old():
+    spec = tiny.spec("lewm")
+    assert spec.config.pool == {}
+    old = config.to_yaml(spec).replace("  pool: {}\n", "")
+    assert "pool" not in old and config.from_yaml(old) == spec
+    assert "pool" not in config._outcome(spec)["config"]
+
+
+def test_a_suite_has_the_four_tasks_pooled():
+    spec = tiny.spec("dino_wm", "scale=laptop")
+    assert list(spec.config.pool) == ["two_room", "push_t", "reacher", "cube"]
+    for name, data in spec.config.pool.items():
+        assert data == tiny.spec("lewm", "scale=laptop", task=name).config.data
+
+
+def test_frames_are_those_of_the_training_episodes(pool):
+    frames = pretrain._Frames(pool)
+    counts = [dataset.lengths[dataset.split("train")].sum() for dataset in pool]
+    assert len(frames) == sum(counts)
+    window = frames.sample(np.random.default_rng(0), 64)
+    pixels = window.batch.obs.pixels
+    assert pixels.shape == (64, 1, 3, 32, 32) and set(window.episode) == {0, 1}
+    for picture, which, row in zip(pixels[:, 0], window.episode, window.start, strict=True):
+        dataset = pool[which]
+        episode = int(np.searchsorted(dataset.first_row, row, side="right")) - 1
+        assert episode in dataset.split("train")
+        assert (picture.numpy() == dataset.read_pixels([row])[0]).all()
+
+
+def test_it_is_trained_once_and_the_same_again(pool, tmp_path):
+    method = spec_of("dino_wm").config.method
+    stages = []
+
+    def progress(stage, done, total):
+        stages.append((stage, done, total))
+
+    made = pretrain.ready(method, pool, str(tmp_path), CPU, progress)
+    assert stages[-1] == ("pretraining", 30, 30) and made.note == "MAE encoder"
+    count = len(stages)
+    proprio = spec_of("dino_wm_proprio").config.method
+    assert pretrain.ready(proprio, pool, str(tmp_path), CPU, progress).weights == made.weights
+    assert len(stages) == count
+    folder = tmp_path / made.weights
+    facts = json.loads((folder / "manifest.json").read_text())
+    assert facts["loss_last"] < facts["loss_first"]
+    first = (folder / "model.safetensors").read_bytes()
+    shutil.rmtree(folder)
+    pretrain.ready(method, pool, str(tmp_path), CPU, tiny.quiet)
+    assert (folder / "model.safetensors").read_bytes() == first
+    (folder / "manifest.json").unlink()
+    with pytest.raises(DatasetError, match="made again"):
+        pretrain.ready(method, pool, str(tmp_path), CPU, tiny.quiet)
+
+
+def test_after_an_interruption_the_weights_are_the_same(pool, tmp_path):
+    method = spec_of("dino_wm").config.method
+    made = []
+
+    def interrupted(stage, done, total):
+        if done == 20:
+            raise KeyboardInterrupt
+
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        if name == "b":
+            with pytest.raises(KeyboardInterrupt):
+                pretrain.ready(method, pool, str(tmp_path / name), CPU, interrupted)
+        folder = pretrain.ready(method, pool, str(tmp_path / name), CPU, tiny.quiet).weights
+        made.append(Path(folder, "model.safetensors").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_trials_use_it_and_every_table_says_so(datasets, tmp_path):
+    place = trial.Place(str(tmp_path / "r"), "r", "smoke", str(datasets))
+    specs = [spec_of("dino_wm"), spec_of("dino_wm_proprio"), tiny.spec("dino_wm", *WORDS[5:])]
+    launch.prepare_datasets(specs, place)
+    for spec in specs:
+        row = trial.run(spec, place, tiny.quiet)
+        assert row.status == "ok", row.error
+        assert row.parameters_frozen > 0 and row.tokens_per_frame == (16 if spec.config.pool else 4)
+    assert len(list(datasets.glob("mae-*"))) == 1 and len(list(datasets.glob("features-*"))) == 2
+    assert set(rows.read(str(tmp_path / "r")).trial["note"]) == {"MAE encoder", "untrained encoder"}
+    report.publish(str(tmp_path / "r"))
+    for kind in ("success.md", "training.md"):
+        text = (tmp_path / "r" / "tables" / kind).read_text()
+        for label in ("DINO-WM (MAE encoder", "DINO-WM + proprio (MAE", "DINO-WM (untrained"):
+            assert label in text, kind
