@@ -81,18 +81,23 @@ class JEPA(nn.Module):
         """interfaces.WorldModel.rollout: autoregressive, over at most `history` latents, (N, K, D).
 
         Equal to repeated `predict` with its last output appended; what actions do to the predictor
-        is worked out once for all blocks, and only the last position of the last layer is computed.
+        is worked out once for all blocks, keys and values are kept while the history grows, and
+        only the last position of the last layer is computed.
         """
         assert past.shape[1] == z.shape[1] - 1, (past.shape, z.shape)
         embedded = self.action_embedder(torch.cat([past, plan], dim=1))  # (N, H - 1 + K, D)
         modulations = self.predictor.modulations(embedded)
         latents = list(z.unbind(1))
+        kept, new = [[] for _ in modulations], 0  # the first latent that `kept` lacks
         for _ in range(plan.shape[1]):
-            first, end = max(0, len(latents) - self.history), len(latents)
-            seen = torch.stack(latents[first:], dim=1)  # (N, <= history, D)
-            steps = [modulation[:, first:end] for modulation in modulations]
-            predicted = self.predictor_projector(self.predictor(seen, steps, last=True))
-            latents.append(predicted[:, 0])
+            end = len(latents)
+            if end > self.history:  # every position moves
+                kept, new = None, end - self.history
+            seen = torch.stack(latents[new:end], dim=1)  # (N, <= history, D)
+            steps = [modulation[:, new:end] for modulation in modulations]
+            predicted = self.predictor(seen, steps, last=True, kept=kept)
+            latents.append(self.predictor_projector(predicted)[:, 0])
+            new = end
         return torch.stack(latents[z.shape[1] :], dim=1)
 
     def rollout_bytes(self, blocks: int) -> int:

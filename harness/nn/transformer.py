@@ -20,32 +20,36 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * inner, bias=False)
         self.out = nn.Sequential(nn.Linear(inner, width), nn.Dropout(dropout))
 
-    def last(self, x: Tensor) -> Tensor:
-        """The output at the last position alone, (B, 1, D)."""
-        batch, frames, _ = x.shape
+    def forward(self, x: Tensor, last: bool = False, kept: list[Tensor] | None = None) -> Tensor:
+        """x (B, T, D) -> (B, T, D), or (B, 1, D) for the last position alone.
+
+        `kept` holds the keys and values of earlier positions, and of these afterwards.
+        """
         x = self.norm(x)
         inner = self.qkv.out_features // 3
-        q = F.linear(x[:, -1:], self.qkv.weight[:inner])
-        kv = F.linear(x, self.qkv.weight[inner:]).view(batch, frames, 2, self.heads, -1)
-        k, v = kv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, head_width)
-        q = q.view(batch, 1, self.heads, -1).transpose(1, 2)
-        return self.out(self._attend(q, k, v, causal=False).transpose(1, 2).reshape(batch, 1, -1))
+        if last:
+            q = F.linear(x[:, -1:], self.qkv.weight[:inner])
+            kv = F.linear(x, self.qkv.weight[inner:])
+        else:
+            q, kv = self.qkv(x).split((inner, 2 * inner), dim=-1)
+        if kept is not None:
+            kv = torch.cat([*kept, kv], dim=1)
+            kept[:] = [kv]
+        q = q.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.out(self._attend(q, k, v).transpose(1, 2).flatten(2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        batch, frames, _ = x.shape
-        qkv = self.qkv(self.norm(x)).view(batch, frames, 3, self.heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, head_width)
-        mixed = self._attend(q, k, v, causal=True)
-        return self.out(mixed.transpose(1, 2).reshape(batch, frames, -1))
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-        """Values mixed by attention; q (B, heads, M, head_width), k and v (B, heads, T,
-        head_width).
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Values mixed by attention; q (B, heads, M, head_width) are the last M of the T positions
+        of k and v (B, heads, T, head_width).
         """
         if q.device.type == "cpu" and not self.training:
-            return _attend_few(q, k, v, causal)
+            return _attend_few(q, k, v)
         dropout = self.dropout if self.training else 0.0
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal)
+        if q.shape == k.shape:
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        seen = ~_later(q.shape[-2], k.shape[-2], q.device)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
 
 
 class FeedForward(nn.Sequential):
@@ -77,9 +81,11 @@ class ConditionedBlock(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, modulation: Tensor, last: bool = False) -> Tensor:
+    def forward(
+        self, x: Tensor, modulation: Tensor, last: bool = False, kept: list[Tensor] | None = None
+    ) -> Tensor:
         """x (B, T, D), modulation (B, T, 6 D) -> (B, T, D), or (B, 1, D) for the last position
-        alone.
+        alone; `kept` as in Attention.
         """
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.chunk(6, -1)
         seen = self.norm_1(x) * (1 + scale_1) + shift_1
@@ -87,7 +93,7 @@ class ConditionedBlock(nn.Module):
             x, gate_1, shift_2, scale_2, gate_2 = (
                 part[:, -1:] for part in (x, gate_1, shift_2, scale_2, gate_2)
             )
-        x = x + gate_1 * (self.attention.last(seen) if last else self.attention(seen))
+        x = x + gate_1 * self.attention(seen, last, kept)
         return x + gate_2 * self.mlp(self.norm_2(x) * (1 + scale_2) + shift_2)
 
 
@@ -124,25 +130,39 @@ class ConditionedTransformer(nn.Module):
         condition = F.silu(self.project_condition(condition))
         return [block.modulation(condition) for block in self.blocks]
 
-    def forward(self, x: Tensor, modulations: list[Tensor], last: bool = False) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        modulations: list[Tensor],
+        last: bool = False,
+        kept: list[list[Tensor]] | None = None,
+    ) -> Tensor:
         """x (B, T, latent), T <= frames -> (B, T, latent), or (B, 1, latent) for the last position
         alone.
+
+        With `kept`, an empty list for each block at first, x are the positions after those of the
+        calls before; all together at most `frames`.
         """
-        x = self.project_in(x + self.positions[:, : x.shape[1]])
-        for block, modulation in zip(self.blocks[:-1], modulations[:-1], strict=True):
-            x = block(x, modulation)
-        x = self.blocks[-1](x, modulations[-1], last)
+        kept = kept or [None] * len(self.blocks)
+        first = kept[0][0].shape[1] if kept[0] else 0
+        x = self.project_in(x + self.positions[:, first : first + x.shape[1]])
+        for block, modulation, memory in zip(self.blocks, modulations, kept, strict=True):
+            x = block(x, modulation, last and block is self.blocks[-1], memory)
         return self.project_out(self.norm(x))
 
 
-def _attend_few(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+def _attend_few(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention over a handful of positions by plain products: a third of the fused kernel's time
     on a CPU.
     """
     if k.shape[-2] == 1:
         return v
     scores = (q.unsqueeze(-2) * k.unsqueeze(-3)).sum(-1) * q.shape[-1] ** -0.5  # (B, heads, M, T)
-    if causal:
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-        scores = scores.masked_fill(later, -torch.inf)
+    if scores.shape[-2] > 1:
+        scores = scores.masked_fill(_later(*scores.shape[-2:], q.device), -torch.inf)
     return (scores.softmax(-1).unsqueeze(-1) * v.unsqueeze(-3)).sum(-2)
+
+
+def _later(m: int, t: int, device: torch.device) -> Tensor:
+    """(m, t) bool: which of t positions come after each of the last m."""
+    return torch.ones(m, t, dtype=torch.bool, device=device).triu(1 + t - m)
