@@ -103,15 +103,20 @@ class DinoWM(nn.Module):
 
     def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
         """interfaces.WorldModel.rollout: autoregressive, over at most `history` frames, (N, K, P,
-        D). Equal to repeated `predict` with its last output appended.
+        D). Equal to repeated `predict` with its last output appended; keys and values are kept
+        while the history grows.
         """
         assert past.shape[1] == z.shape[1] - 1, (past.shape, z.shape)
         embedded = self.action_embedder(torch.cat([past, plan], dim=1))  # (N, H - 1 + K, 10)
         latents = list(z.unbind(1))
+        kept, new = [[] for _ in self.predictor.blocks], 0  # the first frame that `kept` lacks
         for _ in range(plan.shape[1]):
-            first, end = max(0, len(latents) - self.history), len(latents)
-            seen = torch.stack(latents[first:], dim=1)  # (N, <= history, P, D)
-            latents.append(self._next(seen, embedded[:, first:end], last=True)[:, 0])
+            end = len(latents)
+            if end > self.history:  # every position moves
+                kept, new = None, end - self.history
+            seen = torch.stack(latents[new:end], dim=1)  # (N, <= history, P, D)
+            latents.append(self._next(seen, embedded[:, new:end], True, kept)[:, 0])
+            new = end
         return torch.stack(latents[z.shape[1] :], dim=1)
 
     def rollout_bytes(self, blocks: int) -> int:
@@ -122,12 +127,18 @@ class DinoWM(nn.Module):
     def after_step(self, done: float) -> None:
         """No target network."""
 
-    def _next(self, z: Tensor, actions: Tensor, last: bool = False) -> Tensor:
+    def _next(
+        self,
+        z: Tensor,
+        actions: Tensor,
+        last: bool = False,
+        kept: list[list[Tensor]] | None = None,
+    ) -> Tensor:
         """Next latents (B, T, P, D), or (B, 1, P, D) after the last frame alone; actions (B, T,
-        10).
+        10); `kept` as in FrameCausalTransformer.
         """
         repeated = actions[:, :, None].expand(-1, -1, z.shape[2], -1)
-        return self.predictor(torch.cat([z, repeated], dim=-1), last)[..., : z.shape[-1]]
+        return self.predictor(torch.cat([z, repeated], dim=-1), last, kept)[..., : z.shape[-1]]
 
 
 class DinoWMProprio(DinoWM):
@@ -155,10 +166,16 @@ class DinoWMProprio(DinoWM):
         embedded = self.scale * self.proprio_embedder(seen).float()
         return torch.cat([tokens, embedded[:, :, None].expand(-1, -1, tokens.shape[2], -1)], dim=-1)
 
-    def _next(self, z: Tensor, actions: Tensor, last: bool = False) -> Tensor:
+    def _next(
+        self,
+        z: Tensor,
+        actions: Tensor,
+        last: bool = False,
+        kept: list[list[Tensor]] | None = None,
+    ) -> Tensor:
         parts = z.new_ones(z.shape[-1])
         parts[self.frozen.width :] = self.scale
-        return super()._next(z / parts, actions, last) * parts
+        return super()._next(z / parts, actions, last, kept) * parts
 
 
 class FrameCausalTransformer(nn.Module):
@@ -184,16 +201,24 @@ class FrameCausalTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, last: bool = False) -> Tensor:
-        """x (B, T, P, width) -> the same, or (B, 1, P, width) for the last frame alone."""
+    def forward(
+        self, x: Tensor, last: bool = False, kept: list[list[Tensor]] | None = None
+    ) -> Tensor:
+        """x (B, T, P, width) -> the same, or (B, 1, P, width) for the last frame alone.
+
+        With `kept`, an empty list for each block at first, x are the frames after those of the
+        calls before; all together at most `frames`.
+        """
         frames, tokens = x.shape[1:3]
-        x = x.flatten(1, 2) + self.positions[:, : frames * tokens]
-        frame = torch.arange(frames, device=x.device).repeat_interleave(tokens)
-        seen = frame[:, None] >= frame if frames > 1 else None  # (T P, T P) bool
-        for block in self.blocks[:-1]:
-            x = block(x, seen, frames * tokens)
-        of_last = (None, tokens)  # the last frame sees everything
-        x = self.blocks[-1](x, *(of_last if last else (seen, frames * tokens)))
+        kept = kept or [None] * len(self.blocks)
+        past = kept[0][0].shape[1] if kept[0] else 0
+        x = x.flatten(1, 2)
+        x = x + self.positions[:, past : past + x.shape[1]]
+        frame = torch.arange(past // tokens + frames, device=x.device).repeat_interleave(tokens)
+        seen = frame[past:, None] >= frame if frames > 1 else None  # (T P, past + T P) bool
+        for block, memory in zip(self.blocks, kept, strict=True):
+            only = last and block is self.blocks[-1]  # the last frame sees everything
+            x = block(x, *((None, tokens) if only else (seen, frames * tokens)), memory)
         return self.norm(x).unflatten(1, (-1, tokens))
 
 
@@ -210,12 +235,19 @@ class FrameCausalBlock(nn.Module):
         self.out = nn.Sequential(nn.Linear(inner, width), nn.Dropout(dropout))
         self.mlp = FeedForward(width, hidden, dropout)
 
-    def forward(self, x: Tensor, seen: Tensor | None, wanted: int) -> Tensor:
-        """x (B, M, width), seen (wanted, M) bool -> (B, wanted, width)."""
+    def forward(
+        self, x: Tensor, seen: Tensor | None, wanted: int, kept: list[Tensor] | None = None
+    ) -> Tensor:
+        """x (B, M, width), seen (wanted, M) bool -> (B, wanted, width); with `kept`, the keys and
+        values of earlier tokens, those are seen too, and these are kept with them.
+        """
         normed, x = self.norm(x), x[:, -wanted:]
         q = self.query(normed[:, -wanted:]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        kv = self.key_value(normed).unflatten(-1, (2, self.heads, -1))
-        k, v = kv.permute(2, 0, 3, 1, 4)  # each (B, heads, M, head_width)
+        kv = self.key_value(normed)
+        if kept is not None:
+            kv = torch.cat([*kept, kv], dim=1)
+            kept[:] = [kv]
+        k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
