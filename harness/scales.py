@@ -67,7 +67,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "for": {
             "push_t": {"train": {"steps": 3000}},
             "reacher": {"train": {"steps": 2400}},
-            "cube": {"data": {"episodes": 300}, "train": {"steps": 3000}},
+            "cube": {"data": {"episodes": 300}, "train": {"steps": 2000}},
         },
     },
     # One GPU, an evening for everything.
