@@ -46,13 +46,13 @@ _DINO_TINY = {
 _DINO_SMALL = {  # 16 tokens for a picture of 64 px: with 64 one plan takes most of a minute
     "weights": "mae",
     "mae": {"steps": 1500, "batch_size": 64},
-    "encoder_width": 128,
+    "encoder_width": 64,
     "encoder_depth": 4,
     "encoder_heads": 4,
     "encoder_patch": 16,
     "predictor_depth": 2,
     "predictor_heads": 4,
-    "predictor_head_width": 32,
+    "predictor_head_width": 16,
     "predictor_hidden": 256,
 }
 _DINO_TRAIN = {"train": {"batch_size": 32, "lr": 5e-4}}  # of gaoyuezhou/dino_wm's predictor
@@ -105,7 +105,7 @@ SCALES: dict[str, dict[str, Any]] = {
             **{name: {"train": {"lr": 1e-3}} for name in _GOAL_CONDITIONED},
             "push_t": {"train": {"steps": 3000}},
             "reacher": {"train": {"steps": 2400}},
-            "cube": {"data": {"episodes": 300}, "train": {"steps": 3000}},
+            "cube": {"data": {"episodes": 300}, "train": {"steps": 2000}},
             "dino_wm": _DINO_TRAIN | {"plan_time": {"joint": 1}},
             "dino_wm_proprio": _DINO_TRAIN | {"plan_time": {"joint": 1}},
         },

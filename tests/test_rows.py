@@ -7,7 +7,7 @@ import pytest
 
 from harness import rows
 
-REFERENCE = Path(__file__).parent.parent / "results" / "reference" / "laptop-two_room"
+REFERENCES = Path(__file__).parent.parent / "results" / "reference"
 FRAMES = [
     rows.FrameRow("toy.lewm.s0", 3, "all", "start", 0, False, b"\x89PNG\x00one"),
     rows.FrameRow("toy.lewm.s0", 3, "all", "goal", 25, True, b"\x89PNG\xfftwo"),
@@ -58,8 +58,9 @@ def test_pictures_of_a_trial_that_is_not_finished_are_not_read(written):
     assert rows.frames(str(run)).empty
 
 
-def test_runs_from_before_there_were_pictures_are_done():
-    table = rows.read(str(REFERENCE)).trial
-    assert len(table) and list(rows.frames(str(REFERENCE)).columns)[-1] == "config_hash"
-    for folder in (REFERENCE / "trials").iterdir():
-        assert rows.is_done(str(folder), rows.read_trial(str(folder)).config_hash)
+@pytest.mark.parametrize("folder", sorted(REFERENCES.iterdir()), ids=lambda folder: folder.name)
+def test_reference_runs_can_be_read_and_are_done(folder):
+    table = rows.read(str(folder)).trial
+    assert len(table) == len(list((folder / "trials").iterdir()))
+    for trial_folder in (folder / "trials").iterdir():
+        assert rows.is_done(str(trial_folder), rows.read_trial(str(trial_folder)).config_hash)

@@ -113,9 +113,12 @@ def footer(figure: Figure, text: str) -> None:
 
 
 def run_footer(run: groups.Run, rows: pd.DataFrame) -> str:
-    """Run, protocols, scales, pairs and seeds of the cells in `rows`."""
+    """Run, protocols, scales, pairs and seeds of the cells in `rows`; pairs that were drawn for
+    their stratum are not counted.
+    """
     cells = run.cells.loc[rows["cell"].unique()]
     episodes = run.episodes[run.episodes["cell"].isin(cells.index)]
+    episodes = episodes[episodes["sample"] == "pairs"]
     pairs = episodes.groupby(["cell", "split"])["pair"].nunique()
     words = f"{layout.span(pairs)} pairs, " if len(pairs) else ""
     words += layout.count(cells["seeds"], "training seed")

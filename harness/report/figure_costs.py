@@ -100,7 +100,16 @@ def _plan_time_panel(ax: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
     ax.set_yticks(places, [canvas.wrap(label) for label in rows["label"]])
     ax.set_ylim(sum(tall), 0)
     ax.tick_params(axis="y", length=0)
+    _name_ticks(ax)
+
+
+def _name_ticks(ax: Axes) -> None:
+    """1, 2 and 5 of each decade, as plain numbers."""
+    from matplotlib.ticker import LogLocator
+
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("")
 
 
 def _sizes(rows: pd.DataFrame) -> list[int]:

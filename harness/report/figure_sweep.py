@@ -22,8 +22,8 @@ _LOG_FROM = 10.0  # largest over smallest value from which the axis is logarithm
 
 
 def sweep_figure(run: groups.Run, estimates: pd.DataFrame) -> Figure | None:
-    """Swept value against success with 95 % intervals, the best point marked, controls as lines;
-    beside it, where the latents were probed, r of every quantity.
+    """Swept value against success with 95 % intervals, controls as lines, on validation pairs the
+    best point marked; beside it, where the latents were probed, r of every quantity.
     """
     swept = _points(run, estimates)
     if swept.empty:
@@ -47,7 +47,7 @@ def sweep_figure(run: groups.Run, estimates: pd.DataFrame) -> Figure | None:
         else:
             shade = canvas.colour(method, "", list(run.cells["method"]))
             _control_lines(ax, run, estimates, part)
-            _sweep_panel(ax, part, shade, name)
+            _sweep_panel(ax, part, shade)
         pairs = "probes of the latents" if probed else f"{split} pairs"
         ax.set_title(f"{groups.method_name(method)}, {groups.task_name(task)}, {pairs}")
         ax.set_xlabel(canvas.wrap(name, 34))
@@ -68,14 +68,19 @@ def _points(run: groups.Run, estimates: pd.DataFrame) -> pd.DataFrame:
     points = points.merge(run.cells[groups.GROUP], left_on="cell", right_index=True)
     points["started"] = points["cell"].map(run.trials.groupby("cell")["started"].min())
     points["collapsed"] = points["cell"].isin(objective.collapsed(run.metrics, "cell"))
-    points["sound"] = ~points["collapsed"] & (points["mean"] > 0)
+    points["eligible"] = (
+        ~points["collapsed"]
+        & (points["mean"] > 0)
+        & (points["split"] == "validation")  # nothing is chosen on test pairs
+        & ~points["name"].str.startswith("protocol.")  # more success there is no better model
+    )
     points["alone"] = points["cell"].map(tried.groupby("cell").size()) == 1
     points["timed"] = points["name"].isin(["train.steps", "train.epochs"])
     points["train_s"] = points["cell"].map(run.trials.groupby("cell")["train_s"].mean())
     return points
 
 
-def _sweep_panel(ax: Axes, part: pd.DataFrame, shade: str, name: str) -> None:
+def _sweep_panel(ax: Axes, part: pd.DataFrame, shade: str) -> None:
     mean = 100 * part["mean"].to_numpy()
     low, high = 100 * part["low"].to_numpy(), 100 * part["high"].to_numpy()
     ends = np.maximum([mean - low, high - mean], 0)
@@ -94,9 +99,9 @@ def _sweep_panel(ax: Axes, part: pd.DataFrame, shade: str, name: str) -> None:
                 textcoords="offset points",
                 fontsize=7.5,
             )
-    sound = part.assign(place=place)[part["sound"].to_numpy()]
-    if len(sound) and not name.startswith("protocol."):  # more success there is no better model
-        best = sound.sort_values(["mean", "started"], ascending=[False, True]).iloc[0]
+    eligible = part.assign(place=place)[part["eligible"].to_numpy()]
+    if len(eligible):
+        best = eligible.sort_values(["mean", "started"], ascending=[False, True]).iloc[0]
         ax.plot(best["place"], 100 * best["mean"], "*", ms=13, **_STAR)
     ax.set_ylim(0, 100)
 
@@ -174,7 +179,7 @@ def _sweep_handles(swept: pd.DataFrame) -> list:
     from matplotlib.lines import Line2D
 
     made = []
-    if swept.loc[~swept["name"].str.startswith("protocol."), "sound"].any():
+    if swept["eligible"].any():
         made += [Line2D([], [], marker="*", ms=12, ls="none", **_STAR, label="the value chosen")]
     if swept["collapsed"].any():
         hollow = {"marker": "o", "ms": 5, "mfc": "white", "mec": canvas.INK, "ls": "none"}

@@ -28,6 +28,10 @@ CUBE_START = np.array([[0.3, -0.3], [0.55, 0.3]])  # m; its targets come from th
 NOISE_STD = 0.1  # of the expert's action, at most; each episode draws its own
 NOISE_SCALE = np.array([1.0, 1.0, 1.0, 3.0, 10.0])  # by component
 MIN_NORM = 0.4  # m; the expert stretches shorter ways to this before it scales them
+ASTRAY_EVERY = 2  # of every so many episodes one goes astray now and then
+ASTRAY_RATE = 1 / 15  # how likely a step of such an episode is to begin a stretch of
+ASTRAY_STEPS = (5, 20)  # random actions, each
+ASTRAY_HOLD = (1, 5)  # kept so many steps
 
 POSITIONS, SPEEDS = slice(0, 21), slice(21, 41)  # parts of a state
 EFFECTOR, CONTACT, SOLVER = slice(41, 45), 45, slice(46, 66)
@@ -37,7 +41,7 @@ CUBE_TURN = slice(17, 21)
 SPEC = TaskSpec(
     name="cube",
     label="OGBench-Cube",
-    version=1,
+    version=2,
     action_low=(-1.0,) * 5,
     action_high=(1.0,) * 5,
     state_names=(
@@ -173,9 +177,18 @@ class Simulator:
 
 
 class NoisyOracle:
-    """ogbench's Markov oracle, from target to target, with noise (interfaces.Collector)."""
+    """ogbench's Markov oracle, from target to target, with noise (interfaces.Collector).
+
+    Every other episode goes astray: for stretches of it random actions replace the oracle's, which
+    then goes on from wherever they led. Where all actions are the oracle's, the picture alone tells
+    what follows, and a model need not learn what other actions do (README.md has the figures).
+    """
 
     parameters = {  # noqa: RUF012
+        "astray_every": ASTRAY_EVERY,
+        "astray_rate": ASTRAY_RATE,
+        "astray_steps": ASTRAY_STEPS,
+        "astray_hold_steps": ASTRAY_HOLD,
         "oracle": "ogbench.manipspace.oracles.markov.cube_markov",
         "noise_std_max": NOISE_STD,
         "noise_scale": NOISE_SCALE.tolist(),
@@ -188,6 +201,10 @@ class NoisyOracle:
         self._targets = [_random_target(rng) for _ in range(n)]
         self._oracles = [_oracle_class()(rng) for _ in range(n)]
         self._noise_std = rng.uniform(0.0, NOISE_STD, n)[:, None] * NOISE_SCALE
+        self._goes_astray = np.arange(n) % ASTRAY_EVERY == ASTRAY_EVERY - 1
+        self._astray = np.zeros(n, int)  # steps left
+        self._held = np.zeros(n, int)
+        self._random = np.zeros((n, 5))
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
         """Gripper above the table, cube on it; every episode is a family of its own (-1)."""
@@ -202,7 +219,20 @@ class NoisyOracle:
                 self._oracles[i].reset()
             action[i] = self._oracles[i].select_action(None, _facts(row, self._targets[i]))
         action += self._noise_std * self._rng.normal(size=action.shape)
+        action = np.where(self._strays()[:, None], self._random, action)
         return np.clip(action, -1.0, 1.0).astype(np.float32)
+
+    def _strays(self) -> np.ndarray:
+        """(n,) bool: who acts at random in this step; draws what they do."""
+        n = len(self._astray)
+        begins = self._goes_astray & (self._astray == 0) & (self._rng.random(n) < ASTRAY_RATE)
+        length = self._rng.integers(*ASTRAY_STEPS, endpoint=True, size=n)
+        self._astray = np.where(begins, length, np.maximum(self._astray - 1, 0))
+        anew = begins | (self._held == 0)
+        hold = self._rng.integers(*ASTRAY_HOLD, endpoint=True, size=n)
+        self._held = np.where(anew, hold, self._held) - 1
+        self._random[anew] = self._rng.uniform(-1.0, 1.0, (n, 5))[anew]
+        return self._astray > 0
 
     def done(self, state: np.ndarray) -> np.ndarray:
         """Never: episodes run to the step limit."""

@@ -63,12 +63,13 @@ def test_the_page_holds_every_table_figure_and_link(written):
         assert f"<h3>{heading}</h3>" in page
 
 
-def test_a_sweep_has_its_figure_and_no_bars(run):
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_sweep_has_its_figure_and_no_bars(run, split):
     rng = np.random.default_rng(0)
     for i, weight in enumerate([0.0, 0.01, 0.1, 1.0]):
         run.trial(
             key=f"sweep{i}",
-            split="validation",
+            split=split,
             setting_hash=str(i),
             config=f"method:\n  lewm:\n    sigreg_weight: {weight}\n",
             outcome=rng.random(20) < 0.5,
@@ -79,7 +80,8 @@ def test_a_sweep_has_its_figure_and_no_bars(run):
     assert "success.png" not in names
     svg = (run.folder / "figures" / "sweep.svg").read_text()
     assert "method.lewm.sigreg_weight" in svg
-    assert "validation" in svg
+    assert f"{split} pairs" in svg
+    assert ("the value chosen" in svg) == (split == "validation")
 
 
 def test_a_run_of_controls_needs_no_training(run):
