@@ -335,8 +335,10 @@ def _structured(cls: type, values: Mapping[str, Any], where: str = "") -> Any:
 
 
 def _outcome(spec: TrialSpec) -> dict[str, Any]:
-    """What decides the outcome, plain; what a control never reads is left out."""
-    plain = _plain(spec)
+    """What decides the outcome, plain; what a control never reads is left out. A task that changed
+    has another version, and its trials are to be run again.
+    """
+    plain = _plain(spec) | {"task_version": zoo.TASKS[spec.task].spec.version}
     del plain["swept"]
     dropped = {"resources"} if zoo.METHODS[spec.method].trained else _UNUSED_BY_CONTROLS
     if not plain["config"]["pool"]:

@@ -6,7 +6,7 @@ import json
 import pytest
 import tiny
 
-from harness import config, run, suites
+from harness import config, run, suites, zoo
 from harness.protocols import PROTOCOLS
 from harness.scales import SCALES
 
@@ -217,6 +217,14 @@ def test_what_decides_the_outcome_changes_the_hashes(word):
     assert changed([word], config.config_hash) and changed([word], config.setting_hash)
     of_protocol = word.split(".")[0] in ("protocol", "planner", "mpc")
     assert changed([word], config.protocol_hash) == of_protocol
+
+
+def test_another_version_of_the_task_changes_the_hash(monkeypatch):
+    spec, task = tiny.spec("lewm"), zoo.TASKS["toy"]
+    before = config.config_hash(spec)
+    later = dataclasses.replace(task.spec, version=task.spec.version + 1)
+    monkeypatch.setattr(type(task), "spec", later)
+    assert config.config_hash(spec) != before
 
 
 def test_what_a_control_does_not_read_does_not_change_its_hash():
