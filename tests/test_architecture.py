@@ -64,7 +64,7 @@ MAY_IMPORT = {
     "sweep": LEAVES | COMMAND | {"estimate", "progress"},
     "bench": LEAVES
     | MEASURED
-    | {"zoo", "config", "protocols", "scales", "suites", "launch"}
+    | {"zoo", "config", "protocols", "scales", "suites", "launch", "command"}
     | {"flops", "provenance", "report.published"},
 }
 ONLY_IN = {  # third-party package -> rooms that may import it

@@ -45,12 +45,12 @@ def build(
     return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"
 
 
-_BESIDE = {"success": "success", "plan_time": "plan_time", "training": "training_curves"}
+_BESIDE = {"success": "success", "efficiency": "plan_time", "stability": "stability"}
 _EXTRA = {"episodes": "Episodes", "sweep": "Sweep"}  # of no table: name and title
 _ALT = {
     "success": "Success by task and method with 95 % intervals",
     "plan_time": "Plan time by method on a log axis",
-    "training_curves": "Training curves",
+    "stability": "Training curves: terms of the loss by method, and latent std",
     "episodes": "One episode per task and method: start, after each block, goal",
     "sweep": "Swept value against success",
 }
