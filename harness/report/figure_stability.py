@@ -54,12 +54,15 @@ def stability_figure(run: groups.Run) -> Figure | None:
         panels = [ax for line in axes[i * lines : (i + 1) * lines] for ax in line]
         own = curves[curves["task"] == task]
         for ax, label in zip(panels, labels, strict=False):
-            _terms_panel(ax, own[own["label"] == label], label, looks[label])
+            title = canvas.wrap(label, 90 // columns)
+            _terms_panel(ax, own[own["label"] == label], title, looks[label])
         if spread:
             _spread_panel(panels[len(labels)], own[own["name"] == _STD], looks)
-        for first in panels[::columns]:
-            first.set_ylabel(groups.task_name(task), fontweight="bold")
         canvas.hide(panels[count:])
+        for first in range(0, len(panels), columns):
+            shown = [ax for ax in panels[first : first + columns] if ax.axison]
+            for ax in shown[:1]:
+                ax.set_ylabel(groups.task_name(task), fontweight="bold")
     for ax in axes[-1]:
         ax.set_xlabel("training step")
     canvas.legend(figure, _term_handles(curves))
@@ -88,7 +91,7 @@ def _curves(run: groups.Run) -> pd.DataFrame:
     return metrics.sort_values(["trial", "index"])
 
 
-def _terms_panel(ax: Axes, part: pd.DataFrame, label: str, look: tuple[str, str]) -> None:
+def _terms_panel(ax: Axes, part: pd.DataFrame, title: str, look: tuple[str, str]) -> None:
     """The lines of one method on one task; beside its name how its latent std is drawn."""
     from matplotlib.transforms import ScaledTranslation
 
@@ -99,7 +102,7 @@ def _terms_panel(ax: Axes, part: pd.DataFrame, label: str, look: tuple[str, str]
     for name, own in part.groupby("name"):
         width, order = (0.7, 1) if name == _NORM else (1.2, 2)
         _lines(ax, own, color=_term_colour(name), lw=width, zorder=order)
-    _decorate(ax, _INDENT + canvas.wrap(label, 18).replace("\n", f"\n{_INDENT}"))
+    _decorate(ax, _INDENT + title.replace("\n", f"\n{_INDENT}"))
     shade, style = look
     corner = ScaledTranslation(0, 1, ax.transAxes)  # inches from the panel's upper left corner
     place = {"transform": ax.get_figure().dpi_scale_trans + corner, "clip_on": False}

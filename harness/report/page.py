@@ -16,7 +16,7 @@ table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabula
 th, td { padding: .3em .7em; border-bottom: 1px solid #e6e6e6; text-align: right;
          vertical-align: bottom; }
 th.text, td.text { text-align: left; }
-td { white-space: nowrap; }
+td { white-space: nowrap; } td.text { white-space: normal; min-width: 8em; }
 td.reason { white-space: pre-wrap; text-align: left; font-family: monospace; }
 .caption { color: #555; font-size: 13px; max-width: 900px; }
 .failed { border-left: 4px solid #b03030; padding-left: 1em; }
