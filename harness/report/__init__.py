@@ -77,7 +77,7 @@ def _show(built: _Built) -> None:
 
     terminal = Console()
     if not terminal.is_terminal:  # a log file: no line is folded at rich's 80 columns
-        terminal = Console(width=140)
+        terminal = Console(width=160)
     for table in built.tables:
         for shown in render.rich_tables(table):
             terminal.print(shown)

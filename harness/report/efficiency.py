@@ -16,28 +16,34 @@ def efficiency_table(run: groups.Run) -> layout.Table:
     raw = _raw(run)
     sections = []
     for section, _, rows in layout.by_section(raw):
-        repetitions = [f"Repetitions of {n}" for n in _solve_sizes(rows)]
-        folded = ["Training seeds", *_SETTINGS.values(), *repetitions]
-        frame, more = layout.fold(_frame(rows), folded)
-        caption = f"Run {run.name}, {groups.section_name(section)}. {_CAPTION}{more}"
-        caption += layout.sources(rows, "published_plan_s")
-        sections.append(layout.Section(layout.tasks(section, rows), caption, frame))
+        title = layout.tasks(section, rows)
+        about = f"Run {run.name}, {groups.section_name(section)}."
+        frame, more = layout.fold(_training_frame(rows), ["Training seeds", "Device", "Threads"])
+        sections.append(layout.Section(title, f"{about} {_TRAINING}{more}", frame))
+        planned = rows[rows["timed"].notna() | rows["plan_flops"].notna()]
+        if not planned.empty:
+            repetitions = [f"Repetitions of {n}" for n in _solve_sizes(planned)]
+            frame, more = layout.fold(_plan_frame(planned), [*_SETTINGS.values(), *repetitions])
+            caption = f"{about} {_PLAN}{more}{layout.sources(planned, 'published_plan_s')}"
+            sections.append(layout.Section(f"{title}: one plan", caption, frame))
     return layout.Table("efficiency", "Efficiency", raw, sections)
 
 
-_CAPTION = (
-    "Means over training seeds. Trained, Frozen: parameters with and without gradient, targets "
-    "that follow another network among the frozen. Tokens, Floats: of the latent of one frame, of "
-    "a world model as planning carries it, of a feed-forward policy as its heads read it. "
-    "Frames/s: training steps a second x batch x frames of a window, goal frames not counted. "
-    "Training: wall time of the optimizer steps alone; what a frozen encoder needs before them is "
-    "not in it. Memory: the largest peak of a trial, of the device on CUDA, else resident memory. "
+_TRAINING = (
+    "Means over training seeds. Trained, Frozen: parameters with and without gradient; targets "
+    "that follow another network are frozen. Tokens, Floats: of the latent of one frame, of a "
+    "world model as planning carries it, of a feed-forward policy as its heads read it. Frames/s: "
+    "training steps a second x batch x frames of a window, goal frames not counted. Training: wall "
+    "time of the optimizer steps alone; what a frozen encoder needs before them is not in it. "
+    "Memory: the largest peak of a whole trial, of the device on CUDA, else resident memory."
+)
+_PLAN = (
     "GFLOP: of one plan of one pair (of a feed-forward policy one inference), both frames encoded, "
-    "every candidate of every iteration rolled out: matrix products, attention and convolutions by "
-    "torch.utils.flop_counter, 2 for each multiply-add, elementwise operations not counted. Solve: "
-    "wall time of one call of the planner (or one inference), from raw pixels to actions, device "
-    "synchronised, warm-up excluded, for one pair alone or many together; p50 and p95 over "
-    "repetitions. A plan is executed for several blocks, an inference for one."
+    "every candidate of every iteration rolled out; matrix products, attention and convolutions by "
+    "torch.utils.flop_counter, 2 for each multiply-add, elementwise operations not counted. "
+    "Seconds: wall time of one call of the planner's solve (or of one inference), from raw pixels "
+    "to actions, device synchronised, warm-up excluded, of one pair alone or of many together; p50 "
+    "and p95 over repetitions. A plan is executed for several blocks, an inference for one."
 )
 _PLANNER = {"candidates": "planner", "iterations": "planner", "horizon_blocks": "mpc"}
 _SETTINGS = {
@@ -129,7 +135,7 @@ def _solve_sizes(rows: pd.DataFrame) -> list[int]:
     return sorted(int(m[1]) for m in found if m and rows[m[0]].notna().any())
 
 
-def _frame(rows: pd.DataFrame) -> pd.DataFrame:
+def _training_frame(rows: pd.DataFrame) -> pd.DataFrame:
     frame = layout.method_columns(rows)
     frame["Training seeds"] = rows["seeds"].map(layout.whole)
     frame["Trained, M"] = (rows["parameters_trained"] / 1e6).map(layout.three)
@@ -137,8 +143,16 @@ def _frame(rows: pd.DataFrame) -> pd.DataFrame:
     frame["Tokens"] = rows["tokens_per_frame"].map(layout.whole)
     frame["Floats"] = rows["latent_floats_per_frame"].map(layout.whole)
     frame["Frames/s"] = rows["train_frames_per_s"].map(layout.whole)
+    frame["Steps"] = rows["train_steps"].map(layout.whole)
     frame["Training, s"] = rows["train_s"].map(layout.whole)
     frame["Memory, GiB"] = (rows["peak_memory_bytes"] / 2**30).map(layout.three)
+    frame["Device"] = rows["device"].map(layout.text)
+    frame["Threads"] = rows["threads"].map(layout.text)
+    return frame
+
+
+def _plan_frame(rows: pd.DataFrame) -> pd.DataFrame:
+    frame = layout.method_columns(rows)
     frame["GFLOP"] = (rows["plan_flops"] / 1e9).map(layout.three)
     for n in _solve_sizes(rows):
         words = "1 pair" if n == 1 else f"{n} pairs"

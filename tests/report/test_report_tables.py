@@ -230,9 +230,10 @@ def test_efficiency_of_a_made_record(run):
     assert (row.tokens_per_frame, row.latent_floats_per_frame, row.plan_flops) == (16, 2048, 3e9)
     assert (row.parameters_trained, row.parameters_frozen) == (2e6, 5e5)
     assert row.peak_memory_bytes == 2 * 2**30
-    line = table(run, "efficiency", "md").split("| Two-Room")[1].splitlines()[0]
-    shown = [cell.strip() for cell in line.strip(" |").split("|")]
-    assert shown == ["LeWM", "2.00", "0.500", "16", "2,048", "960", "8", "2.00", "3.00"]
+    lines = table(run, "efficiency", "md").split("| Two-Room | ")[1:]
+    training, plan = (line.splitlines()[0].strip(" |").split(" | ") for line in lines)
+    assert training == ["LeWM", "2.00", "0.500", "16", "2,048", "960", "50", "8", "2.00"]
+    assert plan == ["LeWM", "3.00"]
 
 
 def test_a_record_without_the_newer_numbers_has_blanks(run):
@@ -240,7 +241,8 @@ def test_a_record_without_the_newer_numbers_has_blanks(run):
     row = raw(run, "efficiency").iloc[0]
     assert row.steps_per_s == 5.0
     assert pd.isna(row.train_frames_per_s) and pd.isna(row.plan_flops)
-    assert "| – | – |" in table(run, "efficiency", "md")
+    shown = table(run, "efficiency", "md")
+    assert "| LeWM | 1.00 | 0 | 1 | – | – | 50 |" in shown and "one plan" not in shown
 
 
 def test_machines_are_not_averaged(run):
