@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.interfaces import Batch, Obs, Shape
+from harness.nn import spread
 from harness.nn.frozen import FrozenConfig, FrozenEncoder
 from harness.nn.transformer import FeedForward
 
@@ -93,7 +94,7 @@ class DinoWM(nn.Module):
         terms = {"visual": squared[..., :width].mean()}
         if self.extra:
             terms["proprio"] = squared[..., width:].sum(-1).mean() / width  # its weight is in z
-        return {"loss": sum(terms.values()), **terms}
+        return {"loss": sum(terms.values()), **terms, "latent_std": spread.latent_std(z)}
 
     def predict(self, z: Tensor, actions: Tensor) -> Tensor:
         """Latents z (B, T, P, D) and the blocks taken there (B, T, A) to the next latents (B, T, P,

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.interfaces import Batch, Obs, Shape
-from harness.nn import moving_average
+from harness.nn import moving_average, spread
 from harness.nn.jepa import JEPA, JEPAConfig
 
 
@@ -64,7 +64,8 @@ class EMAJEPA(JEPA):
             target = self.encode(batch.obs.frames(slice(1, None)))  # (B, T - 1, D)
         predicted = self.predict(z, batch.actions[:, :-1])
         prediction = F.mse_loss(predicted.float(), target.float())
-        return {"loss": prediction, "pred": prediction}
+        spread_out = spread.latent_std(target)  # of the latents that planning compares
+        return {"loss": prediction, "pred": prediction, "latent_std": spread_out}
 
     def after_step(self, done: float) -> None:
         """Move the target network towards the online one."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from baselines import vcreg
 from harness.interfaces import Batch, Shape
+from harness.nn import spread
 from harness.nn.jepa import JEPA, JEPAConfig
 
 
@@ -54,7 +55,7 @@ class PLDM(JEPA):
         terms = {"pred": F.mse_loss(predicted.float(), z[:, 1:].float())}
         terms |= self.terms(z.float(), batch.actions)
         total = terms["pred"] + sum(self.weights[name] * terms[name] for name in self.weights)
-        return {"loss": total, **terms}
+        return {"loss": total, **terms, "latent_std": spread.latent_std(z)}
 
     def terms(self, z: Tensor, actions: Tensor) -> dict[str, Tensor]:
         """The six terms beside the prediction error, unweighted: z (B, T, D), actions (B, T, A)."""

@@ -261,7 +261,9 @@ class Trainable(Protocol):
     goal_sampling: GoalSampling | None  # None: it learns without goals
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalars; "loss" is minimised, the rest is logged."""
+        """Scalars; "loss" is minimised, the rest is logged: its terms, without their weights, and
+        "latent_std" of a world model (nn/spread.py).
+        """
 
     def after_step(self, done: float) -> None:
         """Called after every optimizer step with the share of training done, in (0, 1] (target

@@ -169,6 +169,13 @@ def write(
         _write_whole(fs, f"{base}/{name}.parquet", _table(FILES[name], rows))
 
 
+def write_table(path: str, row: type, made: Sequence) -> None:
+    """Write rows of one dataclass as one Parquet file, whole or not at all; raises OSError."""
+    fs, base = filesystem(path)
+    fs.create_dir(base.rpartition("/")[0] or ".", recursive=True)
+    _write_whole(fs, base, _table(row, made))
+
+
 def read_trial(folder: str) -> TrialRow | None:
     """The trial row of a folder, or None when there is none that can be read."""
     fs, base = filesystem(folder)

@@ -20,14 +20,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from harness import config, memory, policies, pretrain, provenance, rows, seeding, zoo
+from harness import config, flops, memory, policies, pretrain, provenance, rows, seeding, zoo
 from harness.checkpoint import Checkpoint
 from harness.data import collect, normalize
 from harness.data.episodes import Dataset, open_dataset
 from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
 from harness.evaluate import control, film, latents, pairs, plan_time, probing
-from harness.interfaces import Pair, Policy, StatePolicy, Task, TrialSpec
+from harness.interfaces import Pair, Policy, Shape, StatePolicy, Task, TrialSpec
 from harness.progress import Display
 from harness.train import train
 
@@ -152,9 +152,10 @@ def _trained_model(
     cfg, task = spec.config, _task(spec)
     method = pretrain.ready(cfg.method, _pool(spec, place), place.datasets, device, progress)
     torch.manual_seed(seeding.integer("model", spec.seed))
-    model = zoo.METHODS[spec.method].build(method, task.spec.shape(cfg.data.image_size))
+    shape = task.spec.shape(cfg.data.image_size)
+    model = zoo.METHODS[spec.method].build(method, shape)
     model.to(device)
-    record.metrics += _sizes(spec, model)
+    record.metrics += _sizes(spec, model, shape)
     checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec))
     record.checkpoint = checkpoint  # its training state stays until the rows are written
     block = task.spec.action_block
@@ -207,16 +208,20 @@ def _look_inside(
         record.metrics += probing.measure(spec.key, model, dataset, task.state_names, device)
 
 
-def _sizes(spec: TrialSpec, model: nn.Module) -> list[rows.MetricRow]:
-    """Parameters of each part of the model, logged and recorded."""
+def _sizes(spec: TrialSpec, model: nn.Module, shape: Shape) -> list[rows.MetricRow]:
+    """Parameters of each part of the model, logged and recorded; frames of a training window, and
+    floats that one frame becomes.
+    """
     counts = {
         name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
     }
     words = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
     log.info("%s: %s; %.2f M parameters in all", spec.key, words, sum(counts.values()) / 1e6)
+    floats = latents.floats_per_frame(flops.shapes_only(model), shape, flops.META)
     return [
-        rows.MetricRow(spec.key, "model", name, 0, count, "parameters")
-        for name, count in counts.items()
+        *(rows.MetricRow(spec.key, "model", n, 0, k, "parameters") for n, k in counts.items()),
+        rows.MetricRow(spec.key, "model", "window_frames", 0, model.window_frames, "frames"),
+        rows.MetricRow(spec.key, "model", "latent_floats", 0, floats, "floats"),
     ]
 
 
@@ -284,12 +289,13 @@ def _plan_time(
 ) -> None:
     task, cfg = _task(spec), spec.config
     size = cfg.data.image_size
-    timed = plan_time.measure(policy, task, chosen, normalizer, size, cfg.plan_time, progress)
+    taken = plan_time.measure(policy, task, chosen, normalizer, size, cfg.plan_time, progress)
     record.metrics += [
         rows.MetricRow(spec.key, "plan_time", f"{policy.timed}_s_{together}", index, seconds, "s")
-        for together, times in timed.items()
+        for together, times in taken.seconds.items()
         for index, seconds in enumerate(times)
     ]
+    record.metrics.append(rows.MetricRow(spec.key, "plan_time", "flops", 0, taken.flops, "FLOP"))
 
 
 def _finish(

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.interfaces import Batch, Shape
+from harness.nn import spread
 from harness.nn.jepa import JEPA, JEPAConfig
 from lewm.sigreg import sigreg
 
@@ -56,4 +57,5 @@ class LeWM(JEPA):
             "loss": prediction + self.sigreg_weight * regulariser,
             "pred": prediction,
             "sigreg": regulariser,
+            "latent_std": spread.latent_std(z),
         }

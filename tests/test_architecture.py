@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "interfaces": set(),
     "rows": set(),
     "seeding": set(),
+    "flops": set(),
     "memory": set(),
     "progress": set(),
     "provenance": set(),
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     "lewm": MODEL,
     "baselines": MODEL,
     "report": {"rows"},
-    "planning": LEAVES | {"memory"},
+    "planning": LEAVES | {"flops", "memory"},
     "tasks": LEAVES,
     "data": LEAVES,
     "checkpoint": LEAVES,
@@ -56,12 +57,15 @@ MAY_IMPORT = {
     "suites": LEAVES | {"config", "zoo", "protocols", "scales"},
     "trial": LEAVES
     | {"zoo", "data", "train", "evaluate", "checkpoint", "config", "policies"}
-    | {"memory", "pretrain", "progress", "provenance"},
+    | {"flops", "memory", "pretrain", "progress", "provenance"},
     "policies": LEAVES | {"zoo", "planning.mpc", "planning.feed_forward"},
     "launch": LEAVES | {"trial", "data", "zoo", "config", "pretrain", "progress"},
     "run": LEAVES | COMMAND | {"estimate"},
     "sweep": LEAVES | COMMAND | {"estimate", "progress"},
-    "bench": LEAVES | MEASURED | {"zoo", "config", "protocols", "scales", "suites", "launch"},
+    "bench": LEAVES
+    | MEASURED
+    | {"zoo", "config", "protocols", "scales", "suites", "launch", "command"}
+    | {"flops", "provenance", "report.published"},
 }
 ONLY_IN = {  # third-party package -> rooms that may import it
     "ray": {"launch", "sweep"},

@@ -12,7 +12,7 @@ from harness import rows, seeding
 from harness.data.episodes import Dataset
 from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
-from harness.interfaces import Batch
+from harness.interfaces import Batch, Obs, Shape
 
 _WINDOWS = 256
 _CHUNK = 32  # windows in one call of the model
@@ -91,6 +91,15 @@ def _batches(windows: Windows, stream: str, device: torch.device) -> Iterator[Ba
     for part in np.array_split(np.sort(chosen), -(-len(chosen) // _CHUNK)):
         batch = windows.take(part).batch
         yield Batch(batch.obs.to(device), batch.actions.to(device))
+
+
+@torch.inference_mode()
+def floats_per_frame(model: nn.Module, shape: Shape, device: torch.device) -> int:
+    """Floats that `encode` makes of one frame: for a world model, what planning carries."""
+    size = shape.image_size
+    pixels = torch.zeros(1, 1, 3, size, size, dtype=torch.uint8, device=device)
+    proprio = torch.zeros(1, 1, shape.proprio_dim, device=device)
+    return model.encode(Obs(pixels, proprio)).numel()
 
 
 def effective_rank(z: Tensor) -> float:

@@ -1,12 +1,13 @@
 """Plan time: wall time of one solve, from raw pixels to actions, device synchronised, after a warm-
-up solve. A feed-forward policy's solve is one inference.
+up solve; and the operations of one solve of one pair. A feed-forward policy's solve is one
+inference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -33,6 +34,15 @@ class Solver(Protocol):
 
     def solve(self, obs: Obs, goal: Obs, rows: np.ndarray) -> tuple[Any, float]: ...
 
+    def flops(self, obs: Obs, goal: Obs) -> int: ...
+
+
+class PlanCost(NamedTuple):
+    """What planning takes."""
+
+    seconds: dict[int, list[float]]  # of each solve, by the number of pairs solved together
+    flops: int  # of one solve of one pair (harness/flops.py)
+
 
 def measure(
     policy: Solver,
@@ -42,8 +52,8 @@ def measure(
     image_size: int,
     config: PlanTimeConfig,
     progress: Callable[[str, int, int], None],
-) -> dict[int, list[float]]:
-    """Seconds of each solve, by the number of pairs solved together."""
+) -> PlanCost:
+    """Time single and joint solves of these pairs, and count one."""
     together = min(config.together, len(pairs))
     chosen = pairs[: max(together, 1)]
     sizes = [1] * config.singles + [together] * (config.joint if together else 0)
@@ -56,7 +66,8 @@ def measure(
         _, elapsed = policy.solve(obs.rows(rows), goal.rows(rows), rows)
         seconds.setdefault(size, []).append(elapsed)
         progress("plan_time", done + 1, len(sizes))
-    return seconds
+    one = np.zeros(1, dtype=int)
+    return PlanCost(seconds, policy.flops(obs.rows(one), goal.rows(one)))
 
 
 def _observations(

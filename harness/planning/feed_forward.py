@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness import flops
 from harness.interfaces import Decision, GoalPolicy, Obs, Pair, Solve
 
 
@@ -63,6 +64,12 @@ class FeedForwardPolicy:
         actions = self._infer(obs, goal)
         self._synchronise()
         return actions, time.perf_counter() - started
+
+    def flops(self, obs: Obs, goal: Obs) -> int:
+        """Operations (harness/flops.py) of one inference for one pair; obs and goal (1, 1, ...)."""
+        model = flops.shapes_only(self._model)
+        seen, wanted = obs.to(flops.META), goal.to(flops.META)
+        return flops.counted(lambda: model.act(seen, wanted))[1]
 
     @torch.inference_mode()
     def _infer(self, obs: Obs, goal: Obs) -> Tensor:

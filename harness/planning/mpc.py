@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import memory, seeding
+from harness import flops, memory, seeding
 from harness.interfaces import Decision, Obs, Pair, Plan, Planner, Solve, WorldModel
 from harness.planning import cost
 
@@ -95,6 +96,21 @@ class MPCPolicy:
         plan = self._plan_together(obs, goal, rows)
         self._synchronise()
         return plan, time.perf_counter() - started
+
+    def flops(self, obs: Obs, goal: Obs) -> int:
+        """Operations (harness/flops.py) of a plan for one pair: both frames are encoded, and every
+        candidate of every iteration is rolled out. obs and goal (1, 1, ...).
+        """
+        model = flops.shapes_only(self._model)
+        seen, wanted = obs.to(flops.META), goal.to(flops.META)
+        (start, target), encoding = flops.counted(
+            lambda: (model.encode(seen)[:, -1], model.encode(wanted)[:, -1])
+        )
+        whole = cost.latent_distance(model, start, target, pairs=1, rollouts=sys.maxsize)
+        counted = flops.CountedCost(whole)
+        init = torch.zeros(1, self._config.horizon_blocks, self._action_dim)
+        self._planner.plan(counted, init, lambda draw, shape: torch.zeros(1, *shape))
+        return encoding + counted.total
 
     def _plan_together(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Plan:
         """On a CPU each thread plans a share of the pairs: quicker than threads inside each

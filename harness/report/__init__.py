@@ -10,12 +10,13 @@ from pyarrow import fs as pafs
 
 from harness import rows
 from harness.report import (
-    cost_tables,
+    efficiency,
     groups,
     layout,
     page,
     probing_table,
     render,
+    stability,
     success,
     success_table,
 )
@@ -76,7 +77,7 @@ def _show(built: _Built) -> None:
 
     terminal = Console()
     if not terminal.is_terminal:  # a log file: no line is folded at rich's 80 columns
-        terminal = Console(width=140)
+        terminal = Console(width=160)
     for table in built.tables:
         for shown in render.rich_tables(table):
             terminal.print(shown)
@@ -91,8 +92,8 @@ def _build(run_folder: str) -> _Built:
     estimates = success.estimates(outcomes)
     tables = [
         success_table.success_table(run, outcomes, estimates),
-        cost_tables.plan_time_table(run),
-        cost_tables.training_table(run),
+        efficiency.efficiency_table(run),
+        stability.stability_table(run),
         probing_table.probing_table(run),
     ]
     return _Built(run, estimates, tables)
@@ -100,15 +101,22 @@ def _build(run_folder: str) -> _Built:
 
 def _images(built: _Built) -> dict[str, dict[str, bytes]]:
     """name -> kind -> bytes of the figures that this run has."""
-    from harness.report import canvas, figure_costs, figure_episodes, figure_success, figure_sweep
+    from harness.report import (
+        canvas,
+        figure_episodes,
+        figure_plan_time,
+        figure_stability,
+        figure_success,
+        figure_sweep,
+    )
 
-    run, plan_time = built.run, built.tables[1].raw
+    run, efficiency_rows = built.run, built.tables[1].raw
     scenes = figure_episodes.scenes(run)
     with canvas.style():
         drawn = {
             "success": figure_success.success_figure(run, built.estimates),
-            "plan_time": figure_costs.plan_time_figure(run, plan_time),
-            "training_curves": figure_costs.training_figure(run),
+            "plan_time": figure_plan_time.plan_time_figure(run, efficiency_rows),
+            "stability": figure_stability.stability_figure(run),
             "episodes": figure_episodes.episodes_figure(run, scenes),
             "sweep": figure_sweep.sweep_figure(run, built.estimates),
         }

@@ -122,6 +122,11 @@ def flat_config(config_yaml: str) -> dict[str, Any]:
     return dict(_flatten(parsed, "")) if isinstance(parsed, dict) else {}
 
 
+def setting(trials: pd.DataFrame, key: str) -> Any:
+    """A setting ("train.batch_size") of the first of these trials, None where none is recorded."""
+    return flat_config(trials["config_yaml"].iloc[0]).get(f"config.{key}")
+
+
 def tried(metrics: pd.DataFrame) -> pd.DataFrame:
     """What the trials of a sweep tried: cell, name (configuration key), value, word.
 

@@ -54,6 +54,11 @@ def by_section(
             yield key[:3], key[3:], rows.reset_index(drop=True)
 
 
+def tasks(section: tuple[str, str, str], rows: pd.DataFrame) -> str:
+    """Title of a section that spans tasks: the tasks and the protocol."""
+    return ", ".join([*rows["task"].map(groups.task_name).unique(), section[1]])
+
+
 def method_columns(rows: pd.DataFrame) -> pd.DataFrame:
     """First columns of a table that spans tasks."""
     return pd.DataFrame({"Task": rows["task"].map(groups.task_name), "Method": rows["label"]})

@@ -16,7 +16,7 @@ table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabula
 th, td { padding: .3em .7em; border-bottom: 1px solid #e6e6e6; text-align: right;
          vertical-align: bottom; }
 th.text, td.text { text-align: left; }
-td { white-space: nowrap; }
+td { white-space: nowrap; } td.text { white-space: normal; min-width: 8em; }
 td.reason { white-space: pre-wrap; text-align: left; font-family: monospace; }
 .caption { color: #555; font-size: 13px; max-width: 900px; }
 .failed { border-left: 4px solid #b03030; padding-left: 1em; }
@@ -45,12 +45,12 @@ def build(
     return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"
 
 
-_BESIDE = {"success": "success", "plan_time": "plan_time", "training": "training_curves"}
+_BESIDE = {"success": "success", "efficiency": "plan_time", "stability": "stability"}
 _EXTRA = {"episodes": "Episodes", "sweep": "Sweep"}  # of no table: name and title
 _ALT = {
     "success": "Success by task and method with 95 % intervals",
     "plan_time": "Plan time by method on a log axis",
-    "training_curves": "Training curves",
+    "stability": "Training curves: terms of the loss by method, and latent std",
     "episodes": "One episode per task and method: start, after each block, goal",
     "sweep": "Swept value against success",
 }

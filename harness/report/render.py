@@ -64,7 +64,7 @@ def rich_tables(table: layout.Table) -> list:
 
 
 def _is_text(column: str) -> bool:
-    return column in ("Task", "Method", "Device")
+    return column in ("Task", "Method", "Device", "Timed", "Terms")
 
 
 def _markdown_table(frame: pd.DataFrame) -> str:

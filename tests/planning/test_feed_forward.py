@@ -97,10 +97,11 @@ def test_it_acts_anew_every_block(case):
 def test_plan_time_measures_inference(case):
     settings = plan_time.PlanTimeConfig(singles=3, together=5, joint=2)
     task = zoo.TASKS["toy"]
-    timed = plan_time.measure(
+    taken = plan_time.measure(
         build(case), task, case.pairs, case.normalizer, 32, settings, tiny.quiet
     )
-    assert {size: len(seconds) for size, seconds in timed.items()} == {1: 3, 5: 2}
+    assert {size: len(seconds) for size, seconds in taken.seconds.items()} == {1: 3, 5: 2}
+    assert taken.flops > 0
 
 
 @pytest.mark.parametrize("name", [name for name, method in zoo.METHODS.items() if method.trained])

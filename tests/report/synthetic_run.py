@@ -114,15 +114,20 @@ def plan_metrics(rng, base):
     """Forty repetitions of one pair alone, ten of fifty together."""
     alone = base * np.exp(0.1 * rng.normal(size=40))
     together = 20 * base * np.exp(0.1 * rng.normal(size=10))
-    return [("plan_time", "solve_s_1", i, v, "s") for i, v in enumerate(alone)] + [
-        ("plan_time", "solve_s_50", i, v, "s") for i, v in enumerate(together)
+    return [
+        *(("plan_time", "solve_s_1", i, v, "s") for i, v in enumerate(alone)),
+        *(("plan_time", "solve_s_50", i, v, "s") for i, v in enumerate(together)),
+        ("plan_time", "flops", 0, 5e11 * base, "FLOP"),
     ]
 
 
 def train_metrics(rng, terms, points=60, steps=3000):
     """Noisy, falling curves."""
     at = np.linspace(0, steps, points).astype(int)
-    found = [("train", "steps_per_s", 0, 14.0 + rng.normal(), "1/s")]
+    found = [
+        ("model", "window_frames", 0, 4, "frames"),
+        ("model", "latent_floats", 0, 64, "floats"),
+    ]
     for i, term in enumerate(terms):
         values = (i + 1) * (np.exp(-at / 600) + 0.05) * np.exp(0.05 * rng.normal(size=points))
         found += [("train", term, int(s), float(v), "1") for s, v in zip(at, values, strict=True)]

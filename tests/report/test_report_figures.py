@@ -9,9 +9,8 @@ import pytest
 from synthetic_run import SyntheticRun, full_run
 
 from harness import report
-from harness.report import figure_costs
 
-NAMES = ("success", "plan_time", "training_curves")
+NAMES = ("success", "plan_time", "stability")
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +51,8 @@ def test_the_page_holds_every_table_figure_and_link(written):
     page = (run.folder / "index.html").read_text()
     assert paths[-1].endswith("index.html")
     assert page.count("src='data:image/png;base64,") == 3
-    for title in ("<h2>Success</h2>", "<h2>Plan time</h2>", "<h2>Training</h2>"):
-        assert title in page
+    for title in ("Success", "Efficiency", "Training stability"):
+        assert f"<h2>{title}</h2>" in page
     for link in re.findall(r"href='([^']+)'", page):
         assert (run.folder / link).is_file(), link
     assert "trials/push_t.lewm.s1/episodes.parquet" in page
@@ -98,9 +97,22 @@ def test_a_run_of_controls_needs_no_training(run):
     }
 
 
-def test_a_crowded_legend_keeps_what_is_said_of_an_encoder():
-    looks = {f"DINO-WM (MAE encoder, lr={i})": ("red", "-") for i in range(20)}
-    looks |= {"DINO-WM": ("red", "--"), "LeWM (lr=1)": ("blue", "-")}
-    notes = {label: "MAE encoder" if "MAE" in label else "" for label in looks}
-    shown = [handle.get_label() for handle in figure_costs._curve_handles(looks, notes)]
-    assert shown == ["DINO-WM (MAE encoder)", "DINO-WM", "LeWM"]
+def test_the_stability_figure_has_a_panel_a_method_and_names_its_terms(written):
+    run, _ = written
+    svg = re.sub(r"<[^>]+>", " ", (run.folder / "figures" / "stability.svg").read_text())
+    for words in ("LeWM", "DINO-WM", "latent std, all", "Two-Room", "Push-T", "gradient norm"):
+        assert words in svg, words
+    assert "sigreg" in svg and "grad_norm" not in svg
+
+
+def test_a_method_without_terms_shows_its_loss_and_what_is_zero_is_not_drawn(run):
+    steps = range(0, 100, 10)
+    made = [("train", "loss", step, 1.0, "") for step in steps]
+    run.trial(method="gcbc", metrics=made, train_steps=100, train_s=1.0)
+    made = [*made, *(("train", "pred", step, 1.0, "") for step in steps)]
+    made += [("train", "idm", step, 0.0, "") for step in steps]
+    run.trial(method="pldm", metrics=made, train_steps=100, train_s=1.0)
+    report.write(run.folder)
+    svg = re.sub(r"<[^>]+>", " ", (run.folder / "figures" / "stability.svg").read_text())
+    assert {"GCBC", "PLDM", "pred", "loss"} <= set(svg.split()) and "idm" not in svg
+    assert "latent std, all" not in svg

@@ -185,7 +185,7 @@ def test_plan_time_quantiles(run):
     alone = [("plan_time", "solve_s_1", i, float(i), "s") for i in range(101)]
     together = [("plan_time", "solve_s_50", i, 10.0, "s") for i in range(3)]
     run.trial(outcome=outcome(10), metrics=alone + together)
-    row = raw(run, "plan_time").iloc[0]
+    row = raw(run, "efficiency").iloc[0]
     assert (row.solve_1_p50_s, row.solve_1_p95_s, row.solve_1_repetitions) == (50, 95, 101)
     assert (row.solve_50_p50_s, row.solve_50_per_plan_s) == (10.0, 0.2)
     assert (row.candidates, row.iterations, row.horizon_blocks) == (300, 10, 5)
@@ -197,28 +197,108 @@ def test_an_inference_is_no_plan(run):
     run.trial(
         method="gcbc", outcome=outcome(10), metrics=[("plan_time", "inference_s_1", 0, 0.01, "s")]
     )
-    rows = raw(run, "plan_time").set_index("method")
+    rows = raw(run, "efficiency").set_index("method")
     assert rows["timed"].to_dict() == {"lewm": "plan", "gcbc": "inference"}
     assert rows.loc["gcbc", "solve_1_p50_s"] == 0.01
     settings = rows[["candidates", "iterations", "horizon_blocks"]]
     assert settings.loc["gcbc"].isna().all() and settings.loc["lewm"].notna().all()
-    assert "| inference |" in table(run, "plan_time", "md")
+    assert "| inference |" in table(run, "efficiency", "md")
 
 
-def test_training_numbers_and_a_divergence(run):
-    for seed, loss in ((0, 0.2), (1, 0.4)):
-        curve = [("train", "pred", i, 1.0 if i < 50 else loss, "1") for i in range(0, 51, 10)]
-        run.trial(seed=seed, metrics=curve, train_steps=50, train_s=10.0)
-    run.trial(
-        method="pldm", metrics=[("train", "pred", 0, math.nan, "1")], train_steps=1, train_s=1.0
-    )
-    run.trial(method="gcbc", train_steps=1, train_s=1.0)
-    rows = raw(run, "training").set_index("method")
-    assert rows.loc["lewm", "final_prediction_loss"] == pytest.approx(0.3)
-    assert rows.loc["lewm", "steps_per_s"] == 5.0
-    lines = {line.split(" | ")[1]: line for line in table(run, "training", "md").split("\n| ")[2:]}
-    assert "NaN" in lines["PLDM"]
-    assert "NaN" not in lines["GCBC"]
+def test_efficiency_of_a_made_record(run):
+    """Two seeds: 5 and 10 steps/s of 32 windows of 4 frames; memory is the larger."""
+    made = [
+        ("model", "encoder", 0, 1e5, "parameters"),
+        ("model", "window_frames", 0, 4, "frames"),
+        ("model", "latent_floats", 0, 2048, "floats"),
+        ("plan_time", "flops", 0, 3e9, "FLOP"),
+    ]
+    for seed, seconds in ((0, 10.0), (1, 5.0)):
+        run.trial(
+            seed=seed,
+            metrics=made,
+            config="config: {train: {batch_size: 32}}",
+            parameters_trained=2_000_000,
+            parameters_frozen=500_000,
+            tokens_per_frame=16,
+            train_steps=50,
+            train_s=seconds,
+            peak_memory_bytes=(seed + 1) * 2**30,
+        )
+    row = raw(run, "efficiency").iloc[0]
+    assert (row.steps_per_s, row.train_frames_per_s, row.train_s) == (7.5, 960.0, 7.5)
+    assert (row.tokens_per_frame, row.latent_floats_per_frame, row.plan_flops) == (16, 2048, 3e9)
+    assert (row.parameters_trained, row.parameters_frozen) == (2e6, 5e5)
+    assert row.peak_memory_bytes == 2 * 2**30
+    lines = table(run, "efficiency", "md").split("| Two-Room | ")[1:]
+    training, plan = (line.splitlines()[0].strip(" |").split(" | ") for line in lines)
+    assert training == ["LeWM", "2.00", "0.500", "16", "2,048", "960", "50", "8", "2.00"]
+    assert plan == ["LeWM", "3.00"]
+
+
+def test_a_record_without_the_newer_numbers_has_blanks(run):
+    run.trial(train_steps=50, train_s=10.0, tokens_per_frame=1, parameters_trained=10**6)
+    row = raw(run, "efficiency").iloc[0]
+    assert row.steps_per_s == 5.0
+    assert pd.isna(row.train_frames_per_s) and pd.isna(row.plan_flops)
+    shown = table(run, "efficiency", "md")
+    assert "| LeWM | 1.00 | 0 | 1 | – | – | 50 |" in shown and "one plan" not in shown
+
+
+def test_machines_are_not_averaged(run):
+    for seed, device in enumerate(("CPU", "CPU", "GPU")):
+        times = [("plan_time", "solve_s_1", 0, float(seed), "s")]
+        run.trial(seed=seed, metrics=times, train_steps=1, train_s=1.0 + seed, device=device)
+    rows = raw(run, "efficiency").set_index("device")
+    assert rows["train_s"].to_dict() == {"CPU": 1.5, "GPU": 3.0}
+    assert rows["solve_1_p50_s"].to_dict() == {"CPU": 0.5, "GPU": 2.0}
+    assert rows["seeds"].to_dict() == {"CPU": 2, "GPU": 1}
+
+
+def curve(name, values, every=1):
+    return [("train", name, i * every, value, "") for i, value in enumerate(values)]
+
+
+def ended(std):
+    return [("latents", "latent_std", 0, std, ""), ("latents", "effective_rank", 0, 7.0, "")]
+
+
+def test_how_training_ended(run):
+    warm = "config: {train: {warmup_fraction: 0.1}}"
+    for seed, last in ((0, 0.2), (1, 0.4)):
+        made = curve("pred", [1.0] * 50 + [last], 1) + curve("sigreg", [3.0] * 51)
+        made += curve("grad_norm", [9.0] * 5 + [2.0, 6.0 + seed] + [1.0] * 44)
+        made += curve("latent_std", [0.7] * 51) + ended(0.9)
+        run.trial(seed=seed, metrics=made, config=warm, train_steps=50, train_s=1.0)
+    row = raw(run, "stability").iloc[0]
+    assert row.final_pred == pytest.approx((2 * 1.0 + 0.2 + 2 * 1.0 + 0.4) / 6)  # steps 48 to 50
+    assert (row.final_sigreg, row.latent_std, row.effective_rank) == (3.0, 0.9, 7.0)
+    assert (row.final_gradient_norm, row.largest_gradient_norm) == (1.0, 7.0)  # 9 is of the warm-up
+    assert (row.seeds, row.diverged, row.collapsed) == (2, 0, 0)
+    shown = table(run, "stability", "md")
+    assert "| Two-Room | LeWM | pred 0.767, sigreg 3 |" in shown
+    assert "training seeds: 2; diverged: 0; collapsed: 0" in shown
+
+
+def test_collapsed_and_diverged_seeds_are_counted(run):
+    error = "TrainingError: loss, pred is not finite at step 7: lower train.lr"
+    same = dict(train_steps=50, train_s=1.0)
+    run.trial(seed=0, metrics=curve("pred", [1.0, 0.5]) + ended(0.01), **same)
+    run.trial(seed=1, metrics=curve("pred", [1.0, 0.5]) + ended(0.99), **same)
+    run.trial(seed=2, status="error", error=error)
+    run.trial(seed=3, status="error", error="OSError: no disk")
+    run.trial(method="pldm", status="error", error=error)
+    run.trial(method="gcbc", metrics=curve("loss", [1.0, 0.5]), **same)
+    run.trial(method="ema_jepa", metrics=curve("pred", [1.0, math.nan]), **same)
+    rows = raw(run, "stability").set_index("method")
+    assert rows["diverged"].to_dict() == {"lewm": 1, "pldm": 1, "gcbc": 0, "ema_jepa": 1}
+    assert rows["collapsed"].to_dict() == {"lewm": 1, "pldm": 0, "gcbc": 0, "ema_jepa": 0}
+    assert rows["seeds"].to_dict() == {"lewm": 3, "pldm": 1, "gcbc": 1, "ema_jepa": 1}
+    lines = {
+        line.split(" | ")[1]: line for line in table(run, "stability", "md").split("\n| ")[2:11]
+    }
+    assert "NaN" in lines["PLDM"] and "NaN" in lines["EMA JEPA"]
+    assert "NaN" not in lines["GCBC"] and "NaN" not in lines["LeWM"]
 
 
 def test_latex_is_balanced_and_escaped(run):
