@@ -335,7 +335,7 @@ def _structured(cls: type, values: Mapping[str, Any], where: str = "") -> Any:
 
 
 def _outcome(spec: TrialSpec) -> dict[str, Any]:
-    """What decides the outcome, plain; what a control never reads is left out."""
+    """What decides the outcome, plain; what a control or a method never reads is left out."""
     plain = _plain(spec)
     del plain["swept"]
     dropped = {"resources"} if zoo.METHODS[spec.method].trained else _UNUSED_BY_CONTROLS
@@ -343,6 +343,8 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
         dropped = dropped | {"pool"}
     for name in dropped:
         del plain["config"][name]
+    for name in getattr(spec.config.method, "unread", ()):
+        del plain["config"]["method"][name]
     return plain
 
 
