@@ -97,9 +97,14 @@ class GoalConditioned(nn.Module):
         """What `frames` reads of a frame; a picture counts as one."""
         return 1 if self.frozen is None else self.frozen.tokens
 
-    def inputs(self, obs: Obs) -> Tensor:
-        """What `frames` reads: pixels or frozen tokens, (B, T, ...)."""
-        return obs.pixels if self.frozen is None else self.frozen.read(obs)
+    def inputs(self, *parts: Obs) -> Tensor:
+        """What `frames` reads, pixels or frozen tokens, of several observations as one, (B, T1 +
+        T2 + ..., ...).
+
+        Read together, equal frames have equal features even where BatchNorm looks at the batch.
+        """
+        read = [obs.pixels if self.frozen is None else self.frozen.read(obs) for obs in parts]
+        return torch.cat(read, dim=1)
 
     def encode(self, obs: Obs) -> Tensor:
         """(B, T, D); every frame on its own."""
@@ -107,7 +112,7 @@ class GoalConditioned(nn.Module):
 
     def act(self, obs: Obs, goal: Obs) -> Tensor:
         """interfaces.GoalPolicy.act."""
-        z = self.encode(side_by_side(obs.frames(slice(-1, None)), goal))  # (B, 2, D)
+        z = each(self.frames, self.inputs(obs.frames(slice(-1, None)), goal))  # (B, 2, D)
         return self.policy(z.flatten(1)).float()
 
     def after_step(self, done: float) -> None:
@@ -170,12 +175,3 @@ def head(
         layers += [nn.Linear(width_in, config.hidden), nn.GELU(), norm(config.hidden)]
         width_in = config.hidden
     return nn.Sequential(*layers, nn.Linear(width_in, width_out))
-
-
-def side_by_side(*parts: Obs) -> Obs:
-    """The frames of several observations as one, (B, T1 + T2 + ..., ...).
-
-    Encoded together, equal frames have equal features even where BatchNorm looks at the batch.
-    """
-    fields = zip(*parts, strict=True)
-    return Obs(*(None if field[0] is None else torch.cat(field, dim=1) for field in fields))

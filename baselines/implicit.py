@@ -13,13 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from baselines.goal_conditioned import (
-    GoalConditioned,
-    GoalConditionedConfig,
-    each,
-    head,
-    side_by_side,
-)
+from baselines.goal_conditioned import GoalConditioned, GoalConditionedConfig, each, head
 from harness.interfaces import Batch, GoalConfig, GoalSampling, Shape
 from harness.nn import moving_average
 
@@ -73,7 +67,7 @@ class Implicit(GoalConditioned):
 
     def seen(self, batch: Batch) -> Tensor:
         """What encoders read (B, 4, ...): frame, next frame, the policy's and the value's goal."""
-        return self.inputs(side_by_side(batch.obs, batch.goals.policy, batch.goals.value))
+        return self.inputs(batch.obs, batch.goals.policy, batch.goals.value)
 
     def features(self, seen: Tensor) -> Features:
         """Of the trained encoder, all frames together."""

@@ -243,6 +243,8 @@ def test_cached_tokens_give_the_loss_and_the_actions_of_their_pixels(name, tmp_p
         for features in (None, cached)
     )
     assert tokens.obs.pixels is None and tokens.goals.policy.pixels is None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.loss(tokens)["loss"].isfinite()
     train(model, lambda: tokens, steps=20)
     model.eval()
     with torch.no_grad():
