@@ -79,11 +79,8 @@ class DinoWM(nn.Module):
         return self.frozen.tokens
 
     def encode(self, obs: Obs) -> Tensor:
-        """(B, T, P, C); every frame on its own. Tokens that are there already are taken."""
-        if obs.tokens is not None:
-            return obs.tokens.float()
-        tokens = self.frozen(obs.pixels.flatten(0, 1))
-        return tokens.float().unflatten(0, obs.pixels.shape[:2])
+        """(B, T, P, C); every frame on its own."""
+        return self.frozen.read(obs)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Error of the next frame's tokens, teacher forced over the window."""

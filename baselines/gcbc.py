@@ -4,8 +4,7 @@ Source: OGBench (arXiv 2410.20092, impls/agents/gcbc.py); goals are later frames
 episode, uniformly. Deviations from it: one action is a block of 5 steps and goals are whole blocks
 away; squared error, which is its log-likelihood at a fixed std up to a constant; frame and goal
 pass the same encoder one at a time and their features are joined (there, pictures are stacked
-before the encoder); no random crops. From the LeWM paper's GCBC: an encoder trained from pixels
-instead of frozen DINOv2 patch tokens under a transformer, one frame instead of a history of three.
+before the encoder); no random crops. From the LeWM paper's GCBC: baselines/goal_conditioned.py.
 """
 
 from __future__ import annotations

@@ -39,12 +39,13 @@ class GCIQL(Implicit):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Value, critic and policy loss, summed; "mse" is the policy's error without weights."""
-        z, actions = self.features(batch), batch.actions[:, 0]
+        seen, actions = self.seen(batch), batch.actions[:, 0]
+        z = self.features(seen)
         values = self.value(z.now, z.value_goal)[0]  # (B,)
         judged = self.critic(z.now, z.value_goal, actions)  # (2, B)
         with torch.no_grad():
             after = self.value(z.after, z.value_goal)[0]
-        better = self._target(batch) - values
+        better = self._target(seen, actions) - values
         value = expectile_loss(better, better, self.config.expectile)
         critic = critic_loss(judged, after, batch.goals.reached, self.config.discount)
         policy, mse = self.policy_loss(z, actions, self._advantage(z, actions))
@@ -52,10 +53,10 @@ class GCIQL(Implicit):
         return {"loss": value + critic + policy, **terms, "value_mean": values.mean()}
 
     @torch.no_grad()
-    def _target(self, batch: Batch) -> Tensor:
+    def _target(self, seen: Tensor, actions: Tensor) -> Tensor:
         """The target network's Q (B,) of what was done."""
-        now, _, goal = self.target_features(batch)
-        return self.target_critic(now, goal, batch.actions[:, 0]).amin(0)
+        now, _, goal = self.target_features(seen)
+        return self.target_critic(now, goal, actions).amin(0)
 
     @torch.no_grad()
     def _advantage(self, z: Features, actions: Tensor) -> Tensor:

@@ -12,8 +12,7 @@ its shares of goals. One summed loss and one optimizer, as there. Deviations fro
   OGBench's HIQL from pixels. Advantages are constants, so the policy trains no value head.
 - Squared error for the policy, the log-likelihood at a fixed std up to constants; no random crops.
 - BatchNorm: encoder and target encoder normalise by their own batches (nn/moving_average.py).
-From the LeWM paper's GCIVL: an encoder trained from pixels instead of frozen DINOv2 patch tokens
-under transformers, one frame instead of a history of three, OGBench's two heads.
+From the LeWM paper's GCIVL: baselines/goal_conditioned.py, and OGBench's two heads.
 """
 
 from __future__ import annotations
@@ -43,8 +42,9 @@ class GCIVL(Implicit):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Value loss plus policy loss; "mse" is the policy's error without weights."""
-        z = self.features(batch)
-        now, after = self._targets(batch)  # (2, B) each
+        seen = self.seen(batch)
+        z = self.features(seen)
+        now, after = self._targets(seen)  # (2, B) each
         values = self.value(z.now, z.value_goal)  # (2, B)
         reached, discount = batch.goals.reached, self.config.discount
         value = value_loss(values, now, after, reached, discount, self.config.expectile)
@@ -53,9 +53,9 @@ class GCIVL(Implicit):
         return {"loss": value + policy, **terms}
 
     @torch.no_grad()
-    def _targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _targets(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """The target network's values (2, B) of the transition's two frames."""
-        now, after, goal = self.target_features(batch)
+        now, after, goal = self.target_features(seen)
         return self.target_value(now, goal), self.target_value(after, goal)
 
     @torch.no_grad()

@@ -1,26 +1,51 @@
-"""What the goal-conditioned baselines share: a frame encoder, and a policy head on its features of
-the frame seen and the frame wanted.
+"""What the goal-conditioned baselines share: features of the frame seen and of the frame wanted,
+and a policy head on them. Where the features come from is `inputs`:
+
+    pixels   an encoder that is trained with the method, of LeWM's kinds
+    tokens   a transformer that is trained, over the patch tokens of a frozen encoder
+             (harness/nn/frozen.py), as in the LeWM paper
+
+Deviations of `tokens` from the code of the LeWM paper's baselines (stable-worldmodel, wm/gcrl.py):
+one transformer reads each frame on its own and the heads join frame and goal (there, policy and
+values have one each, in which the observation attends to the goal); what is read passes BatchNorm;
+6 heads of 64 (there 16); no history of three frames, no dropout, no proprio.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from harness.interfaces import GoalConfig, GoalSampling, Obs, Shape
 from harness.nn import encoders
+from harness.nn.frozen import FrozenConfig, FrozenEncoder
 
 _LAST_LAYER_GAIN = 1e-2  # of the policy at the start (OGBench, impls/utils/networks.py, GCActor)
+_QUERY_STD = 0.02  # at the start; positions have 1 (stable-worldmodel, wm/gcrl.py)
 
 
 @dataclass(frozen=True)
-class GoalConditionedConfig:
-    """Encoder and heads; the heads are OGBench's (impls/agents/gcbc.py)."""
+class ReaderConfig:
+    """The transformer over a frame's tokens, as wide as they are."""
 
+    depth: int = 6
+    heads: int = 6
+    hidden: int = 2048
+
+
+@dataclass(frozen=True)
+class GoalConditionedConfig(FrozenConfig):
+    """Inputs and heads; the heads are OGBench's (impls/agents/gcbc.py). `encoder` is that of
+    inputs=pixels, `reader` and the fields of FrozenConfig are those of inputs=tokens.
+    """
+
+    inputs: Literal["pixels", "tokens"] = "pixels"
     encoder: encoders.EncoderConfig = field(default_factory=encoders.EncoderConfig)
+    reader: ReaderConfig = field(default_factory=ReaderConfig)
     hidden: int = 512
     layers: int = 3
     discount: float = 0.95  # per block of 5 steps; OGBench's 0.99 a step is 0.951 a block
@@ -30,45 +55,112 @@ class GoalConditionedConfig:
         if not 0 <= self.discount < 1:
             raise ValueError(f"discount={self.discount} must be at least 0 and below 1")
 
+    @property
+    def used(self) -> bool:
+        """Whether tokens are read."""
+        return self.inputs == "tokens"
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Fields that decide nothing with these inputs."""
+        if self.used:
+            return ("encoder",)
+        return ("inputs", "reader", *(f.name for f in fields(FrozenConfig)))
+
+    def lacks(self, key: str) -> str:
+        """FrozenConfig.lacks, and that there are other inputs."""
+        reason = super().lacks(key)
+        instead = f"{key}.inputs=pixels, an encoder that is trained with the method"
+        return f"{reason}; or give {instead}" if reason else ""
+
 
 class GoalConditioned(nn.Module):
     """interfaces.GoalPolicy without a loss."""
 
     window_frames = 1
-    tokens_per_frame = 1
 
     def __init__(self, config: GoalConditionedConfig, shape: Shape):
         super().__init__()
         self.goal_sampling = GoalSampling(config.policy_goals, discount=config.discount)
-        self.frames = FrameEncoder(config.encoder, shape)
+        if config.inputs == "tokens":
+            self.frozen = FrozenEncoder(config, shape.image_size)
+            self.frames = Reader(config.reader, self.frozen.tokens, self.frozen.width)
+        else:
+            self.frozen = None
+            self.frames = encoders.build(config.encoder, shape.image_size)
         self.policy = head(2 * self.frames.width, config, shape.action_dim, nn.Identity)
         with torch.no_grad():
             self.policy[-1].weight.mul_(_LAST_LAYER_GAIN)
 
+    @property
+    def tokens_per_frame(self) -> int:
+        """What `frames` reads of a frame; a picture counts as one."""
+        return 1 if self.frozen is None else self.frozen.tokens
+
+    def inputs(self, *parts: Obs) -> Tensor:
+        """What `frames` reads, pixels or frozen tokens, of several observations as one, (B, T1 +
+        T2 + ..., ...).
+
+        Read together, equal frames have equal features even where BatchNorm looks at the batch.
+        """
+        read = [obs.pixels if self.frozen is None else self.frozen.read(obs) for obs in parts]
+        return torch.cat(read, dim=1)
+
     def encode(self, obs: Obs) -> Tensor:
         """(B, T, D); every frame on its own."""
-        return self.frames(obs)
+        return each(self.frames, self.inputs(obs))
 
     def act(self, obs: Obs, goal: Obs) -> Tensor:
         """interfaces.GoalPolicy.act."""
-        z = self.encode(side_by_side(obs.frames(slice(-1, None)), goal))  # (B, 2, D)
+        z = each(self.frames, self.inputs(obs.frames(slice(-1, None)), goal))  # (B, 2, D)
         return self.policy(z.flatten(1)).float()
 
     def after_step(self, done: float) -> None:
         """No target network."""
 
 
-class FrameEncoder(nn.Module):
-    """What these methods see of a frame: the features of an encoder that is trained with them."""
+class Reader(nn.Module):
+    """A transformer over a frame's tokens and one more, a learned one, whose output is read.
 
-    def __init__(self, config: encoders.EncoderConfig, shape: Shape):
+    The output is z-scored over the batch: much of a token is the same in all frames.
+    """
+
+    def __init__(self, config: ReaderConfig, tokens: int, width: int):
         super().__init__()
-        self.encoder = encoders.build(config, shape.image_size)
-        self.width = self.encoder.width
+        if width % config.heads:
+            raise ValueError(
+                f"reader.heads={config.heads} does not divide the tokens' width of {width}: "
+                f"give another reader.heads"
+            )
+        self.width = width
+        self.positions = nn.Parameter(torch.randn(1, tokens, width))
+        self.query = nn.Parameter(_QUERY_STD * torch.randn(1, 1, width))
+        self.blocks = nn.Sequential(
+            *(
+                nn.TransformerEncoderLayer(
+                    width,
+                    config.heads,
+                    config.hidden,
+                    dropout=0.0,
+                    activation="gelu",
+                    batch_first=True,
+                    norm_first=True,
+                )
+                for _ in range(config.depth)
+            )
+        )
+        self.norm = nn.Sequential(nn.LayerNorm(width), nn.BatchNorm1d(width))
 
-    def forward(self, obs: Obs) -> Tensor:
-        """(B, T, width)."""
-        return self.encoder(obs.pixels.flatten(0, 1)).unflatten(0, obs.pixels.shape[:2])
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(M, P, C) -> (M, C)."""
+        query = self.query.expand(len(tokens), -1, -1)
+        x = self.blocks(torch.cat([query, tokens + self.positions], dim=1))
+        return self.norm(x[:, 0])
+
+
+def each(frames: nn.Module, inputs: Tensor) -> Tensor:
+    """The features (B, T, D) that `frames` gives to each of the inputs (B, T, ...)."""
+    return frames(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
 
 
 def head(
@@ -83,12 +175,3 @@ def head(
         layers += [nn.Linear(width_in, config.hidden), nn.GELU(), norm(config.hidden)]
         width_in = config.hidden
     return nn.Sequential(*layers, nn.Linear(width_in, width_out))
-
-
-def side_by_side(*parts: Obs) -> Obs:
-    """The frames of several observations as one, (B, T1 + T2 + ..., ...).
-
-    Encoded together, equal frames have equal features even where BatchNorm looks at the batch.
-    """
-    fields = zip(*parts, strict=True)
-    return Obs(*(None if field[0] is None else torch.cat(field, dim=1) for field in fields))

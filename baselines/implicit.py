@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from baselines.goal_conditioned import GoalConditioned, GoalConditionedConfig, head, side_by_side
+from baselines.goal_conditioned import GoalConditioned, GoalConditionedConfig, each, head
 from harness.interfaces import Batch, GoalConfig, GoalSampling, Shape
 from harness.nn import moving_average
 
@@ -53,8 +53,8 @@ class Features(NamedTuple):
 
 
 class Implicit(GoalConditioned):
-    """The trunk with a target of its frame encoder; the heads that estimate values are added by
-    the methods, each with its own target.
+    """The trunk with a target of what it trains of its frame encoder; the heads that estimate
+    values are added by the methods, each with its own target.
     """
 
     window_frames = 2  # a transition
@@ -65,14 +65,17 @@ class Implicit(GoalConditioned):
         self.config = config
         self.target_frames = moving_average.frozen_copy(self.frames)
 
-    def features(self, batch: Batch) -> Features:
-        """Of the trained encoder, all frames together."""
-        frames = side_by_side(batch.obs, batch.goals.policy, batch.goals.value)
-        return Features(*self.encode(frames).unbind(1))
+    def seen(self, batch: Batch) -> Tensor:
+        """What encoders read (B, 4, ...): frame, next frame, the policy's and the value's goal."""
+        return self.inputs(batch.obs, batch.goals.policy, batch.goals.value)
 
-    def target_features(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def features(self, seen: Tensor) -> Features:
+        """Of the trained encoder, all frames together."""
+        return Features(*each(self.frames, seen).unbind(1))
+
+    def target_features(self, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of the target encoder: frame, next frame and value goal, (B, D) each."""
-        return self.target_frames(side_by_side(batch.obs, batch.goals.value)).unbind(1)
+        return each(self.target_frames, seen[:, [0, 1, 3]]).unbind(1)
 
     def policy_loss(self, z: Features, actions: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor]:
         """Squared errors weighted by exp(inverse_temperature * advantage), and plain; scalars."""

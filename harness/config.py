@@ -335,8 +335,8 @@ def _structured(cls: type, values: Mapping[str, Any], where: str = "") -> Any:
 
 
 def _outcome(spec: TrialSpec) -> dict[str, Any]:
-    """What decides the outcome, plain; what a control never reads is left out. A task that changed
-    has another version, and its trials are to be run again.
+    """What decides the outcome, plain; what a control or a method never reads is left out. A task
+    that changed has another version, and its trials are to be run again.
     """
     plain = _plain(spec) | {"task_version": zoo.TASKS[spec.task].spec.version}
     del plain["swept"]
@@ -345,6 +345,8 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
         dropped = dropped | {"pool"}
     for name in dropped:
         del plain["config"][name]
+    for name in getattr(spec.config.method, "unread", ()):
+        del plain["config"]["method"][name]
     return plain
 
 

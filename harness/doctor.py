@@ -320,7 +320,10 @@ def weights() -> Check:
     found = huggingface_hub.try_to_load_from_cache(DINOV2, "model.safetensors")
     if isinstance(found, str):
         return Check("DINOv2 weights", "ok", str(Path(found).parent))
-    detail = "not here; dino_wm needs them with method.dino_wm.weights=dinov2 (or give a <folder>)"
+    detail = (
+        "not here; weights=dinov2 (or a <folder>) needs them: in dino_wm and, with inputs=tokens, "
+        "in gcbc, gcivl and gciql"
+    )
     return Check("DINOv2 weights", "info", detail)
 
 

@@ -26,36 +26,48 @@ _TINY = _SMALL | {
     "predictor_head_width": 16,
     "predictor_hidden": 64,
 }
-_HEADS = {"encoder": _SMALL["encoder"], "hidden": 256}  # baselines/goal_conditioned.py
-_TINY_HEADS = {"encoder": _TINY["encoder"], "hidden": 64}
 _MIDDLE = {  # the paper's sizes at 96 px
     "encoder": {"kind": "vit", "width": 192, "patch": 8, "depth": 6, "heads": 3},
 }
-_GOAL_CONDITIONED = ("gcbc", "gcivl", "gciql")
-_DINO_TINY = {
+_FROZEN_TINY = {
     "weights": "random",
     "encoder_width": 32,
     "encoder_depth": 1,
     "encoder_heads": 2,
     "encoder_patch": 16,
-    "predictor_depth": 2,
-    "predictor_heads": 2,
-    "predictor_head_width": 16,
-    "predictor_hidden": 64,
 }
-_DINO_SMALL = {  # 16 tokens for a picture of 64 px: with 64 one plan takes most of a minute
+_FROZEN_SMALL = {  # 16 tokens for a picture of 64 px: with 64 one plan takes most of a minute
     "weights": "mae",
     "mae": {"steps": 1500, "batch_size": 64},
     "encoder_width": 64,
     "encoder_depth": 4,
     "encoder_heads": 4,
     "encoder_patch": 16,
+}
+_DINO_TINY = _FROZEN_TINY | {
+    "predictor_depth": 2,
+    "predictor_heads": 2,
+    "predictor_head_width": 16,
+    "predictor_hidden": 64,
+}
+_DINO_SMALL = _FROZEN_SMALL | {
     "predictor_depth": 2,
     "predictor_heads": 4,
     "predictor_head_width": 16,
     "predictor_hidden": 256,
 }
 _DINO_TRAIN = {"train": {"batch_size": 32, "lr": 5e-4}}  # of gaoyuezhou/dino_wm's predictor
+_GOAL_CONDITIONED = ("gcbc", "gcivl", "gciql")
+_HEADS_TINY = _FROZEN_TINY | {  # baselines/goal_conditioned.py; the encoder is LeWM's
+    "encoder": _TINY["encoder"],
+    "reader": {"depth": 1, "heads": 2, "hidden": 64},
+    "hidden": 64,
+}
+_HEADS_SMALL = _FROZEN_SMALL | {
+    "encoder": _SMALL["encoder"],
+    "reader": {"depth": 2, "heads": 4, "hidden": 256},
+    "hidden": 256,
+}
 
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -74,7 +86,7 @@ SCALES: dict[str, dict[str, Any]] = {
             "pldm": _TINY,
             "ema_jepa": _TINY,
             "collapsed": _TINY | {"sigreg_directions": 64},
-            **dict.fromkeys(_GOAL_CONDITIONED, _TINY_HEADS),
+            **dict.fromkeys(_GOAL_CONDITIONED, _HEADS_TINY),
             "dino_wm": _DINO_TINY,
             "dino_wm_proprio": _DINO_TINY,
         },
@@ -96,7 +108,7 @@ SCALES: dict[str, dict[str, Any]] = {
             "pldm": _SMALL,
             "ema_jepa": _SMALL,
             "collapsed": _SMALL | {"sigreg_directions": 256},
-            **dict.fromkeys(_GOAL_CONDITIONED, _HEADS),
+            **dict.fromkeys(_GOAL_CONDITIONED, _HEADS_SMALL),
             "dino_wm": _DINO_SMALL,
             "dino_wm_proprio": _DINO_SMALL,
         },
@@ -120,9 +132,10 @@ SCALES: dict[str, dict[str, Any]] = {
         "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
         "for": {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},
     },
-    # The published sizes, data and epochs; every default of the dataclasses is the paper's.
+    # The published sizes, data and epochs; every other default of the dataclasses is the paper's.
     "paper": {
         "data": {"episodes": 10_000, "image_size": 224, "scene": "full"},
+        "method": {name: {"inputs": "tokens"} for name in _GOAL_CONDITIONED},
         "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
         "for": {name: {"train": {"lr": 3e-4}} for name in _GOAL_CONDITIONED}  # OGBench's
         | {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},

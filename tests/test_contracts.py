@@ -13,6 +13,10 @@ from harness.evaluate import control, pairs
 from harness.interfaces import Obs
 
 TRAINED = [name for name, method in zoo.METHODS.items() if method.trained]
+VARIANTS = [pytest.param([name], id=name) for name in TRAINED] + [
+    pytest.param([name, f"method.{name}.inputs=tokens"], id=f"{name}-tokens")
+    for name in ("gcbc", "gcivl", "gciql")
+]
 CONTROLS = [name for name, method in zoo.METHODS.items() if not method.trained]
 HORIZON = 5
 STEPS = 30
@@ -26,9 +30,9 @@ class Case(NamedTuple):
     batch: interfaces.Batch
 
 
-@pytest.fixture(params=TRAINED)
+@pytest.fixture(params=VARIANTS)
 def case(request, datasets):
-    spec = tiny.spec(request.param)
+    spec = tiny.spec(*request.param)
     model = tiny.stir(tiny.model(spec))
     windows = tiny.windows(spec, datasets, model.window_frames, goals=model.goal_sampling)
     return Case(spec, model, windows.sample(np.random.default_rng(0), 16).batch)
@@ -132,10 +136,10 @@ def trained(spec, datasets, folder, stop_at=None):
     return model.state_dict()
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_a_resumed_training_ends_with_the_same_weights(name, datasets, tmp_path):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_resumed_training_ends_with_the_same_weights(variant, datasets, tmp_path):
     words = ["train.steps=5", "train.batch_size=8", "train.checkpoint_every_s=0"]
-    spec = tiny.spec(name, *words)
+    spec = tiny.spec(*variant, *words)
     with pytest.raises(Interrupted):
         trained(spec, datasets, tmp_path / "resumed", stop_at=4)
     found = trained(spec, datasets, tmp_path / "resumed")
@@ -168,9 +172,8 @@ def test_every_frame_is_encoded_on_its_own(encoder):
     obs = encoder.batch.obs
     z = encoder.model.encode(obs)
     assert z.shape[:2] == obs.pixels.shape[:2] and z.isfinite().all()
-    proprio = None if obs.proprio is None else obs.proprio[3:5, 1:2]
-    alone = encoder.model.encode(Obs(obs.pixels[3:5, 1:2], proprio))
-    assert torch.allclose(alone, z[3:5, 1:2], atol=1e-5)
+    alone = encoder.model.encode(obs.rows(np.arange(3, 5)).frames(slice(-1, None)))
+    assert torch.allclose(alone, z[3:5, -1:], atol=1e-5)
 
 
 def latents_and_plan(world, observed):

@@ -1,5 +1,7 @@
 """GCBC, GCIVL and GCIQL on problems with known answers."""
 
+import math
+
 import numpy as np
 import pytest
 import tiny
@@ -7,9 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from baselines import gciql, gcivl, implicit
+from harness import config, launch, pretrain
+from harness.data import normalize
+from harness.data.windows import Windows
 from harness.interfaces import Batch, Goals, Obs
-from harness.nn import moving_average
+from harness.nn import frozen, moving_average
 
+METHODS = ("gcbc", "gcivl", "gciql")
 STATES, DISCOUNT = 5, 0.8
 RIGHT, LEFT = 0, 1
 
@@ -127,18 +133,27 @@ def linear_task(count, generator):
 def test_gcbc_recovers_a_linear_policy():
     generator = torch.Generator().manual_seed(0)
     model = tiny.model(tiny.spec("gcbc"))
+    train(model, lambda: linear_task(64, generator), steps=150)
+    assert unexplained(model, linear_task(256, generator)) < 0.05
+
+
+def train(model, batches, steps):
+    """Minimise the loss over batches() by AdamW, lr falling to zero."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    steps = 150
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / steps)
         optimizer.zero_grad()
-        model.loss(linear_task(64, generator))["loss"].backward()
+        model.loss(batches())["loss"].backward()
         optimizer.step()
-    test = linear_task(256, generator)
+        model.after_step((step + 1) / steps)
+
+
+def unexplained(model, batch):
+    """Share of the variance of the actions that the policy does not predict."""
     with torch.no_grad():
-        actions = model.eval().act(test.obs, test.goals.policy)
-    wanted = test.actions[:, 0]
-    assert F.mse_loss(actions, wanted) < 0.05 * wanted.var()
+        actions = model.eval().act(batch.obs, batch.goals.policy)
+    wanted = batch.actions[:, 0]
+    return F.mse_loss(actions, wanted) / wanted.var()
 
 
 def test_the_policy_trains_no_value_head(datasets):
@@ -168,7 +183,7 @@ def test_targets_follow_encoder_and_heads(datasets):
 def test_weights_are_clipped(datasets):
     model = tiny.model(tiny.spec("gcivl"))
     batch = batch_of(model, "gcivl", datasets)
-    z, actions = model.features(batch), batch.actions[:, 0]
+    z, actions = model.features(model.seen(batch)), batch.actions[:, 0]
     with torch.no_grad():
         weighted, plain = model.policy_loss(z, actions, torch.full((16,), 50.0))
     assert float(weighted) == pytest.approx(implicit.MAX_WEIGHT * float(plain), rel=1e-5)
@@ -181,7 +196,7 @@ def test_equal_frames_have_equal_features(datasets):
     """Where the goal is the current frame the value can see it, BatchNorm or not."""
     model = tiny.model(tiny.spec("gcivl")).train()
     batch = batch_of(model, "gcivl", datasets)
-    z = model.features(batch)
+    z = model.features(model.seen(batch))
     assert batch.goals.reached.any()
     same = batch.goals.reached
     assert torch.allclose(z.now[same], z.value_goal[same], atol=1e-5)
@@ -191,3 +206,101 @@ def batch_of(model, name, datasets):
     """Sixteen transitions of the toy task."""
     windows = tiny.windows(tiny.spec(name), datasets, 2, goals=model.goal_sampling)
     return windows.sample(np.random.default_rng(0), 16).batch
+
+
+# -- frozen tokens instead of pixels
+
+
+def tokens_of(name, *words):
+    return tiny.spec(name, f"method.{name}.inputs=tokens", *words)
+
+
+def test_gcbc_recovers_a_linear_policy_of_the_tokens():
+    """Tokens are a linear map of two coordinates, and actions one of goal minus position."""
+    generator = torch.Generator().manual_seed(0)
+    model = tiny.model(tokens_of("gcbc"))
+    shape = (model.frozen.tokens, model.frozen.width)
+    showing = torch.randn(2, math.prod(shape), generator=generator)
+    mixing = torch.randn(2, 10, generator=generator)
+
+    def batch(count):
+        places = torch.rand(2, count, 1, 2, generator=generator)
+        here, there = (Obs(None, None, (place @ showing).unflatten(-1, shape)) for place in places)
+        return Batch(here, (places[1] - places[0]) @ mixing, Goals(there))
+
+    train(model, lambda: batch(64), steps=300)
+    assert unexplained(model, batch(256)) < 0.05
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_cached_tokens_give_the_loss_and_the_actions_of_their_pixels(name, tmp_path):
+    spec = tokens_of(name)
+    model, data = tiny.model(spec), tiny.dataset(spec, tmp_path)
+    place = (data, "train", model.window_frames, 5, normalize.fit(data), model.goal_sampling)
+    cached = pretrain.tokens(model, data, torch.device("cpu"), tiny.quiet)
+    pixels, tokens = (
+        Windows(*place, features).sample(np.random.default_rng(0), 16).batch
+        for features in (None, cached)
+    )
+    assert tokens.obs.pixels is None and tokens.goals.policy.pixels is None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.loss(tokens)["loss"].isfinite()
+    train(model, lambda: tokens, steps=20)
+    model.eval()
+    with torch.no_grad():
+        expected, found = model.loss(pixels), model.loss(tokens)
+        actions = [model.act(batch.obs, batch.goals.policy) for batch in (pixels, tokens)]
+    assert all(torch.allclose(found[term], expected[term], rtol=1e-2) for term in expected)
+    assert (actions[0] - actions[1]).abs().max() < 0.1 * actions[0].std(0).min()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_frozen_encoder_stays_as_it_is_and_alone(name, datasets):
+    model = tiny.model(tokens_of(name))
+    before = {key: value.clone() for key, value in model.frozen.state_dict().items()}
+    batch = batch_of(model, name, datasets)
+    train(model.train(), lambda: batch, steps=3)
+    after = model.frozen.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    assert all(p.grad is None and not p.requires_grad for p in model.frozen.parameters())
+    encoders = [part for part in model.modules() if isinstance(part, frozen.FrozenEncoder)]
+    assert encoders == [model.frozen]  # no target network has a copy
+
+
+def test_what_these_inputs_do_not_read_decides_nothing():
+    pixels, tokens = tiny.spec("gcivl"), tokens_of("gcivl")
+    assert config.config_hash(pixels) != config.config_hash(tokens)
+    for spec, same, other in (
+        (tiny.spec, "weights=dinov2", "encoder.width=16"),
+        (tiny.spec, "reader.depth=2", "hidden=32"),
+        (tokens_of, "encoder.width=16", "weights=dinov2"),
+    ):
+        changed = spec("gcivl", f"method.gcivl.{same}")
+        assert config.config_hash(changed) == config.config_hash(spec("gcivl"))
+        assert config.from_yaml(config.to_yaml(changed)) == changed
+        changed = spec("gcivl", f"method.gcivl.{other}")
+        assert config.config_hash(changed) != config.config_hash(spec("gcivl"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_papers_scale_reads_tokens_and_the_others_pixels(name):
+    for scale in ("tiny", "laptop", "workstation"):
+        method = tiny.spec(name, f"scale={scale}").config.method
+        assert (method.inputs, method.note, method.pool) == ("pixels", "", ())
+    paper = tiny.spec(name, "scale=paper").config.method
+    assert (paper.inputs, paper.weights, paper.encoder_width) == ("tokens", "dinov2", 384)
+
+
+def test_weights_that_cannot_be_had_are_said_before_the_run(monkeypatch):
+    monkeypatch.setattr(frozen, "_unreachable", lambda: "the hub cannot be reached")
+    size = {"CPU": 2.0, "GPU": 0.0}
+    reason = launch.lacks(tokens_of("gcbc", "method.gcbc.weights=dinov2"), size)
+    for remedy in ("weights=FOLDER", "weights=mae", "inputs=pixels"):
+        assert f"method.gcbc.{remedy}" in reason
+    assert not launch.lacks(tiny.spec("gcbc", "method.gcbc.weights=dinov2"), size)
+    assert not launch.lacks(tokens_of("gcbc", "method.gcbc.weights=mae"), size)
+
+
+def test_heads_that_do_not_fit_the_tokens_are_refused():
+    with pytest.raises(ValueError, match="=3 does not divide the tokens' width of 32"):
+        tiny.model(tokens_of("gcbc", "method.gcbc.reader.heads=3"))

@@ -130,6 +130,7 @@ def test_after_an_interruption_the_weights_are_the_same(pool, tmp_path):
 def test_trials_use_it_and_every_table_says_so(datasets, tmp_path):
     place = trial.Place(str(tmp_path / "r"), "r", "smoke", str(datasets))
     specs = [spec_of("dino_wm"), spec_of("dino_wm_proprio"), tiny.spec("dino_wm", *WORDS[5:])]
+    specs += [spec_of(name, f"method.{name}.inputs=tokens") for name in ("gcbc", "gcivl", "gciql")]
     launch.prepare_datasets(specs, place)
     for spec in specs:
         row = trial.run(spec, place, tiny.quiet)
@@ -142,3 +143,5 @@ def test_trials_use_it_and_every_table_says_so(datasets, tmp_path):
         text = (tmp_path / "r" / "tables" / kind).read_text()
         for label in ("DINO-WM (MAE encoder", "DINO-WM + proprio (MAE", "DINO-WM (untrained"):
             assert label in text, kind
+        for label in ("GCBC", "GCIVL", "GCIQL"):
+            assert f"{label} (MAE encoder)" in text, kind

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 
+from harness.interfaces import Obs
 from harness.nn import encoders
 
 DINOV2 = "facebook/dinov2-small"
@@ -65,13 +66,20 @@ class FrozenConfig:
     mae: MAEConfig = field(default_factory=MAEConfig)
 
     @property
+    def used(self) -> bool:
+        """Whether the method reads this encoder; some can do without."""
+        return True
+
+    @property
     def pool(self) -> tuple[str, ...]:
         """Tasks whose frames are needed before the weights are there."""
-        return self.mae.tasks if self.weights == "mae" else ()
+        return self.mae.tasks if self.used and self.weights == "mae" else ()
 
     @property
     def note(self) -> str:
         """What every table and figure must say of these weights, or ""."""
+        if not self.used:
+            return ""
         if self.weights == "random":
             return "untrained encoder"
         kind = "vit_mae" if self.weights == "mae" else _kind(self.weights)
@@ -81,7 +89,7 @@ class FrozenConfig:
         """Why the weights cannot be had here, and what to do, or ""; `key` is the configuration
         that `weights` belongs to, "method.dino_wm".
         """
-        if self.weights in ("random", "mae"):
+        if not self.used or self.weights in ("random", "mae"):
             return ""
         if self.weights == "dinov2":
             instead = (
@@ -135,6 +143,13 @@ class FrozenEncoder(encoders.Encoder):
         else:
             found = self.vit(x)
         return found.last_hidden_state[:, 1:]
+
+    def read(self, obs: Obs) -> Tensor:
+        """(B, T, P, C); every frame on its own. Tokens that are there already are taken."""
+        if obs.tokens is not None:
+            return obs.tokens.float()
+        tokens = self(obs.pixels.flatten(0, 1))
+        return tokens.float().unflatten(0, obs.pixels.shape[:2])
 
     def digest(self) -> str:
         """sha256 of everything that decides the tokens of a picture."""
