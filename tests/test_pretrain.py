@@ -139,7 +139,7 @@ def test_trials_use_it_and_every_table_says_so(datasets, tmp_path):
     assert len(list(datasets.glob("mae-*"))) == 1 and len(list(datasets.glob("features-*"))) == 2
     assert set(rows.read(str(tmp_path / "r")).trial["note"]) == {"MAE encoder", "untrained encoder"}
     report.publish(str(tmp_path / "r"))
-    for kind in ("success.md", "training.md"):
+    for kind in ("success.md", "efficiency.md"):
         text = (tmp_path / "r" / "tables" / kind).read_text()
         for label in ("DINO-WM (MAE encoder", "DINO-WM + proprio (MAE", "DINO-WM (untrained"):
             assert label in text, kind

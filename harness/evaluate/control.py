@@ -67,6 +67,7 @@ def run(
     try:
         episodes = _Episodes(simulator, task, pairs, settings)
         policy.reset(pairs)
+        progress("control", 0, settings.budget_steps)
         if isinstance(policy, StatePolicy):
             _run_steps(policy, episodes, settings, progress)
         else:
