@@ -12,7 +12,7 @@ from rich.logging import RichHandler
 
 from harness import config, rows
 
-OK, FAILED, USAGE = 0, 1, 2  # exit codes
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)  # ":a:" is no emoji
 
 

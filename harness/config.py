@@ -153,10 +153,12 @@ def trial_spec(
     settings = _named_section("method", method, zoo.METHODS, tree)
     pool = [known("task", name, zoo.TASKS) for name in getattr(settings, "pool", ())]
     others = {name: _tree(run, name, method, suite_overlay) for name in pool}
+    protocol = _section("protocol", ProtocolConfig, tree)
+    known(f"success rule of {task}", protocol.success_rule, zoo.TASKS[task].spec.success_rules)
     config = TrialConfig(
         data=_section("data", DataConfig, tree),
         train=_section("train", TrainConfig, tree),
-        protocol=_section("protocol", ProtocolConfig, tree),
+        protocol=protocol,
         planner=_named_section("planner", run.planner, zoo.PLANNERS, tree),
         method=settings,
         planner_name=run.planner,

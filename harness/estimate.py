@@ -43,9 +43,11 @@ class Estimator:
 
     def total(self, specs: Sequence[TrialSpec], cores: int) -> tuple[float, int]:
         """(seconds of wall time for all on that many cores, trials without an estimate)."""
-        known = [(self.seconds(spec), spec.config.resources.cpu) for spec in specs]
-        work = [seconds * min(cpu, cores) / cores for seconds, cpu in known if seconds is not None]
-        return sum(work), len(known) - len(work)
+        told = [(self.seconds(spec), spec.config.resources.cpu) for spec in specs]
+        known = [(seconds, cpu) for seconds, cpu in told if seconds is not None]
+        shared = sum(seconds * min(cpu, cores) / cores for seconds, cpu in known)
+        longest = max((seconds for seconds, _ in known), default=0.0)
+        return max(shared, longest), len(told) - len(known)
 
 
 class _Cost(NamedTuple):

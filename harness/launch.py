@@ -54,10 +54,25 @@ def launch(specs: Sequence[TrialSpec], place: trial.Place, run: config.RunConfig
                 _by_ray(specs, place, size, display)
 
 
+def missing_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> list[str]:
+    """Tasks whose data have to be collected first."""
+    return sorted(
+        {
+            task
+            for task, data in _datasets(specs)
+            if not collect.has(zoo.TASKS[task], data, place.datasets)
+        }
+    )
+
+
+def _datasets(specs: Sequence[TrialSpec]) -> set[tuple[str, collect.DataConfig]]:
+    own = {(spec.task, spec.config.data) for spec in specs}
+    return own.union(*(spec.config.pool.items() for spec in specs))
+
+
 def prepare_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> None:
     """Collect each dataset once. A failure is left to its trials, which record it."""
-    own = {(spec.task, spec.config.data) for spec in specs}
-    for task, data in own.union(*(spec.config.pool.items() for spec in specs)):
+    for task, data in _datasets(specs):
         try:
             workers = os.cpu_count() or 1 if zoo.TASKS[task].spec.slow_to_draw else 1
             collect.ensure(zoo.task(task, data.scene), data, place.datasets, workers)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import command, config, estimate, launch, report, rows, suites, trial, zoo
-from harness.command import FAILED, OK, USAGE, console
+from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
 from harness.interfaces import TrialSpec
 from harness.protocols import PROTOCOLS
 from harness.scales import SCALES
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
         console.print(f"error: {error}", markup=False)
         return USAGE
     command.set_up_logging(run.verbose)
-    place = trial.Place(run.folder, run.run, run.suite, run.datasets)
+    place = _place(run)
     todo = launch.missing(specs, place)
     _show_plan(run, specs, todo)
     if run.dry:
@@ -50,9 +50,16 @@ def main(argv: Sequence[str]) -> int:
     except (OSError, launch.LaunchError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on from here")
+        return INTERRUPTED
     reported = _report(run.folder)
     failures = _show_failures(specs, place, argv)
     return failures if reported else FAILED
+
+
+def _place(run: config.RunConfig) -> trial.Place:
+    return trial.Place(run.folder, run.run, run.suite, run.datasets)
 
 
 def _report(folder: str) -> bool:
@@ -86,11 +93,15 @@ def _show_plan(run: config.RunConfig, specs: list[TrialSpec], todo: list[TrialSp
     console.print(table)
     for reason in sorted(set(reasons.values()) - {""}):
         console.print(f"cannot run here: {reason}", markup=False)
-    seconds, unknown = estimator.total(todo, cores)
+    able = [spec for spec in todo if not reasons.get(spec.key)]
+    seconds, unknown = estimator.total(able, cores)
     extra = f", and {unknown} trials that have never run here" if unknown else ""
     console.print(
-        f"{len(todo)} of {len(specs)} trials to run: about {command.duration(seconds)}{extra}"
+        f"{len(able)} of {len(specs)} trials to run: about {command.duration(seconds)}{extra}"
     )
+    lacking = launch.missing_datasets(able, _place(run))
+    if lacking:
+        console.print(f"data to collect first, not in that time: {', '.join(lacking)}")
 
 
 def _show_share(todo: list[TrialSpec], place: trial.Place, started: float) -> None:
@@ -130,7 +141,7 @@ def _show_failures(specs: list[TrialSpec], place: trial.Place, argv: Sequence[st
 
 
 _WORDS = {
-    "suite": "what to run, see below",
+    "suite": "what to run, see below; default: all",
     "scale": "how big, see below; default: laptop, with CUDA workstation",
     "protocol": "how it is evaluated, see below; default: lewm-v3, at tiny smoke",
     "tasks": "[two_room,push_t]: these instead of the suite's",

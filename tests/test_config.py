@@ -239,3 +239,8 @@ def test_a_changed_protocol_has_another_name():
     for word in ("protocol.pairs=9", "planner.cem.iterations=3", "mpc.execute_blocks=4"):
         assert tiny.spec("lewm", word).config.protocol.name == "smoke modified"
         assert tiny.spec("lewm", f"for.toy.{word}").config.protocol.name == "smoke modified"
+
+
+def test_a_success_rule_is_one_of_the_tasks():
+    with pytest.raises(config.ConfigError, match=r"toy \"wrapped\".*default"):
+        tiny.spec("lewm", "protocol.success_rule=wrapped")

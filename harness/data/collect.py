@@ -62,6 +62,11 @@ class Chunk(NamedTuple):
     collector_parameters: dict
 
 
+def has(task: Task, config: DataConfig, root: str) -> bool:
+    """Whether the dataset is there, complete."""
+    return os.path.isfile(os.path.join(_folder(task, config, root), episodes.MANIFEST))
+
+
 def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
     """The folder of the complete dataset under `root`, collected first where it is missing.
 
@@ -69,8 +74,8 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
     that was interrupted goes on after its last whole shard. Raises DatasetError for a folder
     without a manifest and OSError when the disk is full.
     """
-    folder = os.path.join(root, f"{task.spec.name}-{_key(task, config)}")
-    if os.path.isfile(os.path.join(folder, episodes.MANIFEST)):
+    folder = _folder(task, config, root)
+    if has(task, config, root):
         return folder
     if os.path.exists(folder):
         raise episodes.DatasetError(
@@ -229,9 +234,10 @@ def _share(part: float, families: int) -> int:
     return max(round(part * families), 1) if part > 0 else 0
 
 
-def _key(task: Task, config: DataConfig) -> str:
+def _folder(task: Task, config: DataConfig, root: str) -> str:
     decides = [task.spec.name, task.spec.version, episodes.FORMAT, dataclasses.asdict(config)]
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    return os.path.join(root, f"{task.spec.name}-{digest[:12]}")
 
 
 def _make_writable(root: str) -> None:
@@ -318,6 +324,7 @@ def _on_terminal(chunks: Iterable[Chunk], name: str, total: int) -> Iterator[Chu
 def _in_log(chunks: Iterable[Chunk], name: str, total: int) -> Iterator[Chunk]:
     began = said = time.monotonic()
     done = rows = 0
+    log.info("collecting %s: %d episodes", name, total)
     for chunk in chunks:
         done, rows = done + len(chunk.lengths), rows + chunk.shard.rows
         now = time.monotonic()
