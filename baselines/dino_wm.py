@@ -12,7 +12,8 @@ multiple of the patch (theirs are first shrunk to 14/16 of it: 196 tokens at 224
 pixels-only method has no proprio at all; action, proprio and predictor share one optimizer with
 warm-up and cosine (theirs two AdamW without a schedule); loss and planning cost weigh the parts
 alike (their loss is a mean over all dimensions together, and their planning cost a mean of each
-part, with a weight of its own for proprio); gradients are clipped.
+part, with a weight of its own for proprio); gradients are clipped. With standardize=true (the
+laptop's autoencoder) tokens are standardized first, FrozenEncoder.fit.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1  # grows when what is trained below changes
 MANIFEST = "manifest.json"
 _SEED = 0
+_FIT_FRAMES = 4096  # that tokens are standardized by
 _WEIGHT_DECAY, _WARMUP = 0.05, 0.05  # He et al. 2022
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -73,14 +74,14 @@ def ready(
     return dataclasses.replace(method, weights=folder)
 
 
-_DECIDES = {f.name for f in dataclasses.fields(FrozenConfig)}
+_DECIDES = {f.name for f in dataclasses.fields(FrozenConfig)} - {"standardize"}
 
 
 def tokens(
     model: nn.Module, dataset: Dataset, device: torch.device, progress: Progress
 ) -> np.ndarray | None:
     """Tokens (R, P, C) of every frame where the model has a frozen encoder (its part `frozen`) and
-    the disk has room for them, else None.
+    the disk has room for them, else None. Standardizes the encoder where it asks for that.
     """
     encoder = getattr(model, "frozen", None)
     if encoder is None:
@@ -91,7 +92,19 @@ def tokens(
         return encoder(torch.from_numpy(pixels).to(device)).half().cpu().numpy()
 
     shape = (encoder.tokens, encoder.width)
-    return features.ensure(dataset, encode, encoder.digest(), shape, progress)
+    made = features.ensure(dataset, encode, encoder.digest(), shape, progress)
+    if encoder.standardize:
+        rows = _some_rows(dataset)
+        sample = encode(dataset.read_pixels(rows)) if made is None else made[rows]
+        encoder.fit(torch.from_numpy(sample).float().to(device))
+    return made
+
+
+def _some_rows(dataset: Dataset) -> np.ndarray:
+    """At most _FIT_FRAMES rows of training episodes, ascending."""
+    inside = np.isin(np.arange(len(dataset.lengths)), dataset.split("train"))
+    found = np.flatnonzero(np.repeat(inside, dataset.lengths))
+    return np.sort(seeding.stream("tokens").permutation(found)[:_FIT_FRAMES])
 
 
 def _pretrain(

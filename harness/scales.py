@@ -43,6 +43,7 @@ _FROZEN_SMALL = {  # 16 tokens for a picture of 64 px: with 64 one plan takes mo
     "encoder_depth": 4,
     "encoder_heads": 4,
     "encoder_patch": 16,
+    "standardize": True,
 }
 _DINO_TINY = _FROZEN_TINY | {
     "predictor_depth": 2,

@@ -10,8 +10,9 @@ import tiny
 import torch
 
 from harness import config, launch, pretrain, report, rows, trial, zoo
-from harness.data import collect, episodes
+from harness.data import collect, episodes, features
 from harness.data.episodes import DatasetError
+from harness.interfaces import Obs
 
 CPU = torch.device("cpu")
 WORDS = [
@@ -125,6 +126,24 @@ def test_after_an_interruption_the_weights_are_the_same(pool, tmp_path):
         folder = pretrain.ready(method, pool, str(tmp_path / name), CPU, tiny.quiet).weights
         made.append(Path(folder, "model.safetensors").read_bytes())
     assert made[0] == made[1]
+
+
+def test_tokens_are_standardized_by_the_training_frames_where_that_is_asked_for(pool, monkeypatch):
+    spec = spec_of("dino_wm", "method.dino_wm.weights=random", "method.dino_wm.standardize=true")
+    dataset = pool[0]
+    training = np.isin(np.arange(len(dataset.lengths)), dataset.split("train"))
+    rows = np.flatnonzero(np.repeat(training, dataset.lengths))
+    for room in (False, True):
+        monkeypatch.setattr(features, "_fits", lambda *_, room=room: room)
+        model = zoo.METHODS["dino_wm"].build(
+            spec.config.method, zoo.TASKS["toy"].spec.shape(dataset.image_size)
+        )
+        kept = pretrain.tokens(model, dataset, CPU, tiny.quiet)
+        assert (kept is not None) == room
+        tokens = model.encode(Obs(torch.from_numpy(dataset.read_pixels(rows))[:, None]))
+        assert tokens.mean((0, 1)).abs().max() < 0.05
+        assert abs(tokens.pow(2).mean().sqrt() - 1) < 0.05
+    shutil.rmtree(Path(kept.filename).parent)  # the folder is shared with other tests
 
 
 def test_trials_use_it_and_every_table_says_so(datasets, tmp_path):

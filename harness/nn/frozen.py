@@ -63,6 +63,7 @@ class FrozenConfig:
     encoder_depth: int = 12
     encoder_heads: int = 6
     encoder_patch: int = 14
+    standardize: bool = False  # tokens by the training frames, see FrozenEncoder.fit
     mae: MAEConfig = field(default_factory=MAEConfig)
 
     @property
@@ -122,6 +123,9 @@ class FrozenEncoder(encoders.Encoder):
         self.side = _nearest(image_size, patch)  # px, as the network sees it
         self.tokens = (self.side // patch) ** 2
         self.width = self.vit.config.hidden_size
+        self.standardize = config.standardize
+        self.register_buffer("mean", torch.zeros(self.tokens, self.width))
+        self.register_buffer("spread", torch.ones(()))
         self.train(False)
 
     def train(self, mode: bool = True) -> FrozenEncoder:
@@ -145,17 +149,29 @@ class FrozenEncoder(encoders.Encoder):
         return found.last_hidden_state[:, 1:]
 
     def read(self, obs: Obs) -> Tensor:
-        """(B, T, P, C); every frame on its own. Tokens that are there already are taken."""
+        """(B, T, P, C), standardized; every frame on its own. Tokens that are there already are
+        taken.
+        """
         if obs.tokens is not None:
-            return obs.tokens.float()
-        tokens = self(obs.pixels.flatten(0, 1))
-        return tokens.float().unflatten(0, obs.pixels.shape[:2])
+            tokens = obs.tokens.float()
+        else:
+            tokens = self(obs.pixels.flatten(0, 1)).float().unflatten(0, obs.pixels.shape[:2])
+        return (tokens - self.mean) / self.spread
+
+    def fit(self, tokens: Tensor) -> None:
+        """Standardize by tokens (M, P, C): their mean at each place, and one spread for all.
+
+        In a small autoencoder most of a token says where it is; what differs between frames is a
+        few hundredths of it, too little for a loss to work on.
+        """
+        self.mean.copy_(tokens.mean(0))
+        self.spread.copy_((tokens - self.mean).pow(2).mean().sqrt().clamp(min=1e-6))
 
     def digest(self) -> str:
-        """sha256 of everything that decides the tokens of a picture."""
+        """sha256 of everything that decides the tokens of a picture, not yet standardized."""
         found = hashlib.sha256(f"{type(self.vit).__name__} {self.side}".encode())
-        for name, value in sorted(self.state_dict().items()):
-            found.update(name.encode())
+        for name, value in sorted(self.vit.state_dict().items()):
+            found.update(f"vit.{name}".encode())
             found.update(value.cpu().contiguous().numpy())
         return found.hexdigest()
 

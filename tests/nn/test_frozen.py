@@ -6,6 +6,7 @@ import torch
 import transformers
 
 from harness import launch
+from harness.interfaces import Obs
 from harness.nn import frozen, mae
 
 SMALL = {"encoder_width": 32, "encoder_depth": 2, "encoder_heads": 2, "encoder_patch": 8}
@@ -130,3 +131,16 @@ def test_an_autoencoder_lowers_its_loss_on_a_few_frames():
         optimizer.step()
     first, last = torch.stack(losses[:5]).mean(), torch.stack(losses[-5:]).mean()
     assert last < 0.7 * first
+
+
+def test_standardized_tokens_have_no_mean_at_any_place_and_spread_one(autoencoder):
+    encoder = frozen.FrozenEncoder(frozen.FrozenConfig(weights=str(autoencoder)), 32)
+    pixels, before = pictures(32, 50), encoder.digest()
+    raw = encoder.read(Obs(pixels[:, None]))
+    assert torch.equal(raw[:, 0], encoder(pixels))
+    encoder.fit(raw[:, 0])
+    for obs in (Obs(pixels[:, None]), Obs(None, None, raw.half())):  # seen, or out of the cache
+        tokens = encoder.read(obs)
+        assert tokens.mean((0, 1)).abs().max() < 2e-3
+        assert abs(tokens.pow(2).mean().sqrt() - 1) < 1e-3
+    assert encoder.digest() == before
