@@ -58,6 +58,10 @@ _DINO_SMALL = _FROZEN_SMALL | {
     "predictor_hidden": 256,
 }
 _DINO_TRAIN = {"train": {"batch_size": 32, "lr": 5e-4}}  # of gaoyuezhou/dino_wm's predictor
+_DINO_SMALL_FOR = {
+    "train": {"batch_size": 32, "lr": 1e-3, "steps": 5000},
+    "plan_time": {"joint": 1},  # fifty plans together take minutes
+}
 _GOAL_CONDITIONED = ("gcbc", "gcivl", "gciql")
 _HEADS_TINY = _FROZEN_TINY | {  # baselines/goal_conditioned.py; the encoder is LeWM's
     "encoder": _TINY["encoder"],
@@ -123,8 +127,7 @@ SCALES: dict[str, dict[str, Any]] = {
             "push_t": {"train": {"steps": 3000}},
             "reacher": {"train": {"steps": 2400}},
             "cube": {"data": {"episodes": 300}, "train": {"steps": 2000}},
-            "dino_wm": _DINO_TRAIN | {"plan_time": {"joint": 1}},
-            "dino_wm_proprio": _DINO_TRAIN | {"plan_time": {"joint": 1}},
+            **dict.fromkeys(("dino_wm", "dino_wm_proprio"), _DINO_SMALL_FOR),
         },
     },
     # One GPU, an evening for everything.
