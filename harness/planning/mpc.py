@@ -17,6 +17,7 @@ from harness.interfaces import Decision, Obs, Pair, Plan, Planner, Solve, WorldM
 from harness.planning import cost
 
 MEMORY_SHARE = 0.5  # of what is free, for the rollouts of all threads together
+CACHE_BYTES = 24 * 2**20  # on a CPU more rollouts at once are slower
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,9 @@ class MPCPolicy:
         return torch.cat(parts)[:count]
 
     def _rollouts_that_fit(self) -> int:
-        threads = torch.get_num_threads() if self._device.type == "cpu" else 1
-        room = MEMORY_SHARE * memory.free(self._device) / threads
+        room = MEMORY_SHARE * memory.free(self._device)
+        if self._device.type == "cpu":
+            room = min(room / torch.get_num_threads(), CACHE_BYTES)
         return max(1, int(room / self._model.rollout_bytes(self._config.horizon_blocks)))
 
     def _enqueue(self, rows: np.ndarray, plan: Plan) -> None:
