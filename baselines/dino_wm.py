@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from harness.interfaces import Batch, Obs, Shape
 from harness.nn import spread
 from harness.nn.frozen import FrozenConfig, FrozenEncoder
-from harness.nn.transformer import FeedForward
+from harness.nn.transformer import FeedForward, autoregressive
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,12 @@ class DinoWM(nn.Module):
         """
         assert past.shape[1] == z.shape[1] - 1, (past.shape, z.shape)
         embedded = self.action_embedder(torch.cat([past, plan], dim=1))  # (N, H - 1 + K, 10)
-        latents = list(z.unbind(1))
-        kept, new = [[] for _ in self.predictor.blocks], 0  # the first frame that `kept` lacks
-        for _ in range(plan.shape[1]):
-            end = len(latents)
-            if end > self.history:  # every position moves
-                kept, new = None, end - self.history
-            seen = torch.stack(latents[new:end], dim=1)  # (N, <= history, P, D)
-            latents.append(self._next(seen, embedded[:, new:end], True, kept)[:, 0])
-            new = end
-        return torch.stack(latents[z.shape[1] :], dim=1)
+
+        def step(seen: Tensor, frames: slice, kept: list[list[Tensor]] | None) -> Tensor:
+            return self._next(seen, embedded[:, frames], True, kept)[:, 0]
+
+        layers = len(self.predictor.blocks)
+        return autoregressive(step, z, plan.shape[1], self.history, layers)
 
     def rollout_bytes(self, blocks: int) -> int:
         """Activations of one layer and the latents of one candidate, in float32."""
@@ -165,16 +161,10 @@ class DinoWMProprio(DinoWM):
         embedded = self.scale * self.proprio_embedder(seen).float()
         return torch.cat([tokens, embedded[:, :, None].expand(-1, -1, tokens.shape[2], -1)], dim=-1)
 
-    def _next(
-        self,
-        z: Tensor,
-        actions: Tensor,
-        last: bool = False,
-        kept: list[list[Tensor]] | None = None,
-    ) -> Tensor:
+    def _next(self, z: Tensor, *how) -> Tensor:
         parts = z.new_ones(z.shape[-1])
         parts[self.frozen.width :] = self.scale
-        return super()._next(z / parts, actions, last, kept) * parts
+        return super()._next(z / parts, *how) * parts
 
 
 class FrameCausalTransformer(nn.Module):

@@ -102,9 +102,8 @@ def tokens(
 
 def _some_rows(dataset: Dataset) -> np.ndarray:
     """At most _FIT_FRAMES rows of training episodes, ascending."""
-    inside = np.isin(np.arange(len(dataset.lengths)), dataset.split("train"))
-    found = np.flatnonzero(np.repeat(inside, dataset.lengths))
-    return np.sort(seeding.stream("tokens").permutation(found)[:_FIT_FRAMES])
+    chosen = seeding.stream("tokens").permutation(dataset.split_rows("train"))[:_FIT_FRAMES]
+    return np.sort(chosen)
 
 
 def _pretrain(
@@ -157,10 +156,7 @@ class _Frames:
 
     def __init__(self, pool: Sequence[Dataset]):
         self._pool = pool
-        self._rows = []
-        for dataset in pool:
-            inside = np.isin(np.arange(len(dataset.lengths)), dataset.split("train"))
-            self._rows.append(np.flatnonzero(np.repeat(inside, dataset.lengths)))
+        self._rows = [dataset.split_rows("train") for dataset in pool]
         self._end = np.cumsum([len(rows) for rows in self._rows])
 
     def __len__(self) -> int:

@@ -131,8 +131,7 @@ def test_after_an_interruption_the_weights_are_the_same(pool, tmp_path):
 def test_tokens_are_standardized_by_the_training_frames_where_that_is_asked_for(pool, monkeypatch):
     spec = spec_of("dino_wm", "method.dino_wm.weights=random", "method.dino_wm.standardize=true")
     dataset = pool[0]
-    training = np.isin(np.arange(len(dataset.lengths)), dataset.split("train"))
-    rows = np.flatnonzero(np.repeat(training, dataset.lengths))
+    rows = dataset.split_rows("train")
     for room in (False, True):
         monkeypatch.setattr(features, "_fits", lambda *_, room=room: room)
         model = zoo.METHODS["dino_wm"].build(

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from harness import config, provenance, rows, suites, zoo
@@ -213,7 +214,7 @@ def _show(settings: PlanRatioConfig, sides: dict[str, Side]) -> None:
         title=f"One plan of one pair, {settings.task}, scale={settings.scale}: "
         f"{settings.candidates} candidates, {settings.iterations} of {_iterations(settings)} "
         "iterations",
-        caption=_caption(settings, sides, device),
+        caption=escape(_caption(settings, sides, device)),
         caption_justify="left",
         min_width=100,
     )

@@ -90,6 +90,12 @@ class Dataset:
         assert name in SPLITS, f"split {name!r} is not one of {SPLITS}"
         return np.array(self.manifest.split[name], np.int64)
 
+    def split_rows(self, name: str) -> np.ndarray:
+        """Rows of the split's episodes, ascending."""
+        inside = np.zeros(len(self.lengths), bool)
+        inside[self.split(name)] = True
+        return np.flatnonzero(np.repeat(inside, self.lengths))
+
     def episode(self, i: int) -> Episode:
         """One episode; its arrays are views."""
         first = self.first_row[i]

@@ -48,9 +48,7 @@ class Normalizer:
 
 def fit(dataset: Dataset, split: str = "train") -> Normalizer:
     """Statistics over every step of the episodes of `split`."""
-    episodes = np.zeros(len(dataset.lengths), bool)
-    episodes[dataset.split(split)] = True
-    rows = np.repeat(episodes, dataset.lengths)
+    rows = dataset.split_rows(split)
     return Normalizer(*_statistics(dataset.actions[rows]), *_statistics(dataset.proprio[rows]))
 
 

@@ -40,8 +40,7 @@ class Windows:
             )
         self.dataset, self.frames, self.block = dataset, frames, block
         self.goal_sampling = goal_sampling
-        inside = np.isin(np.arange(len(dataset.lengths)), episodes)  # (E,)
-        self._split_rows = np.flatnonzero(np.repeat(inside, dataset.lengths))
+        self._split_rows = dataset.split_rows(split)
         self._features = features
         self.longest_steps = int(dataset.lengths[episodes].max())
         self._episode = np.repeat(episodes, counts)  # (W,)

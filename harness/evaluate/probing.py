@@ -103,9 +103,7 @@ def _regressors() -> dict[str, Ridge | MLPRegressor]:
 
 def _frames(dataset: Dataset, split: str, count: int) -> np.ndarray:
     """At most `count` rows of a split, ascending."""
-    inside = np.zeros(len(dataset.lengths), bool)
-    inside[dataset.split(split)] = True
-    rows = np.flatnonzero(np.repeat(inside, dataset.lengths))
+    rows = dataset.split_rows(split)
     chosen = seeding.stream("probing", split).permutation(len(rows))[:count]
     return np.sort(rows[chosen])
 

@@ -87,18 +87,13 @@ class JEPA(nn.Module):
         assert past.shape[1] == z.shape[1] - 1, (past.shape, z.shape)
         embedded = self.action_embedder(torch.cat([past, plan], dim=1))  # (N, H - 1 + K, D)
         modulations = self.predictor.modulations(embedded)
-        latents = list(z.unbind(1))
-        kept, new = [[] for _ in modulations], 0  # the first latent that `kept` lacks
-        for _ in range(plan.shape[1]):
-            end = len(latents)
-            if end > self.history:  # every position moves
-                kept, new = None, end - self.history
-            seen = torch.stack(latents[new:end], dim=1)  # (N, <= history, D)
-            steps = [modulation[:, new:end] for modulation in modulations]
-            predicted = self.predictor(seen, steps, last=True, kept=kept)
-            latents.append(self.predictor_projector(predicted)[:, 0])
-            new = end
-        return torch.stack(latents[z.shape[1] :], dim=1)
+
+        def step(seen: Tensor, frames: slice, kept: list[list[Tensor]] | None) -> Tensor:
+            own = [modulation[:, frames] for modulation in modulations]
+            return self.predictor_projector(self.predictor(seen, own, last=True, kept=kept))[:, 0]
+
+        layers = len(modulations)
+        return transformer.autoregressive(step, z, plan.shape[1], self.history, layers)
 
     def rollout_bytes(self, blocks: int) -> int:
         """Activations of one block of the predictor, in float32; latents are small beside them."""

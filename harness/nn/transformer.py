@@ -4,6 +4,8 @@ zero.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -149,6 +151,30 @@ class ConditionedTransformer(nn.Module):
         for block, modulation, memory in zip(self.blocks, modulations, kept, strict=True):
             x = block(x, modulation, last and block is self.blocks[-1], memory)
         return self.project_out(self.norm(x))
+
+
+def autoregressive(
+    step: Callable[[Tensor, slice, list[list[Tensor]] | None], Tensor],
+    z: Tensor,
+    blocks: int,
+    history: int,
+    layers: int,
+) -> Tensor:
+    """Roll out `blocks` latents (N, blocks, *D) after z (N, H, *D), over at most `history` of them.
+
+    step(seen, frames, kept) gives the next latent (N, *D) from those at `frames`. While the history
+    grows these are the new ones alone, and `kept` has a list for each of the layers in which keys
+    and values of the earlier ones stay; once it slides they are all of it and `kept` is None.
+    """
+    latents = list(z.unbind(1))
+    kept, new = [[] for _ in range(layers)], 0  # the first latent that `kept` lacks
+    for _ in range(blocks):
+        end = len(latents)
+        if end > history:  # every position moves
+            kept, new = None, end - history
+        latents.append(step(torch.stack(latents[new:end], dim=1), slice(new, end), kept))
+        new = end
+    return torch.stack(latents[z.shape[1] :], dim=1)
 
 
 def _attend_few(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -39,8 +39,8 @@ class MPCPolicy:
     """interfaces.Policy. Every (pair, replan) draws from a random stream of its own.
 
     `pairs_per_solve` pairs are planned together (0: all that need a plan) and the candidates of
-    `pairs_per_rollout` are rolled out in one call of the model, or as many of them as half of the
-    free memory holds (`rollouts`, where given); none of this changes an outcome.
+    `pairs_per_rollout` are rolled out in one call of the model, or as many of them as fit a CPU's
+    cache and half of the free memory (`rollouts`, where given); none of this changes an outcome.
     """
 
     timed = "solve"

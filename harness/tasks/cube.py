@@ -28,10 +28,10 @@ CUBE_START = np.array([[0.3, -0.3], [0.55, 0.3]])  # m; its targets come from th
 NOISE_STD = 0.1  # of the expert's action, at most; each episode draws its own
 NOISE_SCALE = np.array([1.0, 1.0, 1.0, 3.0, 10.0])  # by component
 MIN_NORM = 0.4  # m; the expert stretches shorter ways to this before it scales them
-ASTRAY_EVERY = 2  # of every so many episodes one goes astray now and then
-ASTRAY_RATE = 1 / 15  # how likely a step of such an episode is to begin a stretch of
-ASTRAY_STEPS = (5, 20)  # random actions, each
-ASTRAY_HOLD = (1, 5)  # kept so many steps
+ASTRAY_EVERY = 2  # of so many episodes one goes astray: stretches of random actions
+ASTRAY_RATE = 1 / 15  # chance that a stretch begins at a step
+ASTRAY_STEPS = (5, 20)  # of a stretch
+ASTRAY_HOLD = (1, 5)  # steps that one random action is kept
 
 POSITIONS, SPEEDS = slice(0, 21), slice(21, 41)  # parts of a state
 EFFECTOR, CONTACT, SOLVER = slice(41, 45), 45, slice(46, 66)

@@ -119,6 +119,14 @@ def test_no_such_folder(tmp_path):
     assert "there is no manifest.json" in error_of(tmp_path / "absent")
 
 
+def test_rows_of_a_split_are_those_of_its_episodes(dataset):
+    found = [dataset.split_rows(name) for name in ("train", "validation", "test")]
+    assert np.array_equal(np.sort(np.concatenate(found)), np.arange(len(dataset.state)))
+    first = dataset.split("test")[0]
+    own = np.arange(dataset.first_row[first], dataset.first_row[first] + dataset.lengths[first])
+    assert np.array_equal(found[2][: len(own)], own)
+
+
 def test_unknown_split(dataset):
     with pytest.raises(AssertionError, match="validation"):
         dataset.split("valid")
