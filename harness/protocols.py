@@ -27,7 +27,8 @@ class ProtocolConfig:
     )  # least share of a stratum in `pairs`
     success_at: Literal["ever", "end"] = "ever"  # ever: the episode stops at success
     success_rule: str = "default"  # a rule of the task's TaskSpec.success_rules
-    split: Literal["test", "validation"] = "test"
+    # train: what a method recalls of what it learned from, a check of its code and no result
+    split: Literal["test", "validation", "train"] = "test"
     eval_seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self):

@@ -70,7 +70,7 @@ class EpisodeRow:
     """One line per evaluated episode."""
 
     key: str
-    split: str  # "test", or "validation" for sweeps
+    split: str  # "test"; "validation" for sweeps, "train" for checks
     eval_seed: int
     pair_id: int
     source_episode: int

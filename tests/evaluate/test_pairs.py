@@ -42,11 +42,15 @@ def test_more_pairs_begin_with_the_same_ones(dataset):
     assert set(places(few)) <= set(places(many))
 
 
-@pytest.mark.parametrize("split", ["test", "validation"])
-def test_pairs_come_from_held_out_episodes(dataset, split):
+@pytest.mark.parametrize("split", ["test", "validation", "train"])
+def test_pairs_come_from_the_episodes_of_the_split(dataset, split):
     found, _ = draw(dataset, f"protocol.split={split}", "protocol.pairs=100")
     episodes = {pair.episode for pair in found}
     assert episodes <= set(dataset.split(split).tolist()) and len(episodes) > 10
+
+
+def test_pairs_are_held_out_unless_asked_for(dataset):
+    episodes = {pair.episode for pair in draw(dataset, "protocol.pairs=100")[0]}
     assert not episodes & set(dataset.split("train").tolist())
 
 
