@@ -58,10 +58,7 @@ _DINO_SMALL = _FROZEN_SMALL | {
     "predictor_hidden": 256,
 }
 _DINO_TRAIN = {"train": {"batch_size": 32, "lr": 5e-4}}  # of gaoyuezhou/dino_wm's predictor
-_DINO_SMALL_FOR = {
-    "train": {"batch_size": 32, "lr": 1e-3, "steps": 4000},
-    "plan_time": {"joint": 1},
-}
+_DINO_SMALL_FOR = {"train": {"batch_size": 32, "lr": 1e-3, "steps": 4000}}
 _GOAL_CONDITIONED = ("gcbc", "gcivl", "gciql")
 _HEADS_TINY = _FROZEN_TINY | {  # baselines/goal_conditioned.py; the encoder is LeWM's
     "encoder": _TINY["encoder"],
@@ -119,10 +116,10 @@ SCALES: dict[str, dict[str, Any]] = {
             "dino_wm": _DINO_SMALL,
             "dino_wm_proprio": _DINO_SMALL,
         },
-        "plan_time": {"joint": 1},  # fifty plans together take up to minutes
+        "plan_time": {"joint": 0},  # fifty plans together take up to minutes: on one task only
         "resources": {"cpu": 1},
         "for": {
-            "two_room": {"plan_time": {"joint": 3}},
+            "two_room": {"plan_time": {"joint": 1}},
             "gcbc": {"train": {"lr": 1e-3}},
             # faster, GCIQL's encoder ends with the same features for every frame
             **{name: {"train": {"lr": 5e-4, "steps": 1500}} for name in ("gcivl", "gciql")},
