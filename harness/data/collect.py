@@ -23,7 +23,7 @@ from rich import progress
 from rich.console import Console
 
 from harness import seeding
-from harness.data import episodes, unfinished
+from harness.data import episodes, pixels, unfinished
 from harness.interfaces import Collector, Simulator, Task
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class DataConfig:
     validation: float = 0.1  # share of the families
     test: float = 0.1
     scene: Literal["plain", "full"] = "plain"  # of MuJoCo tasks: shadows, sky and smooth edges
+    storage: pixels.Storage = "raw"  # of pictures; lz4: compressed without loss
 
     def __post_init__(self):
         if min(self.episodes, self.max_steps, self.image_size) < 1:
@@ -151,7 +152,7 @@ def _record(task: Task, config: DataConfig, part: str, chunk: int) -> Chunk:
         family=np.repeat(families, lengths).astype(np.int32),
         **{name: _packed(values, lengths) for name, values in recorded.items()},
     )
-    shard = episodes.write_shard(part, _file(chunk), columns)
+    shard = episodes.write_shard(part, _file(chunk), columns, config.storage)
     name, parameters = type(collector).__name__, getattr(collector, "parameters", {})
     made = Chunk(shard, lengths.tolist(), families.tolist(), name, dict(parameters))
     unfinished.keep(part, shard.file, made._asdict() | {"shard": dataclasses.asdict(shard)})
@@ -235,7 +236,10 @@ def _share(part: float, families: int) -> int:
 
 
 def _folder(task: Task, config: DataConfig, root: str) -> str:
-    decides = [task.spec.name, task.spec.version, episodes.FORMAT, dataclasses.asdict(config)]
+    facts = dataclasses.asdict(config)
+    if config.storage == "raw":  # as before there was another
+        del facts["storage"]
+    decides = [task.spec.name, task.spec.version, episodes.FORMAT, facts]
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     return os.path.join(root, f"{task.spec.name}-{digest[:12]}")
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from harness.data import pixels
 from harness.interfaces import Episode
 
 FORMAT = 1  # grows when the layout below changes
@@ -63,7 +64,7 @@ class Columns(NamedTuple):
     state: np.ndarray  # (R, S) float64
     proprio: np.ndarray  # (R, p) float32
     action: np.ndarray  # (R, a) float32, in the task's units, as executed
-    pixels: np.ndarray  # (R, 3, size, size) uint8
+    pixels: np.ndarray  # (R, 3, size, size) uint8; of a shard that was read pixels.Raw or .Packed
 
 
 class Dataset:
@@ -97,13 +98,13 @@ class Dataset:
         return np.flatnonzero(np.repeat(inside, self.lengths))
 
     def episode(self, i: int) -> Episode:
-        """One episode; its arrays are views."""
+        """One episode; its arrays are views (but not of compressed pictures)."""
         first = self.first_row[i]
         rows = slice(first, first + self.lengths[i])
         shard = int(np.searchsorted(self._shard_end, first, side="right"))
         local = first - self._shard_start(shard)
         return Episode(
-            pixels=self._pixels[shard][local : local + self.lengths[i]],
+            pixels=self._pixels[shard].span(local, local + self.lengths[i]),
             proprio=self.proprio[rows],
             state=self.state[rows],
             actions=self.actions[rows],
@@ -127,8 +128,7 @@ class Dataset:
                 continue
             shard = int(shard_of[begin])
             local = rows[begin:end] - self._shard_start(shard)
-            # mode="clip" writes straight to `out`; the default goes through a buffer
-            np.take(self._pixels[shard], local, axis=0, out=out[begin:end], mode="clip")
+            self._pixels[shard].take(local, out[begin:end])
         return out
 
     def _shard_start(self, shard: int) -> int:
@@ -147,13 +147,15 @@ def open_dataset(folder: str) -> Dataset:
     return Dataset(folder, manifest, shards)
 
 
-def write_shard(folder: str, file: str, columns: Columns) -> Shard:
-    """Write one shard. Raises OSError."""
-    size = columns.pixels.shape[-1]
+def write_shard(folder: str, file: str, columns: Columns, storage: pixels.Storage = "raw") -> Shard:
+    """Write one shard; its hash does not depend on the storage. Raises OSError."""
     schema = _schema(
-        columns.state.shape[1], columns.proprio.shape[1], columns.action.shape[1], size
+        *(part.shape[1] for part in (columns.state, columns.proprio, columns.action)),
+        columns.pixels.shape[-1],
+        storage,
     )
-    arrays = [_arrow(field, values) for field, values in zip(schema, columns, strict=True)]
+    arrays = [_arrow(field, values) for field, values in zip(schema, columns[:-1], strict=False)]
+    arrays.append(pixels.to_arrow(storage, columns.pixels))
     path = os.path.join(folder, file)
     with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.record_batch(arrays, schema=schema))
@@ -184,8 +186,8 @@ def row_bytes(state: int, proprio: int, action: int, image_size: int) -> int:
     return 12 + 8 * state + 4 * proprio + 4 * action + 3 * image_size**2
 
 
-def _schema(state: int, proprio: int, action: int, size: int) -> pa.Schema:
-    layout = {"layout": f"uint8 (3, {size}, {size}) RGB, channel first, raw"}
+def _schema(state: int, proprio: int, action: int, size: int, storage: pixels.Storage) -> pa.Schema:
+    layout = {"layout": pixels.layout(storage, size)}
     return pa.schema(
         [
             pa.field("episode", pa.int32(), nullable=False),
@@ -194,7 +196,7 @@ def _schema(state: int, proprio: int, action: int, size: int) -> pa.Schema:
             pa.field("state", pa.list_(pa.float64(), state), nullable=False),
             pa.field("proprio", pa.list_(pa.float32(), proprio), nullable=False),
             pa.field("action", pa.list_(pa.float32(), action), nullable=False),
-            pa.field("pixels", pa.binary(3 * size**2), nullable=False),
+            pixels.field(storage, size),
         ],
         metadata={"pixels": json.dumps(layout)},
     )
@@ -205,8 +207,6 @@ def _arrow(field: pa.Field, values: np.ndarray) -> pa.Array:
     values = np.ascontiguousarray(values)
     if pa.types.is_fixed_size_list(field.type):
         return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=field.type)
-    if pa.types.is_fixed_size_binary(field.type):
-        return pa.Array.from_buffers(field.type, len(values), [None, pa.py_buffer(values)])
     return pa.array(values)
 
 
@@ -240,22 +240,22 @@ def _read_shard(folder: str, manifest: Manifest, shard: Shard) -> Columns:
         raise DatasetError(f"{path} cannot be read ({_line(error)}); {_ADVICE}") from None
     if reader.num_record_batches != 1 or batch.num_rows != shard.rows:
         raise DatasetError(f"{path} has {batch.num_rows} rows, not {shard.rows}; {_ADVICE}")
-    return Columns(*(_numpy(batch.column(name), manifest.image_size) for name in Columns._fields))
+    read = [_numpy(batch.column(name)) for name in Columns._fields[:-1]]
+    return Columns(*read, pixels.of_arrow(batch.column("pixels"), manifest.image_size))
 
 
 def _check_schema(path: str, schema: pa.Schema, size: int) -> None:
     widths = [getattr(field.type, "list_size", 0) for field in schema]
-    if schema.names != list(Columns._fields) or schema != _schema(*widths[3:6], size):
+    known = schema.names == list(Columns._fields)
+    raw = known and pa.types.is_fixed_size_binary(schema.field("pixels").type)
+    if not known or schema != _schema(*widths[3:6], size, "raw" if raw else "lz4"):
         raise DatasetError(f"{path} does not have the columns of format {FORMAT}; {_ADVICE}")
 
 
-def _numpy(array: pa.Array, size: int) -> np.ndarray:
+def _numpy(array: pa.Array) -> np.ndarray:
     """A view of an Arrow column."""
     if pa.types.is_fixed_size_list(array.type):
         return array.values.to_numpy().reshape(len(array), array.type.list_size)
-    if pa.types.is_fixed_size_binary(array.type):
-        flat = np.frombuffer(array.buffers()[1], np.uint8, len(array) * 3 * size**2)
-        return flat.reshape(len(array), 3, size, size)
     return array.to_numpy()
 
 

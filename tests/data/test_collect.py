@@ -198,7 +198,7 @@ def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
         with pytest.raises(OSError, match=r"disk full.* bytes are needed and 1,000 are free.*toy-"):
             collect.ensure(Toy(), CONFIG, str(tmp_path))
 
-    def full(folder, file, columns):
+    def full(folder, file, columns, storage):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(episodes, "write_shard", full)

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from harness.data import episodes
+from harness import zoo
+from harness.data import collect, episodes
 
 
 @pytest.fixture
@@ -48,6 +49,19 @@ def test_an_episode_is_a_view_of_the_map(dataset):
     pixels = dataset.episode(3).pixels
     assert not pixels.flags.writeable and not pixels.flags.owndata
     assert pixels.shape == (dataset.lengths[3], 3, 16, 16)
+
+
+def test_compressed_pictures_are_the_same_data_in_less_space(dataset, tmp_path):
+    config = collect.DataConfig(**dataset.manifest.config | {"storage": "lz4"})
+    task = zoo.TASKS[dataset.manifest.task]
+    packed = episodes.open_dataset(collect.ensure(task, config, str(tmp_path)))
+    assert packed.folder != dataset.folder
+    assert (packed.hash, packed.split_hash) == (dataset.hash, dataset.split_hash)
+    rows = np.random.default_rng(0).integers(len(dataset.state), size=50)
+    assert np.array_equal(packed.read_pixels(rows), dataset.read_pixels(rows))
+    assert np.array_equal(packed.episode(3).pixels, dataset.episode(3).pixels)
+    sizes = [sum(shard.bytes for shard in d.manifest.shards) for d in (packed, dataset)]
+    assert sizes[0] < sizes[1]
 
 
 def test_read_pixels_over_shards_in_any_order(dataset):
