@@ -89,6 +89,10 @@ class Batch(NamedTuple):
     actions: Tensor  # (B, T, A) float32, z-scored
     goals: Goals | None = None
 
+    def to(self, device: torch.device) -> Batch:
+        """On another device."""
+        return Batch(*(part if part is None else part.to(device) for part in self))
+
 
 class Window(NamedTuple):
     """A Batch with what only evaluation may see."""
@@ -329,8 +333,11 @@ class Noise(Protocol):
     it.
     """
 
-    def __call__(self, draw: int, shape: tuple[int, ...]) -> Tensor:
-        """(B, *shape) float32; the same `draw` gives the same numbers."""
+    def __call__(self, draw: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """(B, *shape) float32; the same `draw`, a whole number, gives the same numbers."""
+
+
+Run = Callable[..., tuple[Tensor, ...]]  # calls its first argument with the others
 
 
 class PlannerEntry(NamedTuple):
@@ -343,8 +350,10 @@ class PlannerEntry(NamedTuple):
 class Planner(Protocol):
     """Minimises a cost; knows nothing of models."""
 
-    def plan(self, cost_fn: CostFn, init: Tensor, noise: Noise) -> Plan:
-        """init (B, K, A): mean of the first iteration."""
+    def plan(self, cost_fn: CostFn, init: Tensor, noise: Noise, run: Run = ...) -> Plan:
+        """init (B, K, A): mean of the first iteration. Each iteration is one function of tensors,
+        called by `run` where that is given.
+        """
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,11 @@ class PairNoise:
     through Box-Muller, so the numbers are the same on any device, in any batch and in any order.
     """
 
-    def __init__(self, keys: list[int], device: torch.device | str = "cpu"):
-        self._keys = torch.tensor(keys, dtype=torch.int64, device=device)[:, None]
+    def __init__(self, keys: list[int] | Tensor, device: torch.device | str = "cpu"):
+        self._keys = torch.as_tensor(keys, dtype=torch.int64, device=device)[:, None]
 
-    def __call__(self, draw: int, shape: tuple[int, ...]) -> Tensor:
-        """(keys, *shape) float32."""
+    def __call__(self, draw: int | Tensor, shape: tuple[int, ...]) -> Tensor:
+        """(keys, *shape) float32; `draw` is a whole number."""
         count = math.prod(shape)
         half = (count + 1) // 2
         counter = torch.arange(half, device=self._keys.device) + (draw << 40)

@@ -68,6 +68,7 @@ class TrainResult(NamedTuple):
 
     steps: int
     seconds: float  # over all attempts
+    wait_s: float  # of this attempt, for batches that were not there yet
     curve: list[Logged]
 
 
@@ -92,18 +93,23 @@ def train(
     when the loss is not finite.
     """
     steps = total_steps(config, len(windows))
-    optimizer = _optimizer(model, config, device)
+    optimizer = optimizer_of(model, config)
     done, seconds, curve = checkpoint.load_training(model, optimizer)
     curve = [Logged(*entry) for entry in curve]
     model.train()
-    batches = _prefetched(windows, config.batch_size, seed, done, steps)
     started = saved = time.perf_counter()
-    with contextlib.closing(batches):
-        for step, batch in enumerate(batches, start=done):
+    waited = 0.0
+    with contextlib.closing(
+        _prefetched(windows, config.batch_size, seed, done, steps, device)
+    ) as batches:
+        for step in range(done, steps):
+            asked = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - asked
             wanted = step % config.log_every == 0 or step == steps - 1
-            terms = _step(
-                model, optimizer, batch, _lr(config, step, steps), config, seed, step, device
-            )
+            seed_of_step = seeding.integer("step", seed, step)
+            lr = _lr(config, step, steps)
+            terms = optimizer_step(model, optimizer, batch, config, lr, seed_of_step)
             model.after_step((step + 1) / steps)
             if wanted:
                 curve += _log(terms, step)
@@ -115,24 +121,30 @@ def train(
                 checkpoint.save_training(model, optimizer, step + 1, spent, curve)
                 saved = time.perf_counter()
     model.eval()
-    return TrainResult(steps, seconds + time.perf_counter() - started, curve)
+    return TrainResult(steps, seconds + time.perf_counter() - started, waited, curve)
 
 
-def _step(
+def optimizer_of(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW over what is trained."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def optimizer_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
-    lr: float,
     config: TrainConfig,
+    lr: float,
     seed: int,
-    step: int,
-    device: torch.device,
-) -> dict[str, Tensor]:
-    torch.manual_seed(seeding.integer("step", seed, step))
+) -> dict[str, Tensor | float]:
+    """One step on a batch that is on the model's device; the terms of the loss, detached."""
+    torch.manual_seed(seed)
     for group in optimizer.param_groups:
         group["lr"] = lr
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        terms = model.loss(_to(batch, device))
+    kind = batch.actions.device.type
+    with torch.autocast(kind, torch.bfloat16, enabled=config.precision == "bf16"):
+        terms = model.loss(batch)
     optimizer.zero_grad(set_to_none=True)
     terms["loss"].backward()
     norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
@@ -151,13 +163,6 @@ def _log(terms: dict[str, Tensor | float], step: int) -> list[Logged]:
     return values
 
 
-def _optimizer(
-    model: nn.Module, config: TrainConfig, device: torch.device
-) -> torch.optim.Optimizer:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-
-
 def _lr(config: TrainConfig, step: int, steps: int) -> float:
     """Linear warm-up, then cosine to zero."""
     warmup = max(1, round(config.warmup_fraction * steps))
@@ -167,12 +172,13 @@ def _lr(config: TrainConfig, step: int, steps: int) -> float:
 
 
 def _prefetched(
-    windows: Windows, batch_size: int, seed: int, first: int, last: int
+    windows: Windows, batch_size: int, seed: int, first: int, last: int, device: torch.device
 ) -> Iterator[Batch]:
-    """Batches of the steps first..last - 1, the next one read while one is used."""
+    """Batches of the steps first..last - 1 on the device, the next one read while one is used."""
 
     def read(step: int) -> Batch:
-        return windows.sample(seeding.stream("batch", seed, step), batch_size).batch
+        rng = seeding.stream("batch", seed, step)
+        return windows.sample(rng, batch_size).batch.to(device)
 
     with ThreadPoolExecutor(1, thread_name_prefix="windows") as reader:
         pending = reader.submit(read, first) if first < last else None
@@ -181,8 +187,3 @@ def _prefetched(
             if step + 1 < last:
                 pending = reader.submit(read, step + 1)
             yield batch
-
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    goals = None if batch.goals is None else batch.goals.to(device)
-    return Batch(batch.obs.to(device), batch.actions.to(device), goals)

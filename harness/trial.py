@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
+_RESIDENT_SHARE = 0.5  # of a GPU's free memory, for the frames of a dataset
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -163,7 +164,10 @@ def _trained_model(
     windows = Windows(
         *(dataset, "train", model.window_frames, block, normalizer, model.goal_sampling, tokens)
     )
+    if device.type == "cuda":
+        windows.reside(device, int(_RESIDENT_SHARE * memory.free(device)))
     result = train(model, windows, cfg.train, spec.seed, device, checkpoint, progress)
+    record.metrics.append(rows.MetricRow(spec.key, "train_time", "wait_s", 0, result.wait_s, "s"))
     digest = checkpoint.finish(model, config.to_yaml(spec))
     record.metrics += [
         rows.MetricRow(spec.key, "train", entry.name, entry.step, entry.value, "")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from harness.data import goals
 from harness.data.episodes import Dataset, DatasetError
 from harness.data.normalize import Normalizer
 from harness.interfaces import Batch, Goals, GoalSampling, Obs, Window
+
+_READ = 4096  # frames at a time, into a device's memory
 
 
 class Windows:
@@ -42,6 +45,7 @@ class Windows:
         self.goal_sampling = goal_sampling
         self._split_rows = dataset.split_rows(split)
         self._features = features
+        self._resident: Tensor | None = None
         self.longest_steps = int(dataset.lengths[episodes].max())
         self._episode = np.repeat(episodes, counts)  # (W,)
         self._start = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -59,6 +63,20 @@ class Windows:
         if self.goal_sampling is None:
             return self.take(indices)
         return self._window(indices, self._goal_rows(rng, indices, self.goal_sampling))
+
+    def reside(self, device: torch.device, room: int) -> bool:
+        """Keep every frame of the dataset on `device` where they take at most `room` bytes; says
+        whether they do. Windows then have their frames there.
+        """
+        count, one = len(self._actions), self._read(np.array([0]))[0]
+        if count * one.nbytes > room:
+            return False
+        kept = torch.empty(count, *one.shape, dtype=one.dtype, device=device)
+        for first in range(0, count, _READ):
+            rows = np.arange(first, min(first + _READ, count))
+            kept[first : first + _READ] = self._read(rows)
+        self._resident = kept
+        return True
 
     def take(self, indices: np.ndarray) -> Window:
         """The windows `indices` (B,) out of 0..len - 1, without goals."""
@@ -92,22 +110,22 @@ class Windows:
             frames = self._read(flat)
         else:
             ordered, where = np.unique(flat, return_inverse=True)
-            frames = self._read(ordered)[where]
-        cuts = np.cumsum([part.size for part in parts])[:-1]
+            frames = self._read(ordered)[torch.from_numpy(where)]
         return [
-            self._obs(part, found.reshape(*part.shape, *found.shape[1:]))
-            for part, found in zip(parts, np.split(frames, cuts), strict=True)
+            self._obs(part, found.unflatten(0, part.shape))
+            for part, found in zip(parts, frames.split([part.size for part in parts]), strict=True)
         ]
 
-    def _read(self, rows: np.ndarray) -> np.ndarray:
+    def _read(self, rows: np.ndarray) -> Tensor:
         """Pictures (M, 3, height, width) of the rows (M,), or their features (M, P, C)."""
-        return self.dataset.read_pixels(rows) if self._features is None else self._features[rows]
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(rows)]
+        kept = self._features
+        return torch.from_numpy(self.dataset.read_pixels(rows) if kept is None else kept[rows])
 
-    def _obs(self, rows: np.ndarray, frames: np.ndarray) -> Obs:
-        proprio, frames = torch.from_numpy(self._proprio[rows]), torch.from_numpy(frames)
-        if self._features is None:
-            return Obs(frames, proprio)
-        return Obs(None, proprio, frames)
+    def _obs(self, rows: np.ndarray, frames: Tensor) -> Obs:
+        proprio = torch.from_numpy(self._proprio[rows])
+        return Obs(frames, proprio) if self._features is None else Obs(None, proprio, frames)
 
 
 def _goals(obs: list[Obs], rows: list[np.ndarray], first: np.ndarray) -> Goals | None:

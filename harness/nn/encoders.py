@@ -55,8 +55,12 @@ class Encoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(M, 3, size, size) uint8 -> (M, width) float."""
+        return self.features(self.normalised(pixels))
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """(M, 3, size, size) uint8 to floats by ImageNet's mean and std."""
         x = pixels.contiguous(memory_format=torch.channels_last).to(self._scale.dtype)
-        return self.features(x.mul_(self._scale).add_(self._shift))
+        return x.mul_(self._scale).add_(self._shift)
 
     def features(self, x: Tensor) -> Tensor:
         """Normalised pictures to features."""

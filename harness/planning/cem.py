@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.interfaces import CostFn, Noise, Plan
+from harness.interfaces import CostFn, Noise, Plan, Run
+from harness.planning import recorded
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,13 @@ class CEM:
     def __init__(self, config: CEMConfig):
         self.config = config
 
-    def plan(self, cost_fn: CostFn, init: Tensor, noise: Noise) -> Plan:
+    def plan(
+        self, cost_fn: CostFn, init: Tensor, noise: Noise, run: Run = recorded.directly
+    ) -> Plan:
         """init (B, K, A). The first candidate of each iteration is the current mean."""
         config = self.config
-        mean, std = init, torch.full_like(init, config.initial_std)
-        costs = []
-        for iteration in range(config.iterations):
+
+        def iterate(iteration: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, ...]:
             draws = noise(iteration, (config.candidates, *init.shape[1:]))  # (B, N, K, A)
             draws[:, 0] = 0
             candidates = mean[:, None] + std[:, None] * draws
@@ -50,8 +52,12 @@ class CEM:
             assert cost.shape == candidates.shape[:2], (cost.shape, candidates.shape)
             best, index = cost.topk(config.elites, dim=1, largest=False)
             elites = _take(candidates, index)  # (B, elites, K, A)
-            mean, std = elites.mean(1), elites.std(1)
-            costs.append(best.mean(1))
+            return elites.mean(1), elites.std(1), best.mean(1)
+
+        mean, std, costs = init, torch.full_like(init, config.initial_std), []
+        for iteration in torch.arange(config.iterations, device=init.device):
+            mean, std, cost = run(iterate, iteration, mean, std)
+            costs.append(cost)
         return Plan(mean, costs[-1], torch.stack(costs))
 
 

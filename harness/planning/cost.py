@@ -16,7 +16,7 @@ def latent_distance(
     start (B, *D) and goal (B, *D) are encoded once by the caller. Candidates of `pairs` pairs, but
     at most `rollouts` of them, are rolled out in one call of the model: always exactly that many
     (the last chunk is filled up), so that matrix shapes, and with them the rounding of every cost,
-    do not depend on how many pairs are planned together.
+    do not depend on how many pairs are planned together. Rollouts have the precision of start.
     """
 
     def cost(plans: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def _chunk_cost(
 ) -> Tensor:
     """Costs (size,) of the candidates from `first` on; there are `each` for a pair."""
     index = torch.arange(first, first + size, device=flat.device).clamp_(max=len(flat) - 1)
-    pair, plans = index // each, flat[index]  # (size, K, A)
+    pair, plans = index // each, flat[index].to(start.dtype)  # (size, K, A)
     last = model.rollout(start[pair][:, None], plans[:, :0], plans)[:, -1]  # (size, *D)
     gap = last.float() - goal[pair].float()
     return gap.flatten(1).pow(2).sum(-1)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from harness import flops, memory, seeding
-from harness.interfaces import Decision, Obs, Pair, Plan, Planner, Solve, WorldModel
-from harness.planning import cost
+from harness.interfaces import Decision, Noise, Obs, Pair, Plan, Planner, Run, Solve, WorldModel
+from harness.planning import cost, recorded
 
 MEMORY_SHARE = 0.5  # of what is free, for the rollouts of all threads together
 CACHE_BYTES = 24 * 2**20  # on a CPU more rollouts at once are slower
@@ -26,6 +28,7 @@ class MPCConfig:
 
     horizon_blocks: int = 5
     execute_blocks: int = 5
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the rollouts; frames are encoded in fp32
 
     def __post_init__(self):
         if not 1 <= self.execute_blocks <= self.horizon_blocks:
@@ -57,12 +60,19 @@ class MPCPolicy:
         pairs_per_solve: int = 0,
         pairs_per_rollout: int = 1,
         rollouts: int = 0,
+        noise: Callable[[list[int] | Tensor, torch.device], Noise] = seeding.PairNoise,
+        record: recorded.Record | None = None,
     ):
         self._pairs_per_solve, self._pairs_per_rollout = pairs_per_solve, pairs_per_rollout
         self._model, self._planner, self._config = model, planner, config
+        self._noise = noise
+        self._dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        self._rolled = model if config.precision == "fp32" else copy.deepcopy(model).to(self._dtype)
         self._decode, self._action_dim, self._seed = decode_actions, action_dim, seed
         self._device = torch.device(device)
         self._rollouts = rollouts or self._rollouts_that_fit()
+        self._record = record or (recorded.graph if self._device.type == "cuda" else None)
+        self._recordings: dict[int, tuple[tuple[Tensor, ...], recorded.Recorder]] = {}
         self._warm = False
 
     def reset(self, pairs: Sequence[Pair]) -> None:
@@ -139,19 +149,41 @@ class MPCPolicy:
 
     @torch.inference_mode()
     def _plan(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Plan:
-        start, target = self._encode(obs), self._encode(goal)  # (B, *D)
+        start, target = self._encode(obs).to(self._dtype), self._encode(goal)  # (B, *D)
         keys = [
             seeding.integer("plan", self._seed, self._pair_ids[row], self._replans[row])
             for row in rows
         ]
-        init = torch.zeros(len(rows), self._config.horizon_blocks, self._action_dim)
-        return self._planner.plan(
-            cost.latent_distance(
-                self._model, start, target, self._pairs_per_rollout, self._rollouts
-            ),
-            init.to(self._device),
-            seeding.PairNoise(keys, self._device),
+        if self._record is None:
+            return self._search(start, target, self._noise(keys, self._device))
+        return self._search_recorded(start, target, torch.tensor(keys, device=self._device))
+
+    def _search(
+        self, start: Tensor, target: Tensor, noise: Noise, run: Run = recorded.directly
+    ) -> Plan:
+        """The planner's plans; start and target (B, *D)."""
+        found = cost.latent_distance(
+            self._rolled, start, target, self._pairs_per_rollout, self._rollouts
         )
+        init = torch.zeros(len(start), self._config.horizon_blocks, self._action_dim)
+        return self._planner.plan(found, init.to(self._device), noise, run)
+
+    def _search_recorded(self, start: Tensor, target: Tensor, keys: Tensor) -> Plan:
+        """The same by recorded iterations, which read their inputs where the first plan of that
+        many pairs had them; few recordings do, since numbers of pairs are filled up to powers of 2.
+        """
+        pairs = len(start)
+        size = 1 << (pairs - 1).bit_length()
+        filled = torch.arange(size, device=self._device).clamp_(max=pairs - 1)
+        given = (start[filled], target[filled], keys[filled])
+        if size not in self._recordings:
+            own = tuple(value.clone() for value in given)
+            self._recordings[size] = own, recorded.Recorder(self._record)
+        own, run = self._recordings[size]
+        for there, value in zip(own, given, strict=True):
+            there.copy_(value)
+        plan = self._search(own[0], own[1], self._noise(own[2], self._device), run)
+        return Plan(plan.actions[:pairs], plan.cost[:pairs], plan.cost_per_iteration[:, :pairs])
 
     def _encode(self, obs: Obs) -> Tensor:
         """Latents of the last frame, (B, *D), a fixed number of pairs at a time (see cost.py)."""

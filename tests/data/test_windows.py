@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from harness.data import episodes, normalize, windows
+from harness.interfaces import GoalConfig, GoalSampling
 
 FRAMES, BLOCK = 3, 5
 
@@ -91,3 +92,18 @@ def test_batches_are_reproducible_and_read_forward(dataset, normalizer):
 def test_windows_longer_than_every_episode(dataset, normalizer):
     with pytest.raises(episodes.DatasetError, match="needs an episode of 100 steps"):
         windows.Windows(dataset, "train", 20, 5, normalizer)
+
+
+@pytest.mark.parametrize("goals", [None, GoalSampling(policy=GoalConfig(), value=GoalConfig())])
+def test_windows_of_frames_that_reside_are_the_same(dataset, normalizer, goals):
+    mapped, resident = (
+        windows.Windows(dataset, "train", FRAMES, BLOCK, normalizer, goals) for _ in range(2)
+    )
+    bytes_needed = len(dataset.state) * 3 * 16**2
+    assert not resident.reside(torch.device("cpu"), bytes_needed - 1)
+    assert resident.reside(torch.device("cpu"), bytes_needed)
+    want, got = (w.sample(np.random.default_rng(3), 20).batch for w in (mapped, resident))
+    assert torch.equal(want.obs.pixels, got.obs.pixels) and torch.equal(want.actions, got.actions)
+    if goals is not None:
+        assert torch.equal(want.goals.policy.pixels, got.goals.policy.pixels)
+        assert torch.equal(want.goals.value.pixels, got.goals.value.pixels)

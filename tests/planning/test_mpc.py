@@ -1,5 +1,6 @@
 """Receding-horizon control: what is planned together changes neither plans nor outcomes."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from harness import zoo
 from harness.data import normalize
 from harness.evaluate import control, pairs
 from harness.interfaces import Pair, TrialSpec
-from harness.planning import cost, mpc
+from harness.planning import cost, mpc, recorded
 from harness.planning.mpc import MPCPolicy
 
 PAIRS, HORIZON, EXECUTED = 50, 3, 2
@@ -37,18 +38,19 @@ def case(datasets):
     return Case(spec, tiny.stir(tiny.model(spec)).eval(), main, normalize.fit(dataset))
 
 
-def build(case, pairs_per_solve=0, pairs_per_rollout=1, rollouts=0):
+def build(case, pairs_per_solve=0, pairs_per_rollout=1, rollouts=0, precision="fp32", **more):
     config = case.spec.config
     return MPCPolicy(
         case.model,
         zoo.PLANNERS["cem"].build(config.planner),
-        config.mpc,
+        dataclasses.replace(config.mpc, precision=precision),
         case.normalizer.decode_actions,
         action_dim=10,
         seed=5,
         pairs_per_solve=pairs_per_solve,
         pairs_per_rollout=pairs_per_rollout,
         rollouts=rollouts,
+        **more,
     )
 
 
@@ -60,14 +62,19 @@ def evaluate(case, policy, order=range(PAIRS)):
     return {pair.pair_id: outcome for pair, outcome in zip(chosen, run, strict=True)}
 
 
+def frames(case, chosen):
+    """What is seen at the starts and at the goals."""
+    simulator = zoo.TASKS["toy"].simulator(len(chosen), 32)
+    simulator.set_state(np.stack([pair.start_state for pair in chosen]))
+    now = control.observation(simulator.render(), simulator.proprio(), case.normalizer)
+    return now, control.goal_observation(chosen, case.normalizer)
+
+
 def plans(case, policy, together, order=range(PAIRS)):
     """First plans (PAIRS, K, A) by pair, `together` of them in a solve."""
     order = np.array(order)
     chosen = [case.pairs[i] for i in order]
-    simulator = zoo.TASKS["toy"].simulator(PAIRS, 32)
-    simulator.set_state(np.stack([pair.start_state for pair in chosen]))
-    now = control.observation(simulator.render(), simulator.proprio(), case.normalizer)
-    goal = control.goal_observation(chosen, case.normalizer)
+    now, goal = frames(case, chosen)
     policy.reset(chosen)
     found = torch.empty(PAIRS, HORIZON, 10)
     for first in range(0, PAIRS, together):
@@ -149,6 +156,24 @@ def test_as_many_rollouts_as_half_of_the_free_memory_holds(case, monkeypatch):
     monkeypatch.setattr(mpc.memory, "free", lambda device: 0)
     assert build(case)._rollouts == 1
     assert [cost.even_share(300, most) for most in (1000, 300, 299, 7, 1)] == [300, 300, 150, 7, 1]
+
+
+@pytest.mark.parametrize("together", [1, 7, 50])
+def test_recorded_iterations_give_the_same_plans(case, expected, together):
+    """What is recorded for the first pairs is replayed for others, also for a few less of them."""
+    policy = build(case, record=recorded.plain)
+    assert (plans(case, policy, together) - expected[1]).abs().max() < 1e-4
+    assert set(policy._recordings) == {1: {1}, 7: {1, 8}, 50: {1, 64}}[together]  # warm-up: 1
+
+
+def test_plans_found_in_bf16_cost_little_more(case, expected):
+    found = plans(case, build(case, precision="bf16"), PAIRS)
+    assert (found - expected[1]).abs().max() > 1e-4
+    with torch.inference_mode():
+        start, goal = (case.model.encode(seen)[:, -1] for seen in frames(case, case.pairs))
+        price = cost.latent_distance(case.model, start, goal, PAIRS, 1000)
+        bf16, fp32 = (price(each[:, None]).mean().item() for each in (found, expected[1]))
+    assert bf16 == pytest.approx(fp32, rel=0.02)
 
 
 def test_threads_that_plan_a_share_each_give_the_same_plans(case, expected):
