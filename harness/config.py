@@ -12,6 +12,7 @@ own:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -115,6 +116,7 @@ _BRANCHES = (
     "for",
 )
 _PROTOCOL_BRANCHES = ("protocol", "planner", "mpc")
+_MACHINES = {"precision"}  # keys of these that are the machine's affair
 _RUN_KEYS = tuple(f.name for f in dataclasses.fields(RunConfig) if f.name != "overrides")
 
 
@@ -231,7 +233,9 @@ def setting_hash(spec: TrialSpec) -> str:
 def protocol_hash(spec: TrialSpec) -> str:
     """Of the protocol as resolved for this task: pairs, episodes, planner."""
     plain = _outcome(spec)["config"]
-    return _hash({name: plain[name] for name in ("protocol", "planner_name", "planner", "mpc")})
+    kept = {name: plain[name] for name in ("protocol", "planner_name", "planner", "mpc")}
+    kept["mpc"] = {name: kept["mpc"][name] for name in kept["mpc"].keys() - _MACHINES}
+    return _hash(kept)
 
 
 def trial_keys() -> list[str]:
@@ -304,7 +308,8 @@ def _modifies_protocol(overrides: Mapping[str, Any]) -> bool:
     original's.
     """
     layers = [overrides, *overrides.get("for", {}).values()]
-    return any(branch in layer for layer in layers for branch in _PROTOCOL_BRANCHES)
+    keys = [set(layer.get(branch, {})) for layer in layers for branch in _PROTOCOL_BRANCHES]
+    return any(own - _MACHINES for own in keys)
 
 
 def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resources:
@@ -323,8 +328,14 @@ def _check_keys(where: str, values: Any, keys: Iterable[str]) -> None:
 
 def _structured(cls: type, values: Mapping[str, Any], where: str = "") -> Any:
     _check_keys(where, values, _leaves(cls))
+    return _checked(cls, json.dumps(values, default=str), where)
+
+
+@functools.cache  # the trials of a suite share most of their parts
+def _checked(cls: type, values: str, where: str) -> Any:
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))
+        wanted = OmegaConf.merge(OmegaConf.structured(cls), json.loads(values))
+        return OmegaConf.to_object(wanted)
     except ConfigKeyError as error:
         key = where + str(error.full_key)
         raise ConfigError(

@@ -12,6 +12,7 @@ import types
 import typing
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -204,14 +205,12 @@ def is_done(folder: str, config_hash: str) -> bool:
 def read(run_folder: str) -> Tables:
     """All readable trials under `run_folder`/trials; a broken one is logged and left out."""
     fs, base = filesystem(run_folder)
-    parts: dict[str, list[pa.Table]] = {name: [] for name in FILES}
-    for folder in sorted(_holding(fs, base, "trial")):
-        tables = _read_folder(fs, folder)
-        if tables is not None:
-            for name, table in tables.items():
-                parts[name].append(table)
-    made = {name: _concat(row, parts[name]).to_pandas() for name, row in FILES.items()}
-    return Tables(**made)
+    folders = sorted(_holding(fs, base, "trial"))
+    with ThreadPoolExecutor(pa.cpu_count()) as pool:
+        found = [t for t in pool.map(lambda folder: _read_folder(fs, folder), folders) if t]
+    made = {name: _concat(row, [tables[name] for tables in found]) for name, row in FILES.items()}
+    del found
+    return Tables(**{name: table.to_pandas(self_destruct=True) for name, table in made.items()})
 
 
 def read_one(folder: str) -> Tables | None:
@@ -223,16 +222,21 @@ def read_one(folder: str) -> Tables | None:
 def frames(run_folder: str) -> pd.DataFrame:
     """The pictures of those trials under `run_folder`/trials that have any, with config_hash."""
     fs, base = filesystem(run_folder)
-    found = []
-    for folder in sorted(_holding(fs, base, "frames") & _holding(fs, base, "trial")):
-        try:
-            table = _read_table(fs, f"{folder}/frames.parquet", FrameRow)
-            trial = _read_table(fs, f"{folder}/trial.parquet", TrialRow)
-        except (pa.ArrowException, OSError) as error:
-            log.warning("the pictures of %s are left out: %s", folder, _line(error))
-            continue
-        found.append(_with_hash(table, trial))
+    folders = sorted(_holding(fs, base, "frames") & _holding(fs, base, "trial"))
+    with ThreadPoolExecutor(pa.cpu_count()) as pool:
+        found = [t for t in pool.map(lambda folder: _read_frames(fs, folder), folders) if t]
     return _concat(FrameRow, found).to_pandas()
+
+
+def _read_frames(fs: pafs.FileSystem, folder: str) -> pa.Table | None:
+    try:
+        table = _read_table(fs, f"{folder}/frames.parquet", FrameRow)
+        if not table.num_rows:
+            return None
+        return _with_hash(table, _read_table(fs, f"{folder}/trial.parquet", TrialRow))
+    except (pa.ArrowException, OSError) as error:
+        log.warning("the pictures of %s are left out: %s", folder, _line(error))
+        return None
 
 
 def _holding(fs: pafs.FileSystem, base: str, name: str) -> set[str]:

@@ -54,12 +54,15 @@ def expand(run: config.RunConfig) -> list[TrialSpec]:
     tasks = [config.known("task", name, zoo.TASKS) for name in run.tasks or suite.tasks]
     methods = [config.known("method", name, zoo.METHODS) for name in run.methods or suite.methods]
     tasks, methods, seeds = map(_once, (tasks, methods, run.seeds or range(suite.seeds)))
-    specs = [
-        config.trial_spec(run, task, method, seed, suite.stages, suite.overlay or {})
+    firsts = [
+        config.trial_spec(run, task, method, seeds[0], suite.stages, suite.overlay or {})
         for task in tasks
         for method in methods
-        for seed in seeds
-        if seed == seeds[0] or zoo.METHODS[method].trained
+    ]
+    specs = [
+        dataclasses.replace(first, seed=seed)  # nothing else depends on it
+        for first in firsts
+        for seed in (seeds if zoo.METHODS[first.method].trained else seeds[:1])
     ]
     return [varied for spec in specs for varied in _varied(spec, suite.train_shares)]
 

@@ -244,3 +244,15 @@ def test_a_changed_protocol_has_another_name():
 def test_a_success_rule_is_one_of_the_tasks():
     with pytest.raises(config.ConfigError, match=r"toy \"wrapped\".*default"):
         tiny.spec("lewm", "protocol.success_rule=wrapped")
+
+
+def test_precision_is_no_part_of_the_protocol():
+    plain, faster, other = (
+        suites.expand(config.parse(["suite=smoke", "methods=[lewm]", *words]))[0]
+        for words in ([], ["mpc.precision=bf16"], ["mpc.horizon_blocks=6"])
+    )
+    assert faster.config.protocol.name == plain.config.protocol.name
+    assert config.protocol_hash(faster) == config.protocol_hash(plain)
+    assert config.setting_hash(faster) != config.setting_hash(plain)
+    assert other.config.protocol.name.endswith("modified")
+    assert config.protocol_hash(other) != config.protocol_hash(plain)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 5  # panels side by side
+_SEEDS = 5  # drawn of each method; more cover each other
 _INDENT = " " * 6  # of a title, room for a piece of line
 _NORM, _STD = "grad_norm", "latent_std"
 _TERMS = {  # Tol's bright and muted sets; one colour for a term in every panel
@@ -71,8 +72,8 @@ def stability_figure(run: groups.Run) -> Figure | None:
 
 
 _FOOTER = (
-    "One line per term and seed, without the term's weight; log axes, where a term that is zero is "
-    "not drawn. Gradient norm before clipping."
+    f"One line per term and seed (the first {_SEEDS}), without the term's weight; log axes, where "
+    "a term that is zero is not drawn. Gradient norm before clipping."
 )
 _SPREAD = " Latent std: of the batch in training, of each float over the frames, averaged."
 
@@ -85,7 +86,9 @@ def _curves(run: groups.Run) -> pd.DataFrame:
     is_term = ~metrics["name"].isin([*stability.NO_TERMS, "steps_per_s"])
     with_terms = set(metrics.loc[is_term, "cell"])
     alone = (metrics["name"] == "loss") & ~metrics["cell"].isin(with_terms)
-    metrics = metrics[is_term | alone | metrics["name"].isin([_NORM, _STD])]
+    nth = metrics.groupby("cell")["seed"].rank(method="dense")
+    wanted = is_term | alone | metrics["name"].isin([_NORM, _STD])
+    metrics = metrics[wanted & (nth <= _SEEDS)]
     metrics = metrics.merge(run.cells[[*groups.GROUP, "label"]], left_on="cell", right_index=True)
     metrics["trial"] = metrics.groupby(["key", "config_hash"]).ngroup()
     return metrics.sort_values(["trial", "index"])
