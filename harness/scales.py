@@ -132,7 +132,8 @@ SCALES: dict[str, dict[str, Any]] = {
     },
     # One GPU, an evening for everything.
     "workstation": {
-        "data": {"episodes": 4000, "image_size": 96},
+        "data": {"episodes": 4000, "image_size": 96, "storage": "lz4"},
+        "mpc": {"precision": "bf16"},
         "train": {"epochs": 10, "batch_size": 128, "lr": 2e-4},
         "method": dict.fromkeys(
             ("lewm", "pldm", "ema_jepa", "collapsed", *_GOAL_CONDITIONED), _MIDDLE
@@ -142,7 +143,8 @@ SCALES: dict[str, dict[str, Any]] = {
     },
     # The published sizes, data and epochs; every other default of the dataclasses is the paper's.
     "paper": {
-        "data": {"episodes": 10_000, "image_size": 224, "scene": "full"},
+        "data": {"episodes": 10_000, "image_size": 224, "scene": "full", "storage": "lz4"},
+        "mpc": {"precision": "bf16"},
         "method": {name: {"inputs": "tokens"} for name in _GOAL_CONDITIONED},
         "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
         "for": {name: {"train": {"lr": 3e-4}} for name in _GOAL_CONDITIONED}  # OGBench's

@@ -65,7 +65,7 @@ MAY_IMPORT = {
     "bench": LEAVES
     | MEASURED
     | {"zoo", "config", "protocols", "scales", "suites", "launch", "command"}
-    | {"flops", "provenance", "report.published"},
+    | {"flops", "provenance", "report.published", "report.figure_bench"},
 }
 ONLY_IN = {  # third-party package -> rooms that may import it
     "ray": {"launch", "sweep"},

@@ -6,10 +6,17 @@ import sys
 from collections.abc import Sequence
 
 from harness import command, config
-from harness.bench import plan_ratio
+from harness.bench import collect, data, plan, plan_ratio, suite, train
 from harness.command import FAILED, OK, USAGE, console
 
-FIGURES = {"plan_ratio": plan_ratio}
+FIGURES = {
+    "plan": plan,
+    "train": train,
+    "data": data,
+    "collect": collect,
+    "suite": suite,
+    "plan_ratio": plan_ratio,
+}
 
 
 def main(argv: Sequence[str]) -> int:

@@ -13,7 +13,6 @@ scaled.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,11 +24,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness import config, provenance, rows, suites, zoo
+from harness import config, provenance, rows, zoo
+from harness.bench import settings
 from harness.interfaces import Obs, Pair
 from harness.planning.mpc import MPCPolicy
 from harness.report import published
-from harness.scales import SCALES
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +53,6 @@ class PlanRatioConfig:
     def __post_init__(self):
         if min(self.lewm_candidates, self.dino_wm_candidates, self.candidates) < 4:
             raise config.ConfigError("candidates must be at least 4: half of them are timed too")
-        if min(self.iterations, self.repeats, self.threads) < 1:
-            raise config.ConfigError("iterations, repeats and threads must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -86,31 +83,17 @@ class Side(NamedTuple):
 
 def parse(words: Sequence[str]) -> PlanRatioConfig:
     """key=value words; raises config.ConfigError."""
-    kinds = {f.name: type(f.default) for f in dataclasses.fields(PlanRatioConfig)}
-    values = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise config.ConfigError(f'"{word}" is not of the form key=value, e.g. repeats=3')
-        kind = kinds[config.known("key", key, kinds)]
-        try:
-            values[key] = kind(value)
-        except ValueError as error:
-            raise config.ConfigError(f"{key}={value} must be a whole number") from error
-    settings = PlanRatioConfig(**values)
-    config.known("task", settings.task, zoo.TASKS)
-    config.known("scale", settings.scale, SCALES)
-    return settings
+    return settings.parse(words, PlanRatioConfig)
 
 
-def run(settings: PlanRatioConfig) -> str:
+def run(ratio: PlanRatioConfig) -> str:
     """Time, write the rows, show the table; returns the path of the rows."""
-    torch.set_num_threads(settings.threads)
-    made = list(_measure(settings))
-    path = f"{settings.results.rstrip('/')}/{FILE}"
+    torch.set_num_threads(ratio.threads)
+    made = list(_measure(ratio))
+    path = f"{ratio.results.rstrip('/')}/{FILE}"
     rows.write_table(path, SolveRow, made)
-    sides = {method: _side(settings, method, made) for method in METHODS}
-    _show(settings, sides)
+    sides = {method: _side(ratio, method, made) for method in METHODS}
+    _show(ratio, sides)
     return path
 
 
@@ -120,62 +103,46 @@ def scaled(timed: dict[int, tuple[float, int]], flops: int) -> float:
     return seconds * flops / taken
 
 
-def _measure(settings: PlanRatioConfig) -> Iterator[SolveRow]:
+def _measure(ratio: PlanRatioConfig) -> Iterator[SolveRow]:
     """The methods in turn, so that what else the machine does meets both."""
-    models = {method: _model(settings, method) for method in METHODS}
-    policies = {
-        (method, n): _policy(settings, method, models[method], n)
-        for method in METHODS
-        for n in _timed(settings, method)
+    models = {
+        method: settings.model(settings.spec(ratio.scale, ratio.task, method)) for method in METHODS
     }
-    now, goal = _frames(settings)
+    policies = {
+        (method, n): _policy(ratio, method, models[method], n)
+        for method in METHODS
+        for n in _timed(ratio, method)
+    }
+    now, goal = _frames(ratio)
     taken = {key: policy.flops(now, goal) for key, policy in policies.items()}
-    about = {"task": settings.task, "iterations": settings.iterations, "threads": settings.threads}
+    about = {"task": ratio.task, "iterations": ratio.iterations, "threads": ratio.threads}
     about |= {"device": provenance.device("cpu")[0], "versions": provenance.versions()}
     about["git_commit"] = provenance.git()[0]
-    for repetition in range(settings.repeats):
+    for repetition in range(ratio.repeats):
         for (method, n), policy in policies.items():
             _, seconds = policy.solve(now, goal, np.zeros(1, dtype=int))
             known = {"method": method, "candidates": n, "flops": taken[method, n]}
-            words = f"{repetition + 1} of {settings.repeats}"
+            words = f"{repetition + 1} of {ratio.repeats}"
             log.info("%s, %d candidates, %s: %.2f s", method, n, words, seconds)
             yield SolveRow(**known, repetition=repetition, seconds=seconds, **about)
 
 
-def _timed(settings: PlanRatioConfig, method: str) -> tuple[int, int]:
-    most = getattr(settings, f"{method}_candidates")
+def _timed(ratio: PlanRatioConfig, method: str) -> tuple[int, int]:
+    most = getattr(ratio, f"{method}_candidates")
     return most // 2, most
 
 
-def _spec(settings: PlanRatioConfig, method: str, *words: str):
-    """The trial that the scale has of this method, on the CPU, with random weights."""
-    words = (
-        "suite=all",
-        f"scale={settings.scale}",
-        f"tasks=[{settings.task}]",
-        f"methods=[{method}]",
-        *words,
-    )
-    weights = ("method.dino_wm.weights=random", "device=cpu")
-    (spec,) = suites.expand(config.parse([*words, *weights]))
-    return spec
-
-
-def _model(settings: PlanRatioConfig, method: str) -> torch.nn.Module:
-    spec = _spec(settings, method)
-    shape = zoo.TASKS[settings.task].spec.shape(spec.config.data.image_size)
-    torch.manual_seed(0)
-    return zoo.METHODS[method].build(spec.config.method, shape).eval()
-
-
 def _policy(
-    settings: PlanRatioConfig, method: str, model: torch.nn.Module, candidates: int, *words: str
+    ratio: PlanRatioConfig, method: str, model: torch.nn.Module, candidates: int, *words: str
 ) -> MPCPolicy:
     """A policy that plans with that many candidates; `words` may say more."""
-    words = words or (f"planner.cem.iterations={settings.iterations}",)
+    words = words or (f"planner.cem.iterations={ratio.iterations}",)
+    words += ("mpc.precision=fp32",)
     elites = f"planner.cem.elites={max(2, candidates // 10)}"
-    cfg = _spec(settings, method, f"planner.cem.candidates={candidates}", elites, *words).config
-    task = zoo.TASKS[settings.task].spec
+    cfg = settings.spec(
+        ratio.scale, ratio.task, method, f"planner.cem.candidates={candidates}", elites, *words
+    ).config
+    task = zoo.TASKS[ratio.task].spec
     planner = zoo.PLANNERS[cfg.planner_name].build(cfg.planner)
     block = task.action_dim * task.action_block
     policy = MPCPolicy(model, planner, cfg.mpc, lambda actions: actions, block, seed=0)
@@ -184,37 +151,37 @@ def _policy(
     return policy
 
 
-def _frames(settings: PlanRatioConfig) -> tuple[Obs, Obs]:
-    size = _spec(settings, METHODS[0]).config.data.image_size
+def _frames(ratio: PlanRatioConfig) -> tuple[Obs, Obs]:
+    size = settings.spec(ratio.scale, ratio.task, METHODS[0]).config.data.image_size
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (2, 1, 1, 3, size, size), dtype=torch.uint8, generator=generator)
     return Obs(pixels[0]), Obs(pixels[1])
 
 
-def _side(settings: PlanRatioConfig, method: str, made: list[SolveRow]) -> Side:
+def _side(ratio: PlanRatioConfig, method: str, made: list[SolveRow]) -> Side:
     own = [row for row in made if row.method == method]
     timed = {
         n: (
             float(np.median([row.seconds for row in own if row.candidates == n])),
             next(row.flops for row in own if row.candidates == n),
         )
-        for n in _timed(settings, method)
+        for n in _timed(ratio, method)
     }
-    model, frames = _model(settings, method), _frames(settings)
-    whole = _policy(settings, method, model, settings.candidates, "planner=cem")
-    flops = _policy(settings, method, model, settings.candidates).flops(*frames)
+    model, frames = settings.model(settings.spec(ratio.scale, ratio.task, method)), _frames(ratio)
+    whole = _policy(ratio, method, model, ratio.candidates, "planner=cem")
+    flops = _policy(ratio, method, model, ratio.candidates).flops(*frames)
     return Side(timed, scaled(timed, flops), flops, whole.flops(*frames))
 
 
-def _show(settings: PlanRatioConfig, sides: dict[str, Side]) -> None:
+def _show(ratio: PlanRatioConfig, sides: dict[str, Side]) -> None:
     lewm, dino = (sides[method] for method in METHODS)
     papers = published.plan_time()
     device = provenance.device("cpu")[0]
     table = Table(
-        title=f"One plan of one pair, {settings.task}, scale={settings.scale}: "
-        f"{settings.candidates} candidates, {settings.iterations} of {_iterations(settings)} "
+        title=f"One plan of one pair, {ratio.task}, scale={ratio.scale}: "
+        f"{ratio.candidates} candidates, {ratio.iterations} of {_iterations(ratio)} "
         "iterations",
-        caption=escape(_caption(settings, sides, device)),
+        caption=escape(_caption(ratio, sides, device)),
         caption_justify="left",
         min_width=100,
     )
@@ -232,11 +199,11 @@ def _show(settings: PlanRatioConfig, sides: dict[str, Side]) -> None:
     console.print(table)
 
 
-def _iterations(settings: PlanRatioConfig) -> int:
-    return _spec(settings, METHODS[0]).config.planner.iterations
+def _iterations(ratio: PlanRatioConfig) -> int:
+    return settings.spec(ratio.scale, ratio.task, METHODS[0]).config.planner.iterations
 
 
-def _caption(settings: PlanRatioConfig, sides: dict[str, Side], device: str) -> str:
+def _caption(ratio: PlanRatioConfig, sides: dict[str, Side], device: str) -> str:
     said = []
     for method, side in sides.items():
         said += [
@@ -245,7 +212,7 @@ def _caption(settings: PlanRatioConfig, sides: dict[str, Side], device: str) -> 
         ]
     sources = {paper.source for name, paper in published.plan_time().items() if name in METHODS}
     return (
-        f"{device}, {settings.threads} thread(s), fp32, medians of {settings.repeats} solves after "
+        f"{device}, {ratio.threads} thread(s), fp32, medians of {ratio.repeats} solves after "
         f"a warm-up. Timed: {'; '.join(said)}; other numbers of candidates are scaled by their "
         "operations. FLOP: matrix products, attention and convolutions, 2 for each "
         f"multiply-add, counted in full. Published: {', '.join(sorted(sources)) or 'not here'}."

@@ -1,0 +1,119 @@
+"""collect: frames a second of one process, stepped and drawn, against the peer's environments.
+
+[image_size=224] [copies=16] [frames=320] [repeats=5] [results=results/bench]
+
+Uniform random actions; a frame is one control step and its picture, with shadows and sky on the
+MuJoCo tasks, as the peer draws them. The peer steps one environment at a time and draws 224 px
+whatever image_size says. Peers that cannot be made (a package of theirs is missing) are named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from harness import seeding, zoo
+from harness.bench import peer, settings, versus
+from harness.interfaces import Simulator
+
+NAME = "collect"
+
+
+@dataclass(frozen=True)
+class CollectBenchConfig:
+    """The words of the command."""
+
+    image_size: int = 224
+    copies: int = 16  # of our simulator, side by side
+    frames: int = 320  # of one measurement
+    repeats: int = 5
+    results: str = "results/bench"
+
+
+def parse(words: Sequence[str]) -> CollectBenchConfig:
+    """key=value words; raises config.ConfigError."""
+    return settings.parse(words, CollectBenchConfig)
+
+
+def run(config: CollectBenchConfig) -> str:
+    """Measure, write the rows, show the table; returns the path of the rows."""
+    made = versus.measure(_figures(config), config.repeats)
+    path = versus.write(config.results, NAME, made)
+    versus.show(
+        f"Frames stepped and drawn, {config.image_size} px",
+        made,
+        "A process a side. Outcome: mean of the last pictures.",
+    )
+    return path
+
+
+def _figures(config: CollectBenchConfig) -> Iterator[versus.Figure]:
+    sides_of = {"peer": _theirs, "ours": _ours} if peer.find() else {"ours": _ours}
+    for task in (name for name in zoo.TASKS if name != "toy"):
+        with contextlib.ExitStack() as stack:
+            sides = []
+            for name, measured in sides_of.items():
+                # a process of its own: two MuJoCo renderers in one get in each other's way
+                context = multiprocessing.get_context("spawn")
+                pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=context))
+                once = functools.partial(_elsewhere, pool, measured, config, task)
+                if math.isfinite(once()[0]):
+                    sides.append(versus.Side(name, once))
+            told = {"unit": "frames/s", "larger_is_better": True, "outcome_name": "mean pixel"}
+            yield versus.Figure(zoo.TASKS[task].spec.label, sides, sides[0].name, **told)
+
+
+def _elsewhere(pool: ProcessPoolExecutor, measured: Callable, *words) -> tuple[float, float]:
+    return pool.submit(measured, *words).result()
+
+
+def _ours(config: CollectBenchConfig, name: str) -> tuple[float, float]:
+    simulator, start = _simulator(config, name)
+    spec, rng = zoo.TASKS[name].spec, seeding.stream("bench", name)
+    simulator.set_state(start)
+    steps = math.ceil(config.frames / config.copies)
+    started = time.perf_counter()
+    for _ in range(steps):
+        shape = config.copies, spec.action_dim
+        simulator.step(rng.uniform(spec.action_low, spec.action_high, shape))
+        pictures = simulator.render()
+    taken = time.perf_counter() - started
+    return steps * config.copies / taken, float(pictures.mean())
+
+
+@functools.cache
+def _simulator(config: CollectBenchConfig, name: str) -> tuple[Simulator, np.ndarray]:
+    torch.set_num_threads(1)
+    task = zoo.task(name, "full")
+    start, _ = task.collector(seeding.stream("bench", "start", name), config.copies).start()
+    return task.simulator(config.copies, config.image_size), start
+
+
+def _theirs(config: CollectBenchConfig, name: str) -> tuple[float, float]:
+    """NaN where the environment cannot be made."""
+    env = _environment(name)
+    if env is None:
+        return math.nan, math.nan
+    env.reset(seed=0)
+    started = time.perf_counter()
+    for _ in range(config.frames):
+        env.step(env.action_space.sample())
+        picture = env.render()
+    return config.frames / (time.perf_counter() - started), float(np.mean(picture))
+
+
+@functools.cache
+def _environment(name: str):
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return peer.environment(name)

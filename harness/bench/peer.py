@@ -1,0 +1,189 @@
+"""The peer: stable-worldmodel, where it is installed. The only importer of it.
+
+Its LeWM gets the weights of ours, so that both compute the same numbers; what it prints is held
+back. It imports torchvision for two class names alone; where that is missing, empty classes stand
+in for them while it is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import io
+import logging
+import sys
+import types
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.nn.jepa import JEPA
+
+log = logging.getLogger(__name__)
+
+NAME = "stable-worldmodel"
+SEED = 1234  # of what its solver draws
+
+
+def find() -> str:
+    """Its version; "" where it is missing or cannot be imported, which is logged."""
+    try:
+        version = importlib.metadata.version(NAME)
+        _module("solver"), _module("wm.lewm"), _module("wm.lewm.module"), _module("wm.loss")
+    except importlib.metadata.PackageNotFoundError:
+        log.info("%s is not installed: figures are without it (pip install %s)", NAME, NAME)
+        return ""
+    except ImportError as error:
+        log.info("%s %s cannot be imported (%s): figures are without it", NAME, version, error)
+        return ""
+    return version
+
+
+def lewm(ours: JEPA) -> nn.Module:
+    """The peer's LeWM with our encoder and a copy of our other weights."""
+    parts = _module("wm.lewm.module")
+    own, stack = ours.predictor, ours.predictor.blocks[0]
+    latent = own.positions.shape[-1]
+    embed = ours.action_embedder
+    predictor = parts.Predictor(
+        num_frames=own.positions.shape[1],
+        depth=len(own.blocks),
+        heads=stack.attention.heads,
+        mlp_dim=stack.mlp[1].out_features,
+        input_dim=latent,
+        hidden_dim=own.norm.normalized_shape[0],
+        dim_head=stack.attention.out[0].in_features // stack.attention.heads,
+        dropout=stack.attention.dropout,
+    )
+    made = _module("wm.lewm").LeWM(
+        encoder=_AsViT(ours.encoder),
+        predictor=predictor,
+        action_encoder=parts.Embedder(embed.smooth.in_channels, embed.smooth.out_channels, latent),
+        projector=_mlp(parts, ours.projector),
+        pred_proj=_mlp(parts, ours.predictor_projector),
+    )
+    state = ours.state_dict()
+    made.load_state_dict({name: state[_ours(name)] for name in made.state_dict()})
+    return made
+
+
+def solver(model: nn.Module, pairs: int, blocks: int, action_dim: int, **settings: Any):
+    """A CEMSolver for plans of `blocks` blocks of `action_dim` numbers."""
+    gymnasium = importlib.import_module("gymnasium")
+    made = _module("solver").CEMSolver(model, seed=SEED, **settings)
+    box = gymnasium.spaces.Box(-1, 1, (pairs, action_dim), np.float32)
+    config = _module("policy").PlanConfig(blocks, blocks)
+    made.configure(action_space=box, n_envs=pairs, config=config)
+    return made
+
+
+def solve(made, start: Tensor, goal: Tensor, action_dim: int) -> Tensor:
+    """Plans (B, K, A) from normalised frames start and goal (B, 1, 3, size, size)."""
+    info = {"pixels": start, "goal": goal, "action": torch.zeros(len(start), 1, action_dim)}
+    with contextlib.redirect_stdout(io.StringIO()):
+        return made.solve(info)["actions"]
+
+
+def sigreg(directions: int) -> nn.Module:
+    """Its SIGReg, with 17 knots as ours."""
+    return _module("wm.loss").SIGReg(num_proj=directions)
+
+
+def lance():
+    """Its module of the Lance format. Raises ImportError."""
+    return _module("data.formats.lance")
+
+
+def environment(task: str):
+    """Its environment of one of our tasks, unwrapped; None, and logged, where it cannot be made."""
+    gymnasium = importlib.import_module("gymnasium")
+    try:
+        _module("envs")
+        with _tensors(), contextlib.redirect_stdout(io.StringIO()):
+            return gymnasium.make(_ENVIRONMENTS[task], disable_env_checker=True).unwrapped
+    except (ImportError, OSError) as error:
+        log.info("%s has no environment of %s here: %s", NAME, task, error)
+        return None
+
+
+_ENVIRONMENTS = {
+    "two_room": "swm/TwoRoom-v1",
+    "push_t": "swm/PushT-v1",
+    "reacher": "swm/ReacherDMControl-v0",
+    "cube": "swm/OGBCube-v0",
+}
+
+
+class _AsViT(nn.Module):
+    """Our encoder behind the interface of a ViT of transformers."""
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, pixels: Tensor, interpolate_pos_encoding: bool = False):
+        token = self.encoder.features(pixels)[:, None]
+        return types.SimpleNamespace(last_hidden_state=token)
+
+
+def _module(name: str):
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _tensors():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(f"stable_worldmodel.{name}")
+
+
+@contextlib.contextmanager
+def _tensors():
+    """torchvision.tv_tensors, or what passes for it."""
+    if importlib.util.find_spec("torchvision") is not None:
+        yield
+        return
+    stand_in = types.ModuleType("torchvision.tv_tensors")
+    stand_in.Image, stand_in.Video = type("Image", (), {}), type("Video", (), {})
+    made = {"torchvision": types.ModuleType("torchvision"), stand_in.__name__: stand_in}
+    sys.modules.update(made)
+    try:
+        yield
+    finally:
+        for name in made:
+            del sys.modules[name]
+
+
+def _mlp(parts, ours: nn.Sequential) -> nn.Module:
+    return parts.MLP(
+        ours[0].in_features, ours[0].out_features, ours[3].out_features, norm_fn=nn.BatchNorm1d
+    )
+
+
+def _ours(name: str) -> str:
+    """Our name of one of its weights."""
+    for theirs, own in (
+        ("encoder.encoder.", "encoder."),
+        ("action_encoder.patch_embed.", "action_embedder.smooth."),
+        ("action_encoder.embed.", "action_embedder.embed."),
+        ("projector.net.", "projector."),
+        ("pred_proj.net.", "predictor_projector."),
+        ("predictor.pos_embedding", "predictor.positions"),
+        ("predictor.transformer.input_proj.", "predictor.project_in."),
+        ("predictor.transformer.cond_proj.", "predictor.project_condition."),
+        ("predictor.transformer.output_proj.", "predictor.project_out."),
+        ("predictor.transformer.norm.", "predictor.norm."),
+        ("predictor.transformer.layers.", "predictor.blocks."),
+    ):
+        if name.startswith(theirs):
+            name = own + name.removeprefix(theirs)
+            break
+    for theirs, own in (
+        (".attn.to_qkv.", ".attention.qkv."),
+        (".attn.to_out.", ".attention.out."),
+        (".attn.norm.", ".attention.norm."),
+        (".mlp.net.", ".mlp."),
+        (".adaLN_modulation.1.", ".modulation."),
+    ):
+        name = name.replace(theirs, own)
+    return name

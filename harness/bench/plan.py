@@ -1,0 +1,191 @@
+"""plan: one CEM plan of LeWM, and many together, against the peer's solver.
+
+[scale=laptop] [task=two_room] [iterations=10] [pairs=50] [repeats=5] [threads=2] [device=cpu]
+[results=results/bench]
+
+The same random weights, frames and numbers for the candidates on every side. "plain" is our model
+with every step of a rollout worked out anew (predict over the whole history); it is what ratios are
+to where the peer is not installed. The outcome is the cost of the plan found, by the plain form in
+fp32. bf16 is a side of its own, where the device multiplies it fast.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness import seeding, zoo
+from harness.bench import peer, settings, versus
+from harness.interfaces import Obs, Pair, TrialSpec
+from harness.planning import cost
+from harness.planning.mpc import MPCPolicy
+
+NAME = "plan"
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """The words of the command."""
+
+    scale: str = "laptop"
+    task: str = "two_room"
+    iterations: int = 10
+    pairs: int = 50  # planned together
+    repeats: int = 5
+    threads: int = 2
+    device: str = "cpu"
+    results: str = "results/bench"
+
+
+def parse(words: Sequence[str]) -> PlanConfig:
+    """key=value words; raises config.ConfigError."""
+    return settings.parse(words, PlanConfig)
+
+
+def run(config: PlanConfig) -> str:
+    """Measure, write the rows, show the table; returns the path of the rows."""
+    torch.set_num_threads(config.threads)
+    made = versus.measure(_figures(config), config.repeats, config.device)
+    path = versus.write(config.results, NAME, made)
+    title = f"CEM plans, scale={config.scale}, {config.threads} thread(s)"
+    versus.show(title, made, "Seconds of a solve, from pixels. Outcome: cost of the plan, median.")
+    return path
+
+
+def _figures(config: PlanConfig) -> Iterator[versus.Figure]:
+    trial = settings.spec(
+        config.scale,
+        config.task,
+        "lewm",
+        f"planner.cem.iterations={config.iterations}",
+        device=config.device,
+    )
+    model = settings.model(trial, config.device)
+    shape = f"{trial.config.planner.candidates} x {config.iterations} x {_blocks(trial)}"
+    modes = settings.modes(config.device)
+    for pairs in dict.fromkeys((1, config.pairs)):
+        bench = _Bench(config, trial, model, pairs)
+        sides = [versus.Side("peer, fp32", bench.peer())] if peer.find() else []
+        if pairs == 1 or not sides:
+            sides.append(versus.Side("plain, fp32", bench.ours(Plain(model), "fp32")))
+        sides += [versus.Side(f"ours, {mode}", bench.ours(model, mode)) for mode in modes]
+        words = "one pair" if pairs == 1 else f"{pairs} pairs together"
+        yield versus.Figure(f"{words}, {shape}", sides, sides[0].name, outcome_name="plan cost")
+
+
+class Plain(nn.Module):
+    """A world model whose rollout is repeated prediction, nothing kept from step to step."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model, self.history = model, model.history
+        self.encode, self.rollout_bytes = model.encode, model.rollout_bytes
+
+    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
+        """interfaces.WorldModel.rollout."""
+        first, actions = z.shape[1], torch.cat([past, plan], dim=1)
+        for end in range(first, first + plan.shape[1]):
+            seen = slice(max(0, end - self.history), end)
+            z = torch.cat([z, self.model.predict(z[:, seen], actions[:, seen])[:, -1:]], dim=1)
+        return z[:, first:]
+
+
+class _Bench:
+    """The same pairs, weights and (for one pair) candidates for each side."""
+
+    def __init__(self, config: PlanConfig, trial: TrialSpec, model: nn.Module, pairs: int):
+        self._trial, self._model, self._pairs = trial, model, pairs
+        self._device = torch.device(config.device)
+        size = trial.config.data.image_size
+        drawn = torch.Generator().manual_seed(1)
+        frames = torch.randint(
+            0, 256, (2, pairs, 1, 3, size, size), dtype=torch.uint8, generator=drawn
+        )
+        self._now, self._goal = Obs(frames[0]), Obs(frames[1])
+        task = zoo.TASKS[trial.task].spec
+        self._action_dim = task.action_dim * task.action_block
+
+    def ours(self, model: nn.Module, precision: str) -> Callable[[], tuple[float, float]]:
+        """Our policy's solve."""
+        cfg = self._trial.config
+        nothing = np.zeros(0)
+        pairs = [
+            Pair(i, 0, 0, nothing, nothing, nothing, nothing, nothing, "", False)
+            for i in range(self._pairs)
+        ]
+        policy = MPCPolicy(
+            model,
+            zoo.PLANNERS[cfg.planner_name].build(cfg.planner),
+            dataclasses.replace(cfg.mpc, precision=precision),
+            lambda actions: actions,
+            self._action_dim,
+            seed=0,
+            device=self._device,
+            pairs_per_rollout=cfg.resources.pairs_per_rollout,
+            noise=_SameNoise if self._pairs == 1 else seeding.PairNoise,
+        )
+        policy.reset(pairs)
+
+        def once() -> tuple[float, float]:
+            plan, seconds = policy.solve(self._now, self._goal, np.arange(self._pairs))
+            return seconds, self._cost(plan.actions)
+
+        return once
+
+    def peer(self) -> Callable[[], tuple[float, float]]:
+        """The peer's solver, from the same pixels."""
+        cfg = self._trial.config
+        theirs = peer.lewm(self._model).to(self._device).eval()
+        made = {
+            "num_samples": cfg.planner.candidates,
+            "topk": cfg.planner.elites,
+            "n_steps": cfg.planner.iterations,
+            "device": self._device,
+        }
+
+        def once() -> tuple[float, float]:
+            solver = peer.solver(
+                theirs, self._pairs, _blocks(self._trial), self._action_dim, **made
+            )
+            started = time.perf_counter()
+            start, goal = (
+                self._model.encoder.normalised(obs.pixels[:, 0].to(self._device))[:, None]
+                for obs in (self._now, self._goal)
+            )
+            plan = peer.solve(solver, start, goal, self._action_dim)
+            return time.perf_counter() - started, self._cost(plan.to(self._device))
+
+        return once
+
+    @torch.inference_mode()
+    def _cost(self, actions: Tensor) -> float:
+        """Mean cost of plans (B, K, A), by the plain form in fp32."""
+        z, goal = (
+            self._model.encode(obs.to(self._device))[:, -1] for obs in (self._now, self._goal)
+        )
+        whole = cost.latent_distance(Plain(self._model), z, goal, self._pairs, sys.maxsize)
+        return whole(actions.float()[:, None]).mean().item()
+
+
+class _SameNoise:
+    """interfaces.Noise of one pair: the numbers that the peer draws, in its order."""
+
+    def __init__(self, keys: list[int], device: torch.device):
+        assert len(keys) == 1, keys
+        self._drawn = torch.Generator(device).manual_seed(peer.SEED)
+        self._device = device
+
+    def __call__(self, draw: int, shape: tuple[int, ...]) -> Tensor:
+        """(1, *shape)."""
+        return torch.randn(1, *shape, generator=self._drawn, device=self._device)
+
+
+def _blocks(trial: TrialSpec) -> int:
+    return trial.config.mpc.horizon_blocks

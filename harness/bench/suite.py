@@ -1,0 +1,201 @@
+"""suite: how the report, the expansion of a suite and its way through Ray grow with the trials.
+
+[report_trials=10000] [ray_trials=1000] [episodes=100] [repeats=3] [results=results/bench]
+
+The report is `python -m harness.report` on made-up trials (four tasks, five methods, the rest
+seeds), each with `episodes` episodes and a training curve: wall time and largest memory of that
+process. Expansion is that of suite=all with more seeds. The suite through Ray is the toy task's
+no-op control with a seed a trial: Ray's start, and what is not the trial's own work. Sizes are tens
+up to the largest; the exponent is the slope of log value over log trials between the two largest.
+What takes longest is measured once, smaller sizes `repeats` times.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness import config, launch, rows, seeding, suites, zoo
+from harness.bench import settings, versus
+from harness.interfaces import TrialSpec
+from harness.trial import Place
+
+NAME = "suite"
+_SMALLEST = 10
+_TASKS = ("two_room", "push_t", "reacher", "cube")
+_METHODS = ("lewm", "pldm", "gcbc", "dino_wm", "ema_jepa")
+_CURVE = ("loss", "pred", "latent_std", "grad_norm")
+_POINTS = 12  # of a curve
+
+
+@dataclass(frozen=True)
+class SuiteBenchConfig:
+    """The words of the command."""
+
+    report_trials: int = 10_000
+    ray_trials: int = 1000
+    episodes: int = 100
+    repeats: int = 3
+    results: str = "results/bench"
+
+
+def parse(words: Sequence[str]) -> SuiteBenchConfig:
+    """key=value words; raises config.ConfigError."""
+    return settings.parse(words, SuiteBenchConfig)
+
+
+def run(bench: SuiteBenchConfig) -> str:
+    """Measure, write the rows, show the table; returns the path of the rows."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        made = list(_measure(bench, scratch))
+    path = versus.write(bench.results, NAME, made)
+    grown = [f"{figure} {exponent(made, figure):.2f}" for figure in _figures_of(made)]
+    caption = f"Exponents between the two largest: {', '.join(grown)}."
+    versus.show("Growth with the number of trials", made, caption)
+    return path
+
+
+def exponent(made: Sequence[versus.BenchRow], figure: str) -> float:
+    """Slope of log value over log trials between the two largest sizes; NaN with one size."""
+    lines = [line for line in versus.summary(made) if line.figure == figure]
+    at = sorted((int(line.side.split()[0].replace(",", "")), line.median) for line in lines)
+    if len(at) < 2:
+        return math.nan
+    (few, low), (many, high) = at[-2:]
+    return math.log(high / low) / math.log(many / few)
+
+
+def _figures_of(made: Sequence[versus.BenchRow]) -> list[str]:
+    return list(dict.fromkeys(row.figure for row in made))
+
+
+def _sizes(most: int) -> list[int]:
+    """10, 100, ... up to `most`."""
+    return [10**i for i in range(1, 9) if 10**i <= most] or [most]
+
+
+def _measure(bench: SuiteBenchConfig, scratch: str) -> Iterator[versus.BenchRow]:
+    reports = []
+    for size in _sizes(bench.report_trials):
+        folder = f"{scratch}/report{size}"
+        _write_trials(folder, size, bench.episodes)
+        reports.append((size, _report(folder)))
+    yield from _grown("report", reports, bench.repeats, "memory, GiB")
+    sizes = _sizes(bench.report_trials)
+    yield from _grown("expansion", [(n, _expansion(n)) for n in sizes], bench.repeats)
+    sizes = _sizes(bench.ray_trials)
+    suites_of = [(n, _through_ray(f"{scratch}/ray{n}", n, scratch)) for n in sizes]
+    yield from _grown("no-op suite through Ray", suites_of, 1)
+
+
+def _grown(
+    name: str,
+    sizes: Sequence[tuple[int, Callable[[], tuple[float, float]]]],
+    repeats: int,
+    outcome: str = "",
+) -> list[versus.BenchRow]:
+    """Rows of one figure, a side for each size; the largest is measured once."""
+    made = []
+    for size, once in sizes:
+        side = versus.Side(f"{size:,} trials", once)
+        figure = versus.Figure(name, [side], f"{sizes[0][0]:,} trials", outcome_name=outcome)
+        made += versus.measure([figure], 1 if size == sizes[-1][0] else repeats, warm_up=False)
+    return made
+
+
+def _write_trials(folder: str, count: int, episodes: int) -> None:
+    """Made-up trials, through the record's own writer."""
+    texts = {}
+    for number in range(count):
+        task, method = _TASKS[number % 4], _METHODS[number // 4 % 5]
+        spec = _spec(task, method, number // 20)
+        text = texts.setdefault((task, method), config.to_yaml(spec))
+        rng = seeding.stream("bench", number)
+        key = spec.key
+        trial = rows.TrialRow(
+            **{"key": key, "run": "bench", "suite": "all", "task": task, "method": method},
+            **{"variant": "", "seed": spec.seed, "scale": "tiny", "protocol": "smoke"},
+            **{"protocol_hash": task, "config_hash": key, "setting_hash": f"{task}.{method}"},
+            **{"config_yaml": text, "status": "ok", "device": "CPU", "threads": 1},
+            **{"train_steps": 100, "train_s": 1.0, "parameters_trained": 1000, "total_s": 2.0},
+        )
+        outcomes = rng.random(episodes) < 0.5
+        found = [_episode(key, i, bool(solved)) for i, solved in enumerate(outcomes)]
+        curves = [
+            rows.MetricRow(key, "train", name, 10 * i, float(value), "")
+            for name in _CURVE
+            for i, value in enumerate(np.exp(rng.normal(size=_POINTS)))
+        ]
+        rows.write(f"{folder}/trials/{key}", trial, found, curves)
+
+
+def _spec(task: str, method: str, seed: int) -> TrialSpec:
+    return dataclasses.replace(settings.spec("tiny", task, method), seed=seed)
+
+
+def _episode(key: str, number: int, solved: bool) -> rows.EpisodeRow:
+    return rows.EpisodeRow(
+        **{"key": key, "split": "test", "eval_seed": 0, "pair_id": number, "start_step": 0},
+        **{"source_episode": number // 3, "stratum": "", "sample": "pairs"},
+        **{"initially_solved": False, "success": solved, "success_ever": solved},
+        **{"success_final": solved, "first_hit_step": 5 if solved else -1, "dist_init": 1.0},
+        **{"dist_min": 0.1, "dist_final": 0.2, "replans": 2},
+    )
+
+
+def _report(folder: str) -> Callable[[], tuple[float, float]]:
+    """Seconds and GiB of the report's own process."""
+
+    def once() -> tuple[float, float]:
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "harness.report", folder]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as p:
+            _, status, used = os.wait4(p.pid, 0)
+            p.returncode = os.waitstatus_to_exitcode(status)
+        taken = time.perf_counter() - started
+        if p.returncode:
+            raise OSError(f"the report of {folder} ended with code {p.returncode}")
+        return taken, used.ru_maxrss / 2**20
+
+    return once
+
+
+def _expansion(count: int) -> Callable[[], tuple[float, float]]:
+    """Seconds to expand about that many trials of suite=all."""
+    trained = sum(zoo.METHODS[m].trained for m in zoo.METHODS) * len(_TASKS)
+    run = config.parse(["suite=all", "scale=tiny", f"seeds={-(-count // trained)}"])
+
+    def once() -> tuple[float, float]:
+        started = time.perf_counter()
+        specs = suites.expand(run)
+        return (time.perf_counter() - started) * count / len(specs), math.nan
+
+    return once
+
+
+def _through_ray(results: str, count: int, scratch: str) -> Callable[[], tuple[float, float]]:
+    """Seconds of that many no-op trials on the toy task."""
+    specs = [_spec("toy", "noop", seed) for seed in range(count)]
+    run = config.parse(["suite=smoke", "scale=tiny", f"datasets={scratch}/data"])
+
+    def once() -> tuple[float, float]:
+        place = Place(results, "bench", "smoke", f"{scratch}/data")
+        launch.prepare_datasets(specs, place)
+        started = time.perf_counter()
+        launch.launch(specs, place, run)
+        taken = time.perf_counter() - started
+        done = len(specs) - len(launch.missing(specs, place))
+        if done < count:
+            raise OSError(f"{count - done} of {count} trials are not done")
+        return taken, math.nan
+
+    return once

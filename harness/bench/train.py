@@ -1,0 +1,134 @@
+"""train: one optimizer step of LeWM against one of the peer's modules.
+
+[scale=laptop] [task=two_room] [windows=64] [steps=5] [repeats=5] [threads=2]
+[device=cpu] [results=results/bench]
+
+The same random frames, actions and first weights on both sides; each side's own SIGReg with as many
+directions, the loss of LeWM eq. 4, clipped gradients, AdamW. fp32, and bf16 (autocast) as a figure
+of its own where the device multiplies it fast. The outcome is the loss of the last step. Where the
+peer is missing, times stand alone. Windows are in memory: reading them is the figure `data`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from harness import train, zoo
+from harness.bench import peer, settings, versus
+from harness.interfaces import Batch, Obs, TrialSpec
+
+NAME = "train"
+
+
+@dataclass(frozen=True)
+class TrainBenchConfig:
+    """The words of the command."""
+
+    scale: str = "laptop"
+    task: str = "two_room"
+    windows: int = 64  # of a batch
+    steps: int = 5  # of one measurement
+    repeats: int = 5
+    threads: int = 2
+    device: str = "cpu"
+    results: str = "results/bench"
+
+
+def parse(words: Sequence[str]) -> TrainBenchConfig:
+    """key=value words; raises config.ConfigError."""
+    return settings.parse(words, TrainBenchConfig)
+
+
+def run(config: TrainBenchConfig) -> str:
+    """Measure, write the rows, show the table; returns the path of the rows."""
+    torch.set_num_threads(config.threads)
+    made = versus.measure(_figures(config), config.repeats, config.device)
+    path = versus.write(config.results, NAME, made)
+    title = f"Training steps of LeWM, scale={config.scale}, {config.threads} thread(s)"
+    versus.show(title, made, "Seconds of one step. Outcome: loss of the last, median.")
+    return path
+
+
+def _figures(config: TrainBenchConfig) -> Iterator[versus.Figure]:
+    trial = settings.spec(config.scale, config.task, "lewm", device=config.device)
+    batch = _batch(config, trial)
+    for precision in settings.modes(config.device):
+        cfg = dataclasses.replace(trial.config.train, precision=precision)
+        sides = [versus.Side("peer", _peer(config, trial, cfg, batch))] if peer.find() else []
+        sides.append(versus.Side("ours", _ours(config, trial, cfg, batch)))
+        name = f"{config.windows} windows, {precision}"
+        yield versus.Figure(name, sides, sides[0].name, outcome_name="loss")
+
+
+def _batch(config: TrainBenchConfig, trial: TrialSpec) -> Batch:
+    """Random windows (B, 4, ...) on the device."""
+    drawn = torch.Generator().manual_seed(0)
+    size, task = trial.config.data.image_size, zoo.TASKS[trial.task].spec
+    shape = (config.windows, 4, 3, size, size)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=drawn)
+    actions = torch.randn(*shape[:2], task.action_dim * task.action_block, generator=drawn)
+    return Batch(Obs(pixels.to(config.device)), actions.to(config.device), None)
+
+
+def _ours(
+    config: TrainBenchConfig, trial: TrialSpec, cfg: train.TrainConfig, batch: Batch
+) -> Callable[[], tuple[float, float]]:
+    model = settings.model(trial, config.device).train()
+    optimizer = train.optimizer_of(model, cfg)
+
+    def step() -> torch.Tensor:
+        return train.optimizer_step(model, optimizer, batch, cfg, cfg.lr, seed=0)["loss"]
+
+    return _timed(config, step)
+
+
+def _peer(
+    config: TrainBenchConfig, trial: TrialSpec, cfg: train.TrainConfig, batch: Batch
+) -> Callable[[], tuple[float, float]]:
+    """Its modules put together as its training script does: pixels arrive normalised."""
+    ours = settings.model(trial, config.device)
+    model = peer.lewm(ours).to(config.device).train()
+    sigreg = peer.sigreg(trial.config.method.sigreg_directions).to(config.device)
+    frames = ours.encoder.normalised(batch.obs.pixels.flatten(0, 1))
+    frames = frames.unflatten(0, batch.obs.pixels.shape[:2])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
+
+    def step() -> torch.Tensor:
+        with _autocast(config.device, cfg.precision):
+            seen = model.encode({"pixels": frames, "action": batch.actions})
+            z, action = seen["emb"], seen["act_emb"]
+            predicted = model.predict(z[:, :-1], action[:, :-1])
+            loss = F.mse_loss(predicted, z[:, 1:])
+            loss = loss + trial.config.method.sigreg_weight * sigreg(z.transpose(0, 1))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), cfg.clip_norm)
+        optimizer.step()
+        return loss.detach()
+
+    return _timed(config, step)
+
+
+def _autocast(device: str, precision: str) -> contextlib.AbstractContextManager:
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def _timed(
+    config: TrainBenchConfig, step: Callable[[], torch.Tensor]
+) -> Callable[[], tuple[float, float]]:
+    def once() -> tuple[float, float]:
+        started = time.perf_counter()
+        for _ in range(config.steps):
+            loss = step()
+        told = float(loss)  # waits for the device
+        return (time.perf_counter() - started) / config.steps, told
+
+    return once

@@ -1,0 +1,176 @@
+"""Sides of one figure in alternation: rows, medians and ratios.
+
+Every figure of the bench is a list of sides that do the same work. One is the reference (the peer,
+or our own plain form); the others are told as so many times as fast as it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness import provenance, rows
+from harness.report import figure_bench
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One measurement of one side of a figure."""
+
+    figure: str  # "one plan of 300 x 10 x 5, laptop"
+    side: str  # "ours, fp32", "peer", ...
+    reference: str  # the side that the ratio is to
+    repetition: int
+    value: float
+    unit: str  # "s", "windows/s", ...
+    larger_is_better: bool
+    outcome: float  # what was found or computed, e.g. the cost of a plan; NaN where there is none
+    outcome_name: str
+    threads: int
+    device: str
+    versions: str
+    git_commit: str
+
+
+class Side(NamedTuple):
+    """What does the work once and says how it went: (value, outcome)."""
+
+    name: str
+    once: Callable[[], tuple[float, float]]
+
+
+class Figure(NamedTuple):
+    """Sides that do the same work; ratios are to `reference`."""
+
+    name: str
+    sides: Sequence[Side]
+    reference: str
+    unit: str = "s"
+    larger_is_better: bool = False
+    outcome_name: str = ""
+
+
+def measure(
+    figures: Iterable[Figure], repeats: int, device: str = "cpu", warm_up: bool = True
+) -> list[BenchRow]:
+    """Each side once to warm up (unless told not to), then `repeats` times in turn, every other
+    time backwards, so that what else the machine does meets all of them.
+    """
+    about = {"threads": torch.get_num_threads(), "device": provenance.device(device)[0]}
+    about |= {"versions": provenance.versions(), "git_commit": provenance.git()[0]}
+    made = []
+    for figure in figures:
+        for side in figure.sides * warm_up:
+            side.once()
+        for repetition in range(repeats):
+            for side in figure.sides[:: 1 if repetition % 2 == 0 else -1]:
+                value, outcome = side.once()
+                log.info(
+                    "%s, %s, %d of %d: %.4g %s",
+                    figure.name,
+                    side.name,
+                    repetition + 1,
+                    repeats,
+                    value,
+                    figure.unit,
+                )
+                made.append(_row(figure, side.name, repetition, value, outcome, about))
+    return made
+
+
+def write(folder: str, name: str, made: Sequence[BenchRow]) -> str:
+    """The rows as folder/name.parquet, their figure as .png; returns the first's path. Raises
+    OSError.
+    """
+    path = f"{folder.rstrip('/')}/{name}"
+    rows.write_table(f"{path}.parquet", BenchRow, made)
+    fs, base = rows.filesystem(f"{path}.png")
+    with fs.open_output_stream(base) as sink:
+        sink.write(figure_bench.png(pd.DataFrame(made)))
+    return f"{path}.parquet"
+
+
+def show(title: str, made: Sequence[BenchRow], caption: str = "") -> None:
+    """A table of medians, spreads and ratios."""
+    table = Table(title=title, caption=escape(caption) or None, caption_justify="left")
+    for column in ("", "side", "median", "least-most", "unit", "times as good", "outcome"):
+        words = column in ("", "side", "unit")
+        table.add_column(column, justify="left" if words else "right", no_wrap=True)
+    last = ""
+    for line in summary(made):
+        told = f"{line.outcome:.4g}" if math.isfinite(line.outcome) else ""
+        ratio = f"{line.ratio:.2f}" if math.isfinite(line.ratio) else ""
+        table.add_row(
+            escape(line.figure) if line.figure != last else "",
+            escape(line.side),
+            f"{line.median:.4g}",
+            f"{line.low:.4g}-{line.high:.4g}",
+            line.unit,
+            ratio,
+            told,
+        )
+        last = line.figure
+    console = Console()
+    console = console if console.is_terminal else Console(width=140)
+    console.print(table)
+
+
+class Line(NamedTuple):
+    """One side of a figure over its repetitions."""
+
+    figure: str
+    side: str
+    median: float
+    low: float
+    high: float
+    unit: str
+    ratio: float  # as many times as good as the reference, by medians; NaN where that is missing
+    outcome: float  # median
+
+
+def summary(made: Sequence[BenchRow]) -> list[Line]:
+    """A line for each figure and side, in the order of measurement."""
+    sides: dict[tuple[str, str], list[BenchRow]] = {}
+    for row in made:
+        sides.setdefault((row.figure, row.side), []).append(row)
+    medians = {key: float(np.median([r.value for r in own])) for key, own in sides.items()}
+    lines = []
+    for (figure, side), own in sides.items():
+        values = [row.value for row in own]
+        base = medians.get((figure, own[0].reference), math.nan)
+        median = medians[figure, side]
+        ratio = median / base if own[0].larger_is_better else base / median
+        outcome = float(np.median([row.outcome for row in own]))
+        lines.append(
+            Line(figure, side, median, min(values), max(values), own[0].unit, ratio, outcome)
+        )
+    return lines
+
+
+def _row(
+    figure: Figure, side: str, repetition: int, value: float, outcome: float, about: dict
+) -> BenchRow:
+    return BenchRow(
+        figure=figure.name,
+        side=side,
+        reference=figure.reference,
+        repetition=repetition,
+        value=value,
+        unit=figure.unit,
+        larger_is_better=figure.larger_is_better,
+        outcome=outcome,
+        outcome_name=figure.outcome_name,
+        **about,
+    )

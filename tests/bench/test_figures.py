@@ -1,0 +1,78 @@
+"""Each figure of the bench at its smallest."""
+
+import importlib.util
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from harness import config
+from harness.bench import __main__ as bench
+from harness.bench import peer, plan, settings, suite
+
+needs_peer = pytest.mark.skipif(
+    importlib.util.find_spec("stable_worldmodel") is None, reason="the peer is not installed"
+)
+SMALL = {
+    "plan": ["scale=tiny", "pairs=3", "iterations=2", "repeats=2", "threads=1"],
+    "train": ["scale=tiny", "windows=8", "steps=1", "repeats=2", "threads=1"],
+    "data": ["image_size=16", "episodes=10", "batch=4", "batches=2", "repeats=2"],
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_measures_and_writes(name, tmp_path, capsys):
+    words = [*SMALL[name], f"results={tmp_path}"]
+    if name == "data":
+        words.append(f"datasets={tmp_path / 'data'}")
+    threads = torch.get_num_threads()
+    try:
+        assert bench.main([name, *words]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    made = pd.read_parquet(tmp_path / f"{name}.parquet")
+    assert (made["value"] > 0).all() and made.groupby(["figure", "side"]).size().eq(2).all()
+    assert (tmp_path / f"{name}.png").stat().st_size > 0
+    assert "median" in capsys.readouterr().out
+
+
+def test_every_side_finds_a_plan_of_the_same_cost():
+    found = plan._figures(plan.PlanConfig("tiny", iterations=2, pairs=1, threads=1))
+    for figure in found:
+        costs = [side.once()[1] for side in figure.sides]
+        assert len(costs) >= 2 and max(costs) == pytest.approx(min(costs), rel=1e-4)
+
+
+@needs_peer
+def test_the_peer_computes_what_ours_does():
+    model = settings.model(settings.spec("tiny", "two_room", "lewm"))
+    theirs = peer.lewm(model).eval()
+    z, actions = torch.randn(3, 3, 16), torch.randn(3, 3, 10)
+    with torch.no_grad():
+        want, got = model.predict(z, actions), theirs.predict(z, theirs.action_encoder(actions))
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_made_up_trials_make_a_report_and_growth_has_an_exponent(tmp_path):
+    suite._write_trials(str(tmp_path / "run"), 20, episodes=8)
+    seconds, gib = suite._report(str(tmp_path / "run"))()
+    assert seconds > 0 and gib > 0 and (tmp_path / "run" / "index.html").is_file()
+    squared = [(n, lambda n=n: (float(n) ** 2, math.nan)) for n in (10, 100, 1000)]
+    made = suite._grown("squares", squared, repeats=2)
+    assert suite.exponent(made, "squares") == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["threads=0"], "threads=0 must be at least 1"),
+        (["threads=many"], "whole number"),
+        (["scale=huge"], "huge"),
+        (["candidates"], "not of the form key=value"),
+        (["size=3"], "size"),
+    ],
+)
+def test_words_that_mean_nothing_are_said(words, said):
+    with pytest.raises(config.ConfigError, match=said):
+        plan.parse(words)
