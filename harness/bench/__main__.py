@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from harness import command, config
-from harness.bench import collect, data, plan, plan_ratio, suite, train
+from harness.bench import collect, data, plan, plan_ratio, settings, suite, train
 from harness.command import FAILED, OK, USAGE, console
 
 FIGURES = {
@@ -27,9 +27,9 @@ def main(argv: Sequence[str]) -> int:
         return OK if argv else USAGE
     try:
         figure = FIGURES[config.known("figure", argv[0], FIGURES)]
-        settings = figure.parse(argv[1:])
-        command.check_writable(settings.results)
-        written = figure.run(settings)
+        asked = settings.parse(argv[1:], figure.Config)
+        command.check_writable(asked.results)
+        written = figure.run(asked)
     except config.ConfigError as error:
         console.print(f"error: {error}", markup=False)
         return USAGE

@@ -15,7 +15,7 @@ import logging
 import math
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -30,34 +30,23 @@ NAME = "collect"
 
 
 @dataclass(frozen=True)
-class CollectBenchConfig:
+class Config(settings.Common):
     """The words of the command."""
 
     image_size: int = 224
     copies: int = 16  # of our simulator, side by side
     frames: int = 320  # of one measurement
-    repeats: int = 5
-    results: str = "results/bench"
 
 
-def parse(words: Sequence[str]) -> CollectBenchConfig:
-    """key=value words; raises config.ConfigError."""
-    return settings.parse(words, CollectBenchConfig)
-
-
-def run(config: CollectBenchConfig) -> str:
+def run(asked: Config) -> str:
     """Measure, write the rows, show the table; returns the path of the rows."""
-    made = versus.measure(_figures(config), config.repeats)
-    path = versus.write(config.results, NAME, made)
-    versus.show(
-        f"Frames stepped and drawn, {config.image_size} px",
-        made,
-        "A process a side. Outcome: mean of the last pictures.",
-    )
-    return path
+    made = versus.measure(_figures(asked), asked.repeats)
+    title = f"Frames stepped and drawn, {asked.image_size} px"
+    caption = "A process a side. Outcome: mean of the last pictures."
+    return versus.publish(asked.results, NAME, made, title, caption)
 
 
-def _figures(config: CollectBenchConfig) -> Iterator[versus.Figure]:
+def _figures(asked: Config) -> Iterator[versus.Figure]:
     sides_of = {"peer": _theirs, "ours": _ours} if peer.find() else {"ours": _ours}
     for task in (name for name in zoo.TASKS if name != "toy"):
         with contextlib.ExitStack() as stack:
@@ -66,7 +55,7 @@ def _figures(config: CollectBenchConfig) -> Iterator[versus.Figure]:
                 # a process of its own: two MuJoCo renderers in one get in each other's way
                 context = multiprocessing.get_context("spawn")
                 pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=context))
-                once = functools.partial(_elsewhere, pool, measured, config, task)
+                once = functools.partial(_elsewhere, pool, measured, asked, task)
                 if math.isfinite(once()[0]):
                     sides.append(versus.Side(name, once))
             told = {"unit": "frames/s", "larger_is_better": True, "outcome_name": "mean pixel"}
@@ -77,39 +66,39 @@ def _elsewhere(pool: ProcessPoolExecutor, measured: Callable, *words) -> tuple[f
     return pool.submit(measured, *words).result()
 
 
-def _ours(config: CollectBenchConfig, name: str) -> tuple[float, float]:
-    simulator, start = _simulator(config, name)
+def _ours(asked: Config, name: str) -> tuple[float, float]:
+    simulator, start = _simulator(asked, name)
     spec, rng = zoo.TASKS[name].spec, seeding.stream("bench", name)
     simulator.set_state(start)
-    steps = math.ceil(config.frames / config.copies)
+    steps = math.ceil(asked.frames / asked.copies)
     started = time.perf_counter()
     for _ in range(steps):
-        shape = config.copies, spec.action_dim
+        shape = asked.copies, spec.action_dim
         simulator.step(rng.uniform(spec.action_low, spec.action_high, shape))
         pictures = simulator.render()
     taken = time.perf_counter() - started
-    return steps * config.copies / taken, float(pictures.mean())
+    return steps * asked.copies / taken, float(pictures.mean())
 
 
 @functools.cache
-def _simulator(config: CollectBenchConfig, name: str) -> tuple[Simulator, np.ndarray]:
+def _simulator(asked: Config, name: str) -> tuple[Simulator, np.ndarray]:
     torch.set_num_threads(1)
     task = zoo.task(name, "full")
-    start, _ = task.collector(seeding.stream("bench", "start", name), config.copies).start()
-    return task.simulator(config.copies, config.image_size), start
+    start, _ = task.collector(seeding.stream("bench", "start", name), asked.copies).start()
+    return task.simulator(asked.copies, asked.image_size), start
 
 
-def _theirs(config: CollectBenchConfig, name: str) -> tuple[float, float]:
+def _theirs(asked: Config, name: str) -> tuple[float, float]:
     """NaN where the environment cannot be made."""
     env = _environment(name)
     if env is None:
         return math.nan, math.nan
     env.reset(seed=0)
     started = time.perf_counter()
-    for _ in range(config.frames):
+    for _ in range(asked.frames):
         env.step(env.action_space.sample())
         picture = env.render()
-    return config.frames / (time.perf_counter() - started), float(np.mean(picture))
+    return asked.frames / (time.perf_counter() - started), float(np.mean(picture))
 
 
 @functools.cache

@@ -16,7 +16,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ GROWTH = 4  # the larger dataset, in episodes
 
 
 @dataclass(frozen=True)
-class DataBenchConfig:
+class Config(settings.Common):
     """The words of the command."""
 
     task: str = "two_room"
@@ -44,33 +44,25 @@ class DataBenchConfig:
     episodes: int = 40
     batch: int = 64
     batches: int = 20  # of one measurement
-    repeats: int = 5
     threads: int = 2
     datasets: str = "data"
-    results: str = "results/bench"
 
 
-def parse(words: Sequence[str]) -> DataBenchConfig:
-    """key=value words; raises config.ConfigError."""
-    return settings.parse(words, DataBenchConfig)
-
-
-def run(config: DataBenchConfig) -> str:
+def run(asked: Config) -> str:
     """Measure, write the rows, show the table; returns the path of the rows."""
     torch.set_num_threads(1)
-    made = versus.measure(_figures(config), config.repeats)
-    path = versus.write(config.results, NAME, made)
-    title = f"Windows of {FRAMES} frames of {config.image_size} px, {config.task}"
-    versus.show(title, made, f"{config.threads} readers. Outcome: mean of the pixels.")
-    return path
+    made = versus.measure(_figures(asked), asked.repeats)
+    title = f"Windows of {FRAMES} frames of {asked.image_size} px, {asked.task}"
+    caption = f"{asked.threads} readers. Outcome: mean of the pixels."
+    return versus.publish(asked.results, NAME, made, title, caption)
 
 
-def _figures(config: DataBenchConfig) -> Iterator[versus.Figure]:
-    ours = {storage: _dataset(config, storage, config.episodes) for storage in ("raw", "lz4")}
-    tables = {"peer, Lance": _lance(config, ours["raw"])} if peer.find() else {}
-    sides = [versus.Side(name, _theirs(config, path)) for name, path in tables.items()]
-    sides += [versus.Side(f"ours, {name}", _ours(config, d)) for name, d in ours.items()]
-    name = f"batches of {config.batch}"
+def _figures(asked: Config) -> Iterator[versus.Figure]:
+    ours = {storage: _dataset(asked, storage, asked.episodes) for storage in ("raw", "lz4")}
+    tables = {"peer, Lance": _lance(asked, ours["raw"])} if peer.find() else {}
+    sides = [versus.Side(name, _theirs(asked, path)) for name, path in tables.items()]
+    sides += [versus.Side(f"ours, {name}", _ours(asked, d)) for name, d in ours.items()]
+    name = f"batches of {asked.batch}"
     told = {"unit": "windows/s", "larger_is_better": True, "outcome_name": "mean pixel"}
     yield versus.Figure(name, sides, sides[0].name, **told)
 
@@ -81,34 +73,34 @@ def _figures(config: DataBenchConfig) -> Iterator[versus.Figure]:
     yield versus.Figure("on disk", stored, "ours, raw", unit="bytes/frame")
 
     for storage, few in ours.items():
-        many = _dataset(config, storage, GROWTH * config.episodes)
-        sides = [versus.Side(f"{len(d.lengths)} episodes", _memory(config, d)) for d in (few, many)]
+        many = _dataset(asked, storage, GROWTH * asked.episodes)
+        sides = [versus.Side(f"{len(d.lengths)} episodes", _memory(asked, d)) for d in (few, many)]
         yield versus.Figure(f"memory of reading, {storage}", sides, sides[0].name, unit="MiB")
 
 
-def _dataset(config: DataBenchConfig, storage: str, episodes: int) -> Dataset:
-    data = collect.DataConfig(episodes, image_size=config.image_size, storage=storage)
-    task = zoo.task(config.task, data.scene)
-    return open_dataset(collect.ensure(task, data, config.datasets))
+def _dataset(asked: Config, storage: str, episodes: int) -> Dataset:
+    data = collect.DataConfig(episodes, image_size=asked.image_size, storage=storage)
+    task = zoo.task(asked.task, data.scene)
+    return open_dataset(collect.ensure(task, data, asked.datasets))
 
 
-def _windows(config: DataBenchConfig, dataset: Dataset) -> Windows:
-    block = zoo.TASKS[config.task].spec.action_block
+def _windows(asked: Config, dataset: Dataset) -> Windows:
+    block = zoo.TASKS[asked.task].spec.action_block
     return Windows(dataset, "train", FRAMES, block, normalize.fit(dataset))
 
 
-def _ours(config: DataBenchConfig, dataset: Dataset) -> Callable[[], tuple[float, float]]:
-    windows = _windows(config, dataset)
+def _ours(asked: Config, dataset: Dataset) -> Callable[[], tuple[float, float]]:
+    windows = _windows(asked, dataset)
 
     def read(number: int) -> torch.Tensor:
         rng = seeding.stream("bench", number)
-        return windows.sample(rng, config.batch).batch.obs.pixels
+        return windows.sample(rng, asked.batch).batch.obs.pixels
 
-    return _timed(config, read)
+    return _timed(asked, read)
 
 
-def _theirs(config: DataBenchConfig, path: str) -> Callable[[], tuple[float, float]]:
-    block = zoo.TASKS[config.task].spec.action_block
+def _theirs(asked: Config, path: str) -> Callable[[], tuple[float, float]]:
+    block = zoo.TASKS[asked.task].spec.action_block
     lance = peer.lance()
     local = threading.local()  # a reader of its own for each thread
 
@@ -116,32 +108,30 @@ def _theirs(config: DataBenchConfig, path: str) -> Callable[[], tuple[float, flo
         if not hasattr(local, "dataset"):
             local.dataset = lance.LanceDataset(path, frameskip=block, num_steps=FRAMES)
         rng = seeding.stream("bench", number)
-        chosen = np.sort(rng.integers(len(local.dataset), size=config.batch)).tolist()
+        chosen = np.sort(rng.integers(len(local.dataset), size=asked.batch)).tolist()
         found = local.dataset.__getitems__(chosen)
         return torch.stack([window["pixels"] for window in found])
 
-    return _timed(config, read)
+    return _timed(asked, read)
 
 
-def _timed(
-    config: DataBenchConfig, read: Callable[[int], torch.Tensor]
-) -> Callable[[], tuple[float, float]]:
+def _timed(asked: Config, read: Callable[[int], torch.Tensor]) -> Callable[[], tuple[float, float]]:
     """Windows a second of that many threads, and the mean of some of what they read."""
-    pool = ThreadPoolExecutor(config.threads)
+    pool = ThreadPoolExecutor(asked.threads)
 
     def some(number: int) -> float:
         return float(read(number)[::8, :, :, ::16, ::16].float().mean())
 
     def once() -> tuple[float, float]:
         started = time.perf_counter()
-        means = list(pool.map(some, range(config.batches)))
+        means = list(pool.map(some, range(asked.batches)))
         taken = time.perf_counter() - started
-        return config.batches * config.batch / taken, float(np.mean(means))
+        return asked.batches * asked.batch / taken, float(np.mean(means))
 
     return once
 
 
-def _lance(config: DataBenchConfig, dataset: Dataset) -> str:
+def _lance(asked: Config, dataset: Dataset) -> str:
     """The same episodes in the peer's format, written once."""
     path = f"{dataset.folder}-peer/frames.lance"
     if not os.path.isdir(path):
@@ -155,13 +145,13 @@ def _episodes(dataset: Dataset) -> Iterator:
     return (dataset.episode(i) for i in range(len(dataset.lengths)))
 
 
-def _memory(config: DataBenchConfig, dataset: Dataset) -> Callable[[], tuple[float, float]]:
-    windows = _windows(config, dataset)
+def _memory(asked: Config, dataset: Dataset) -> Callable[[], tuple[float, float]]:
+    windows = _windows(asked, dataset)
 
     def once() -> tuple[float, float]:
         most = 0
-        for number in range(config.batches):
-            held = windows.sample(seeding.stream("bench", number), config.batch)
+        for number in range(asked.batches):
+            held = windows.sample(seeding.stream("bench", number), asked.batch)
             most = max(most, _anonymous())
             del held
         return most / 2**20, math.nan

@@ -8,6 +8,7 @@ in for them while it is imported.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -30,6 +31,7 @@ NAME = "stable-worldmodel"
 SEED = 1234  # of what its solver draws
 
 
+@functools.cache  # what is missing is said once
 def find() -> str:
     """Its version; "" where it is missing or cannot be imported, which is logged."""
     try:

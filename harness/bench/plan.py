@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,55 +23,42 @@ from torch import Tensor, nn
 
 from harness import seeding, zoo
 from harness.bench import peer, settings, versus
-from harness.interfaces import Obs, Pair, TrialSpec
+from harness.interfaces import TrialSpec
 from harness.planning import cost
-from harness.planning.mpc import MPCPolicy
 
 NAME = "plan"
 
 
 @dataclass(frozen=True)
-class PlanConfig:
+class Config(settings.OfModels):
     """The words of the command."""
 
-    scale: str = "laptop"
-    task: str = "two_room"
     iterations: int = 10
     pairs: int = 50  # planned together
-    repeats: int = 5
-    threads: int = 2
-    device: str = "cpu"
-    results: str = "results/bench"
 
 
-def parse(words: Sequence[str]) -> PlanConfig:
-    """key=value words; raises config.ConfigError."""
-    return settings.parse(words, PlanConfig)
-
-
-def run(config: PlanConfig) -> str:
+def run(asked: Config) -> str:
     """Measure, write the rows, show the table; returns the path of the rows."""
-    torch.set_num_threads(config.threads)
-    made = versus.measure(_figures(config), config.repeats, config.device)
-    path = versus.write(config.results, NAME, made)
-    title = f"CEM plans, scale={config.scale}, {config.threads} thread(s)"
-    versus.show(title, made, "Seconds of a solve, from pixels. Outcome: cost of the plan, median.")
-    return path
+    torch.set_num_threads(asked.threads)
+    made = versus.measure(_figures(asked), asked.repeats, asked.device)
+    title = f"CEM plans, scale={asked.scale}, {asked.threads} thread(s)"
+    caption = "Seconds of a solve, from pixels. Outcome: cost of the plan, median."
+    return versus.publish(asked.results, NAME, made, title, caption)
 
 
-def _figures(config: PlanConfig) -> Iterator[versus.Figure]:
+def _figures(asked: Config) -> Iterator[versus.Figure]:
     trial = settings.spec(
-        config.scale,
-        config.task,
+        asked.scale,
+        asked.task,
         "lewm",
-        f"planner.cem.iterations={config.iterations}",
-        device=config.device,
+        f"planner.cem.iterations={asked.iterations}",
+        device=asked.device,
     )
-    model = settings.model(trial, config.device)
-    shape = f"{trial.config.planner.candidates} x {config.iterations} x {_blocks(trial)}"
-    modes = settings.modes(config.device)
-    for pairs in dict.fromkeys((1, config.pairs)):
-        bench = _Bench(config, trial, model, pairs)
+    model = settings.model(trial, asked.device)
+    shape = f"{trial.config.planner.candidates} x {asked.iterations} x {_blocks(trial)}"
+    modes = settings.modes(asked.device)
+    for pairs in dict.fromkeys((1, asked.pairs)):
+        bench = _Bench(asked, trial, model, pairs)
         sides = [versus.Side("peer, fp32", bench.peer())] if peer.find() else []
         if pairs == 1 or not sides:
             sides.append(versus.Side("plain, fp32", bench.ours(Plain(model), "fp32")))
@@ -100,38 +87,20 @@ class Plain(nn.Module):
 class _Bench:
     """The same pairs, weights and (for one pair) candidates for each side."""
 
-    def __init__(self, config: PlanConfig, trial: TrialSpec, model: nn.Module, pairs: int):
+    def __init__(self, asked: Config, trial: TrialSpec, model: nn.Module, pairs: int):
         self._trial, self._model, self._pairs = trial, model, pairs
-        self._device = torch.device(config.device)
-        size = trial.config.data.image_size
-        drawn = torch.Generator().manual_seed(1)
-        frames = torch.randint(
-            0, 256, (2, pairs, 1, 3, size, size), dtype=torch.uint8, generator=drawn
-        )
-        self._now, self._goal = Obs(frames[0]), Obs(frames[1])
+        self._device = torch.device(asked.device)
+        self._now, self._goal = settings.frames(trial, pairs)
         task = zoo.TASKS[trial.task].spec
         self._action_dim = task.action_dim * task.action_block
 
     def ours(self, model: nn.Module, precision: str) -> Callable[[], tuple[float, float]]:
         """Our policy's solve."""
         cfg = self._trial.config
-        nothing = np.zeros(0)
-        pairs = [
-            Pair(i, 0, 0, nothing, nothing, nothing, nothing, nothing, "", False)
-            for i in range(self._pairs)
-        ]
-        policy = MPCPolicy(
-            model,
-            zoo.PLANNERS[cfg.planner_name].build(cfg.planner),
-            dataclasses.replace(cfg.mpc, precision=precision),
-            lambda actions: actions,
-            self._action_dim,
-            seed=0,
-            device=self._device,
-            pairs_per_rollout=cfg.resources.pairs_per_rollout,
-            noise=_SameNoise if self._pairs == 1 else seeding.PairNoise,
-        )
-        policy.reset(pairs)
+        mpc = dataclasses.replace(cfg.mpc, precision=precision)
+        trial = dataclasses.replace(self._trial, config=dataclasses.replace(cfg, mpc=mpc))
+        noise = _SameNoise if self._pairs == 1 else seeding.PairNoise
+        policy = settings.policy(trial, model, self._pairs, self._device, noise)
 
         def once() -> tuple[float, float]:
             plan, seconds = policy.solve(self._now, self._goal, np.arange(self._pairs))

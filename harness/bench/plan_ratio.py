@@ -14,19 +14,18 @@ scaled.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness import config, provenance, rows, zoo
-from harness.bench import settings
-from harness.interfaces import Obs, Pair
+from harness import config, provenance, rows
+from harness.bench import settings, versus
+from harness.interfaces import TrialSpec
 from harness.planning.mpc import MPCPolicy
 from harness.report import published
 
@@ -37,7 +36,7 @@ FILE = "plan_ratio.parquet"
 
 
 @dataclass(frozen=True)
-class PlanRatioConfig:
+class Config:
     """The words of the command."""
 
     task: str = "push_t"
@@ -81,19 +80,14 @@ class Side(NamedTuple):
     flops_whole: int  # with as many iterations as the protocol has
 
 
-def parse(words: Sequence[str]) -> PlanRatioConfig:
-    """key=value words; raises config.ConfigError."""
-    return settings.parse(words, PlanRatioConfig)
-
-
-def run(ratio: PlanRatioConfig) -> str:
+def run(asked: Config) -> str:
     """Time, write the rows, show the table; returns the path of the rows."""
-    torch.set_num_threads(ratio.threads)
-    made = list(_measure(ratio))
-    path = f"{ratio.results.rstrip('/')}/{FILE}"
+    torch.set_num_threads(asked.threads)
+    made = list(_measure(asked))
+    path = f"{asked.results.rstrip('/')}/{FILE}"
     rows.write_table(path, SolveRow, made)
-    sides = {method: _side(ratio, method, made) for method in METHODS}
-    _show(ratio, sides)
+    sides = {method: _side(asked, method, made) for method in METHODS}
+    _show(asked, sides)
     return path
 
 
@@ -103,90 +97,78 @@ def scaled(timed: dict[int, tuple[float, int]], flops: int) -> float:
     return seconds * flops / taken
 
 
-def _measure(ratio: PlanRatioConfig) -> Iterator[SolveRow]:
+def _measure(asked: Config) -> Iterator[SolveRow]:
     """The methods in turn, so that what else the machine does meets both."""
     models = {
-        method: settings.model(settings.spec(ratio.scale, ratio.task, method)) for method in METHODS
+        method: settings.model(settings.spec(asked.scale, asked.task, method)) for method in METHODS
     }
     policies = {
-        (method, n): _policy(ratio, method, models[method], n)
+        (method, n): _policy(asked, method, models[method], n)
         for method in METHODS
-        for n in _timed(ratio, method)
+        for n in _timed(asked, method)
     }
-    now, goal = _frames(ratio)
+    now, goal = settings.frames(_lewm(asked), pairs=1)
     taken = {key: policy.flops(now, goal) for key, policy in policies.items()}
-    about = {"task": ratio.task, "iterations": ratio.iterations, "threads": ratio.threads}
+    about = {"task": asked.task, "iterations": asked.iterations, "threads": asked.threads}
     about |= {"device": provenance.device("cpu")[0], "versions": provenance.versions()}
     about["git_commit"] = provenance.git()[0]
-    for repetition in range(ratio.repeats):
+    for repetition in range(asked.repeats):
         for (method, n), policy in policies.items():
             _, seconds = policy.solve(now, goal, np.zeros(1, dtype=int))
             known = {"method": method, "candidates": n, "flops": taken[method, n]}
-            words = f"{repetition + 1} of {ratio.repeats}"
+            words = f"{repetition + 1} of {asked.repeats}"
             log.info("%s, %d candidates, %s: %.2f s", method, n, words, seconds)
             yield SolveRow(**known, repetition=repetition, seconds=seconds, **about)
 
 
-def _timed(ratio: PlanRatioConfig, method: str) -> tuple[int, int]:
-    most = getattr(ratio, f"{method}_candidates")
+def _timed(asked: Config, method: str) -> tuple[int, int]:
+    most = getattr(asked, f"{method}_candidates")
     return most // 2, most
 
 
 def _policy(
-    ratio: PlanRatioConfig, method: str, model: torch.nn.Module, candidates: int, *words: str
+    asked: Config, method: str, model: torch.nn.Module, candidates: int, *words: str
 ) -> MPCPolicy:
     """A policy that plans with that many candidates; `words` may say more."""
-    words = words or (f"planner.cem.iterations={ratio.iterations}",)
+    words = words or (f"planner.cem.iterations={asked.iterations}",)
     words += ("mpc.precision=fp32",)
     elites = f"planner.cem.elites={max(2, candidates // 10)}"
-    cfg = settings.spec(
-        ratio.scale, ratio.task, method, f"planner.cem.candidates={candidates}", elites, *words
-    ).config
-    task = zoo.TASKS[ratio.task].spec
-    planner = zoo.PLANNERS[cfg.planner_name].build(cfg.planner)
-    block = task.action_dim * task.action_block
-    policy = MPCPolicy(model, planner, cfg.mpc, lambda actions: actions, block, seed=0)
-    nothing = np.zeros(0)
-    policy.reset([Pair(0, 0, 0, nothing, nothing, nothing, nothing, nothing, "", False)])
-    return policy
+    trial = settings.spec(
+        asked.scale, asked.task, method, f"planner.cem.candidates={candidates}", elites, *words
+    )
+    return settings.policy(trial, model, pairs=1)
 
 
-def _frames(ratio: PlanRatioConfig) -> tuple[Obs, Obs]:
-    size = settings.spec(ratio.scale, ratio.task, METHODS[0]).config.data.image_size
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (2, 1, 1, 3, size, size), dtype=torch.uint8, generator=generator)
-    return Obs(pixels[0]), Obs(pixels[1])
-
-
-def _side(ratio: PlanRatioConfig, method: str, made: list[SolveRow]) -> Side:
+def _side(asked: Config, method: str, made: list[SolveRow]) -> Side:
     own = [row for row in made if row.method == method]
     timed = {
         n: (
             float(np.median([row.seconds for row in own if row.candidates == n])),
             next(row.flops for row in own if row.candidates == n),
         )
-        for n in _timed(ratio, method)
+        for n in _timed(asked, method)
     }
-    model, frames = settings.model(settings.spec(ratio.scale, ratio.task, method)), _frames(ratio)
-    whole = _policy(ratio, method, model, ratio.candidates, "planner=cem")
-    flops = _policy(ratio, method, model, ratio.candidates).flops(*frames)
+    model, frames = (
+        settings.model(settings.spec(asked.scale, asked.task, method)),
+        settings.frames(_lewm(asked), pairs=1),
+    )
+    whole = _policy(asked, method, model, asked.candidates, "planner=cem")
+    flops = _policy(asked, method, model, asked.candidates).flops(*frames)
     return Side(timed, scaled(timed, flops), flops, whole.flops(*frames))
 
 
-def _show(ratio: PlanRatioConfig, sides: dict[str, Side]) -> None:
+def _show(asked: Config, sides: dict[str, Side]) -> None:
     lewm, dino = (sides[method] for method in METHODS)
     papers = published.plan_time()
     device = provenance.device("cpu")[0]
     table = Table(
-        title=f"One plan of one pair, {ratio.task}, scale={ratio.scale}: "
-        f"{ratio.candidates} candidates, {ratio.iterations} of {_iterations(ratio)} "
+        title=f"One plan of one pair, {asked.task}, scale={asked.scale}: "
+        f"{asked.candidates} candidates, {asked.iterations} of {_iterations(asked)} "
         "iterations",
-        caption=escape(_caption(ratio, sides, device)),
+        caption=escape(_caption(asked, sides, device)),
         caption_justify="left",
         min_width=100,
     )
-    console = Console()
-    console = console if console.is_terminal else Console(width=120)
     for column in ("", "LeWM", "DINO-WM", "DINO-WM : LeWM"):
         table.add_column(column, justify="right" if column else "left")
     for words, a, b in (
@@ -196,14 +178,18 @@ def _show(ratio: PlanRatioConfig, sides: dict[str, Side]) -> None:
         ("published plan, s", *(papers[m].value if m in papers else np.nan for m in METHODS)),
     ):
         table.add_row(words, f"{a:,.3g}", f"{b:,.4g}", f"{b / a:,.3g}")
-    console.print(table)
+    versus.terminal().print(table)
 
 
-def _iterations(ratio: PlanRatioConfig) -> int:
-    return settings.spec(ratio.scale, ratio.task, METHODS[0]).config.planner.iterations
+def _iterations(asked: Config) -> int:
+    return _lewm(asked).config.planner.iterations
 
 
-def _caption(ratio: PlanRatioConfig, sides: dict[str, Side], device: str) -> str:
+def _lewm(asked: Config) -> TrialSpec:
+    return settings.spec(asked.scale, asked.task, "lewm")
+
+
+def _caption(asked: Config, sides: dict[str, Side], device: str) -> str:
     said = []
     for method, side in sides.items():
         said += [
@@ -212,7 +198,7 @@ def _caption(ratio: PlanRatioConfig, sides: dict[str, Side], device: str) -> str
         ]
     sources = {paper.source for name, paper in published.plan_time().items() if name in METHODS}
     return (
-        f"{device}, {ratio.threads} thread(s), fp32, medians of {ratio.repeats} solves after "
+        f"{device}, {asked.threads} thread(s), fp32, medians of {asked.repeats} solves after "
         f"a warm-up. Timed: {'; '.join(said)}; other numbers of candidates are scaled by their "
         "operations. FLOP: matrix products, attention and convolutions, 2 for each "
         f"multiply-add, counted in full. Published: {', '.join(sorted(sources)) or 'not here'}."

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
-from harness import config, suites, zoo
-from harness.interfaces import TrialSpec
+from harness import config, seeding, suites, zoo
+from harness.interfaces import Noise, Obs, Pair, TrialSpec
+from harness.planning.mpc import MPCPolicy
 from harness.scales import SCALES
 
 Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Common:
+    """Words that every figure has."""
+
+    repeats: int = 5
+    results: str = "results/bench"
+
+
+@dataclass(frozen=True)
+class OfModels(Common):
+    """Words of figures about models."""
+
+    scale: str = "laptop"
+    task: str = "two_room"
+    threads: int = 2
+    device: str = "cpu"
 
 
 def parse(words: Sequence[str], kind: type[Settings]) -> Settings:
@@ -46,6 +67,40 @@ def spec(scale: str, task: str, method: str, *words: str, device: str = "cpu") -
     weights = ("method.dino_wm.weights=random", f"device={device}")
     (made,) = suites.expand(config.parse([*said, *weights]))
     return made
+
+
+def policy(
+    trial: TrialSpec,
+    model: nn.Module,
+    pairs: int,
+    device: str = "cpu",
+    noise: Callable[..., Noise] = seeding.PairNoise,
+) -> MPCPolicy:
+    """The trial's planner over the model, ready to solve that many pairs; actions stay z-scored."""
+    cfg, task = trial.config, zoo.TASKS[trial.task].spec
+    made = MPCPolicy(
+        model,
+        zoo.PLANNERS[cfg.planner_name].build(cfg.planner),
+        cfg.mpc,
+        lambda actions: actions,
+        task.action_dim * task.action_block,
+        seed=0,
+        device=device,
+        pairs_per_rollout=cfg.resources.pairs_per_rollout,
+        noise=noise,
+    )
+    nothing = np.zeros(0)
+    made.reset([Pair(i, 0, 0, *[nothing] * 5, "", False) for i in range(pairs)])
+    return made
+
+
+def frames(trial: TrialSpec, pairs: int) -> tuple[Obs, Obs]:
+    """Random pictures that are seen and wanted, (pairs, 1, 3, size, size) each."""
+    size = trial.config.data.image_size
+    drawn = torch.Generator().manual_seed(0)
+    shape = (2, pairs, 1, 3, size, size)
+    now, goal = torch.randint(0, 256, shape, dtype=torch.uint8, generator=drawn)
+    return Obs(now), Obs(goal)
 
 
 def modes(device: str) -> list[str]:

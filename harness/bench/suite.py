@@ -38,30 +38,23 @@ _POINTS = 12  # of a curve
 
 
 @dataclass(frozen=True)
-class SuiteBenchConfig:
+class Config(settings.Common):
     """The words of the command."""
 
     report_trials: int = 10_000
     ray_trials: int = 1000
     episodes: int = 100
     repeats: int = 3
-    results: str = "results/bench"
 
 
-def parse(words: Sequence[str]) -> SuiteBenchConfig:
-    """key=value words; raises config.ConfigError."""
-    return settings.parse(words, SuiteBenchConfig)
-
-
-def run(bench: SuiteBenchConfig) -> str:
+def run(asked: Config) -> str:
     """Measure, write the rows, show the table; returns the path of the rows."""
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        made = list(_measure(bench, scratch))
-    path = versus.write(bench.results, NAME, made)
+        made = list(_measure(asked, scratch))
     grown = [f"{figure} {exponent(made, figure):.2f}" for figure in _figures_of(made)]
     caption = f"Exponents between the two largest: {', '.join(grown)}."
-    versus.show("Growth with the number of trials", made, caption)
-    return path
+    title = "Growth with the number of trials"
+    return versus.publish(asked.results, NAME, made, title, caption)
 
 
 def exponent(made: Sequence[versus.BenchRow], figure: str) -> float:
@@ -83,16 +76,16 @@ def _sizes(most: int) -> list[int]:
     return [10**i for i in range(1, 9) if 10**i <= most] or [most]
 
 
-def _measure(bench: SuiteBenchConfig, scratch: str) -> Iterator[versus.BenchRow]:
+def _measure(asked: Config, scratch: str) -> Iterator[versus.BenchRow]:
     reports = []
-    for size in _sizes(bench.report_trials):
+    for size in _sizes(asked.report_trials):
         folder = f"{scratch}/report{size}"
-        _write_trials(folder, size, bench.episodes)
+        _write_trials(folder, size, asked.episodes)
         reports.append((size, _report(folder)))
-    yield from _grown("report", reports, bench.repeats, "memory, GiB")
-    sizes = _sizes(bench.report_trials)
-    yield from _grown("expansion", [(n, _expansion(n)) for n in sizes], bench.repeats)
-    sizes = _sizes(bench.ray_trials)
+    yield from _grown("report", reports, asked.repeats, "memory, GiB")
+    sizes = _sizes(asked.report_trials)
+    yield from _grown("expansion", [(n, _expansion(n)) for n in sizes], asked.repeats)
+    sizes = _sizes(asked.ray_trials)
     suites_of = [(n, _through_ray(f"{scratch}/ray{n}", n, scratch)) for n in sizes]
     yield from _grown("no-op suite through Ray", suites_of, 1)
 

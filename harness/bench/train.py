@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -29,80 +29,68 @@ NAME = "train"
 
 
 @dataclass(frozen=True)
-class TrainBenchConfig:
+class Config(settings.OfModels):
     """The words of the command."""
 
-    scale: str = "laptop"
-    task: str = "two_room"
     windows: int = 64  # of a batch
     steps: int = 5  # of one measurement
-    repeats: int = 5
-    threads: int = 2
-    device: str = "cpu"
-    results: str = "results/bench"
 
 
-def parse(words: Sequence[str]) -> TrainBenchConfig:
-    """key=value words; raises config.ConfigError."""
-    return settings.parse(words, TrainBenchConfig)
-
-
-def run(config: TrainBenchConfig) -> str:
+def run(asked: Config) -> str:
     """Measure, write the rows, show the table; returns the path of the rows."""
-    torch.set_num_threads(config.threads)
-    made = versus.measure(_figures(config), config.repeats, config.device)
-    path = versus.write(config.results, NAME, made)
-    title = f"Training steps of LeWM, scale={config.scale}, {config.threads} thread(s)"
-    versus.show(title, made, "Seconds of one step. Outcome: loss of the last, median.")
-    return path
+    torch.set_num_threads(asked.threads)
+    made = versus.measure(_figures(asked), asked.repeats, asked.device)
+    title = f"Training steps of LeWM, scale={asked.scale}, {asked.threads} thread(s)"
+    caption = "Seconds of one step. Outcome: loss of the last, median."
+    return versus.publish(asked.results, NAME, made, title, caption)
 
 
-def _figures(config: TrainBenchConfig) -> Iterator[versus.Figure]:
-    trial = settings.spec(config.scale, config.task, "lewm", device=config.device)
-    batch = _batch(config, trial)
-    for precision in settings.modes(config.device):
+def _figures(asked: Config) -> Iterator[versus.Figure]:
+    trial = settings.spec(asked.scale, asked.task, "lewm", device=asked.device)
+    batch = _batch(asked, trial)
+    for precision in settings.modes(asked.device):
         cfg = dataclasses.replace(trial.config.train, precision=precision)
-        sides = [versus.Side("peer", _peer(config, trial, cfg, batch))] if peer.find() else []
-        sides.append(versus.Side("ours", _ours(config, trial, cfg, batch)))
-        name = f"{config.windows} windows, {precision}"
+        sides = [versus.Side("peer", _peer(asked, trial, cfg, batch))] if peer.find() else []
+        sides.append(versus.Side("ours", _ours(asked, trial, cfg, batch)))
+        name = f"{asked.windows} windows, {precision}"
         yield versus.Figure(name, sides, sides[0].name, outcome_name="loss")
 
 
-def _batch(config: TrainBenchConfig, trial: TrialSpec) -> Batch:
+def _batch(asked: Config, trial: TrialSpec) -> Batch:
     """Random windows (B, 4, ...) on the device."""
     drawn = torch.Generator().manual_seed(0)
     size, task = trial.config.data.image_size, zoo.TASKS[trial.task].spec
-    shape = (config.windows, 4, 3, size, size)
+    shape = (asked.windows, 4, 3, size, size)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=drawn)
     actions = torch.randn(*shape[:2], task.action_dim * task.action_block, generator=drawn)
-    return Batch(Obs(pixels.to(config.device)), actions.to(config.device), None)
+    return Batch(Obs(pixels.to(asked.device)), actions.to(asked.device), None)
 
 
 def _ours(
-    config: TrainBenchConfig, trial: TrialSpec, cfg: train.TrainConfig, batch: Batch
+    asked: Config, trial: TrialSpec, cfg: train.TrainConfig, batch: Batch
 ) -> Callable[[], tuple[float, float]]:
-    model = settings.model(trial, config.device).train()
+    model = settings.model(trial, asked.device).train()
     optimizer = train.optimizer_of(model, cfg)
 
     def step() -> torch.Tensor:
         return train.optimizer_step(model, optimizer, batch, cfg, cfg.lr, seed=0)["loss"]
 
-    return _timed(config, step)
+    return _timed(asked, step)
 
 
 def _peer(
-    config: TrainBenchConfig, trial: TrialSpec, cfg: train.TrainConfig, batch: Batch
+    asked: Config, trial: TrialSpec, cfg: train.TrainConfig, batch: Batch
 ) -> Callable[[], tuple[float, float]]:
     """Its modules put together as its training script does: pixels arrive normalised."""
-    ours = settings.model(trial, config.device)
-    model = peer.lewm(ours).to(config.device).train()
-    sigreg = peer.sigreg(trial.config.method.sigreg_directions).to(config.device)
+    ours = settings.model(trial, asked.device)
+    model = peer.lewm(ours).to(asked.device).train()
+    sigreg = peer.sigreg(trial.config.method.sigreg_directions).to(asked.device)
     frames = ours.encoder.normalised(batch.obs.pixels.flatten(0, 1))
     frames = frames.unflatten(0, batch.obs.pixels.shape[:2])
     optimizer = torch.optim.AdamW(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
 
     def step() -> torch.Tensor:
-        with _autocast(config.device, cfg.precision):
+        with _autocast(asked.device, cfg.precision):
             seen = model.encode({"pixels": frames, "action": batch.actions})
             z, action = seen["emb"], seen["act_emb"]
             predicted = model.predict(z[:, :-1], action[:, :-1])
@@ -114,21 +102,19 @@ def _peer(
         optimizer.step()
         return loss.detach()
 
-    return _timed(config, step)
+    return _timed(asked, step)
 
 
 def _autocast(device: str, precision: str) -> contextlib.AbstractContextManager:
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def _timed(
-    config: TrainBenchConfig, step: Callable[[], torch.Tensor]
-) -> Callable[[], tuple[float, float]]:
+def _timed(asked: Config, step: Callable[[], torch.Tensor]) -> Callable[[], tuple[float, float]]:
     def once() -> tuple[float, float]:
         started = time.perf_counter()
-        for _ in range(config.steps):
+        for _ in range(asked.steps):
             loss = step()
         told = float(loss)  # waits for the device
-        return (time.perf_counter() - started) / config.steps, told
+        return (time.perf_counter() - started) / asked.steps, told
 
     return once

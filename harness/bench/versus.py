@@ -90,6 +90,13 @@ def measure(
     return made
 
 
+def publish(results: str, name: str, made: Sequence[BenchRow], title: str, caption: str) -> str:
+    """Write the rows and their figure, show the table; returns the path of the rows."""
+    path = write(results, name, made)
+    show(title, made, caption)
+    return path
+
+
 def write(folder: str, name: str, made: Sequence[BenchRow]) -> str:
     """The rows as folder/name.parquet, their figure as .png; returns the first's path. Raises
     OSError.
@@ -122,9 +129,13 @@ def show(title: str, made: Sequence[BenchRow], caption: str = "") -> None:
             told,
         )
         last = line.figure
+    terminal().print(table)
+
+
+def terminal() -> Console:
+    """Standard output; in a file, where rich would fold at 80 columns, wide enough for a table."""
     console = Console()
-    console = console if console.is_terminal else Console(width=140)
-    console.print(table)
+    return console if console.is_terminal else Console(width=140)
 
 
 class Line(NamedTuple):

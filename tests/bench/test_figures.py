@@ -38,7 +38,7 @@ def test_it_measures_and_writes(name, tmp_path, capsys):
 
 
 def test_every_side_finds_a_plan_of_the_same_cost():
-    found = plan._figures(plan.PlanConfig("tiny", iterations=2, pairs=1, threads=1))
+    found = plan._figures(plan.Config(scale="tiny", iterations=2, pairs=1, threads=1))
     for figure in found:
         costs = [side.once()[1] for side in figure.sides]
         assert len(costs) >= 2 and max(costs) == pytest.approx(min(costs), rel=1e-4)
@@ -75,4 +75,4 @@ def test_made_up_trials_make_a_report_and_growth_has_an_exponent(tmp_path):
 )
 def test_words_that_mean_nothing_are_said(words, said):
     with pytest.raises(config.ConfigError, match=said):
-        plan.parse(words)
+        settings.parse(words, plan.Config)

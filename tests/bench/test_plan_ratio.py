@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from harness.bench import __main__ as command
-from harness.bench import plan_ratio
+from harness.bench import plan_ratio, settings
 from harness.config import ConfigError
 
 TINY = ["scale=tiny", "task=toy", "candidates=40", "lewm_candidates=8", "dino_wm_candidates=8"]
@@ -48,7 +48,7 @@ def test_seconds_are_scaled_by_operations():
 )
 def test_a_wrong_word_says_what_is_right(word, said, capsys):
     with pytest.raises(ConfigError, match=said):
-        plan_ratio.parse([word])
+        settings.parse([word], plan_ratio.Config)
     assert command.main(["plan_ratio", word]) == 2
 
 
