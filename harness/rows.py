@@ -7,6 +7,7 @@ hash and status "ok". `frames.parquet` holds pictures alone: a trial is done, an
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import types
 import typing
@@ -129,6 +130,7 @@ class Tables(NamedTuple):
     metrics: pd.DataFrame
 
 
+_BATCH = 128  # trials read by one thread at a time
 FILES = {"metrics": MetricRow, "episodes": EpisodeRow, "trial": TrialRow}  # in the order of writing
 _ARROW = {
     str: pa.string(),
@@ -139,6 +141,7 @@ _ARROW = {
 }
 
 
+@functools.cache
 def schema(row: type) -> pa.Schema:
     """Arrow schema of a row dataclass."""
     hints = typing.get_type_hints(row)
@@ -159,13 +162,18 @@ def write(
     metrics: list[MetricRow],
     frames: Sequence[FrameRow] = (),
 ) -> None:
-    """Write one trial's tables into `folder`, each whole or not at all, trial.parquet last.
+    """Write one trial's tables into `folder`, each whole or not at all, trial.parquet last; none of
+    pictures where there are none.
 
     Raises OSError when the folder cannot be written.
     """
     fs, base = filesystem(folder)
     fs.create_dir(base, recursive=True)
-    _write_whole(fs, f"{base}/frames.parquet", _table(FrameRow, frames))
+    pictures = f"{base}/frames.parquet"
+    if frames:
+        _write_whole(fs, pictures, _table(FrameRow, frames))
+    elif fs.get_file_info(pictures).type != pafs.FileType.NotFound:
+        fs.delete_file(pictures)  # of an earlier attempt
     for name, rows in (("metrics", metrics), ("episodes", episodes), ("trial", [trial])):
         _write_whole(fs, f"{base}/{name}.parquet", _table(FILES[name], rows))
 
@@ -206,8 +214,9 @@ def read(run_folder: str) -> Tables:
     """All readable trials under `run_folder`/trials; a broken one is logged and left out."""
     fs, base = filesystem(run_folder)
     folders = sorted(_holding(fs, base, "trial"))
+    batches = [folders[i : i + _BATCH] for i in range(0, len(folders), _BATCH)]
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
-        found = [t for t in pool.map(lambda folder: _read_folder(fs, folder), folders) if t]
+        found = list(pool.map(lambda batch: _read_folders(fs, batch), batches))
     made = {name: _concat(row, [tables[name] for tables in found]) for name, row in FILES.items()}
     del found
     return Tables(**{name: table.to_pandas(self_destruct=True) for name, table in made.items()})
@@ -247,9 +256,17 @@ def _holding(fs: pafs.FileSystem, base: str, name: str) -> set[str]:
 
 
 def _with_hash(table: pa.Table, trial: pa.Table) -> pa.Table:
-    config_hash = trial.column("config_hash")[0].as_py()
-    column = pa.array([config_hash] * table.num_rows, pa.string())
+    column = pa.repeat(trial.column("config_hash")[0], table.num_rows)
     return table.append_column("config_hash", column)
+
+
+def _read_folders(fs: pafs.FileSystem, folders: list[str]) -> dict[str, pa.Table]:
+    """The tables of those that can be read, each in one piece: small pieces waste memory."""
+    found = [tables for folder in folders if (tables := _read_folder(fs, folder))]
+    return {
+        name: _concat(row, [tables[name] for tables in found]).combine_chunks()
+        for name, row in FILES.items()
+    }
 
 
 def _read_folder(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table] | None:
@@ -310,7 +327,10 @@ def _write_whole(fs: pafs.FileSystem, path: str, table: pa.Table) -> None:
     part = f"{path}.{uuid.uuid4().hex[:8]}.part"
     try:
         with fs.open_output_stream(part) as sink:
-            pq.write_table(table, sink, compression="zstd")
+            # one file has few rows: dictionaries and statistics take more than they save
+            pq.write_table(
+                table, sink, compression="snappy", use_dictionary=False, write_statistics=False
+            )
         fs.move(part, path)
     except BaseException:
         if fs.get_file_info(part).type != pafs.FileType.NotFound:

@@ -112,8 +112,8 @@ def _last_values(run: groups.Run) -> dict[tuple[int, str], float]:
     metrics = metrics.assign(name=name)[~held_out | name.isin(_HEALTH)]
     ends = metrics.groupby(["cell", "key", "name"])["index"].transform("max")
     late = metrics[metrics["index"] >= _LATE * ends]
-    by_trial = late.groupby(["cell", "name", "key"])["value"].agg(lambda v: np.mean(v.to_numpy()))
-    by_cell = by_trial.groupby(level=["cell", "name"]).agg(lambda v: np.mean(v.to_numpy()))
+    by_trial = late.groupby(["cell", "name", "key"])["value"].mean(skipna=False)
+    by_cell = by_trial.groupby(level=["cell", "name"]).mean(skipna=False)
     return by_cell.to_dict()
 
 
