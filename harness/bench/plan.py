@@ -43,7 +43,7 @@ def run(asked: Config) -> str:
     made = versus.measure(_figures(asked), asked.repeats, asked.device)
     title = f"CEM plans, scale={asked.scale}, {asked.threads} thread(s)"
     caption = "Seconds of a solve, from pixels. Outcome: cost of the plan, median."
-    return versus.publish(asked.results, NAME, made, title, caption)
+    return versus.publish(asked.results, f"{NAME}-{asked.scale}", made, title, caption)
 
 
 def _figures(asked: Config) -> Iterator[versus.Figure]:

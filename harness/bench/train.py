@@ -42,7 +42,7 @@ def run(asked: Config) -> str:
     made = versus.measure(_figures(asked), asked.repeats, asked.device)
     title = f"Training steps of LeWM, scale={asked.scale}, {asked.threads} thread(s)"
     caption = "Seconds of one step. Outcome: loss of the last, median."
-    return versus.publish(asked.results, NAME, made, title, caption)
+    return versus.publish(asked.results, f"{NAME}-{asked.scale}", made, title, caption)
 
 
 def _figures(asked: Config) -> Iterator[versus.Figure]:

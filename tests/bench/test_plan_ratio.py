@@ -52,7 +52,15 @@ def test_a_wrong_word_says_what_is_right(word, said, capsys):
     assert command.main(["plan_ratio", word]) == 2
 
 
-def test_an_unknown_figure_is_named():
+def test_an_unknown_figure_is_named(capsys):
     assert command.main(["plan_rato"]) == 2
-    assert command.main([]) == 2
+    assert 'Did you mean "plan_ratio"' in capsys.readouterr().err
     assert command.main(["--help"]) == 0
+
+
+def test_without_a_name_all_are_chosen_with_the_words_they_share():
+    chosen = command._chosen(["repeats=2"])
+    assert [figure.NAME for figure, _ in chosen] == ["plan", "train", "data", "collect", "suite"]
+    assert {asked.repeats for _, asked in chosen} == {2}
+    with pytest.raises(ConfigError, match="scale"):
+        command._chosen(["scale=tiny"])
