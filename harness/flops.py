@@ -38,6 +38,17 @@ def counted(work: Callable[[], T]) -> tuple[T, int]:
     return result, counter.get_total_flops()
 
 
+def of_step(loss: Callable[[nn.Module], Tensor], model: nn.Module) -> int:
+    """Operations of one training step: loss(a copy of the model without values) and its gradients.
+
+    `loss` works on tensors of the meta device.
+    """
+    model = copy.deepcopy(model).to(META).train()
+    with FlopCounterMode(display=False) as counter:
+        loss(model).backward()
+    return counter.get_total_flops()
+
+
 class CountedCost:
     """A planner's cost function (interfaces.CostFn) that adds up what its calls would take.
 

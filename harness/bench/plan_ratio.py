@@ -1,7 +1,7 @@
-"""plan_ratio: one plan of DINO-WM against one of LeWM on the CPU: solve time and operations.
+"""plan_ratio: one plan of DINO-WM against one of LeWM: solve time and operations.
 
 [task=push_t] [candidates=300] [lewm_candidates=300] [dino_wm_candidates=300] [iterations=1]
-[repeats=3] [threads=1] [scale=paper] [results=results/bench]
+[repeats=3] [threads=1] [scale=paper] [device=cpu] [precision=fp32] [results=results/bench]
 
 Shapes are those of the scale (paper: 224 px, DINOv2 ViT-S/14's for DINO-WM), weights are random:
 neither time nor operations depend on their values. Each method is timed with its *_candidates and
@@ -36,7 +36,7 @@ FILE = "plan_ratio.parquet"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(settings.OfModels):
     """The words of the command."""
 
     task: str = "push_t"
@@ -47,7 +47,7 @@ class Config:
     repeats: int = 3
     threads: int = 1
     scale: str = "paper"
-    results: str = "results/bench"
+    precision: str = "fp32"  # of the rollouts, or bf16
 
     def __post_init__(self):
         if min(self.lewm_candidates, self.dino_wm_candidates, self.candidates) < 4:
@@ -65,6 +65,7 @@ class SolveRow:
     repetition: int
     seconds: float
     flops: int
+    precision: str
     threads: int
     device: str
     versions: str
@@ -100,7 +101,8 @@ def scaled(timed: dict[int, tuple[float, int]], flops: int) -> float:
 def _measure(asked: Config) -> Iterator[SolveRow]:
     """The methods in turn, so that what else the machine does meets both."""
     models = {
-        method: settings.model(settings.spec(asked.scale, asked.task, method)) for method in METHODS
+        method: settings.model(settings.spec(asked.scale, asked.task, method), asked.device)
+        for method in METHODS
     }
     policies = {
         (method, n): _policy(asked, method, models[method], n)
@@ -110,7 +112,8 @@ def _measure(asked: Config) -> Iterator[SolveRow]:
     now, goal = settings.frames(_lewm(asked), pairs=1)
     taken = {key: policy.flops(now, goal) for key, policy in policies.items()}
     about = {"task": asked.task, "iterations": asked.iterations, "threads": asked.threads}
-    about |= {"device": provenance.device("cpu")[0], "versions": provenance.versions()}
+    about |= {"precision": asked.precision}
+    about |= {"device": provenance.device(asked.device)[0], "versions": provenance.versions()}
     about["git_commit"] = provenance.git()[0]
     for repetition in range(asked.repeats):
         for (method, n), policy in policies.items():
@@ -131,12 +134,12 @@ def _policy(
 ) -> MPCPolicy:
     """A policy that plans with that many candidates; `words` may say more."""
     words = words or (f"planner.cem.iterations={asked.iterations}",)
-    words += ("mpc.precision=fp32",)
+    words += (f"mpc.precision={asked.precision}",)
     elites = f"planner.cem.elites={max(2, candidates // 10)}"
     trial = settings.spec(
         asked.scale, asked.task, method, f"planner.cem.candidates={candidates}", elites, *words
     )
-    return settings.policy(trial, model, pairs=1)
+    return settings.policy(trial, model, pairs=1, device=asked.device)
 
 
 def _side(asked: Config, method: str, made: list[SolveRow]) -> Side:
@@ -148,10 +151,8 @@ def _side(asked: Config, method: str, made: list[SolveRow]) -> Side:
         )
         for n in _timed(asked, method)
     }
-    model, frames = (
-        settings.model(settings.spec(asked.scale, asked.task, method)),
-        settings.frames(_lewm(asked), pairs=1),
-    )
+    model = settings.model(settings.spec(asked.scale, asked.task, method), asked.device)
+    frames = settings.frames(_lewm(asked), pairs=1)
     whole = _policy(asked, method, model, asked.candidates, "planner=cem")
     flops = _policy(asked, method, model, asked.candidates).flops(*frames)
     return Side(timed, scaled(timed, flops), flops, whole.flops(*frames))
@@ -160,7 +161,7 @@ def _side(asked: Config, method: str, made: list[SolveRow]) -> Side:
 def _show(asked: Config, sides: dict[str, Side]) -> None:
     lewm, dino = (sides[method] for method in METHODS)
     papers = published.plan_time()
-    device = provenance.device("cpu")[0]
+    device = provenance.device(asked.device)[0]
     table = Table(
         title=f"One plan of one pair, {asked.task}, scale={asked.scale}: "
         f"{asked.candidates} candidates, {asked.iterations} of {_iterations(asked)} "
@@ -198,8 +199,8 @@ def _caption(asked: Config, sides: dict[str, Side], device: str) -> str:
         ]
     sources = {paper.source for name, paper in published.plan_time().items() if name in METHODS}
     return (
-        f"{device}, {asked.threads} thread(s), fp32, medians of {asked.repeats} solves after "
-        f"a warm-up. Timed: {'; '.join(said)}; other numbers of candidates are scaled by their "
-        "operations. FLOP: matrix products, attention and convolutions, 2 for each "
+        f"{device}, {asked.threads} thread(s), {asked.precision}, medians of {asked.repeats} "
+        f"solves after a warm-up. Timed: {'; '.join(said)}; other numbers of candidates are "
+        "scaled by their operations. FLOP: matrix products, attention and convolutions, 2 for each "
         f"multiply-add, counted in full. Published: {', '.join(sorted(sources)) or 'not here'}."
     )

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness import train, zoo
+from harness import flops, train, zoo
 from harness.bench import peer, settings, versus
 from harness.interfaces import Batch, Obs, TrialSpec
 
@@ -41,7 +41,16 @@ def run(asked: Config) -> str:
     torch.set_num_threads(asked.threads)
     made = versus.measure(_figures(asked), asked.repeats, asked.device)
     title = f"Training steps of LeWM, scale={asked.scale}, {asked.threads} thread(s)"
-    caption = "Seconds of one step. Outcome: loss of the last, median."
+    taken = _flops(asked)
+    rates = (
+        f"{line.side}, {line.figure}: {taken / line.median / 1e12:.3g} TFLOP/s"
+        for line in versus.summary(made)
+    )
+    caption = (
+        "Seconds of one step. Outcome: loss of the last, median. A step takes "
+        f"{taken / 1e12:.3g} TFLOP (forward and backward, counted by harness/flops.py). "
+        f"{'; '.join(rates)}."
+    )
     return versus.publish(asked.results, f"{NAME}-{asked.scale}", made, title, caption)
 
 
@@ -54,6 +63,12 @@ def _figures(asked: Config) -> Iterator[versus.Figure]:
         sides.append(versus.Side("ours", _ours(asked, trial, cfg, batch)))
         name = f"{asked.windows} windows, {precision}"
         yield versus.Figure(name, sides, sides[0].name, outcome_name="loss")
+
+
+def _flops(asked: Config) -> int:
+    trial = settings.spec(asked.scale, asked.task, "lewm")
+    batch = _batch(dataclasses.replace(asked, device="meta"), trial)
+    return flops.of_step(lambda model: model.loss(batch)["loss"], settings.model(trial))
 
 
 def _batch(asked: Config, trial: TrialSpec) -> Batch:

@@ -7,7 +7,7 @@ import pytest
 from harness.data import collect, episodes
 from harness.evaluate import pairs
 from harness.protocols import ProtocolConfig
-from harness.tasks import push_t, push_t_collect, push_t_scene
+from harness.tasks import push_t_collect, push_t_physics, push_t_scene
 from harness.tasks.push_t import PushT, turn
 
 TASK = PushT()
@@ -49,7 +49,7 @@ def test_tee_is_the_references():
     moment = (120**2 + 30**2) / 12 + 15**2
     assert pytest.approx(2 * moment) == push_t_scene.TEE_INERTIA
     assert pymunk.moment_for_poly(1, bar) == pytest.approx(moment)
-    body = push_t._Physics()._tee
+    body = push_t_physics.Physics()._tee
     assert (body.mass, body.moment, body.center_of_gravity) == (1, pytest.approx(3000), (0, 45))
     assert [shape.friction for shape in body.shapes] == [0, 0]
 
@@ -109,7 +109,7 @@ def test_block_at_rest_stays_at_rest():
     assert copy.state()[0, 2:5].tolist() == start[2:5]
     assert not copy.state()[0, 7:].any()
     state = simulator(start).state()[0].tolist()
-    pose, motion = push_t._Physics().step(state, [[0.0, 0.0]] * 10)
+    pose, motion = push_t_physics.Physics().step(state, [[0.0, 0.0]] * 10)
     assert pose == pytest.approx(start[2:5], abs=1e-10) and motion == pytest.approx((0, 0, 0))
 
 

@@ -1,5 +1,8 @@
 """Known answers for Two-Room."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -144,3 +147,15 @@ def test_dot_is_whole_everywhere():
             alpha = gauss[:, 1:] * gauss[:, :1].T
             expected = two_room._background(size) * (1 - alpha)
             assert np.abs(picture(position, size)[1] - expected).max() <= 1.01
+
+
+def test_a_trial_needs_neither_ray_nor_the_simulators_of_other_tasks():
+    code = """
+import sys
+for missing in ("ray", "optuna", "mujoco", "dm_control", "ogbench", "pymunk"):
+    sys.modules[missing] = None  # importing it fails
+from harness import trial, zoo
+print(zoo.task("two_room", "plain").simulator(1, 16).render().shape)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() == "(1, 3, 16, 16)", done.stderr

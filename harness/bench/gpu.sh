@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Figures of one GPU: Two-Room at the paper's sizes, trained for the minutes there are and evaluated
+# under lewm-v3, and the bench of plans and training steps. Neither Ray nor a simulator of MuJoCo is
+# needed. Words go to the run: harness/bench/gpu.sh data.episodes=500 train.steps=2000
+#   DEVICE=cpu SCALE=tiny harness/bench/gpu.sh        the same way in a minute, to see that it works
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+python=${PYTHON:-.venv/bin/python} device=${DEVICE:-cuda} scale=${SCALE:-paper}
+results=${RESULTS:-results} datasets=${DATASETS:-data} repeats=${REPEATS:-5}
+protocol=lewm-v3
+pairs=100 windows=128 candidates=300 iterations=30
+if [ "$scale" = tiny ]; then
+  protocol=smoke pairs=4 windows=16 candidates=8 iterations=2 repeats=2
+fi
+
+# DINOv2's weights where they can be had: method.dino_wm.weights=... without =random below
+"$python" -m harness.run suite=all run=gpu "scale=$scale" "protocol=$protocol" "device=$device" \
+  backend=loop "tasks=[two_room]" "methods=[lewm,pldm,dino_wm,heuristic,random,noop,replay]" \
+  method.dino_wm.weights=random "results=$results" "datasets=$datasets" "$@"
+
+bench() { "$python" -m harness.bench "$@" "scale=$scale" "device=$device" "repeats=$repeats" \
+  "results=$results/gpu/bench"; }
+bench plan "iterations=$iterations" "pairs=$pairs"
+bench train "windows=$windows"
+for precision in fp32 bf16; do
+  bench plan_ratio "candidates=$candidates" "lewm_candidates=$candidates" \
+    "dino_wm_candidates=$candidates" "iterations=$iterations" "precision=$precision"
+  mv "$results/gpu/bench/plan_ratio.parquet" "$results/gpu/bench/plan_ratio-$precision.parquet"
+done
