@@ -47,7 +47,9 @@ def find() -> str:
 
 
 def lewm(ours: JEPA) -> nn.Module:
-    """The peer's LeWM with our encoder and a copy of our other weights."""
+    """The peer's LeWM with our encoder (a ViT as transformers has it, like the peer's own) and a
+    copy of our other weights.
+    """
     parts = _module("wm.lewm.module")
     own, stack = ours.predictor, ours.predictor.blocks[0]
     latent = own.positions.shape[-1]
@@ -63,14 +65,16 @@ def lewm(ours: JEPA) -> nn.Module:
         dropout=stack.attention.dropout,
     )
     made = _module("wm.lewm").LeWM(
-        encoder=_AsViT(ours.encoder),
+        encoder=ours.encoder.vit if hasattr(ours.encoder, "vit") else _AsViT(ours.encoder),
         predictor=predictor,
         action_encoder=parts.Embedder(embed.smooth.in_channels, embed.smooth.out_channels, latent),
         projector=_mlp(parts, ours.projector),
         pred_proj=_mlp(parts, ours.predictor_projector),
     )
     state = ours.state_dict()
-    made.load_state_dict({name: state[_ours(name)] for name in made.state_dict()})
+    others = [name for name in made.state_dict() if not name.startswith("encoder.")]
+    weights = {f"encoder.{name}": value for name, value in made.encoder.state_dict().items()}
+    made.load_state_dict(weights | {name: state[_ours(name)] for name in others})
     return made
 
 
@@ -165,7 +169,6 @@ def _mlp(parts, ours: nn.Sequential) -> nn.Module:
 def _ours(name: str) -> str:
     """Our name of one of its weights."""
     for theirs, own in (
-        ("encoder.encoder.", "encoder."),
         ("action_encoder.patch_embed.", "action_embedder.smooth."),
         ("action_encoder.embed.", "action_embedder.embed."),
         ("projector.net.", "projector."),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 
@@ -68,7 +69,7 @@ class Encoder(nn.Module):
 
 
 class ViT(Encoder):
-    """CLS token of the last layer."""
+    """CLS token of the last layer, of which nothing else is computed."""
 
     def __init__(self, config: EncoderConfig, image_size: int):
         super().__init__()
@@ -88,7 +89,10 @@ class ViT(Encoder):
         )
 
     def features(self, x: Tensor) -> Tensor:
-        return self.vit(x).last_hidden_state[:, 0]
+        x = self.vit.embeddings(x)
+        for layer in self.vit.layers[:-1]:
+            x = layer(x)
+        return self.vit.layernorm(_first_token(self.vit.layers[-1], x))
 
 
 class ResNet18(Encoder):
@@ -134,6 +138,20 @@ class Conv(Encoder):
 
     def features(self, x: Tensor) -> Tensor:
         return self.head(self.body(x).flatten(1))
+
+
+def _first_token(layer: nn.Module, x: Tensor) -> Tensor:
+    """layer(x)[:, 0] of a layer of transformers' ViT (without dropout) and tokens x (M, P, D): the
+    other tokens give keys and values alone.
+    """
+    attention, normed, first = layer.attention, layer.layernorm_before(x), x[:, 0]
+    q = attention.q_proj(normed[:, :1])
+    k, v = attention.k_proj(normed), attention.v_proj(normed)
+    heads = (attention.num_attention_heads, attention.head_dim)
+    q, k, v = (part.unflatten(-1, heads).transpose(1, 2) for part in (q, k, v))
+    mixed = F.scaled_dot_product_attention(q, k, v)  # (M, heads, 1, head_dim)
+    first = first + attention.o_proj(mixed.flatten(1))
+    return first + layer.mlp(layer.layernorm_after(first))
 
 
 def _check_patch(config: EncoderConfig, image_size: int) -> None:

@@ -10,6 +10,7 @@ import torch
 from harness import config
 from harness.bench import __main__ as bench
 from harness.bench import peer, plan, settings, suite
+from harness.interfaces import Obs
 
 needs_peer = pytest.mark.skipif(
     importlib.util.find_spec("stable_worldmodel") is None, reason="the peer is not installed"
@@ -46,11 +47,19 @@ def test_every_side_finds_a_plan_of_the_same_cost():
 
 
 @needs_peer
-def test_the_peer_computes_what_ours_does():
-    model = settings.model(settings.spec("tiny", "two_room", "lewm"))
+@pytest.mark.parametrize("scale", ["tiny", "workstation"])
+def test_the_peer_computes_what_ours_does(scale):
+    trial = settings.spec(scale, "two_room", "lewm")
+    model = settings.model(trial)
     theirs = peer.lewm(model).eval()
-    z, actions = torch.randn(3, 3, 16), torch.randn(3, 3, 10)
+    (pixels, *_), _ = settings.frames(trial, pairs=2)
+    actions = torch.randn(2, 1, 10)
     with torch.no_grad():
+        z = model.encode(Obs(pixels))
+        seen = theirs.encode(
+            {"pixels": model.encoder.normalised(pixels[:, 0])[:, None], "action": actions}
+        )
+        torch.testing.assert_close(seen["emb"], z, rtol=1e-4, atol=1e-4)
         want, got = model.predict(z, actions), theirs.predict(z, theirs.action_encoder(actions))
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 

@@ -44,3 +44,18 @@ def test_pictures_are_normalised_with_imagenets_statistics():
 def test_a_patch_must_divide_the_picture():
     with pytest.raises(ValueError, match=r"image_size 64 is no multiple of encoder.patch 14"):
         encoders.build(encoders.EncoderConfig("vit", patch=14), 64)
+
+
+def test_vit_computes_of_its_last_layer_what_transformers_does():
+    config = encoders.EncoderConfig("vit", width=24, patch=8, depth=2, heads=3)
+    vit = encoders.build(config, 32)
+    pictures = torch.randn(5, 3, 32, 32)
+    whole = vit.vit(pictures).last_hidden_state[:, 0]
+    ours = vit.features(pictures)
+    torch.testing.assert_close(ours, whole, rtol=1e-5, atol=1e-6)
+    want = torch.autograd.grad(whole.pow(2).sum(), list(vit.parameters()), allow_unused=True)
+    got = torch.autograd.grad(ours.pow(2).sum(), list(vit.parameters()), allow_unused=True)
+    for a, b in zip(got, want, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
