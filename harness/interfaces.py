@@ -305,8 +305,10 @@ class GoalPolicy(Trainable, Protocol):
 class Policy(Protocol):
     """Observation and goal in, one block of actions out."""
 
-    def reset(self, pairs: Sequence[Pair]) -> None:
-        """Start an evaluation of these pairs, together."""
+    def reset(self, pairs: Sequence[Pair], told: Callable[[float], None] = ...) -> None:
+        """Start an evaluation of these pairs, together. An `act` that takes long tells meanwhile
+        for how many of the coming blocks it has found actions, a fraction at first.
+        """
 
     def act(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Decision:
         """One block for each of the pairs `rows` (indices into the pairs of reset).
@@ -349,6 +351,8 @@ class PlannerEntry(NamedTuple):
 
 class Planner(Protocol):
     """Minimises a cost; knows nothing of models."""
+
+    iterations: int  # of a plan
 
     def plan(self, cost_fn: CostFn, init: Tensor, noise: Noise, run: Run = ...) -> Plan:
         """init (B, K, A): mean of the first iteration. Each iteration is one function of tensors,

@@ -66,9 +66,9 @@ def run(
     simulator = task.simulator(len(pairs), image_size)
     try:
         episodes = _Episodes(simulator, task, pairs, settings)
-        policy.reset(pairs)
         progress("control", 0, settings.budget_steps)
         if isinstance(policy, StatePolicy):
+            policy.reset(pairs)
             _run_steps(policy, episodes, settings, progress)
         else:
             _run_blocks(policy, episodes, settings, normalizer, progress)
@@ -96,8 +96,17 @@ def _run_blocks(
     normalizer: Normalizer,
     progress: Progress,
 ) -> None:
-    block = episodes.task.spec.action_block
-    for done in range(0, settings.budget_steps, block):
+    block, budget = episodes.task.spec.action_block, settings.budget_steps
+    done = shown = 0
+
+    def told(blocks: float) -> None:
+        """Finding actions takes longer than carrying them out: these steps count as done."""
+        nonlocal shown
+        shown = max(shown, min(done + int(blocks * block), budget))
+        progress("control", shown, budget)
+
+    policy.reset(episodes.pairs, told)
+    for done in range(0, budget, block):
         rows = episodes.running()
         if not len(rows):
             return
@@ -105,9 +114,9 @@ def _run_blocks(
         for solve in decision.solves:
             episodes.record_solve(solve.rows, solve.seconds)
         actions = decision.actions.reshape(len(rows), block, -1)
-        for step in range(min(block, settings.budget_steps - done)):
+        for step in range(min(block, budget - done)):
             episodes.step(rows, actions[:, step])
-        progress("control", min(done + block, settings.budget_steps), settings.budget_steps)
+        told(1)
 
 
 class _Episodes:
@@ -122,7 +131,7 @@ class _Episodes:
     ):
         self.simulator, self.task, self.settings = simulator, task, settings
         self.goals = np.stack([pair.goal_state for pair in pairs])
-        self._pairs = pairs
+        self.pairs = pairs
         simulator.set_state(np.stack([pair.start_state for pair in pairs]))
         distance = task.distance(simulator.state(), self.goals)
         self.outcomes = [Outcome(dist_init=float(d)) for d in distance]
@@ -142,7 +151,7 @@ class _Episodes:
         for row in rows:
             self.outcomes[row].render_s += seconds
         now = observation(pixels, self.simulator.proprio()[rows], normalizer)
-        return now, goal_observation([self._pairs[row] for row in rows], normalizer)
+        return now, goal_observation([self.pairs[row] for row in rows], normalizer)
 
     def record_solve(self, rows: np.ndarray, seconds: float) -> None:
         """Note a solve with every pair that took part in it."""

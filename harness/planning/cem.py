@@ -37,6 +37,7 @@ class CEM:
 
     def __init__(self, config: CEMConfig):
         self.config = config
+        self.iterations = config.iterations
 
     def plan(
         self, cost_fn: CostFn, init: Tensor, noise: Noise, run: Run = recorded.directly

@@ -36,8 +36,8 @@ class FeedForwardPolicy:
         self._pairs_per_solve, self._pairs_per_call = pairs_per_solve, pairs_per_call
         self._warm = False
 
-    def reset(self, pairs: Sequence[Pair]) -> None:
-        """Nothing is remembered from one act to the next."""
+    def reset(self, pairs: Sequence[Pair], told: Callable[[float], None] | None = None) -> None:
+        """Nothing is remembered from one act to the next, which is quick."""
 
     def act(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Decision:
         """One block for each of the pairs."""

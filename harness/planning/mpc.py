@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -74,9 +75,13 @@ class MPCPolicy:
         self._record = record or (recorded.graph if self._device.type == "cuda" else None)
         self._recordings: dict[int, tuple[tuple[Tensor, ...], recorded.Recorder]] = {}
         self._warm = False
+        self._told: Callable[[float], None] | None = None
 
-    def reset(self, pairs: Sequence[Pair]) -> None:
-        """Forget all plans; the random streams follow the pairs' ids."""
+    def reset(self, pairs: Sequence[Pair], told: Callable[[float], None] | None = None) -> None:
+        """Forget all plans; the random streams follow the pairs' ids. `told` is called where one
+        thread plans on a CPU.
+        """
+        self._told = told
         self._pair_ids = [pair.pair_id for pair in pairs]
         self._replans = np.zeros(len(pairs), dtype=int)
         self._queues: list[list[np.ndarray]] = [[] for _ in pairs]
@@ -130,7 +135,7 @@ class MPCPolicy:
         threads = torch.get_num_threads()
         shares = min(threads, len(rows)) if self._device.type == "cpu" else 1
         if shares == 1:
-            return self._plan(obs, goal, rows)
+            return self._plan(obs, goal, rows, self._telling())
         indices = np.array_split(np.arange(len(rows)), shares)
         torch.set_num_threads(1)  # inherited by the new threads
         try:
@@ -148,19 +153,30 @@ class MPCPolicy:
         )
 
     @torch.inference_mode()
-    def _plan(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Plan:
+    def _plan(self, obs: Obs, goal: Obs, rows: np.ndarray, run: Run = recorded.directly) -> Plan:
         start, target = self._encode(obs).to(self._dtype), self._encode(goal)  # (B, *D)
         keys = [
             seeding.integer("plan", self._seed, self._pair_ids[row], self._replans[row])
             for row in rows
         ]
         if self._record is None:
-            return self._search(start, target, self._noise(keys, self._device))
+            return self._search(start, target, self._noise(keys, self._device), run)
         return self._search_recorded(start, target, torch.tensor(keys, device=self._device))
 
-    def _search(
-        self, start: Tensor, target: Tensor, noise: Noise, run: Run = recorded.directly
-    ) -> Plan:
+    def _telling(self) -> Run:
+        """Iterations are called directly, and how far they are is told."""
+        if self._told is None:
+            return recorded.directly
+        iterations = itertools.count(1)
+
+        def run(function: Callable, *arguments: Tensor) -> tuple[Tensor, ...]:
+            made = function(*arguments)
+            self._told(self._config.execute_blocks * next(iterations) / self._planner.iterations)
+            return made
+
+        return run
+
+    def _search(self, start: Tensor, target: Tensor, noise: Noise, run: Run) -> Plan:
         """The planner's plans; start and target (B, *D)."""
         found = cost.latent_distance(
             self._rolled, start, target, self._pairs_per_rollout, self._rollouts

@@ -62,6 +62,33 @@ def evaluate(case, policy, order=range(PAIRS)):
     return {pair.pair_id: outcome for pair, outcome in zip(chosen, run, strict=True)}
 
 
+def test_how_far_plans_are_is_told_while_they_are_made(case):
+    heard = []
+    policy = build(case)
+    policy.reset(case.pairs[:2], heard.append)
+    policy.act(*frames(case, case.pairs[:2]), np.arange(2))
+    iterations = case.spec.config.planner.iterations
+    assert heard == [EXECUTED * (i + 1) / iterations for i in range(iterations)]
+    policy.act(*frames(case, case.pairs[:2]), np.arange(2))  # from the queue
+    assert len(heard) == iterations
+
+
+def test_the_progress_of_control_never_goes_back(case):
+    shown = []
+    task, settings = zoo.TASKS["toy"], case.spec.config.protocol
+    control.run(
+        build(case),
+        task,
+        case.pairs[:3],
+        settings,
+        case.normalizer,
+        32,
+        lambda stage, done, total: shown.append((done, total)),
+    )
+    assert shown == sorted(shown) and shown[0] == (0, 20) and shown[-1] == (20, 20)
+    assert (5, 20) in shown and len(shown) > 1 + 20 / 5  # told while planning, too
+
+
 def frames(case, chosen):
     """What is seen at the starts and at the goals."""
     simulator = zoo.TASKS["toy"].simulator(len(chosen), 32)
