@@ -45,7 +45,8 @@ def success_figure(run: groups.Run, estimates: pd.DataFrame) -> Figure | None:
         for (row, subset), ax in zip(line, places, strict=False):
             _success_panel(ax, run, row, subset, columns)
         canvas.hide(places[len(line) :])
-    canvas.legend(figure, _success_handles())
+    papers = any(published.success(bar) for row in rows for _, bar in row.cells.iterrows())
+    canvas.legend(figure, _success_handles(papers))
     words = (
         "Bars: means over training seeds; whiskers: 95 % intervals (Wilson with one seed, else "
         "bootstrap over seeds and pairs)."
@@ -100,7 +101,6 @@ def _success_panel(ax: Axes, run: groups.Run, row: _Panels, subset: str, columns
     first, tall = subset == success.ALL, canvas.bar_heights(row.cells["label"])
     known = row.estimates[row.estimates["subset"] == subset].set_index("cell")
     places = np.cumsum(tall) - np.array(tall) / 2
-    papers = published.success() if first else {}
     if row.floor in known.index:
         floor = 100 * known.loc[row.floor]
         ax.axvspan(floor["low"], floor["high"], color="#f3d9d9", lw=0, zorder=0.5)
@@ -109,8 +109,7 @@ def _success_panel(ax: Axes, run: groups.Run, row: _Panels, subset: str, columns
         if cell in known.index:
             shade = canvas.colour(bar["method"], bar["variant"], list(run.cells["method"]))
             _bar(ax, place, 100 * known.loc[cell, ["mean", "low", "high"]], shade)
-        name = published.name_of(bar["method"], bar["variant"])
-        if paper := papers.get((bar["task"], name)):
+        if first and (paper := published.success(bar)):
             ax.plot(
                 paper.value, place, "D", ms=5, mfc="white", mec=canvas.INK, zorder=5, clip_on=False
             )
@@ -137,11 +136,11 @@ def _bar(ax: Axes, place: float, percent: pd.Series, shade: str) -> None:
     ax.text(105, place, f"{mean:.0f}", va="center", fontsize=8, color=canvas.INK)
 
 
-def _success_handles() -> list:
+def _success_handles(papers: bool) -> list:
     from matplotlib.lines import Line2D
 
-    return [
+    made = [
         Line2D([], [], color=canvas.INK, lw=1.1, marker="|", ms=6, label="95 % interval"),
         Line2D([], [], color="#b03030", ls="--", label="random on the same pairs"),
-        canvas.published_handle(),
     ]
+    return [*made, canvas.published_handle()] if papers else made

@@ -22,13 +22,13 @@ class Published(NamedTuple):
     source: str
 
 
-def success() -> dict[tuple[str, str], Published]:
-    """(task, method) -> success in percent."""
-    table = _read("paper_success.csv")
-    return {
-        (row.task, row.method): Published(float(row.success_pct), int(row.n_episodes), row.source)
-        for row in table.itertuples()
-    }
+def success(cell: pd.Series) -> Published | None:
+    """Success in percent, for a cell's task, method and variant; None under a protocol of tests,
+    whose numbers mean nothing beside it.
+    """
+    if cell["protocol"] == "smoke":
+        return None
+    return _successes().get((cell["task"], name_of(cell["method"], cell["variant"])))
 
 
 def plan_time() -> dict[str, Published]:
@@ -43,6 +43,15 @@ def plan_time() -> dict[str, Published]:
 def name_of(method: str, variant: str) -> str:
     """The name under which the papers' files know a method: a variant is a method of its own."""
     return f"{method}_{variant}" if variant else method
+
+
+def _successes() -> dict[tuple[str, str], Published]:
+    """(task, method) -> success in percent."""
+    table = _read("paper_success.csv")
+    return {
+        (row.task, row.method): Published(float(row.success_pct), int(row.n_episodes), row.source)
+        for row in table.itertuples()
+    }
 
 
 @functools.lru_cache

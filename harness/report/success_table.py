@@ -44,7 +44,6 @@ _PAIRED = (
 
 def _success_raw(run: groups.Run, estimates: pd.DataFrame, paired: pd.DataFrame) -> pd.DataFrame:
     """One row per cell and split; percentages and points."""
-    papers = published.success()
     rows = []
     differences = {key: part for key, part in paired.groupby(["cell", "split"])}
     for (cell, split), part in estimates.groupby(["cell", "split"], sort=False):
@@ -53,8 +52,7 @@ def _success_raw(run: groups.Run, estimates: pd.DataFrame, paired: pd.DataFrame)
             row |= _estimate_columns(estimate)
         for difference in getattr(differences.get((cell, split)), "itertuples", list)():
             row |= _difference_columns(difference)
-        if papers and split == "test":
-            paper = papers.get((row["task"], published.name_of(row["method"], row["variant"])))
+        if split == "test" and (paper := published.success(run.cells.loc[cell])):
             row |= layout.published_columns("published_success_pct", paper)
         rows.append(row)
     return pd.DataFrame(rows)

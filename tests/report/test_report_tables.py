@@ -170,6 +170,11 @@ def test_published_numbers_stand_beside(run):
     assert rows.loc["LeWM", "published_episodes"] == 50
 
 
+def test_nothing_published_stands_beside_a_protocol_of_tests(run):
+    run.trial(method="lewm", protocol="smoke", outcome=outcome(10))
+    assert "published_success_pct" not in raw(run)
+
+
 def test_without_published_files_there_is_no_column(run, tmp_path, monkeypatch):
     groups_of = report.success_table.published
     monkeypatch.setattr(groups_of, "FOLDER", tmp_path / "none")
