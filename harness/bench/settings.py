@@ -117,11 +117,13 @@ def modes(device: str) -> list[str]:
 
 
 def model(trial: TrialSpec, device: str = "cpu") -> nn.Module:
-    """Its untrained model, whose layers that start at zero are drawn too, for evaluation."""
+    """Its untrained model for evaluation; layers that start at zero are drawn too, so that actions
+    matter.
+    """
     shape = zoo.TASKS[trial.task].spec.shape(trial.config.data.image_size)
     torch.manual_seed(0)
     made = zoo.METHODS[trial.method].build(trial.config.method, shape)
     for parameter in made.parameters():
         if parameter.dim() > 1 and not parameter.any():
-            nn.init.normal_(parameter, std=0.02)
+            nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
     return made.to(device).eval()

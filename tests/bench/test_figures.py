@@ -11,6 +11,7 @@ from harness import config
 from harness.bench import __main__ as bench
 from harness.bench import peer, plan, settings, suite
 from harness.interfaces import Obs
+from harness.planning import cost
 
 needs_peer = pytest.mark.skipif(
     importlib.util.find_spec("stable_worldmodel") is None, reason="the peer is not installed"
@@ -44,6 +45,25 @@ def test_every_side_finds_a_plan_of_the_same_cost():
     for figure in found:
         costs = [side.once()[1] for side in figure.sides]
         assert len(costs) >= 2 and max(costs) == pytest.approx(min(costs), rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["lewm", "pldm", "dino_wm", "dino_wm_proprio"])
+def test_costs_and_elites_are_those_of_the_plain_form(method):
+    """Relative difference of costs below 1e-4 in fp32, and the same thirty of three hundred."""
+    trial = settings.spec("tiny", "two_room", method)
+    model = settings.model(trial)
+    now, goal = settings.frames(trial, pairs=2)
+    plans = torch.randn(2, 300, 5, 10, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        z, target = model.encode(now)[:, -1], model.encode(goal)[:, -1]
+        ours, plain = (
+            cost.latent_distance(form, z, target, pairs=2, rollouts=128)(plans)
+            for form in (model, plan.Plain(model))
+        )
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=0)
+    assert ours.std(1).min() > 1e-3 * ours.mean()  # plans differ, so elites mean something
+    for a, b in zip(ours.topk(30, largest=False)[1], plain.topk(30, largest=False)[1], strict=True):
+        assert set(a.tolist()) == set(b.tolist())
 
 
 @needs_peer
