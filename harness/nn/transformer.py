@@ -90,13 +90,14 @@ class ConditionedBlock(nn.Module):
         alone; `kept` as in Attention.
         """
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.chunk(6, -1)
-        seen = self.norm_1(x) * (1 + scale_1) + shift_1
+        seen = torch.addcmul(shift_1, self.norm_1(x), 1 + scale_1)
         if last:
             x, gate_1, shift_2, scale_2, gate_2 = (
                 part[:, -1:] for part in (x, gate_1, shift_2, scale_2, gate_2)
             )
-        x = x + gate_1 * self.attention(seen, last, kept)
-        return x + gate_2 * self.mlp(self.norm_2(x) * (1 + scale_2) + shift_2)
+        x = torch.addcmul(x, gate_1, self.attention(seen, last, kept))
+        seen = torch.addcmul(shift_2, self.norm_2(x), 1 + scale_2)
+        return torch.addcmul(x, gate_2, self.mlp(seen))
 
 
 class ConditionedTransformer(nn.Module):
