@@ -1,7 +1,7 @@
 """Performance figures: python -m harness.bench [NAME] [key=value ...], e.g. plan scale=paper.
 
 Without a name: plan, train, data, collect and suite, one after the other, with the words that all
-of them have ([repeats=5] [results=results/bench]). plan_ratio runs for minutes, by its name alone.
+of them have ([repeats=5] [results=results/bench]). plan_ratio and profile run by their names alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from harness import command, config
-from harness.bench import collect, data, plan, plan_ratio, settings, suite, train
+from harness.bench import collect, data, plan, plan_ratio, profile, settings, suite, train
 from harness.command import FAILED, OK, USAGE, console
 
 FIGURES = {
@@ -21,6 +21,7 @@ FIGURES = {
     "collect": collect,
     "suite": suite,
     "plan_ratio": plan_ratio,
+    "profile": profile,
 }
 TOGETHER = ("plan", "train", "data", "collect", "suite")  # when none is named
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from harness import config, seeding, suites, zoo
-from harness.interfaces import Noise, Obs, Pair, TrialSpec
+from harness.interfaces import Batch, Noise, Obs, Pair, TrialSpec
 from harness.planning.mpc import MPCPolicy
 from harness.scales import SCALES
 
@@ -101,6 +101,16 @@ def frames(trial: TrialSpec, pairs: int) -> tuple[Obs, Obs]:
     shape = (2, pairs, 1, 3, size, size)
     now, goal = torch.randint(0, 256, shape, dtype=torch.uint8, generator=drawn)
     return Obs(now), Obs(goal)
+
+
+def windows(trial: TrialSpec, count: int, device: str = "cpu") -> Batch:
+    """Random training windows (count, 4, ...) without proprio or goals."""
+    drawn = torch.Generator().manual_seed(0)
+    size, task = trial.config.data.image_size, zoo.TASKS[trial.task].spec
+    shape = (count, 4, 3, size, size)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=drawn)
+    actions = torch.randn(*shape[:2], task.action_dim * task.action_block, generator=drawn)
+    return Batch(Obs(pixels.to(device)), actions.to(device), None)
 
 
 def modes(device: str) -> list[str]:

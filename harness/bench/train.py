@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness import flops, train, zoo
+from harness import flops, train
 from harness.bench import peer, settings, versus
-from harness.interfaces import Batch, Obs, TrialSpec
+from harness.interfaces import Batch, TrialSpec
 
 NAME = "train"
 
@@ -56,7 +56,7 @@ def run(asked: Config) -> str:
 
 def _figures(asked: Config) -> Iterator[versus.Figure]:
     trial = settings.spec(asked.scale, asked.task, "lewm", device=asked.device)
-    batch = _batch(asked, trial)
+    batch = settings.windows(trial, asked.windows, asked.device)
     for precision in settings.modes(asked.device):
         cfg = dataclasses.replace(trial.config.train, precision=precision)
         sides = [versus.Side("peer", _peer(asked, trial, cfg, batch))] if peer.find() else []
@@ -67,18 +67,8 @@ def _figures(asked: Config) -> Iterator[versus.Figure]:
 
 def _flops(asked: Config) -> int:
     trial = settings.spec(asked.scale, asked.task, "lewm")
-    batch = _batch(dataclasses.replace(asked, device="meta"), trial)
+    batch = settings.windows(trial, asked.windows, "meta")
     return flops.of_step(lambda model: model.loss(batch)["loss"], settings.model(trial))
-
-
-def _batch(asked: Config, trial: TrialSpec) -> Batch:
-    """Random windows (B, 4, ...) on the device."""
-    drawn = torch.Generator().manual_seed(0)
-    size, task = trial.config.data.image_size, zoo.TASKS[trial.task].spec
-    shape = (asked.windows, 4, 3, size, size)
-    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=drawn)
-    actions = torch.randn(*shape[:2], task.action_dim * task.action_block, generator=drawn)
-    return Batch(Obs(pixels.to(asked.device)), actions.to(asked.device), None)
 
 
 def _ours(

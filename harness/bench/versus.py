@@ -6,6 +6,7 @@ or our own plain form); the others are told as so many times as fast as it.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -68,8 +69,6 @@ def measure(
     """Each side once to warm up (unless told not to), then `repeats` times in turn, every other
     time backwards, so that what else the machine does meets all of them.
     """
-    about = {"threads": torch.get_num_threads(), "device": provenance.device(device)[0]}
-    about |= {"versions": provenance.versions(), "git_commit": provenance.git()[0]}
     made = []
     for figure in figures:
         for side in figure.sides * warm_up:
@@ -86,8 +85,33 @@ def measure(
                     value,
                     figure.unit,
                 )
-                made.append(_row(figure, side.name, repetition, value, outcome, about))
+                made.append(row(figure, side.name, repetition, value, outcome, device))
     return made
+
+
+def row(
+    figure: Figure, side: str, repetition: int, value: float, outcome: float, device: str
+) -> BenchRow:
+    """One measurement, with what it was made on."""
+    return BenchRow(
+        figure=figure.name,
+        side=side,
+        reference=figure.reference,
+        repetition=repetition,
+        value=value,
+        unit=figure.unit,
+        larger_is_better=figure.larger_is_better,
+        outcome=outcome,
+        outcome_name=figure.outcome_name,
+        threads=torch.get_num_threads(),
+        device=provenance.device(device)[0],
+        **_code(),
+    )
+
+
+@functools.cache
+def _code() -> dict[str, str]:
+    return {"versions": provenance.versions(), "git_commit": provenance.git()[0]}
 
 
 def publish(results: str, name: str, made: Sequence[BenchRow], title: str, caption: str) -> str:
@@ -162,26 +186,10 @@ def summary(made: Sequence[BenchRow]) -> list[Line]:
         values = [row.value for row in own]
         base = medians.get((figure, own[0].reference), math.nan)
         median = medians[figure, side]
-        ratio = median / base if own[0].larger_is_better else base / median
+        better = own[0].larger_is_better
+        ratio = (median / base if better else base / median) if median and base else math.nan
         outcome = float(np.median([row.outcome for row in own]))
         lines.append(
             Line(figure, side, median, min(values), max(values), own[0].unit, ratio, outcome)
         )
     return lines
-
-
-def _row(
-    figure: Figure, side: str, repetition: int, value: float, outcome: float, about: dict
-) -> BenchRow:
-    return BenchRow(
-        figure=figure.name,
-        side=side,
-        reference=figure.reference,
-        repetition=repetition,
-        value=value,
-        unit=figure.unit,
-        larger_is_better=figure.larger_is_better,
-        outcome=outcome,
-        outcome_name=figure.outcome_name,
-        **about,
-    )

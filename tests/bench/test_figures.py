@@ -9,7 +9,7 @@ import torch
 
 from harness import config
 from harness.bench import __main__ as bench
-from harness.bench import peer, plan, settings, suite
+from harness.bench import peer, plan, profile, settings, suite
 from harness.interfaces import Obs
 from harness.planning import cost
 
@@ -19,6 +19,7 @@ needs_peer = pytest.mark.skipif(
 SMALL = {
     "plan": ["scale=tiny", "pairs=3", "iterations=2", "repeats=2", "threads=1"],
     "train": ["scale=tiny", "windows=8", "steps=1", "repeats=2", "threads=1"],
+    "profile": ["scale=tiny", "windows=4", "repeats=2", "threads=1"],
     "data": ["image_size=16", "episodes=10", "batch=4", "batches=2", "repeats=2"],
 }
 
@@ -38,6 +39,18 @@ def test_it_measures_and_writes(name, tmp_path, capsys):
     assert (made["value"] > 0).all() and made.groupby(["figure", "side"]).size().eq(2).all()
     assert written.with_suffix(".png").stat().st_size > 0
     assert "median" in capsys.readouterr().out
+
+
+def test_operations_are_told_apart_by_kind():
+    names = ("aten::addmm", "aten::native_layer_norm", "aten::gelu", "aten::copy_", "aten::add")
+    assert [profile.kind(name) for name in names] == [
+        "matrix products",
+        "normalisation",
+        "activations",
+        "copies",
+        profile.OTHER,
+    ]
+    assert profile.kind("aten::_scaled_dot_product_flash_attention_for_cpu") == "attention"
 
 
 def test_every_side_finds_a_plan_of_the_same_cost():

@@ -1,0 +1,116 @@
+"""profile: where the time of a training step and of a plan of LeWM goes, by kind of operation.
+
+[scale=laptop] [task=two_room] [windows=8] [iterations=2] [repeats=5] [threads=2]
+[device=cpu] [results=results/bench]
+
+torch's profiler, time of each operation without those that it calls; on CUDA that of its kernels.
+Random weights and frames, one pair, fp32 on a CPU and the scale's precision elsewhere. The last
+line of each is the wall time of the same work without the profiler.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from harness import train
+from harness.bench import settings, versus
+
+NAME = "profile"
+WALL = "wall time"
+KINDS = {  # by what the name of an operation contains, the first that fits
+    "attention": ("scaled_dot_product", "softmax", "flash", "fmha"),
+    "matrix products": ("mm", "linear", "convolution", "gemm", "cutlass"),
+    "normalisation": ("norm",),
+    "activations": ("gelu", "silu", "relu"),
+    "optimizer": ("adam", "Optimizer", "zero_grad"),
+    "copies": ("copy_", "cat", "index", "gather", "clone", "Memcpy", "to_copy"),
+}
+OTHER = "other elementwise operations and overhead"
+
+
+@dataclass(frozen=True)
+class Config(settings.OfModels):
+    """The words of the command."""
+
+    windows: int = 8  # of a training batch
+    iterations: int = 2  # of a plan
+
+
+def run(asked: Config) -> str:
+    """Measure, write the rows, show the table; returns the path of the rows."""
+    torch.set_num_threads(asked.threads)
+    made = list(_measure(asked))
+    title = f"Where the time goes, LeWM, scale={asked.scale}, {asked.threads} thread(s)"
+    return versus.publish(asked.results, f"{NAME}-{asked.scale}", made, title, "Milliseconds.")
+
+
+def kind(name: str) -> str:
+    """The kind of an operation."""
+    for found, parts in KINDS.items():
+        if any(part in name for part in parts):
+            return found
+    return OTHER
+
+
+def _measure(asked: Config) -> Iterator[versus.BenchRow]:
+    work = {
+        f"training step, {asked.windows} windows": _step(asked),
+        f"one plan, {asked.iterations} iterations": _plan(asked),
+    }
+    for name, once in work.items():
+        once()
+        figure = versus.Figure(name, (), "", unit="ms")
+        for repetition in range(asked.repeats):
+            started = time.perf_counter()
+            once()
+            _synchronise(asked)
+            wall = time.perf_counter() - started
+            for side, seconds in {**_profiled(asked, once), WALL: wall}.items():
+                yield versus.row(figure, side, repetition, 1e3 * seconds, math.nan, asked.device)
+
+
+def _profiled(asked: Config, once: Callable[[], object]) -> dict[str, float]:
+    """Seconds by kind, the longest first."""
+    cuda = asked.device != "cpu"
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    with profile(activities=kinds) as profiler:
+        once()
+        _synchronise(asked)
+    taken = dict.fromkeys((*KINDS, OTHER), 0.0)
+    for entry in profiler.key_averages():
+        spent = entry.self_device_time_total if cuda else entry.self_cpu_time_total
+        taken[kind(entry.key)] += spent / 1e6
+    found = {name: seconds for name, seconds in taken.items() if seconds}
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _step(asked: Config) -> Callable[[], object]:
+    trial = settings.spec(asked.scale, asked.task, "lewm", device=asked.device)
+    model = settings.model(trial, asked.device).train()
+    words = () if asked.device != "cpu" else ("train.precision=fp32",)
+    cfg = settings.spec(asked.scale, asked.task, "lewm", *words).config.train
+    optimizer = train.optimizer_of(model, cfg)
+    batch = settings.windows(trial, asked.windows, asked.device)
+    return lambda: train.optimizer_step(model, optimizer, batch, cfg, cfg.lr, seed=0)
+
+
+def _plan(asked: Config) -> Callable[[], object]:
+    words = [f"planner.cem.iterations={asked.iterations}"]
+    words += ["mpc.precision=fp32"] if asked.device == "cpu" else []
+    trial = settings.spec(asked.scale, asked.task, "lewm", *words)
+    model = settings.model(trial, asked.device)
+    policy = settings.policy(trial, model, pairs=1, device=asked.device)
+    now, goal = settings.frames(trial, pairs=1)
+    return lambda: policy.solve(now, goal, np.zeros(1, dtype=int))
+
+
+def _synchronise(asked: Config) -> None:
+    if asked.device != "cpu":
+        torch.cuda.synchronize(asked.device)
