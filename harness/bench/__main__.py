@@ -12,7 +12,7 @@ from types import ModuleType
 
 from harness import command, config
 from harness.bench import collect, data, plan, plan_ratio, profile, settings, suite, train
-from harness.command import FAILED, OK, USAGE, console
+from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
 
 FIGURES = {
     "plan": plan,
@@ -37,7 +37,11 @@ def main(argv: Sequence[str]) -> int:
     except config.ConfigError as error:
         console.print(f"error: {error}", markup=False)
         return USAGE
-    return max([_run(figure, asked) for figure, asked in chosen])
+    try:
+        return max([_run(figure, asked) for figure, asked in chosen])
+    except KeyboardInterrupt:
+        console.print("interrupted; what is written stays")
+        return INTERRUPTED
 
 
 def _chosen(argv: Sequence[str]) -> list[tuple[ModuleType, settings.Common]]:
