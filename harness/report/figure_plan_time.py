@@ -33,6 +33,7 @@ def plan_time_figure(run: groups.Run, raw: pd.DataFrame) -> Figure | None:
     high = max(ax.get_xlim()[1] for (ax,) in axes)
     for (ax,) in axes:
         ax.set_xlim(low / 1.3, high * 1.3)
+        _name_ticks(ax)
     axes[-1][0].set_xlabel("seconds per plan (log axis)")
     canvas.legend(figure, _plan_time_handles(raw))
     devices = "; ".join(sorted(set(raw["device"]) - {""}))
@@ -63,7 +64,6 @@ def _plan_time_panel(ax: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
     ax.set_yticks(places, [canvas.wrap(label) for label in rows["label"]])
     ax.set_ylim(sum(tall), 0)
     ax.tick_params(axis="y", length=0)
-    _name_ticks(ax)
 
 
 def _sizes(rows: pd.DataFrame) -> list[int]:
@@ -95,9 +95,10 @@ def _plan_time_handles(raw: pd.DataFrame) -> list:
 
 
 def _name_ticks(ax: Axes) -> None:
-    """1, 2 and 5 of each decade, as plain numbers."""
+    """1, 2 and 5 of each decade, as plain numbers; of many decades 1 alone."""
     from matplotlib.ticker import LogLocator
 
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter("")
