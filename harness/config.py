@@ -183,8 +183,10 @@ def _tree(
         _check_keys(f"for.{name}.", part, _BRANCHES[:-1])
     layers = [PROTOCOLS[run.protocol], SCALES[run.scale], suite_overlay, run.overrides]
     tree: dict[str, Any] = {}
+    for cls in reversed(zoo.METHODS[method].config.__mro__):
+        merge(tree, {"method": {method: SCALES[run.scale]["sizes"].get(cls.__name__, {})}})
     for layer in layers:
-        merge(tree, {key: value for key, value in layer.items() if key != "for"})
+        merge(tree, {key: value for key, value in layer.items() if key not in ("for", "sizes")})
         narrowed = layer.get("for", {})
         merge(tree, narrowed.get(task, {}))
         merge(tree, narrowed.get(method, {}))

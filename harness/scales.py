@@ -1,5 +1,6 @@
 """How big: overlays of the configuration (see config.py). "for" narrows a part to a task or a
-method.
+method; "sizes" holds what a method's configuration has from a class that it derives from, so that
+a new method has every scale.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ _FROZEN_SMALL = {  # 16 tokens for a picture of 64 px: with 64 one plan takes mo
     "encoder_patch": 16,
     "standardize": True,
 }
-_DINO_TINY = _FROZEN_TINY | {
+_DINO_TINY = {
     "predictor_depth": 2,
     "predictor_heads": 2,
     "predictor_head_width": 16,
     "predictor_hidden": 64,
 }
-_DINO_SMALL = _FROZEN_SMALL | {
+_DINO_SMALL = {
     "predictor_depth": 2,
     "predictor_heads": 4,
     "predictor_head_width": 16,
@@ -60,12 +61,12 @@ _DINO_SMALL = _FROZEN_SMALL | {
 _DINO_TRAIN = {"train": {"batch_size": 32, "lr": 5e-4}}  # of gaoyuezhou/dino_wm's predictor
 _DINO_SMALL_FOR = {"train": {"batch_size": 32, "lr": 1e-3, "steps": 4000}}
 _GOAL_CONDITIONED = ("gcbc", "gcivl", "gciql")
-_HEADS_TINY = _FROZEN_TINY | {  # baselines/goal_conditioned.py; the encoder is LeWM's
+_HEADS_TINY = {  # baselines/goal_conditioned.py; the encoder is LeWM's
     "encoder": _TINY["encoder"],
     "reader": {"depth": 1, "heads": 2, "hidden": 64},
     "hidden": 64,
 }
-_HEADS_SMALL = _FROZEN_SMALL | {
+_HEADS_SMALL = {
     "encoder": _SMALL["encoder"],
     "reader": {"depth": 2, "heads": 4, "hidden": 256},
     "hidden": 256,
@@ -83,15 +84,14 @@ SCALES: dict[str, dict[str, Any]] = {
             "precision": "fp32",
             "log_every": 5,
         },
-        "method": {
-            "lewm": _TINY | {"sigreg_weight": 0.09, "sigreg_directions": 64},
-            "pldm": _TINY,
-            "ema_jepa": _TINY,
-            "collapsed": _TINY | {"sigreg_directions": 64},
-            **dict.fromkeys(_GOAL_CONDITIONED, _HEADS_TINY),
-            "dino_wm": _DINO_TINY,
-            "dino_wm_proprio": _DINO_TINY,
+        "sizes": {
+            "JEPAConfig": _TINY,
+            "LeWMConfig": {"sigreg_directions": 64},
+            "FrozenConfig": _FROZEN_TINY,
+            "GoalConditionedConfig": _HEADS_TINY,
+            "DinoWMConfig": _DINO_TINY,
         },
+        "method": {"lewm": {"sigreg_weight": 0.09}},
         "plan_time": {"singles": 2, "together": 4, "joint": 1},
         "resources": {"cpu": 1},
     },
@@ -105,16 +105,14 @@ SCALES: dict[str, dict[str, Any]] = {
             "warmup_fraction": 0.07,
             "precision": "fp32",
         },
-        "method": {
-            "lewm": _SMALL | {"sigreg_weight": 0.1, "sigreg_directions": 256},
-            "pldm": _SMALL,
-            "ema_jepa": _SMALL,
-            "collapsed": _SMALL | {"sigreg_directions": 256},
-            "gcbc": _HEADS_SMALL,
+        "sizes": {
+            "JEPAConfig": _SMALL,
+            "LeWMConfig": {"sigreg_directions": 256},
+            "FrozenConfig": _FROZEN_SMALL,
+            "GoalConditionedConfig": _HEADS_SMALL,
             # at the source's 0.005 the target hardly follows in so few steps
-            **dict.fromkeys(("gcivl", "gciql"), _HEADS_SMALL | {"target_rate": 0.02}),
-            "dino_wm": _DINO_SMALL,
-            "dino_wm_proprio": _DINO_SMALL,
+            "ImplicitConfig": {"target_rate": 0.02},
+            "DinoWMConfig": _DINO_SMALL,
         },
         "plan_time": {"joint": 0},  # fifty plans together take up to minutes: on one task only
         "resources": {"cpu": 1},
@@ -135,9 +133,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "data": {"episodes": 4000, "image_size": 96, "storage": "lz4"},
         "mpc": {"precision": "bf16"},
         "train": {"epochs": 10, "batch_size": 128, "lr": 2e-4},
-        "method": dict.fromkeys(
-            ("lewm", "pldm", "ema_jepa", "collapsed", *_GOAL_CONDITIONED), _MIDDLE
-        ),
+        "sizes": dict.fromkeys(("JEPAConfig", "GoalConditionedConfig"), _MIDDLE),
         "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
         "for": {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},
     },
@@ -145,7 +141,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "paper": {
         "data": {"episodes": 10_000, "image_size": 224, "scene": "full", "storage": "lz4"},
         "mpc": {"precision": "bf16"},
-        "method": {name: {"inputs": "tokens"} for name in _GOAL_CONDITIONED},
+        "sizes": {"GoalConditionedConfig": {"inputs": "tokens"}},
         "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
         "for": {name: {"train": {"lr": 3e-4}} for name in _GOAL_CONDITIONED}  # OGBench's
         | {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},

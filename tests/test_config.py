@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 from harness import config, run, suites, zoo
+from harness.nn import jepa
 from harness.protocols import PROTOCOLS
 from harness.scales import SCALES
 
@@ -256,3 +257,24 @@ def test_precision_is_no_part_of_the_protocol():
     assert config.setting_hash(faster) != config.setting_hash(plain)
     assert other.config.protocol.name.endswith("modified")
     assert config.protocol_hash(other) != config.protocol_hash(plain)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_new_method_has_the_sizes_of_every_scale(scale, monkeypatch):
+    """One file and one line in zoo.py: nothing of it is in scales.py."""
+
+    @dataclasses.dataclass(frozen=True)
+    class MineConfig(jepa.JEPAConfig):
+        weight: float = 1.0
+
+    mine = dataclasses.replace(zoo.METHODS["pldm"], label="Mine", config=MineConfig)
+    monkeypatch.setitem(zoo.METHODS, "mine", mine)
+    words = ["suite=all", f"scale={scale}", "tasks=[two_room]"]
+    found = {
+        name: suites.expand(config.parse([*words, f"methods=[{name}]"]))[0].config
+        for name in ("mine", "pldm")
+    }
+    assert found["mine"].method.encoder == found["pldm"].method.encoder
+    assert found["mine"].method.predictor_width == found["pldm"].method.predictor_width
+    assert found["mine"].method.weight == 1.0
+    assert found["mine"].data.image_size % found["mine"].method.encoder.patch == 0
