@@ -32,7 +32,7 @@ class GCIQL(Implicit):
 
     def __init__(self, config: GCIQLConfig, shape: Shape):
         super().__init__(config, shape)
-        width = 2 * self.frames.width
+        width = 2 * self.value_frames.width
         self.value = Values(1, width, config)
         self.critic = Values(2, width + shape.action_dim, config)
         self.target_critic = moving_average.frozen_copy(self.critic)
@@ -48,7 +48,7 @@ class GCIQL(Implicit):
         better = self._target(seen, actions) - values
         value = expectile_loss(better, better, self.config.expectile)
         critic = critic_loss(judged, after, batch.goals.reached, self.config.discount)
-        policy, mse = self.policy_loss(z, actions, self._advantage(z, actions))
+        policy, mse = self.policy_loss(seen, actions, self._advantage(z, actions))
         terms = {"value": value, "critic": critic, "policy": policy, "mse": mse}
         return {"loss": value + critic + policy, **terms, "value_mean": values.mean()}
 

@@ -7,9 +7,8 @@ Source: OGBench (arXiv 2410.20092, impls/agents/gcivl.py): two value heads, the 
 value in the advantage that picks the side of the expectile, each head towards its own target;
 its shares of goals. One summed loss and one optimizer, as there. Deviations from it:
 - A step is a block of 5 steps: reward -1 and discount per block, goals whole blocks away.
-- One encoder for values and policy (two there), which encodes frame and goal one at a time (there,
-  the pictures are stacked). It is trained by the value and by the policy: no stop-gradient, as in
-  OGBench's HIQL from pixels. Advantages are constants, so the policy trains no value head.
+- Each encoder, the values' and the policy's, reads frame and goal one at a time (there, pictures
+  are stacked). Advantages are constants, so the policy trains nothing of the values.
 - Squared error for the policy, the log-likelihood at a fixed std up to constants; no random crops.
 - BatchNorm: encoder and target encoder normalise by their own batches (nn/moving_average.py).
 From the LeWM paper's GCIVL: baselines/goal_conditioned.py, and OGBench's two heads.
@@ -37,7 +36,7 @@ class GCIVL(Implicit):
 
     def __init__(self, config: GCIVLConfig, shape: Shape):
         super().__init__(config, shape)
-        self.value = Values(2, 2 * self.frames.width, config)
+        self.value = Values(2, 2 * self.value_frames.width, config)
         self.target_value = moving_average.frozen_copy(self.value)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -48,7 +47,7 @@ class GCIVL(Implicit):
         values = self.value(z.now, z.value_goal)  # (2, B)
         reached, discount = batch.goals.reached, self.config.discount
         value = value_loss(values, now, after, reached, discount, self.config.expectile)
-        policy, mse = self.policy_loss(z, batch.actions[:, 0], self._advantage(z))
+        policy, mse = self.policy_loss(seen, batch.actions[:, 0], self._advantage(z))
         terms = {"value": value, "policy": policy, "mse": mse, "value_mean": values.mean()}
         return {"loss": value + policy, **terms}
 

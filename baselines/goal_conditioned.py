@@ -6,9 +6,9 @@ and a policy head on them. Where the features come from is `inputs`:
              (harness/nn/frozen.py), as in the LeWM paper
 
 Deviations of `tokens` from the code of the LeWM paper's baselines (stable-worldmodel, wm/gcrl.py):
-one transformer reads each frame on its own and the heads join frame and goal (there, policy and
-values have one each, in which the observation attends to the goal); what is read passes BatchNorm;
-6 heads of 64 (there 16); no history of three frames, no dropout, no proprio.
+each transformer reads a frame on its own and the heads join frame and goal (there, the observation
+attends to the goal in it); what is read passes BatchNorm; 6 heads of 64 (there 16); no history of
+three frames, no dropout, no proprio.
 """
 
 from __future__ import annotations
@@ -82,15 +82,17 @@ class GoalConditioned(nn.Module):
     def __init__(self, config: GoalConditionedConfig, shape: Shape):
         super().__init__()
         self.goal_sampling = GoalSampling(config.policy_goals, discount=config.discount)
-        if config.inputs == "tokens":
-            self.frozen = FrozenEncoder(config, shape.image_size)
-            self.frames = Reader(config.reader, self.frozen.tokens, self.frozen.width)
-        else:
-            self.frozen = None
-            self.frames = encoders.build(config.encoder, shape.image_size)
+        self.frozen = FrozenEncoder(config, shape.image_size) if config.used else None
+        self.frames = self.frame_encoder(config, shape)
         self.policy = head(2 * self.frames.width, config, shape.action_dim, nn.Identity)
         with torch.no_grad():
             self.policy[-1].weight.mul_(_LAST_LAYER_GAIN)
+
+    def frame_encoder(self, config: GoalConditionedConfig, shape: Shape) -> nn.Module:
+        """A new one, of what `inputs` gives for a frame."""
+        if self.frozen is None:
+            return encoders.build(config.encoder, shape.image_size)
+        return Reader(config.reader, self.frozen.tokens, self.frozen.width)
 
     @property
     def tokens_per_frame(self) -> int:
@@ -112,8 +114,11 @@ class GoalConditioned(nn.Module):
 
     def act(self, obs: Obs, goal: Obs) -> Tensor:
         """interfaces.GoalPolicy.act."""
-        z = each(self.frames, self.inputs(obs.frames(slice(-1, None)), goal))  # (B, 2, D)
-        return self.policy(z.flatten(1)).float()
+        return self.actions(self.inputs(obs.frames(slice(-1, None)), goal))
+
+    def actions(self, seen: Tensor) -> Tensor:
+        """Actions (B, A), z-scored, from inputs (B, 2, ...): the frame and the goal."""
+        return self.policy(each(self.frames, seen).flatten(1)).float()
 
     def after_step(self, done: float) -> None:
         """No target network."""

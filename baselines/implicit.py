@@ -53,8 +53,8 @@ class Features(NamedTuple):
 
 
 class Implicit(GoalConditioned):
-    """The trunk with a target of what it trains of its frame encoder; the heads that estimate
-    values are added by the methods, each with its own target.
+    """The policy with its frame encoder, another one for the values and its target; the heads that
+    estimate values are added by the methods, each with its own target.
     """
 
     window_frames = 2  # a transition
@@ -63,30 +63,32 @@ class Implicit(GoalConditioned):
         super().__init__(config, shape)
         self.goal_sampling = GoalSampling(config.policy_goals, config.value_goals, config.discount)
         self.config = config
-        self.target_frames = moving_average.frozen_copy(self.frames)
+        self.value_frames = self.frame_encoder(config, shape)
+        self.target_frames = moving_average.frozen_copy(self.value_frames)
 
     def seen(self, batch: Batch) -> Tensor:
         """What encoders read (B, 4, ...): frame, next frame, the policy's and the value's goal."""
         return self.inputs(batch.obs, batch.goals.policy, batch.goals.value)
 
     def features(self, seen: Tensor) -> Features:
-        """Of the trained encoder, all frames together."""
-        return Features(*each(self.frames, seen).unbind(1))
+        """Of the values' trained encoder, all frames together."""
+        return Features(*each(self.value_frames, seen).unbind(1))
 
     def target_features(self, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of the target encoder: frame, next frame and value goal, (B, D) each."""
         return each(self.target_frames, seen[:, [0, 1, 3]]).unbind(1)
 
-    def policy_loss(self, z: Features, actions: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor]:
+    def policy_loss(
+        self, seen: Tensor, actions: Tensor, advantage: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Squared errors weighted by exp(inverse_temperature * advantage), and plain; scalars."""
-        predicted = self.policy(torch.cat([z.now, z.policy_goal], dim=-1)).float()
-        error = (predicted - actions).pow(2).mean(-1)  # (B,)
+        error = (self.actions(seen[:, [0, 2]]) - actions).pow(2).mean(-1)  # (B,)
         weight = (self.config.inverse_temperature * advantage).exp().clamp(max=MAX_WEIGHT)
         return (weight.detach() * error).mean(), error.mean()
 
     def after_step(self, done: float) -> None:
         """Move the target encoder towards the trained one."""
-        moving_average.follow(self.target_frames, self.frames, self.config.target_rate)
+        moving_average.follow(self.target_frames, self.value_frames, self.config.target_rate)
 
 
 class Values(nn.ModuleList):

@@ -161,7 +161,7 @@ def test_the_policy_trains_no_value_head(datasets):
         model = tiny.model(tiny.spec(name))
         batch = batch_of(model, name, datasets)
         model.loss(batch)["policy"].backward()
-        for head in heads:
+        for head in [*heads, "value_frames"]:
             assert all(p.grad is None for p in getattr(model, head).parameters())
         assert all(p.grad.any() for p in model.frames.parameters())
 
@@ -169,8 +169,8 @@ def test_the_policy_trains_no_value_head(datasets):
 def test_targets_follow_encoder_and_heads(datasets):
     for name, head in (("gcivl", "value"), ("gciql", "critic")):
         model = tiny.model(tiny.spec(name, f"method.{name}.target_rate=0.25"))
-        for part in ("frames", head):
-            online, target = getattr(model, part), getattr(model, f"target_{part}")
+        for part, followed in (("value_frames", "frames"), (head, head)):
+            online, target = getattr(model, part), getattr(model, f"target_{followed}")
             before = [p.clone() for p in target.parameters()]
             with torch.no_grad():
                 for parameter in online.parameters():
@@ -183,12 +183,12 @@ def test_targets_follow_encoder_and_heads(datasets):
 def test_weights_are_clipped(datasets):
     model = tiny.model(tiny.spec("gcivl"))
     batch = batch_of(model, "gcivl", datasets)
-    z, actions = model.features(model.seen(batch)), batch.actions[:, 0]
+    seen, actions = model.seen(batch), batch.actions[:, 0]
     with torch.no_grad():
-        weighted, plain = model.policy_loss(z, actions, torch.full((16,), 50.0))
+        weighted, plain = model.policy_loss(seen, actions, torch.full((16,), 50.0))
     assert float(weighted) == pytest.approx(implicit.MAX_WEIGHT * float(plain), rel=1e-5)
     with torch.no_grad():
-        weighted, _ = model.policy_loss(z, actions, torch.full((16,), -0.5))
+        weighted, _ = model.policy_loss(seen, actions, torch.full((16,), -0.5))
     assert float(weighted) == pytest.approx(float(torch.tensor(-1.5).exp() * plain), rel=1e-5)
 
 
