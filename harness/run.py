@@ -95,10 +95,10 @@ def _show_plan(run: config.RunConfig, specs: list[TrialSpec], todo: list[TrialSp
         console.print(f"cannot run here: {reason}", markup=False)
     able = [spec for spec in todo if not reasons.get(spec.key)]
     seconds, unknown = estimator.total(able, cores)
-    extra = f", and {unknown} trials that have never run here" if unknown else ""
-    console.print(
-        f"{len(able)} of {len(specs)} trials to run: about {command.duration(seconds)}{extra}"
-    )
+    told = [f"about {command.duration(seconds)}"] if unknown < len(able) else []
+    told += [f"{unknown} without an estimate, since none like them has run"] if unknown else []
+    words = f": {', '.join(told)}" if told else ""
+    console.print(f"{len(able)} of {len(specs)} trials to run{words}")
     lacking = launch.missing_datasets(able, _place(run))
     if lacking:
         console.print(f"data to collect first, not in that time: {', '.join(lacking)}")
