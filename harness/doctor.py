@@ -1,4 +1,5 @@
-"""Is everything here that `suite=all` needs? `python -m harness.doctor [results=DIR] [data=DIR]`
+"""Is everything here that `suite=all` needs? `python -m harness.doctor [results=FOLDER]
+[datasets=FOLDER]`
 
 Every check is a small function that returns Checks. What may be broken (a GL backend, Ray) is tried
 in a process of its own. Heavy packages are imported where they are tried: of an installation, the
@@ -65,13 +66,23 @@ class Check(NamedTuple):
     fix: str = ""
 
 
-def main(argv: list[str]) -> int:
-    """Run all checks and show them; 0 when nothing needed is missing.
+_USAGE = (
+    "What this machine lacks, and the commands that mend it: python -m harness.doctor "
+    "[results=FOLDER] [datasets=FOLDER]"
+)
 
-    Raises ValueError for unknown arguments.
-    """
-    folders = parse(argv)
+
+def main(argv: list[str]) -> int:
+    """Run all checks and show them; 0 when nothing needed is missing, 2 for unknown arguments."""
     console = Console()
+    if {"-h", "--help", "help"} & set(argv):
+        console.print(_USAGE, markup=False)
+        return 0
+    try:
+        folders = parse(argv)
+    except ValueError as error:
+        console.print(f"error: {error}", markup=False)
+        return 2
     with console.status("checking"):
         checks = [
             python(),
@@ -91,12 +102,12 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> dict[str, str]:
-    """The folders to look at: {"results": ..., "data": ...}."""
-    folders = {"results": "results", "data": "data"}
+    """The folders to look at: {"results": ..., "datasets": ...}. Raises ValueError."""
+    folders = {"results": "results", "datasets": "data"}
     for argument in argv:
         name, equals, value = argument.partition("=")
         if name not in folders or not equals or not value:
-            raise ValueError(f"{argument!r} is not one of results=DIR, data=DIR")
+            raise ValueError(f"{argument!r} is not one of results=FOLDER, datasets=FOLDER")
         folders[name] = value
     return folders
 

@@ -114,10 +114,11 @@ def _show_share(todo: list[TrialSpec], place: trial.Place, started: float) -> No
     if spans:
         wall, busy = time.time() - started, _covered(sorted(spans))
         log.info(
-            "%s of wall time, %s of it in trials; %.1f s for the rest (%.1f s a trial, %.0f %%)",
-            command.duration(wall), command.duration(busy), wall - busy, (wall - busy) / len(spans),
-            100 * (wall - busy) / wall,
-        )  # fmt: skip
+            "%s of wall time, in trials %s of it; Ray's start, imports and scheduling %.1f s",
+            command.duration(wall),
+            command.duration(busy),
+            wall - busy,
+        )
 
 
 def _covered(spans: list[tuple[float, float]]) -> float:

@@ -358,6 +358,9 @@ def _swept(spec: TrialSpec) -> list[rows.MetricRow]:
 def main(argv: list[str]) -> int:
     """Run the trial of a YAML file; exit code 0 when it is ok, 2 when the file is no trial."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if {"-h", "--help", "help"} & set(argv):
+        log.info("%s", __doc__)
+        return 0
     options = dict(word.split("=", 1) for word in argv if "=" in word)
     files = [word for word in argv if "=" not in word]
     if len(files) != 1 or set(options) - {"results", "datasets"}:

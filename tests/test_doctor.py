@@ -15,7 +15,13 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_doctor_runs_and_its_exit_code_says_whether_something_is_missing(tmp_path):
-    command = [sys.executable, "-m", "harness.doctor", f"results={tmp_path}", f"data={tmp_path}"]
+    command = [
+        sys.executable,
+        "-m",
+        "harness.doctor",
+        f"results={tmp_path}",
+        f"datasets={tmp_path}",
+    ]
     environment = {**os.environ, "COLUMNS": "300"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == int("missing" in done.stdout), done.stdout + done.stderr
@@ -27,7 +33,8 @@ def test_doctor_runs_and_its_exit_code_says_whether_something_is_missing(tmp_pat
 def test_unknown_arguments_are_refused():
     with pytest.raises(ValueError, match="results=DIR"):
         doctor.parse(["resluts=x"])
-    assert doctor.parse(["data=/d"]) == {"results": "results", "data": "/d"}
+    assert doctor.main(["resluts=x"]) == 2
+    assert doctor.parse(["datasets=/d"]) == {"results": "results", "datasets": "/d"}
 
 
 @pytest.mark.parametrize(("needed", "status"), [(True, "missing"), (False, "warning")])

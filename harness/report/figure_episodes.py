@@ -100,7 +100,9 @@ def _shown(part: pd.DataFrame) -> pd.DataFrame:
     if len(part) <= _MOST_ROWS:
         return part
     fewer = part.drop_duplicates("method")
-    log.info("the episodes figure shows %d of %d rows: no variants", len(fewer), len(part))
+    if len(fewer) < len(part):
+        task = groups.task_name(part["task"].iloc[0])
+        log.info("figures/episodes, %s: one row a method, %d of %d", task, len(fewer), len(part))
     return fewer
 
 
