@@ -31,7 +31,7 @@ def test_doctor_runs_and_its_exit_code_says_whether_something_is_missing(tmp_pat
 
 
 def test_unknown_arguments_are_refused():
-    with pytest.raises(ValueError, match="results=DIR"):
+    with pytest.raises(ValueError, match="results=FOLDER"):
         doctor.parse(["resluts=x"])
     assert doctor.main(["resluts=x"]) == 2
     assert doctor.parse(["datasets=/d"]) == {"results": "results", "datasets": "/d"}
