@@ -72,7 +72,7 @@ ensure_venv_module() {
 install_packages() {
     local torch pip=(.venv/bin/python -m pip --disable-pip-version-check -qq install)
     torch=$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
-    say "installing $torch, the largest package"
+    say "installing $torch, the largest package (a minute or two in all)"
     # First and by itself: with the others, pip may prefer a build that is gigabytes larger.
     "${pip[@]}" "$torch" || die "$torch cannot be installed for $(.venv/bin/python -V);" \
         "another Python can be named: PYTHON=python3.11 ./run.sh ..."

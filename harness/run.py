@@ -68,7 +68,7 @@ def _report(folder: str) -> bool:
     except (OSError, report.NoTrials) as error:
         console.print(f"error: no report: {error}", markup=False)
         return False
-    console.print("\n".join(["written:", *(f"  {path}" for path in written)]), markup=False)
+    console.print(f"wrote {len(written)} files; open {written[-1]}", markup=False)
     return True
 
 
@@ -173,10 +173,11 @@ def _help() -> None:
         "Tasks": [f"{name}: {task.spec.label}" for name, task in zoo.TASKS.items()],
         "Methods": [f"{name}: {method.label}" for name, method in zoo.METHODS.items()],
         "Planners": list(zoo.PLANNERS),
-        "Keys of a trial (for.<task or method>. before one narrows it)": config.trial_keys(),
     }
     for title, names in listed.items():
         out.print(f"\n{title}:", *(f"  {name}" for name in names), sep="\n", markup=False)
+    out.print("\nKeys of a trial (for.<task or method>. before one narrows it):", markup=False)
+    out.print(command.keys_table())
 
 
 if __name__ == "__main__":

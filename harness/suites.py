@@ -59,12 +59,25 @@ def expand(run: config.RunConfig) -> list[TrialSpec]:
         for task in tasks
         for method in methods
     ]
+    _check_narrowing(
+        run, [*tasks, *methods, *(name for spec in firsts for name in spec.config.pool)]
+    )
     specs = [
         dataclasses.replace(first, seed=seed)  # nothing else depends on it
         for first in firsts
         for seed in (seeds if zoo.METHODS[first.method].trained else seeds[:1])
     ]
     return [varied for spec in specs for varied in _varied(spec, suite.train_shares)]
+
+
+def _check_narrowing(run: config.RunConfig, used: list[str]) -> None:
+    """A key for one task or method must reach a trial: else it would be ignored in silence."""
+    for name in run.overrides.get("for", {}):
+        if name not in used:
+            raise config.ConfigError(
+                f'"for.{name}." reaches no trial of this run, which has {", ".join(_once(used))}. '
+                "Leave it out, or name it in tasks= or methods="
+            )
 
 
 def _varied(spec: TrialSpec, shares: tuple[float, ...]) -> list[TrialSpec]:

@@ -47,11 +47,11 @@ def merge(tree: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 
 def listed(words: dict[str, Any]) -> dict[str, Any]:
-    """tasks=x means tasks=[x]; seeds=3 means seeds 0, 1 and 2."""
+    """tasks=x,y means tasks=[x,y]; seeds=3 means seeds 0, 1 and 2."""
     words = dict(words)
     for key in ("tasks", "methods"):
         if isinstance(words.get(key), str):
-            words[key] = [words[key]]
+            words[key] = [name.strip() for name in words[key].split(",")]
     if isinstance(words.get("seeds"), int):
         words["seeds"] = list(range(words["seeds"]))
     seeds = words.get("seeds", [0])

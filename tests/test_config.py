@@ -61,6 +61,17 @@ def test_words_of_the_run():
     assert config.parse(["seeds=[4,9]", "run=mine"]).folder == "results/mine"
 
 
+def test_names_need_no_brackets():
+    assert config.parse(["methods=lewm, noop", "tasks=toy"]).methods == ("lewm", "noop")
+
+
+def test_a_frozen_encoder_reads_tasks_that_the_run_has_not():
+    """Their frames are in its pool: keys for them reach a trial."""
+    words = ("methods=[dino_wm]", "tasks=[two_room]", "method.dino_wm.weights=mae")
+    (spec,) = specs(*words, "scale=laptop", "for.cube.data.episodes=50")
+    assert spec.config.pool["cube"].episodes == 50
+
+
 def test_controls_have_one_seed_and_no_trial_comes_twice():
     found = specs("methods=[lewm,noop,lewm]", "tasks=[toy,toy]", "seeds=[3,5,3]")
     assert [s.key for s in found] == ["toy.lewm.s3", "toy.lewm.s5", "toy.noop.s3"]
@@ -97,6 +108,7 @@ BAD = [  # words, what is said
     (["methods=[lewn]"], 'unknown method "lewn". Did you mean "lewm"?'),
     (["method.lewn.latent_dim=3"], 'unknown method "lewn". Did you mean "lewm"?'),
     (["for.toi.train.lr=1"], 'unknown task or method in for.* "toi". Did you mean "toy"?'),
+    (["for.reacher.train.lr=1"], '"for.reacher." reaches no trial of this run, which has toy, '),
     (["train.lr=fast"], "train.lr: Value 'fast' of type 'str' could not be converted to Float"),
     (["train.lr="], "train.lr: "),
     (["train.lr=a: b"], "train.lr: cannot read the value 'a: b'"),

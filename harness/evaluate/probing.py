@@ -5,18 +5,19 @@ network (LeWM's probing experiment).
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import Ridge
-from sklearn.neural_network import MLPRegressor
 from torch import nn
 
 from harness import rows, seeding
 from harness.data.episodes import Dataset
 from harness.interfaces import Obs
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import Ridge
+    from sklearn.neural_network import MLPRegressor
 
 FIT_FRAMES, TEST_FRAMES = 6000, 2000
 RIDGE = 1e-3
@@ -66,6 +67,8 @@ def probe(
     state_names with units, "agent_x [px]"; quantities in rad count as angles; what does not vary
     is left out.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     model.eval()
     fit, test = (
         _frames(dataset, split, n) for split, n in (("train", FIT_FRAMES), ("test", TEST_FRAMES))
@@ -95,6 +98,9 @@ def probe(
 
 
 def _regressors() -> dict[str, Ridge | MLPRegressor]:
+    from sklearn.linear_model import Ridge  # a second that other stages need not wait for
+    from sklearn.neural_network import MLPRegressor
+
     network = MLPRegressor(
         hidden_layer_sizes=(HIDDEN,), max_iter=EPOCHS, early_stopping=True, random_state=0
     )

@@ -27,7 +27,8 @@ from harness.nn import encoders
 
 DINOV2 = "facebook/dinov2-small"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_NETWORKS = {"dinov2": transformers.Dinov2Model, "vit_mae": transformers.ViTMAEModel}
+# by name: looking one up takes seconds, which every command and every worker would wait for
+_NETWORKS = {"dinov2": "Dinov2Model", "vit_mae": "ViTMAEModel"}
 _SEED = 0  # of untrained weights: the same ones for every training seed
 _PATIENCE_S = 5.0
 
@@ -139,7 +140,7 @@ class FrozenEncoder(encoders.Encoder):
             x = F.interpolate(
                 x, (self.side, self.side), mode="bilinear", align_corners=False, antialias=True
             )
-        if isinstance(self.vit, transformers.ViTMAEModel):
+        if self.vit.config.model_type == "vit_mae":
             # patches are kept in the order of this "noise": their own
             noise = torch.arange(self.tokens, device=x.device).expand(len(x), -1)
             other = self.side != self.vit.config.image_size
@@ -184,7 +185,8 @@ def _network(config: FrozenConfig, image_size: int) -> nn.Module:
     if config.weights != "random":
         kind = _kind(config.weights)
         seen = {"mask_ratio": 0.0} if kind == "vit_mae" else {}  # every patch
-        return _NETWORKS[kind].from_pretrained(config.weights, use_safetensors=True, **seen)
+        network = getattr(transformers, _NETWORKS[kind])
+        return network.from_pretrained(config.weights, use_safetensors=True, **seen)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         return transformers.Dinov2Model(

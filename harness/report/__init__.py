@@ -42,7 +42,7 @@ def write(run_folder: str) -> list[str]:
 
 
 def console(run_folder: str) -> None:
-    """Show the tables and the failed trials of a run on the terminal.
+    """Show the headline tables and the failed trials of a run on the terminal.
 
     Raises NoTrials when the folder holds no readable trial.
     """
@@ -51,6 +51,7 @@ def console(run_folder: str) -> None:
 
 def publish(run_folder: str) -> list[str]:
     """`write` and `console` from one reading."""
+    log.info("drawing the report of %s", run_folder)
     built = _build(str(run_folder))
     paths = _write(str(run_folder), built)
     _show(built)
@@ -79,7 +80,8 @@ def _show(built: _Built) -> None:
     if not terminal.is_terminal:  # a log file: no line is folded at rich's 80 columns
         terminal = Console(width=160)
     for table in built.tables:
-        for shown in render.rich_tables(table):
+        headlines = [section for section in table.sections if section.headline]
+        for shown in render.rich_tables(headlines):
             terminal.print(shown)
     for trial in built.run.failed.sort_values("key").itertuples():
         reason = groups.error_line(trial.error)[:200]

@@ -20,7 +20,7 @@ _INDENT = " " * 6  # of a title, room for a piece of line
 _NORM, _STD = "grad_norm", "latent_std"
 _TERMS = {  # Tol's bright and muted sets; one colour for a term in every panel
     "pred": "#4477AA",
-    "visual": "#4477AA",
+    "visual": "#44AA99",
     "sigreg": "#EE6677",
     "var": "#EE7733",
     "cov": "#CCBB44",
@@ -28,7 +28,7 @@ _TERMS = {  # Tol's bright and muted sets; one colour for a term in every panel
     "time_var": "#AA3377",
     "time_cov": "#117733",
     "idm": "#332288",
-    "proprio": "#66CCEE",
+    "proprio": "#999933",
     "policy": "#228833",
     "value": "#EE8866",
     "critic": "#882255",
@@ -75,7 +75,10 @@ _FOOTER = (
     f"One line per term and seed (the first {_SEEDS}), without the term's weight; log axes, where "
     "a term that is zero is not drawn. Gradient norm before clipping."
 )
-_SPREAD = " Latent std: of the batch in training, of each float over the frames, averaged."
+_SPREAD = (
+    " Latent std: of the batch in training, of each float over the frames, averaged; in the "
+    "colours beside the methods' names."
+)
 
 
 def _curves(run: groups.Run) -> pd.DataFrame:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_FLOOR, _BAND = "#b03030", "#f3d9d9"  # the random policy's mean and its interval
 _COLUMNS = 4  # panels beside each other: all pairs and up to three strata
 
 
@@ -103,8 +104,8 @@ def _success_panel(ax: Axes, run: groups.Run, row: _Panels, subset: str, columns
     places = np.cumsum(tall) - np.array(tall) / 2
     if row.floor in known.index:
         floor = 100 * known.loc[row.floor]
-        ax.axvspan(floor["low"], floor["high"], color="#f3d9d9", lw=0, zorder=0.5)
-        ax.axvline(floor["mean"], color="#b03030", ls="--", lw=1.2, zorder=3)
+        ax.axvspan(floor["low"], floor["high"], color=_BAND, lw=0, zorder=0.5)
+        ax.axvline(floor["mean"], color=_FLOOR, ls="--", lw=1.2, zorder=3)
     for place, (cell, bar) in zip(places, row.cells.iterrows(), strict=True):
         if cell in known.index:
             shade = canvas.colour(bar["method"], bar["variant"], list(run.cells["method"]))
@@ -138,9 +139,11 @@ def _bar(ax: Axes, place: float, percent: pd.Series, shade: str) -> None:
 
 def _success_handles(papers: bool) -> list:
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     made = [
         Line2D([], [], color=canvas.INK, lw=1.1, marker="|", ms=6, label="95 % interval"),
-        Line2D([], [], color="#b03030", ls="--", label="random on the same pairs"),
+        Line2D([], [], color=_FLOOR, ls="--", label="random on the same pairs"),
+        Patch(color=_BAND, lw=0, label="its 95 % interval"),
     ]
     return [*made, canvas.published_handle()] if papers else made

@@ -15,11 +15,12 @@ BLANK = "–"
 
 
 class Section(NamedTuple):
-    """One readable table of one protocol: cells are text."""
+    """One readable table of one protocol: cells are text. The terminal shows headlines alone."""
 
     title: str
     caption: str
     frame: pd.DataFrame
+    headline: bool = False
 
 
 class Table(NamedTuple):

@@ -37,14 +37,14 @@ def html_sections(table: layout.Table) -> str:
     return "\n".join(map(_html_table, table.sections))
 
 
-def rich_tables(table: layout.Table) -> list:
-    """Every section as a rich table."""
+def rich_tables(sections: list[layout.Section]) -> list:
+    """Sections as rich tables."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
     found = []
-    for section in table.sections:
+    for section in sections:
         shown = RichTable(
             title=Text(section.title, style="bold"),
             caption=Text(section.caption, style="dim"),

@@ -24,7 +24,9 @@ def success_table(run: groups.Run, outcomes: dict, estimates: pd.DataFrame) -> l
         caption = _success_caption(run, section, split, rows, outcomes)
         frame, _ = layout.fold(_success_frame(rows), ["Pairs", "Training seeds"])  # in the caption
         sections.append(
-            layout.Section(title, f"{caption} {_INTERVALS}{_success_notes(rows)}", frame)
+            layout.Section(
+                title, f"{caption} {_INTERVALS}{_success_notes(rows)}", frame, headline=True
+            )
         )
         paired, more = layout.fold(
             _paired_frame(rows), ["pairs with random", "pairs with heuristic"]
@@ -38,7 +40,8 @@ def success_table(run: groups.Run, outcomes: dict, estimates: pd.DataFrame) -> l
 _PAIRED = (
     "Points of success. 95 % interval: bootstrap (2,000 draws) over the shared pairs and, with "
     "several training seeds, over those. p: exact two-sided McNemar test; with several seeds the "
-    "tail of the bootstrap."
+    "tail of the bootstrap. With one seed and few pairs that differ the two can disagree; p is "
+    "exact."
 )
 
 

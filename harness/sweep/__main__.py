@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     except (OSError, launch.LaunchError, report.NoTrials, OptunaError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
-    console.print("\n".join(["written:", *(f"  {path}" for path in written)]), markup=False)
+    console.print(f"wrote {len(written)} files; open {written[-1]}", markup=False)
     return _conclude(sweep, search.standing(sweep, study), argv)
 
 
@@ -106,9 +106,10 @@ def _kept(sweep: Sweep) -> list[str]:
 def _help() -> None:
     out = Console(highlight=False)
     out.print(__doc__.strip(), markup=False)
-    listed = {"Tasks": zoo.TASKS, "Methods": zoo.METHODS, "Keys": config.trial_keys()}
+    listed = {"Tasks": zoo.TASKS, "Methods": zoo.METHODS}
     for title, names in listed.items():
         out.print(f"\n{title}:", *(f"  {name}" for name in names), sep="\n", markup=False)
+    out.print("\nKeys:", command.keys_table(), sep="\n", markup=False)
 
 
 if __name__ == "__main__":
