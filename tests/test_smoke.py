@@ -130,3 +130,20 @@ def test_tables_figures_and_page_are_written(smoke):
     assert "LeWM" in (smoke.folder / "index.html").read_text()
     success = pd.read_csv(smoke.folder / "tables" / "success.csv")
     assert set(zoo.METHODS) <= set(success.to_numpy().astype(str).ravel())
+
+
+def test_ctrl_c_keeps_the_checkpoint_and_leaves_no_row(datasets, tmp_path):
+    command = [sys.executable, "-m", "harness.run", "suite=smoke", "scale=tiny", "device=cpu"]
+    command += ["methods=[lewm]", "train.steps=1000000", "train.checkpoint_every_s=0"]
+    command += [f"results={tmp_path}", f"datasets={datasets}", "run=r"]
+    trials = tmp_path / "r" / "trials"
+    with open(tmp_path / "said", "w") as said:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
+        began = time.monotonic()
+        while training_step(trials) < 5 and time.monotonic() - began < PATIENCE_S:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(60)
+    said = (tmp_path / "said").read_text()
+    assert code == 130 and "interrupted; the same command goes on from here" in said
+    assert training_step(trials) >= 5 and not list(trials.glob("*/trial.parquet"))
