@@ -1,7 +1,6 @@
 """The main command: expand a suite, show the plan, run what is missing, report.
 
-python -m harness.run suite=all [scale=laptop] [tasks=[two_room]] [methods=[lewm,pldm]] [seeds=3]
-...
+python -m harness.run suite=all [scale=laptop] [tasks=two_room] [methods=lewm,pldm] [seeds=3] ...
 """
 
 from __future__ import annotations
