@@ -9,6 +9,7 @@ its shares of goals. One summed loss and one optimizer, as there. Deviations fro
 - A step is a block of 5 steps: reward -1 and discount per block, goals whole blocks away.
 - Each encoder, the values' and the policy's, reads frame and goal one at a time (there, pictures
   are stacked). Advantages are constants, so the policy trains nothing of the values.
+- Gradients are clipped, the policy's and the values' each by themselves.
 - Squared error for the policy, the log-likelihood at a fixed std up to constants; no random crops.
 - BatchNorm: encoder and target encoder normalise by their own batches (nn/moving_average.py).
 From the LeWM paper's GCIVL: baselines/goal_conditioned.py, and OGBench's two heads.

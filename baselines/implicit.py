@@ -66,6 +66,14 @@ class Implicit(GoalConditioned):
         self.value_frames = self.frame_encoder(config, shape)
         self.target_frames = moving_average.frozen_copy(self.value_frames)
 
+    @property
+    def clipped_apart(self) -> tuple[nn.Module, ...]:
+        """The policy. Clipped together with the larger gradients of the values it may learn nothing
+        for a whole training. (The LeWM paper's code trains it after the values, OGBench does not
+        clip.)
+        """
+        return self.frames, self.policy
+
     def seen(self, batch: Batch) -> Tensor:
         """What encoders read (B, 4, ...): frame, next frame, the policy's and the value's goal."""
         return self.inputs(batch.obs, batch.goals.policy, batch.goals.value)

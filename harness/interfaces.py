@@ -259,7 +259,11 @@ class Task(Protocol):
 
 
 class Trainable(Protocol):
-    """A model that `harness.train` can train."""
+    """A model that `harness.train` can train.
+
+    Its gradients are clipped together, but for modules that it may name in `clipped_apart`, a
+    sequence: those whose loss no other module shares.
+    """
 
     window_frames: int  # frames of a training window
     goal_sampling: GoalSampling | None  # None: it learns without goals

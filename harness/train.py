@@ -125,9 +125,12 @@ def train(
 
 
 def optimizer_of(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW over what is trained."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    """AdamW over what is trained, in the groups whose gradients are clipped apart."""
+    apart = {p for part in getattr(model, "clipped_apart", ()) for p in part.parameters()}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [[p for p in trained if p not in apart], [p for p in trained if p in apart]]
+    made = [{"params": group} for group in groups if group]
+    return torch.optim.AdamW(made, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def optimizer_step(
@@ -147,8 +150,12 @@ def optimizer_step(
         terms = model.loss(batch)
     optimizer.zero_grad(set_to_none=True)
     terms["loss"].backward()
-    norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    norms = [
+        nn.utils.clip_grad_norm_(group["params"], config.clip_norm)
+        for group in optimizer.param_groups
+    ]
     optimizer.step()
+    norm = torch.stack(norms).norm()
     return {**{name: term.detach() for name, term in terms.items()}, "grad_norm": norm, "lr": lr}
 
 

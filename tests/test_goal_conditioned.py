@@ -164,6 +164,8 @@ def test_the_policy_trains_no_value_head(datasets):
         for head in [*heads, "value_frames"]:
             assert all(p.grad is None for p in getattr(model, head).parameters())
         assert all(p.grad.any() for p in model.frames.parameters())
+        apart = {p for part in model.clipped_apart for p in part.parameters()}
+        assert apart == {p for p in model.parameters() if p.grad is not None}
 
 
 def test_targets_follow_encoder_and_heads(datasets):

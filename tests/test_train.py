@@ -8,7 +8,15 @@ import torch
 
 from harness import seeding
 from harness.checkpoint import TRAINING, WEIGHTS, Checkpoint, CheckpointError
-from harness.train import TrainingError, TrainResult, total_steps, train
+from harness.train import (
+    TrainConfig,
+    TrainingError,
+    TrainResult,
+    optimizer_of,
+    optimizer_step,
+    total_steps,
+    train,
+)
 
 CPU = torch.device("cpu")
 STEPS = 12
@@ -158,3 +166,33 @@ def test_learning_rate_warms_up_and_falls_to_zero(windows, tmp_path):
     ]
     assert curve[:3] == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3])
     assert curve == [*sorted(curve[:4]), *sorted(curve[4:], reverse=True)] and curve[-1] < 5e-5
+
+
+class Unequal(torch.nn.Module):
+    """Two scalars; the loss is a thousand times steeper in the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.steep, self.flat = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
+
+    def loss(self, batch):
+        return {"loss": 1000 * self.steep.weight.sum() + 0.5 * self.flat.weight.sum()}
+
+
+class Apart(Unequal):
+    """The same, clipped apart."""
+
+    @property
+    def clipped_apart(self):
+        return (self.flat,)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(Unequal, 0.0005), (Apart, 0.5)])
+def test_what_is_clipped_apart_keeps_its_gradient(kind, expected, windows):
+    model = kind()
+    config = TrainConfig(clip_norm=1.0)
+    batch = windows.sample(seeding.stream("batch", 0, 0), 2).batch
+    terms = optimizer_step(model, optimizer_of(model, config), batch, config, 1e-3, 0)
+    assert model.steep.weight.grad.item() == pytest.approx(1, abs=1e-4)
+    assert model.flat.weight.grad.item() == pytest.approx(expected, rel=1e-3)
+    assert terms["grad_norm"].item() == pytest.approx(1000, rel=1e-3)
