@@ -144,6 +144,6 @@ def _success_handles(papers: bool) -> list:
     made = [
         Line2D([], [], color=canvas.INK, lw=1.1, marker="|", ms=6, label="95 % interval"),
         Line2D([], [], color=_FLOOR, ls="--", label="random on the same pairs"),
-        Patch(color=_BAND, lw=0, label="its 95 % interval"),
+        Patch(color=_BAND, lw=0, label="95 % interval of random"),
     ]
     return [*made, canvas.published_handle()] if papers else made
