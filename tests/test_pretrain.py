@@ -21,9 +21,9 @@ WORDS = [
     "method.{}.mae.tasks=[toy,two_room]",
     "method.{}.mae.steps=30",
     "method.{}.mae.batch_size=16",
+    "for.two_room.data.episodes=20",
     "data.episodes=24",
     "data.max_steps=40",
-    "for.two_room.data.episodes=20",
     "protocol.pairs=4",
     "train.steps=4",
     "plan_time.singles=0",
@@ -129,7 +129,7 @@ def test_after_an_interruption_the_weights_are_the_same(pool, tmp_path):
 
 
 def test_tokens_are_standardized_by_the_training_frames_where_that_is_asked_for(pool, monkeypatch):
-    spec = spec_of("dino_wm", "method.dino_wm.weights=random", "method.dino_wm.standardize=true")
+    spec = tiny.spec("dino_wm", *WORDS[6:], "method.dino_wm.standardize=true")
     dataset = pool[0]
     rows = dataset.split_rows("train")
     for room in (False, True):
@@ -147,7 +147,7 @@ def test_tokens_are_standardized_by_the_training_frames_where_that_is_asked_for(
 
 def test_trials_use_it_and_every_table_says_so(datasets, tmp_path):
     place = trial.Place(str(tmp_path / "r"), "r", "smoke", str(datasets))
-    specs = [spec_of("dino_wm"), spec_of("dino_wm_proprio"), tiny.spec("dino_wm", *WORDS[5:])]
+    specs = [spec_of("dino_wm"), spec_of("dino_wm_proprio"), tiny.spec("dino_wm", *WORDS[6:])]
     specs += [spec_of(name, f"method.{name}.inputs=tokens") for name in ("gcbc", "gcivl", "gciql")]
     launch.prepare_datasets(specs, place)
     for spec in specs:
