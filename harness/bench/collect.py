@@ -9,8 +9,10 @@ whatever image_size says. Peers that cannot be made (a package of theirs is miss
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
+import gc
 import logging
 import math
 import multiprocessing
@@ -99,7 +101,10 @@ def _theirs(asked: Config, name: str) -> tuple[float, float]:
     for _ in range(frames):
         env.step(env.action_space.sample())
         picture = env.render()
-    return frames / (time.perf_counter() - started), float(np.mean(picture))
+    taken = time.perf_counter() - started
+    atexit.unregister(_forget)  # last registered, first called: GL ends at exit too
+    atexit.register(_forget)
+    return frames / taken, float(np.mean(picture))
 
 
 def _frames(asked: Config, name: str) -> int:
@@ -109,5 +114,12 @@ def _frames(asked: Config, name: str) -> int:
 @functools.cache
 def _environment(name: str):
     torch.set_num_threads(1)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("harness").setLevel(logging.INFO)
     return peer.environment(name)
+
+
+def _forget() -> None:
+    """Let the peer's renderer go while GL is up."""
+    _environment.cache_clear()
+    gc.collect()

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.nn.jepa import JEPA
+from harness.tasks import rendering
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,9 @@ def lance():
 def environment(task: str):
     """Its environment of one of our tasks, unwrapped; None, and logged, where it cannot be made."""
     gymnasium = importlib.import_module("gymnasium")
+    gymnasium.logger.min_level = logging.ERROR
     try:
+        rendering.load()  # a GL backend, which it leaves to its user
         _module("envs")
         with _tensors(), contextlib.redirect_stdout(io.StringIO()):
             return gymnasium.make(_ENVIRONMENTS[task], disable_env_checker=True).unwrapped
