@@ -12,13 +12,14 @@ def variance(z: Tensor) -> Tensor:
 
 
 def covariance(z: Tensor) -> Tensor:
-    """Sum of squared off-diagonal covariances over D, divided by D: z (..., M, D), covariance over
-    M.
+    """Mean of the squared off-diagonal covariances, z (..., M, D), covariance over M: PLDM's
+    normalisation, to which its weights belong; VICReg's sum divided by D is D - 1 times as large.
     """
+    width = z.shape[-1]
     centred = z - z.mean(dim=-2, keepdim=True)
     matrix = centred.transpose(-1, -2) @ centred / (z.shape[-2] - 1)  # (..., D, D)
     diagonal = matrix.diagonal(dim1=-2, dim2=-1).pow(2).sum(-1)
-    return ((matrix.pow(2).sum((-1, -2)) - diagonal) / z.shape[-1]).mean()
+    return ((matrix.pow(2).sum((-1, -2)) - diagonal) / (width * (width - 1))).mean()
 
 
 def similarity(z: Tensor) -> Tensor:

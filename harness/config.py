@@ -350,11 +350,20 @@ def _checked(cls: type, values: str, where: str) -> Any:
 
 
 def _outcome(spec: TrialSpec) -> dict[str, Any]:
-    """What decides the outcome, plain; what a control or a method never reads is left out. A task
-    that changed has another version, and its trials are to be run again.
+    """What decides the outcome, plain; what a control or a method never reads is left out, and so
+    is a key of _LATER with the value that it stands for. A task or a method that changed has
+    another version, and its trials are to be run again.
     """
     plain = _plain(spec) | {"task_version": zoo.TASKS[spec.task].spec.version}
+    version = zoo.METHODS[spec.method].version
+    if version > 1:
+        plain["method_version"] = version
     del plain["swept"]
+    config = plain["config"]
+    for part, key, value in _LATER:
+        for values in (config[part], *(config["pool"].values() if part == "data" else ())):
+            if values[key] == value:
+                del values[key]
     dropped = {"resources"} if zoo.METHODS[spec.method].trained else _UNUSED_BY_CONTROLS
     if not plain["config"]["pool"]:
         dropped = dropped | {"pool"}
@@ -365,6 +374,8 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     return plain
 
 
+# keys that came after rows had been made, with what those rows had
+_LATER = (("data", "storage", "raw"), ("mpc", "precision", "fp32"))
 _UNUSED_BY_CONTROLS = {"resources", "train", "plan_time", "device"}
 
 

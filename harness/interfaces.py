@@ -369,13 +369,15 @@ class Method:
     """An entry of zoo.METHODS.
 
     A trained method has build(config, shape) -> nn.Module (a WorldModel or a GoalPolicy); a
-    control has build(config, task, seed) -> StatePolicy.
+    control has build(config, task, seed) -> StatePolicy. `version` grows when its code gives other
+    outcomes for the same configuration (it is hashed: its trials run again).
     """
 
     label: str
     config: type
     build: Callable[..., nn.Module | StatePolicy]
     trained: bool
+    version: int = 1
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ from lewm import model as lewm
 
 METHODS: dict[str, Method] = {
     "lewm": Method("LeWM", lewm.LeWMConfig, lewm.LeWM, trained=True),
-    "pldm": Method("PLDM", pldm.PLDMConfig, pldm.PLDM, trained=True),
+    "pldm": Method("PLDM", pldm.PLDMConfig, pldm.PLDM, trained=True, version=2),
     "dino_wm": Method("DINO-WM", dino_wm.DinoWMConfig, dino_wm.DinoWM, trained=True),
     "dino_wm_proprio": Method(
         "DINO-WM + proprio", dino_wm.DinoWMConfig, dino_wm.DinoWMProprio, trained=True
     ),
     "ema_jepa": Method("EMA JEPA", ema_jepa.EMAJEPAConfig, ema_jepa.EMAJEPA, trained=True),
     "gcbc": Method("GCBC", gcbc.GCBCConfig, gcbc.GCBC, trained=True),
-    "gcivl": Method("GCIVL", gcivl.GCIVLConfig, gcivl.GCIVL, trained=True),
-    "gciql": Method("GCIQL", gciql.GCIQLConfig, gciql.GCIQL, trained=True),
+    "gcivl": Method("GCIVL", gcivl.GCIVLConfig, gcivl.GCIVL, trained=True, version=3),
+    "gciql": Method("GCIQL", gciql.GCIQLConfig, gciql.GCIQL, trained=True, version=3),
     "collapsed": Method("LeWM without SIGReg", lewm.CollapsedConfig, lewm.LeWM, trained=True),
     "heuristic": Method("heuristic", controls.ControlConfig, controls.Heuristic, trained=False),
     "random": Method("random", controls.ControlConfig, controls.Random, trained=False),

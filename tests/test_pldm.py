@@ -27,12 +27,12 @@ def test_variance_is_a_hinge_at_std_1():
 
 def test_covariance_counts_what_is_off_the_diagonal():
     assert float(vcreg.covariance(columns(SIGNS, HALVES))) == pytest.approx(0, abs=1e-12)
-    # covariance 4/3 in both corners, over D = 2
+    # covariance 4/3 in both corners
     assert float(vcreg.covariance(columns(SIGNS, SIGNS))) == pytest.approx(16 / 9)
-    # 4/3 * 2 and -4/3 * 2 squared in two corners each, the third pair uncorrelated, over D = 3
+    # covariance 8/3 in two of the six places off the diagonal
     three = columns(SIGNS, [2 * v for v in SIGNS], HALVES)
-    assert float(vcreg.covariance(three)) == pytest.approx(2 * (8 / 3) ** 2 / 3)
-    assert float(vcreg.covariance(three + 5)) == pytest.approx(2 * (8 / 3) ** 2 / 3, rel=1e-5)
+    assert float(vcreg.covariance(three)) == pytest.approx(2 * (8 / 3) ** 2 / 6)
+    assert float(vcreg.covariance(three + 5)) == pytest.approx(2 * (8 / 3) ** 2 / 6, rel=1e-5)
 
 
 def test_similarity_is_the_mean_squared_step():
