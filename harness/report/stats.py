@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import math
 import statistics
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
 DRAWS = 2000  # bootstrap resamples
+_FINEST = 1000  # differences with larger denominators (many seeds) are rounded to thousandths
 _PAIRS, _SEEDS_A, _SEEDS_B = 0, 1, 2  # independent random streams
 
 
@@ -59,42 +61,38 @@ def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
     return Interval(low, 1.0 if successes == n else centre + half)
 
 
-def mean_over_evaluations(outcome: np.ndarray) -> np.ndarray:
-    """(S, E, P) outcomes to (S, P): the mean over evaluation seeds, before anything else."""
-    return _checked(outcome, 3).mean(axis=1)
-
-
 def estimate(outcome: np.ndarray, level: float = 0.95) -> Estimate:
     """Rate of (S, P) outcomes (means over evaluation seeds).
 
-    One training seed: Wilson over its pairs. Several: bootstrap over seeds and pairs, or Wilson
-    where all resamples agree.
+    One training seed: Wilson over its pairs. Several: the same of the pairs' means, joined with the
+    bootstrap over seeds and pairs, which alone is too narrow near 0 and 1.
     """
-    outcome = _checked(outcome, 2)
+    outcome = _checked(outcome)
     seeds, pairs = outcome.shape
     per_seed = outcome.mean(axis=1)
     mean = float(per_seed.mean())
     std = float(per_seed.std(ddof=1)) if seeds > 1 else math.nan
-    interval = hierarchical_bootstrap(outcome, level) if seeds > 1 else None
-    if interval is None or interval.high - interval.low < 1e-9:
-        interval = wilson(min(outcome.mean(axis=0).sum(), pairs), pairs, level)
-    return Estimate(mean, std, *interval, seeds, pairs)
+    low, high = wilson(min(outcome.mean(axis=0).sum(), pairs), pairs, level)
+    if seeds > 1:
+        resampled = hierarchical_bootstrap(outcome, level)
+        low, high = min(low, resampled.low), max(high, resampled.high)
+    return Estimate(mean, std, low, high, seeds, pairs)
 
 
 def hierarchical_bootstrap(outcome: np.ndarray, level: float = 0.95) -> Interval:
     """Percentile interval of the mean of (S, P): resamples seeds and, jointly for them, pairs."""
-    draws = _resampled_means(_checked(outcome, 2), _SEEDS_A)
+    draws = _resampled_means(_checked(outcome), _SEEDS_A)
     return _percentiles(draws, level, 0.0)
 
 
 def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Difference:
     """a - b for (P,) or (S, P) outcomes on the same pairs in the same order; S may differ.
 
-    Bootstrap interval (pairs resampled jointly, seeds of each apart). p-value: exact McNemar for
-    one outcome per pair, the tail of the same bootstrap for rates (several seeds).
-    Raises ValueError when the pairs differ in number.
+    Bootstrap interval (pairs resampled jointly, seeds of each apart). p-value: sign_flip of the
+    pairs' differences; with several seeds at least the tail of that bootstrap, which knows their
+    spread. Raises ValueError when the pairs differ in number.
     """
-    a, b = (_checked(np.atleast_2d(np.asarray(x)), 2) for x in (a, b))
+    a, b = (_checked(np.atleast_2d(np.asarray(x))) for x in (a, b))
     if a.shape[1] != b.shape[1]:
         raise ValueError(
             f"paired_difference needs the same pairs, got {a.shape[1]} and {b.shape[1]}"
@@ -106,15 +104,28 @@ def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Diff
     if interval.high - interval.low < 1e-9:
         interval = _agresti_min(wins, losses, a.shape[1], level)
     change = rate_a - rate_b
-    binary = np.isin(change, (-1.0, 0.0, 1.0)).all()
-    p_value = mcnemar(wins, losses) if binary else _tail(draws)
+    p_value = sign_flip(change)
+    if len(a) > 1 or len(b) > 1:
+        p_value = max(p_value, _tail(draws))
     return Difference(float(change.mean()), *interval, p_value, wins, losses, a.shape[1])
 
 
-def mcnemar(wins: int, losses: int) -> float:
-    """Exact two-sided McNemar p-value (binomial, one half) from the counts of discordant pairs."""
-    n, fewer = wins + losses, min(wins, losses)
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n)
+def sign_flip(change: np.ndarray) -> float:
+    """Exact two-sided p-value of paired differences (P,): the share of all choices of their signs
+    whose sum is as far from zero. With one outcome per pair it is McNemar's exact test.
+    """
+    parts = [Fraction(c).limit_denominator(_FINEST) for c in np.asarray(change).tolist()]
+    unit = min(math.lcm(*(part.denominator for part in parts)), _FINEST)
+    steps = [round(part * unit) for part in parts if part]
+    chance = np.ones(1)  # of the sums -reach, ..., reach
+    for step in map(abs, steps):
+        flipped = np.zeros(len(chance) + 2 * step)
+        flipped[: len(chance)] = chance / 2
+        flipped[2 * step :] += chance / 2
+        chance = flipped
+    reach = len(chance) // 2
+    far = np.abs(np.arange(-reach, reach + 1)) >= abs(sum(steps))
+    return min(1.0, float(chance[far].sum()))
 
 
 def _tail(draws: np.ndarray) -> float:
@@ -157,10 +168,10 @@ def _percentiles(draws: np.ndarray, level: float, least: float) -> Interval:
     return Interval(float(low), float(high))
 
 
-def _checked(outcome: np.ndarray, dimensions: int) -> np.ndarray:
+def _checked(outcome: np.ndarray) -> np.ndarray:
     outcome = np.asarray(outcome, dtype=np.float64)
-    if outcome.ndim != dimensions or outcome.size == 0:
-        raise ValueError(f"expected {dimensions} non-empty dimensions, got {outcome.shape}")
+    if outcome.ndim != 2 or outcome.size == 0:
+        raise ValueError(f"expected (seeds, pairs), not empty, got {outcome.shape}")
     if np.isnan(outcome).any():
         raise ValueError("outcomes contain NaN: a missing episode must be dropped by name first")
     return outcome

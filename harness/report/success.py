@@ -26,7 +26,7 @@ class Outcomes(NamedTuple):
     initially_solved: np.ndarray  # (P,) bool
     drawn: np.ndarray  # (P,) bool: the protocol's draw; the others count in their stratum only
     dropped: int  # pairs that some seed lacks
-    failed_episodes: int  # ended with an error; they count as recorded
+    other_seeds: int  # left out: evaluated on other data
 
 
 def outcomes(run: groups.Run) -> dict[tuple[int, str], Outcomes]:
@@ -34,14 +34,12 @@ def outcomes(run: groups.Run) -> dict[tuple[int, str], Outcomes]:
     episodes = run.episodes
     if episodes.empty:
         return {}
-    episodes = episodes.assign(failed=episodes["error"] != "")
     keys = ["cell", "split", "seed", "pair"]
     means = episodes.groupby(keys)[["success", "success_final"]].mean()
-    failed = episodes.groupby(["cell", "split"])["failed"].sum()
     facts = episodes.drop_duplicates("pair").set_index("pair")
     facts = facts[["stratum", "initially_solved", "sample"]]
     found = {
-        key: _outcomes(part.droplevel(["cell", "split"]), facts, int(failed[key]))
+        key: _outcomes(part.droplevel(["cell", "split"]), facts)
         for key, part in means.groupby(level=["cell", "split"])
     }
     order = {cell: i for i, cell in enumerate(run.cells.index)}
@@ -87,13 +85,17 @@ def differences(run: groups.Run, outcomes: dict[tuple[int, str], Outcomes]) -> p
     return pd.DataFrame(found, columns=columns)
 
 
-def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, failed: int) -> Outcomes:
+def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, other_seeds: int = 0) -> Outcomes:
     """`part`: seed, pair -> means, sorted."""
     seed, pair = (part.index.get_level_values(level).to_numpy() for level in ("seed", "pair"))
     values = part.to_numpy(dtype=np.float64)  # (rows, 2)
     seeds = len(np.unique(seed))
     pairs, counts = np.unique(pair, return_counts=True)
     shared = pairs[counts == seeds]
+    if not len(shared):  # another dataset: the seeds that share most
+        kept = seed[pair == pairs[counts.argmax()]]
+        log.warning("%d of %d seeds ran on other pairs: left out", seeds - len(kept), seeds)
+        return _outcomes(part[np.isin(seed, kept)], facts, seeds - len(kept))
     dropped = len(pairs) - len(shared)
     if dropped:
         log.warning("%d of %d pairs were not run for every seed: left out", dropped, len(pairs))
@@ -108,7 +110,7 @@ def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, failed: int) -> Outcomes:
         initially_solved=known["initially_solved"].to_numpy(dtype=bool),
         drawn=(known["sample"] == "pairs").to_numpy(dtype=bool),
         dropped=dropped,
-        failed_episodes=failed,
+        other_seeds=other_seeds,
     )
 
 

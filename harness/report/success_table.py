@@ -10,8 +10,8 @@ import pandas as pd
 from harness.report import groups, layout, published, success
 
 _INTERVALS = (
-    "95 % interval: Wilson over the pairs with one training seed; with several, a bootstrap (2,000 "
-    "draws) that resamples training seeds and, jointly, pairs (optimistic below five seeds)."
+    "95 % interval: Wilson over the pairs; with several training seeds joined with a bootstrap "
+    "(2,000 draws) that resamples these and, jointly, pairs (optimistic below five seeds)."
 )
 
 
@@ -39,9 +39,9 @@ def success_table(run: groups.Run, outcomes: dict, estimates: pd.DataFrame) -> l
 
 _PAIRED = (
     "Points of success. 95 % interval: bootstrap (2,000 draws) over the shared pairs and, with "
-    "several training seeds, over those. p: exact two-sided McNemar test; with several seeds the "
-    "tail of the bootstrap. With one seed and few pairs that differ the two can disagree; p is "
-    "exact."
+    "several training seeds, over those. p: exact two-sided test, over the signs of the pairs' "
+    "differences (McNemar's with one seed); with several seeds at least the tail of the bootstrap. "
+    "Where few pairs differ, interval and p can disagree; p is exact."
 )
 
 
@@ -157,13 +157,12 @@ def _success_caption(
 ) -> str:
     words = (
         f"Run {run.name}, {groups.section_name(section)}: {layout.span(rows['pairs'])} {split} "
-        "pairs, "
-        f"{layout.count(rows['seeds'], 'training seed')} (means over evaluation seeds first)."
+        f"pairs, {layout.count(rows['seeds'], 'training seed')}."
     )
-    errors = sum(outcomes[cell, split].failed_episodes for cell in rows["cell"])
     dropped = max(outcomes[cell, split].dropped for cell in rows["cell"])
-    if errors:
-        words += f" {errors} episodes ended with an error and count as recorded."
+    other = sum(outcomes[cell, split].other_seeds for cell in rows["cell"])
+    if other:
+        words += f" Left out: {layout.count(pd.Series([other]), 'training seed')} on other data."
     if dropped:
         words += f" Up to {dropped} pairs that some seed lacks are left out."
     return words

@@ -26,13 +26,8 @@ def test_wilson_refuses_impossible_counts(successes, n):
         stats.wilson(successes, n)
 
 
-def test_mean_over_evaluation_seeds_comes_first():
-    outcome = np.zeros((2, 2, 3))  # seeds, evaluations, pairs
-    outcome[0, 0] = 1
-    outcome[1, :, 0] = 1
-    means = stats.mean_over_evaluations(outcome)
-    assert means.tolist() == [[0.5, 0.5, 0.5], [1.0, 0.0, 0.0]]
-    found = stats.estimate(means)
+def test_the_std_is_of_the_seeds_means():
+    found = stats.estimate([[0.5, 0.5, 0.5], [1.0, 0.0, 0.0]])
     assert found.mean == pytest.approx((0.5 + 1 / 3) / 2)
     assert found.std == pytest.approx((0.5 - 1 / 3) / math.sqrt(2))  # ddof 1
     assert (found.seeds, found.pairs) == (2, 3)
@@ -49,6 +44,12 @@ def test_agreeing_seeds_keep_a_width():
     assert (found.low, found.high) == stats.wilson(50, 50)
 
 
+def test_a_worse_result_has_no_tighter_interval():
+    perfect, nearly = np.ones((3, 100)), np.ones((3, 100))
+    nearly[0, 0] = 0
+    assert stats.estimate(nearly).low < stats.estimate(perfect).low
+
+
 def test_nan_is_refused():
     outcome = np.ones((2, 5))
     outcome[1, 2] = math.nan
@@ -58,17 +59,40 @@ def test_nan_is_refused():
         stats.paired_difference(outcome, np.ones((2, 5)))
 
 
-def test_mcnemar_of_a_hand_computed_table():
+def changes(wins, losses, ties=3):
+    return np.array([1.0] * wins + [-1.0] * losses + [0.0] * ties)
+
+
+def test_sign_flip_of_a_hand_computed_table():
     # 10 pairs won, 2 lost: 2 * (C(12,0) + C(12,1) + C(12,2)) / 2^12 = 2 * 79 / 4096
-    assert stats.mcnemar(10, 2) == pytest.approx(158 / 4096)
-    assert stats.mcnemar(0, 0) == 1.0
-    assert stats.mcnemar(4, 4) == 1.0
+    assert stats.sign_flip(changes(10, 2)) == pytest.approx(158 / 4096)
+    assert stats.sign_flip(changes(0, 0)) == 1.0
+    assert stats.sign_flip(changes(4, 4)) == 1.0
+    # of the sums of +-1 +-1/3 +-1/3 two of eight are as far out as 5/3
+    assert stats.sign_flip(np.array([1, 1 / 3, 1 / 3])) == pytest.approx(2 / 8)
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(3, 9), (1, 0), (60, 41), (0, 12)])
-def test_mcnemar_equals_the_exact_binomial_test(wins, losses):
+def test_with_one_outcome_per_pair_it_is_mcnemars_exact_test(wins, losses):
     expected = binomtest(wins, wins + losses, 0.5).pvalue
-    assert stats.mcnemar(wins, losses) == pytest.approx(expected)
+    assert stats.sign_flip(changes(wins, losses)) == pytest.approx(expected)
+
+
+def test_agreeing_seeds_are_no_more_evidence_than_one():
+    a, b = np.array([1] * 7 + [0] * 43), np.zeros(50)
+    one = stats.paired_difference(a, b)
+    three = stats.paired_difference(np.stack([a] * 3), b)
+    almost = np.stack([a] * 3)
+    almost[0, 0] = 0
+    assert one.p_value == three.p_value == 2 / 2**7
+    assert stats.paired_difference(almost, b).p_value >= one.p_value
+
+
+def test_seeds_that_disagree_count_in_the_p_value():
+    """One of two seeds is lucky on all pairs: every pair says the same, the seeds do not."""
+    a = np.stack([np.ones(50), np.zeros(50)])
+    assert stats.sign_flip(a.mean(0)) < 1e-6
+    assert stats.paired_difference(a, np.zeros(50)).p_value > 0.05
 
 
 def test_paired_difference_of_a_hand_computed_table():
@@ -124,6 +148,16 @@ def test_the_bootstrap_covers_the_true_rate(seeds, seed_std, least):
     runs = [_simulated(rng, seeds, 100, seed_std)[1] for _ in range(300)]
     found = [stats.hierarchical_bootstrap(run) for run in runs]
     assert least <= _coverage(found, _true_rate(seed_std)) <= 0.995
+
+
+@pytest.mark.parametrize("rate", [0.95, 0.97])
+def test_intervals_of_agreeing_seeds_cover_a_rate_near_one(rate):
+    rng = np.random.default_rng(3)
+    runs = [np.repeat(rng.random((1, 100)) < rate, 3, axis=0) for _ in range(300)]
+    for run in runs:
+        run[0, rng.integers(100)] ^= True  # else there is nothing to resample
+    found = [(e.low, e.high) for e in map(stats.estimate, runs)]
+    assert _coverage(found, rate) >= 0.92
 
 
 def test_the_paired_bootstrap_covers_the_true_difference():

@@ -12,7 +12,7 @@ import pytest
 
 from harness import report
 from harness.report import __main__ as command
-from harness.report import groups, stats
+from harness.report import groups
 
 
 def outcome(successes, n=50):
@@ -51,7 +51,7 @@ def test_differences_are_on_the_same_pairs(run):
     row = raw(run).set_index("method").loc["lewm"]
     assert row.minus_random_pairs == 40
     assert row.minus_random_points == pytest.approx(75.0)  # 40 of 40 against 10 of 40
-    assert row.minus_random_p == pytest.approx(stats.mcnemar(30, 0))
+    assert row.minus_random_p == pytest.approx(2 / 2**30)
     assert "minus_heuristic_points" not in row
 
 
@@ -334,6 +334,15 @@ def test_pairs_that_a_seed_lacks_are_left_out_and_said(run, caplog):
     assert (row.pairs, row.success_pct) == (40, 75.0)
     assert "10 of 50 pairs" in caplog.text
     assert "10 pairs that some seed lacks" in table(run, "success", "md")
+
+
+def test_seeds_on_other_data_do_not_take_a_method_out_of_the_table(run):
+    run.trial(seed=0, outcome=outcome(50), dataset_hash="elsewhere")
+    run.trial(seed=1, outcome=outcome(20))
+    run.trial(seed=2, outcome=outcome(30))
+    row = raw(run).iloc[0]
+    assert (row.pairs, row.seeds, row.success_pct) == (50, 2, 50.0)
+    assert "Left out: 1 training seed on other data" in table(run, "success", "md")
 
 
 def test_a_folder_without_trials_says_so(tmp_path, caplog):
