@@ -106,10 +106,10 @@ def _planned(run: groups.Run, cell: int, metrics: pd.DataFrame) -> dict[str, Any
     row["plan_flops"] = metrics.loc[metrics["name"] == "flops", "value"].mean()
     for n, values in times.groupby(pairs)["value"]:
         row |= _solve_columns(int(n), values.to_numpy())
-    method, variant = run.cells.loc[cell, ["method", "variant"]]
-    papers = published.plan_time()
+    own = run.cells.loc[cell]
+    papers = {} if published.of_tests(own) else published.plan_time()
     if papers:
-        paper = papers.get(published.name_of(method, variant))
+        paper = papers.get(published.name_of(own["method"], own["variant"]))
         row |= layout.published_columns("published_plan_s", None if times.empty else paper)
     return row
 

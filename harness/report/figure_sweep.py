@@ -109,7 +109,7 @@ def _sweep_panel(ax: Axes, part: pd.DataFrame, shade: str) -> None:
 def _control_lines(ax: Axes, run: groups.Run, estimates: pd.DataFrame, part: pd.DataFrame) -> None:
     """Success of the run's controls under the same protocol, as lines with their names."""
     same = ["task", *groups.SECTION]
-    controls = run.cells[run.cells["method"].isin(success.REFERENCES)]
+    controls = run.cells[run.cells["method"].isin(success.CONTROLS)]
     controls = controls[(controls[same] == part.iloc[0][same]).all(axis=1)]
     rates = estimates[
         (estimates["subset"] == success.ALL) & (estimates["split"] == part.iloc[0]["split"])

@@ -13,7 +13,8 @@ from harness.report import groups, stats
 log = logging.getLogger(__name__)
 
 ALL, UNSOLVED = "all", "not solved at start"
-REFERENCES = ("random", "heuristic")
+CONTROLS = ("random", "heuristic")
+REFERENCES = (*CONTROLS, "lewm")  # what every method is compared with, pair by pair
 
 
 class Outcomes(NamedTuple):
@@ -66,17 +67,17 @@ def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
 
 
 def differences(run: groups.Run, outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
-    """Long: cell, split, reference ("random", "heuristic"), subset, stats.Difference.
+    """Long: cell, split, reference (of REFERENCES), subset, stats.Difference.
 
     On the pairs that both were evaluated on: of the protocol's draw, and of each stratum.
     """
-    controls = _controls(run, outcomes)
+    references = _references(run, outcomes)
     places = _places(run)
     found = []
     for (cell, split), outcome in outcomes.items():
         for reference in REFERENCES:
-            known = controls.get((places[cell], split, reference), [])
-            if any(outcome is control for control in known):
+            known = references.get((places[cell], split, reference), [])
+            if any(outcome is other for other in known):
                 continue
             if (other := _nearest(known, outcome)) is not None:
                 row = {"cell": cell, "split": split, "reference": reference}
@@ -131,10 +132,10 @@ def _places(run: groups.Run) -> dict[int, tuple]:
     )
 
 
-def _controls(
+def _references(
     run: groups.Run, outcomes: dict[tuple[int, str], Outcomes]
 ) -> dict[tuple, list[Outcomes]]:
-    """(place, split, control) -> its outcomes, one per setting."""
+    """(place, split, reference) -> its outcomes, one per setting."""
     places, found = _places(run), {}
     for (cell, split), outcome in outcomes.items():
         method, variant = run.cells.loc[cell, ["method", "variant"]]
@@ -144,7 +145,7 @@ def _controls(
 
 
 def _nearest(known: list[Outcomes], outcome: Outcomes) -> Outcomes | None:
-    """The control that shares most drawn pairs; None when none shares any."""
+    """The one that shares most drawn pairs; None when none shares any."""
     own = outcome.pairs[outcome.drawn]
     shared = [int(np.isin(other.pairs, own).sum()) for other in known]
     return known[int(np.argmax(shared))] if shared and max(shared) else None

@@ -1,4 +1,4 @@
-"""The success table: per protocol and task, rates, intervals, differences to controls."""
+"""The success table: per protocol and task, rates, intervals, differences on the same pairs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INTERVALS = (
 
 
 def success_table(run: groups.Run, outcomes: dict, estimates: pd.DataFrame) -> layout.Table:
-    """Success per cell, with strata, published numbers and differences to the controls."""
+    """Success per cell, with strata, published numbers and paired differences."""
     raw = _success_raw(run, estimates, success.differences(run, outcomes))
     sections = []
     for section, (split, task), rows in layout.by_section(raw, "split", "task"):
@@ -28,11 +28,10 @@ def success_table(run: groups.Run, outcomes: dict, estimates: pd.DataFrame) -> l
                 title, f"{caption} {_INTERVALS}{_success_notes(rows)}", frame, headline=True
             )
         )
-        paired, more = layout.fold(
-            _paired_frame(rows), ["pairs with random", "pairs with heuristic"]
-        )
+        counts = [f"pairs with {groups.method_name(name)}" for name in success.REFERENCES]
+        paired, more = layout.fold(_paired_frame(rows), counts)
         if not paired.empty:
-            title = f"{title}: difference to the controls on the same pairs"
+            title = f"{title}: difference to the controls and to LeWM on the same pairs"
             sections.append(layout.Section(title, f"{caption} {_PAIRED}{more}", paired))
     return layout.Table("success", "Success", raw, sections)
 
@@ -142,7 +141,7 @@ def _paired_part(rows: pd.DataFrame, prefix: str) -> pd.DataFrame:
     for reference in success.REFERENCES:
         name = f"{prefix}minus_{reference}"
         if f"{name}_points" in rows and rows[f"{name}_points"].notna().any():
-            words = groups.method_name(reference).lower()
+            words = groups.method_name(reference)
             frame[f"− {words}"] = rows[f"{name}_points"].map(layout.signed)
             frame[f"interval, {words}"] = layout.interval(
                 rows, f"{name}_low_points", f"{name}_high_points", layout.signed

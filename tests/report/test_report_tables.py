@@ -363,3 +363,23 @@ def test_an_unreadable_trial_is_left_out(run):
 def test_a_configuration_that_cannot_be_parsed_is_tolerated():
     assert groups.flat_config("a: [") == {}
     assert groups.flat_config("a:\n  b: [1, 2]\n  c: {}\n") == {"a.b": [1, 2], "a.c": {}}
+
+
+def test_every_method_is_compared_with_lewm_on_the_same_pairs(run):
+    run.trial(method="lewm", outcome=outcome(30))
+    run.trial(method="mine", outcome=outcome(40))
+    rows = raw(run).set_index("method")
+    assert rows.loc["mine", "minus_lewm_points"] == pytest.approx(20.0)
+    assert rows.loc["mine", "minus_lewm_p"] == pytest.approx(2 / 2**10)
+    assert math.isnan(rows.loc["lewm", "minus_lewm_points"])
+    assert "− LeWM" in table(run, "success", "md")
+
+
+def test_published_numbers_do_not_stand_beside_those_of_tests(run):
+    run.trial(
+        outcome=outcome(30),
+        protocol="smoke modified",
+        metrics=[("plan_time", "solve_s_1", 0, 0.5, "s")],
+    )
+    assert "published_success_pct" not in raw(run)
+    assert "published_plan_s" not in raw(run, "efficiency")
