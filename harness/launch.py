@@ -16,7 +16,6 @@ from typing import Any
 
 from harness import config, pretrain, rows, trial, zoo
 from harness.data import collect
-from harness.data.episodes import DatasetError
 from harness.interfaces import TrialSpec
 from harness.progress import Display
 
@@ -71,12 +70,12 @@ def _datasets(specs: Sequence[TrialSpec]) -> set[tuple[str, collect.DataConfig]]
 
 
 def prepare_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> None:
-    """Collect each dataset once. A failure is left to its trials, which record it."""
+    """Collect each dataset once. Any failure is left to its trials, which record it."""
     for task, data in _datasets(specs):
         try:
             workers = os.cpu_count() or 1 if zoo.TASKS[task].spec.slow_to_draw else 1
             collect.ensure(zoo.task(task, data.scene), data, place.datasets, workers)
-        except (OSError, DatasetError) as error:
+        except Exception as error:  # noqa: BLE001  also what a simulator or a renderer raises
             log.error("no dataset for %s: %s", task, error)
 
 

@@ -12,8 +12,9 @@ import pytest
 import tiny
 import torch
 
-from harness import config, launch, report, rows, run, suites, trial
+from harness import config, launch, report, rows, run, suites, trial, zoo
 from harness.checkpoint import TRAINING, Checkpoint
+from harness.tasks.toy import Toy
 
 SMALL = ["train.steps=6", "data.episodes=24", "protocol.pairs=4", "plan_time.singles=0"]
 
@@ -155,6 +156,21 @@ def test_datasets_that_cannot_be_written(command, tmp_path):
             r"cannot be written \(Not a directory\): give another datasets=FOLDER: '.*/file/below'"
         )
         assert re.search(said, command.error(key))
+
+
+class Undrawable(Toy):
+    """Toy on a machine whose pictures fail, as MuJoCo's do with an unknown MUJOCO_GL."""
+
+    def simulator(self, n, image_size):
+        raise RuntimeError("invalid value for environment variable MUJOCO_GL: foo")
+
+
+def test_data_that_cannot_be_drawn(command, tmp_path, monkeypatch):
+    monkeypatch.setitem(zoo.TASKS, "toy", Undrawable())
+    command.datasets = tmp_path / "datasets"
+    assert command.run("methods=[noop]") == 1
+    said = "RuntimeError: invalid value for environment variable MUJOCO_GL: foo"
+    assert command.error("toy.noop.s0") == said
 
 
 def test_one_trials_nan_and_anothers_wish_for_cores_leave_the_others_alone(command):
