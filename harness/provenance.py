@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 import subprocess
@@ -13,8 +14,9 @@ _PACKAGES = ("torch", "numpy", "transformers", "gymnasium", "mujoco", "ray", "py
 _ROOT = Path(__file__).resolve().parents[1]
 
 
+@functools.cache  # the code that runs is the one that was there first
 def git() -> tuple[str, bool]:
-    """(commit, tracked files changed); ("", False) outside a git checkout."""
+    """(commit, tracked files changed) at the first call; ("", False) outside a git checkout."""
     commit = _git("rev-parse", "HEAD")
     return commit, bool(commit and _git("status", "--porcelain", "--untracked-files=no"))
 

@@ -76,6 +76,7 @@ def run(spec: TrialSpec, place: Place, progress: Progress) -> rows.TrialRow:
     Raises OSError only where even that row cannot be written.
     """
     started = time.time()
+    provenance.git()  # now, since the checkout may be another when the trial ends
     record, error = _Record(), ""
     try:
         _stages(spec, place, record, progress)

@@ -6,13 +6,14 @@ import logging
 import re
 import resource
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
 
-from harness import config, launch, report, rows, run, suites, trial, zoo
+from harness import config, launch, provenance, report, rows, run, suites, trial, zoo
 from harness.checkpoint import TRAINING, Checkpoint
 from harness.tasks.toy import Toy
 
@@ -319,6 +320,24 @@ def test_a_disk_too_full_for_anything(command, caplog):
 
 
 # -- one trial by itself
+
+
+def commit(folder, message):
+    """Make an empty commit; its hash."""
+    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", message], check=True)
+    done = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_row_has_the_commit_that_the_trial_began_with(command, tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    first = commit(tmp_path, "first")
+    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+    provenance.git.cache_clear()
+    row = trial.run(tiny.spec("noop", *SMALL), command.place, lambda *_: commit(tmp_path, "later"))
+    provenance.git.cache_clear()
+    assert row.git_commit == first and row.status == "ok"
 
 
 def test_the_trial_command_runs_a_spec_file(command, tmp_path, caplog):
