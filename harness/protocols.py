@@ -7,6 +7,7 @@ An entry is an overlay of the configuration (see config.py); "for" narrows a par
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -38,6 +39,18 @@ class ProtocolConfig:
             raise ValueError("protocol.eval_seeds must name at least one seed")
         if sum(self.strata_min.values()) > 1:
             raise ValueError(f"protocol.strata_min adds up to more than 1: {self.strata_min}")
+        least = self.least_pairs()
+        if sum(least.values()) > self.pairs:
+            raise ValueError(
+                f"protocol.pairs={self.pairs} is fewer than the least shares take, {least}: raise "
+                "it or lower protocol.strata_min"
+            )
+
+    def least_pairs(self) -> dict[str, int]:
+        """How many of `pairs` each stratum of strata_min has at least."""
+        shares = sorted(self.strata_min.items())
+        # 0.07 * 100 is a little more than 7
+        return {name: math.ceil(round(share * self.pairs, 6)) for name, share in shares}
 
 
 PROTOCOLS: dict[str, dict[str, Any]] = {

@@ -125,6 +125,11 @@ BAD = [  # words, what is said
     (["train.lr=1", "train.lr.x=2"], "train.lr.x: train.lr is given a value already"),
     (["protocol.pairs=0"], "protocol.pairs, budget_steps and offset_steps must be at least 1"),
     (["protocol.strata_min={a: 0.7, b: 0.7}"], "protocol.strata_min adds up to more than 1"),
+    (
+        ["protocol=strict", "tasks=[two_room]", "protocol.pairs=1"],
+        "protocol.pairs=1 is fewer than the least shares take, {'detour': 1, 'through door': 1}",
+    ),
+    (["protocol.strata_min={a: 0.5, b: 0.5}", "protocol.pairs=25"], "protocol.pairs=25 is fewer"),
     (["protocol.eval_seeds=[]"], "protocol.eval_seeds must name at least one seed"),
     (["mpc.execute_blocks=6"], "mpc.execute_blocks=6 must lie in 1..horizon_blocks=5"),
     (["planner.cem.elites=33"], "planner.cem.elites=33 must lie in 2..candidates=32"),

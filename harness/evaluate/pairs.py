@@ -24,9 +24,11 @@ class PairSettings(Protocol):
     pairs: int
     stratum_pairs: int
     allow_presolved: bool
-    strata_min: dict[str, float]
     success_rule: str
     split: str
+
+    def least_pairs(self) -> dict[str, int]:
+        """How many of `pairs` a stratum has at least; never more than `pairs` in all."""
 
 
 class _Candidates:
@@ -70,7 +72,7 @@ def draw(
 
 
 def _check_strata(task: Task, settings: PairSettings) -> None:
-    unknown = set(settings.strata_min) - set(task.spec.strata)
+    unknown = set(settings.least_pairs()) - set(task.spec.strata)
     if unknown:
         raise PairError(
             f"protocol.strata_min names {sorted(unknown)}; {task.spec.name} has "
@@ -79,10 +81,9 @@ def _check_strata(task: Task, settings: PairSettings) -> None:
 
 
 def _main_draw(candidates: _Candidates, usable: np.ndarray, settings: PairSettings) -> np.ndarray:
-    """Indices of the first usable candidates, the rarer strata's least shares first."""
+    """Indices of the first usable candidates, the strata's least shares among them."""
     chosen: list[int] = []
-    for stratum, share in sorted(settings.strata_min.items()):
-        wanted = int(np.ceil(share * settings.pairs))
+    for stratum, wanted in settings.least_pairs().items():
         found = np.flatnonzero(usable & (candidates.stratum == stratum))[:wanted]
         _enough(len(found), wanted, f'of stratum "{stratum}"', settings)
         chosen += found.tolist()

@@ -92,6 +92,12 @@ def test_strict_has_no_solved_pairs_and_the_wanted_shares(dataset):
     assert Counter(pair.stratum for pair in plain)["detour"] < 10  # it had to be asked for
 
 
+def test_shares_that_add_up_to_all_pairs_fill_them(dataset):
+    words = ["protocol.strata_min={detour: 0.07, through door: 0.93}", "protocol.pairs=100"]
+    found, _ = draw(dataset, *words)
+    assert Counter(pair.stratum for pair in found) == {"detour": 7, "through door": 93}
+
+
 def test_extras_fill_the_strata_and_are_disjoint_from_the_draw(dataset):
     words = ["protocol.pairs=30", "protocol.stratum_pairs=25"]
     main, extra = draw(dataset, *words)
