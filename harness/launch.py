@@ -25,6 +25,8 @@ _REPORT_EVERY_S = 1.0
 _OBJECT_STORE_BYTES = 100 * 2**20
 _RETRIES = 1  # of a trial whose process died; it goes on from its checkpoint
 
+Node = Mapping[str, float]  # what a machine has, in Ray's words: CPU, GPU
+
 
 class LaunchError(RuntimeError):
     """The trials cannot be started, and what to do about it."""
@@ -49,8 +51,8 @@ def launch(specs: Sequence[TrialSpec], place: trial.Place, run: config.RunConfig
         if run.backend == "loop":
             _loop(specs, place, display)
         else:
-            with cluster(run) as size:
-                _by_ray(specs, place, size, display)
+            with cluster(run) as nodes:
+                _by_ray(specs, place, nodes, display)
 
 
 def missing_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> list[str]:
@@ -80,9 +82,9 @@ def prepare_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> None:
 
 
 def _loop(specs: Sequence[TrialSpec], place: trial.Place, display: Display) -> None:
-    size = local_size()
+    nodes = local_nodes()
     for spec in specs:
-        reason = lacks(spec, size)
+        reason = lacks(spec, nodes)
         if reason:
             _fail(spec, place, reason)
         else:
@@ -99,12 +101,12 @@ def run_here(spec: TrialSpec, place: trial.Place, display: Display) -> None:
 
 
 def _by_ray(
-    specs: Sequence[TrialSpec], place: trial.Place, size: Mapping[str, float], display: Display
+    specs: Sequence[TrialSpec], place: trial.Place, nodes: Sequence[Node], display: Display
 ) -> None:
     """One Tune trial per spec; specs that no node can hold are recorded as failed at once."""
     possible = {}
     for spec in specs:
-        reason = lacks(spec, size)
+        reason = lacks(spec, nodes)
         if reason:
             _fail(spec, place, reason)
             display.finish(spec.key, outcome(spec, place))
@@ -178,29 +180,30 @@ def resources(spec: TrialSpec) -> dict[str, float]:
     return {"cpu": asked.cpu, "gpu": asked.gpu} if asked.gpu else {"cpu": asked.cpu}
 
 
-def lacks(spec: TrialSpec, size: Mapping[str, float]) -> str:
-    """Why no node of at most that size can hold the trial, or ""."""
+def lacks(spec: TrialSpec, nodes: Sequence[Node]) -> str:
+    """Why no single one of these machines can hold the trial, or ""."""
     asked = spec.config.resources
-    if asked.gpu > size.get("GPU", 0):
+    gpus = max(node.get("GPU", 0) for node in nodes)
+    if asked.gpu > gpus:
         return (
-            f"resources.gpu={asked.gpu:g} and {size.get('GPU', 0):g} GPUs on any machine here: "
+            f"resources.gpu={asked.gpu:g} and {gpus:g} GPUs on any machine here: "
             f"use device=cpu, or a machine with a GPU"
         )
-    if spec.config.device == "cuda" and not size.get("GPU", 0):
+    if spec.config.device == "cuda" and not gpus:
         return "device=cuda and no GPU on any machine here: use device=cpu"
-    if asked.cpu > size.get("CPU", 0):
-        return (
-            f"resources.cpu={asked.cpu:g} and {size.get('CPU', 0):g} cores on any machine here: "
-            f"use resources.cpu={size.get('CPU', 0):g}"
-        )
+    cores = max(node.get("CPU", 0) for node in nodes if node.get("GPU", 0) >= asked.gpu)
+    if asked.cpu > cores:
+        those = f"any machine here with {asked.gpu:g} GPUs" if asked.gpu else "any machine here"
+        words = f"resources.cpu={asked.cpu:g} and {cores:g} cores on {those}"
+        return f"{words}: use resources.cpu={cores:g}"
     return pretrain.lacks(spec.config.method, spec.method)
 
 
-def local_size() -> dict[str, float]:
-    """What this machine has, in Ray's words."""
+def local_nodes() -> list[Node]:
+    """This machine alone."""
     import torch
 
-    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    return [{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}]
 
 
 def _to_display(display: Display, key: str) -> trial.Progress:
@@ -208,8 +211,8 @@ def _to_display(display: Display, key: str) -> trial.Progress:
 
 
 @contextmanager
-def cluster(run: config.RunConfig) -> Iterator[Mapping[str, float]]:
-    """Ray, started for this run or joined at ray.address; yields the largest node's resources."""
+def cluster(run: config.RunConfig) -> Iterator[list[Node]]:
+    """Ray, started for this run or joined at ray.address; yields its machines."""
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     # Tune's handler would end the trials as if they had failed; so KeyboardInterrupt comes through
@@ -236,9 +239,7 @@ def cluster(run: config.RunConfig) -> Iterator[Mapping[str, float]]:
         logging.getLogger("ray").setLevel(logging.ERROR)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a dead worker gets our own row
     try:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        kinds = ("CPU", "GPU")
-        yield {kind: max(node.get(kind, 0.0) for node in nodes) for kind in kinds}
+        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
 

@@ -76,7 +76,9 @@ def _show_plan(run: config.RunConfig, specs: list[TrialSpec], todo: list[TrialSp
     estimator = estimate.Estimator(run.results)
     waiting = {spec.key for spec in todo}
     table = Table("trial", "state", "cpu", "gpu", "estimate", box=None, pad_edge=False)
-    reasons = {} if run.ray.address else {s.key: launch.lacks(s, launch.local_size()) for s in todo}
+    reasons = (
+        {} if run.ray.address else {s.key: launch.lacks(s, launch.local_nodes()) for s in todo}
+    )
     for spec in specs:
         seconds = estimator.seconds(spec)
         state = "to run" if spec.key in waiting else "done"

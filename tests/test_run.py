@@ -208,6 +208,15 @@ def test_a_gpu_that_is_not_there(command):
     assert command.row("toy.noop.s0").status == "ok"
 
 
+def test_a_trial_needs_one_machine_that_holds_all_it_asks_for():
+    nodes = [{"CPU": 64.0}, {"CPU": 4.0, "GPU": 1.0}]
+    words = ["device=cuda", "resources.gpu=1"]
+    said = "resources.cpu=8 and 4 cores on any machine here with 1 GPUs: use resources.cpu=4"
+    assert launch.lacks(tiny.spec("lewm", *words, "resources.cpu=8"), nodes) == said
+    assert launch.lacks(tiny.spec("lewm", *words, "resources.cpu=4"), nodes) == ""
+    assert launch.lacks(tiny.spec("lewm", "resources.cpu=64"), nodes) == ""
+
+
 def test_a_dataset_that_does_not_match_its_manifest(command, tmp_path):
     command.datasets = tmp_path / "datasets"
     assert command.launch("methods=[replay]") == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import optuna
@@ -86,8 +86,8 @@ def run(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
         if sweep.run.backend == "loop":
             _loop(sweep, study, missing, display)
         else:
-            with launch.cluster(sweep.run) as size:
-                _by_ray(sweep, study, missing, display, size)
+            with launch.cluster(sweep.run) as nodes:
+                _by_ray(sweep, study, missing, display, nodes)
 
 
 def _ask_again(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
@@ -104,7 +104,7 @@ def _ask_again(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
 
 
 def _loop(sweep: Sweep, study: optuna.Study, missing: int, display: Display) -> None:
-    _check_fits(sweep, launch.local_size())
+    _check_fits(sweep, launch.local_nodes())
     for _ in range(missing):
         suggestion = study.ask(sweep.space)
         spec = _spec(sweep, suggestion.params)
@@ -116,12 +116,12 @@ def _loop(sweep: Sweep, study: optuna.Study, missing: int, display: Display) -> 
 
 
 def _by_ray(
-    sweep: Sweep, study: optuna.Study, missing: int, display: Display, size: Mapping[str, float]
+    sweep: Sweep, study: optuna.Study, missing: int, display: Display, nodes: Sequence[launch.Node]
 ) -> None:
     import ray
     from ray import tune
 
-    _check_fits(sweep, size)
+    _check_fits(sweep, nodes)
     asked = launch.resources(sweep.example)
     whole = ray.cluster_resources()
     together = min(whole.get(kind.upper(), 0) / amount for kind, amount in asked.items())
@@ -236,7 +236,7 @@ def _values(suggestion: FrozenTrial) -> dict[str, Any]:
     return suggestion.system_attrs.get("fixed_params", {}) | suggestion.params
 
 
-def _check_fits(sweep: Sweep, size: Mapping[str, float]) -> None:
-    reason = launch.lacks(sweep.example, size)
+def _check_fits(sweep: Sweep, nodes: Sequence[launch.Node]) -> None:
+    reason = launch.lacks(sweep.example, nodes)
     if reason:
         raise launch.LaunchError(reason)

@@ -105,15 +105,15 @@ def test_only_safetensors_are_read(dinov2):
 
 def test_weights_that_cannot_be_had_are_said_before_the_run(tmp_path, monkeypatch):
     spec = tiny.spec("dino_wm", f"method.dino_wm.weights={tmp_path}/absent")
-    size = {"CPU": 1.0, "GPU": 0.0}
-    assert f"method.dino_wm.weights={tmp_path}/absent is neither" in launch.lacks(spec, size)
+    nodes = [{"CPU": 1.0, "GPU": 0.0}]
+    assert f"method.dino_wm.weights={tmp_path}/absent is neither" in launch.lacks(spec, nodes)
     monkeypatch.setattr(frozen, "_unreachable", lambda: "the hub cannot be reached")
-    reason = launch.lacks(tiny.spec("dino_wm", "method.dino_wm.weights=dinov2"), size)
+    reason = launch.lacks(tiny.spec("dino_wm", "method.dino_wm.weights=dinov2"), nodes)
     assert "facebook/dinov2-small is not in the cache and the hub cannot be reached" in reason
     assert "method.dino_wm.weights=FOLDER" in reason and "method.dino_wm.weights=mae" in reason
     for weights in ("random", "mae"):
         words = [f"method.dino_wm.weights={weights}", "method.dino_wm.mae.tasks=[toy]"]
-        assert launch.lacks(tiny.spec("dino_wm", *words), size) == ""
+        assert launch.lacks(tiny.spec("dino_wm", *words), nodes) == ""
 
 
 def test_an_autoencoder_lowers_its_loss_on_a_few_frames():
