@@ -229,7 +229,8 @@ def cluster(run: config.RunConfig) -> Iterator[list[Node]]:
         if run.ray.address:
             ray.init(address=run.ray.address, **quiet)
         else:
-            ray.init(include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet)
+            own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+            ray.init(address="local", **own, **quiet)  # else RAY_ADDRESS or a running one is joined
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise LaunchError(
             f"Ray does not start ({str(error).splitlines()[0]}): check ray.address (a cluster with "
