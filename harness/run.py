@@ -37,12 +37,14 @@ def main(argv: Sequence[str]) -> int:
     command.set_up_logging(run.verbose)
     place = _place(run)
     todo = launch.missing(specs, place)
-    _show_plan(run, specs, todo)
+    reasons = _reasons(run, todo)
+    able = [spec for spec in todo if not reasons[spec.key]]
+    _show_plan(run, specs, todo, reasons)
     if run.dry:
         return OK
     try:
         command.check_writable(run.folder)
-        launch.prepare_datasets(todo, place)
+        launch.prepare_datasets(able, place)
         started = time.time()
         launch.launch(todo, place, run)
         _show_share(todo, place, started)
@@ -71,14 +73,19 @@ def _report(folder: str) -> bool:
     return True
 
 
-def _show_plan(run: config.RunConfig, specs: list[TrialSpec], todo: list[TrialSpec]) -> None:
+def _reasons(run: config.RunConfig, todo: list[TrialSpec]) -> dict[str, str]:
+    """Why each trial cannot run here, or ""; of a cluster that is not known yet."""
+    nodes = launch.local_nodes()
+    return {spec.key: "" if run.ray.address else launch.lacks(spec, nodes) for spec in todo}
+
+
+def _show_plan(
+    run: config.RunConfig, specs: list[TrialSpec], todo: list[TrialSpec], reasons: dict[str, str]
+) -> None:
     cores = os.cpu_count() or 1
     estimator = estimate.Estimator(run.results)
     waiting = {spec.key for spec in todo}
     table = Table("trial", "state", "cpu", "gpu", "estimate", box=None, pad_edge=False)
-    reasons = (
-        {} if run.ray.address else {s.key: launch.lacks(s, launch.local_nodes()) for s in todo}
-    )
     for spec in specs:
         seconds = estimator.seconds(spec)
         state = "to run" if spec.key in waiting else "done"

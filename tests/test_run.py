@@ -208,6 +208,13 @@ def test_a_gpu_that_is_not_there(command):
     assert command.row("toy.noop.s0").status == "ok"
 
 
+def test_nothing_is_collected_for_trials_that_cannot_run(command, tmp_path):
+    command.datasets = tmp_path / "datasets"
+    assert command.run("methods=[lewm]", "resources.cpu=999") == 1
+    assert "resources.cpu=999" in command.error("toy.lewm.s0")
+    assert not command.datasets.exists()
+
+
 def test_a_trial_needs_one_machine_that_holds_all_it_asks_for():
     nodes = [{"CPU": 64.0}, {"CPU": 4.0, "GPU": 1.0}]
     words = ["device=cuda", "resources.gpu=1"]

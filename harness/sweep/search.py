@@ -80,6 +80,8 @@ def run(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
     missing = sweep.trials - len(before.settled)
     if missing <= 0:
         return
+    if sweep.run.backend == "loop" or not sweep.run.ray.address:
+        _check_fits(sweep, launch.local_nodes())
     _ask_again(sweep, study, before)
     launch.prepare_datasets([sweep.example], sweep.place)
     with Display(missing) as display:
@@ -104,7 +106,6 @@ def _ask_again(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
 
 
 def _loop(sweep: Sweep, study: optuna.Study, missing: int, display: Display) -> None:
-    _check_fits(sweep, launch.local_nodes())
     for _ in range(missing):
         suggestion = study.ask(sweep.space)
         spec = _spec(sweep, suggestion.params)
