@@ -5,7 +5,7 @@ runs'.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,13 +42,24 @@ class Estimator:
                 return steps * step_s + statistics.median(c.rest_s for c in costs)
         return None
 
-    def total(self, specs: Sequence[TrialSpec], cores: int) -> tuple[float, int]:
-        """(seconds of wall time for all on that many cores, trials without an estimate)."""
-        told = [(self.seconds(spec), spec.config.resources.cpu) for spec in specs]
-        known = [(seconds, cpu) for seconds, cpu in told if seconds is not None]
-        shared = sum(seconds * min(cpu, cores) / cores for seconds, cpu in known)
+    def total(
+        self, specs: Sequence[TrialSpec], machine: Mapping[str, float] | None
+    ) -> tuple[float, int]:
+        """(seconds of wall time for all, trials without an estimate): side by side on a machine
+        with that many "CPU" and "GPU", or, with None, one after the other.
+        """
+        told = [(self.seconds(spec), _share(spec, machine) if machine else 1.0) for spec in specs]
+        known = [(seconds, share) for seconds, share in told if seconds is not None]
+        shared = sum(seconds * share for seconds, share in known)
         longest = max((seconds for seconds, _ in known), default=0.0)
         return max(shared, longest), len(told) - len(known)
+
+
+def _share(spec: TrialSpec, machine: Mapping[str, float]) -> float:
+    """Of what the machine has least of, how much a trial takes; at most 1."""
+    asked = spec.config.resources
+    gpus = asked.gpu / max(asked.gpu, machine["GPU"]) if asked.gpu else 0.0
+    return max(asked.cpu / max(asked.cpu, machine["CPU"]), gpus)
 
 
 class _Cost(NamedTuple):

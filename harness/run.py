@@ -102,7 +102,8 @@ def _show_plan(
     for reason in sorted(set(reasons.values()) - {""}):
         console.print(f"cannot run here: {reason}", markup=False)
     able = [spec for spec in todo if not reasons.get(spec.key)]
-    seconds, unknown = estimator.total(able, cores)
+    (machine,) = launch.local_nodes()
+    seconds, unknown = estimator.total(able, None if run.backend == "loop" else machine)
     told = [f"about {command.duration(seconds)}"] if unknown < len(able) else []
     told += [f"{unknown} without an estimate, since none like them has run"] if unknown else []
     words = f": {', '.join(told)}" if told else ""
