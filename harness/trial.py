@@ -82,7 +82,7 @@ def run(spec: TrialSpec, place: Place, progress: Progress) -> rows.TrialRow:
         _stages(spec, place, record, progress)
     except Exception as failure:  # noqa: BLE001  the trial boundary
         log.debug("%s", traceback.format_exc())
-        error = _line(failure)
+        error = _line(failure, place)
     row = _finish(spec, place, record, error, started)
     if record.checkpoint is not None and row.status == "ok":
         record.checkpoint.drop_training()
@@ -94,11 +94,12 @@ def record_failure(spec: TrialSpec, place: Place, error: str) -> rows.TrialRow:
     return _finish(spec, place, _Record(), error, time.time())
 
 
-def _line(failure: Exception) -> str:
+def _line(failure: Exception, place: Place) -> str:
     """One line that says what failed, and for a full disk what to do."""
     line = f"{type(failure).__name__}: {' '.join(str(failure).split())}"[:500]
     if isinstance(failure, OSError) and failure.errno in _DISK_FULL:
-        line += ": free disk space or give another results=FOLDER, then issue the command again"
+        word = "datasets" if str(failure.filename).startswith(place.datasets) else "results"
+        line += f": free disk space or give another {word}=FOLDER, then issue the command again"
     return line
 
 

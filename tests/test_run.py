@@ -321,6 +321,15 @@ def test_a_disk_too_full_for_a_checkpoint(command):
     assert command.row("toy.lewm.s0").attempts == 2
 
 
+def test_a_disk_too_full_for_the_data(command, tmp_path, monkeypatch):
+    command.datasets = tmp_path / "datasets"
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    assert command.run("methods=[noop]") == 1
+    said = r"disk full: about .* free disk space or give another datasets=FOLDER, then issue the"
+    assert re.search(said, command.error("toy.noop.s0"))
+
+
 def test_a_disk_too_full_for_anything(command, caplog):
     caplog.set_level(logging.INFO)
     assert command.run("methods=[replay]") == 0

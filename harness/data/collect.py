@@ -83,19 +83,30 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
             f"{folder}: there is no {episodes.MANIFEST}; delete the folder; it is collected again"
         )
     _make_writable(root)
-    needed = _bytes_needed(task, config)
-    if shutil.disk_usage(root).free < needed:
-        raise _disk_full(folder, needed, root)
     with unfinished.claimed(root, os.path.basename(folder)) as part:
+        needed = _check_room(task, config, part, folder)
         try:
             _collect(task, config, part, workers)
             _publish(part, folder)
         except OSError as error:
             if error.errno == errno.ENOSPC:
+                full = _disk_full(folder, needed)
                 shutil.rmtree(part, ignore_errors=True)
-                raise _disk_full(folder, needed, root) from error
+                raise full from error
             raise
     return folder
+
+
+def _check_room(task: Task, config: DataConfig, part: str, folder: str) -> int:
+    """Bytes that the chunks missing in `part` will take; raises OSError where the disk is full."""
+    chunks = _kept(part)
+    needed = _bytes_needed(task, config, config.episodes - sum(len(c.lengths) for c in chunks))
+    if shutil.disk_usage(part).free < needed:
+        full = _disk_full(folder, needed)
+        if not chunks:
+            shutil.rmtree(part, ignore_errors=True)
+        raise full
+    return needed
 
 
 def _collect(task: Task, config: DataConfig, part: str, workers: int) -> None:
@@ -264,19 +275,19 @@ def _publish(part: str, folder: str) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _bytes_needed(task: Task, config: DataConfig) -> int:
-    """An upper bound: every episode at the step limit."""
+def _bytes_needed(task: Task, config: DataConfig, count: int) -> int:
+    """Of so many episodes, all at the step limit; of compressed ones a tenth of their bytes."""
     spec = task.spec
     row = episodes.row_bytes(
         len(spec.state_names), len(spec.proprio_names), spec.action_dim, config.image_size
     )
-    return config.episodes * config.max_steps * row
+    return count * config.max_steps * row // (1 if config.storage == "raw" else 10)
 
 
-def _disk_full(folder: str, needed: int, root: str) -> OSError:
-    free = shutil.disk_usage(root).free
+def _disk_full(folder: str, needed: int) -> OSError:
+    free = shutil.disk_usage(os.path.dirname(folder)).free
     return OSError(
-        errno.ENOSPC, f"disk full: up to {needed:,} bytes are needed and {free:,} are free", folder
+        errno.ENOSPC, f"disk full: about {needed:,} bytes are needed and {free:,} are free", folder
     )
 
 

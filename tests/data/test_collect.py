@@ -207,6 +207,30 @@ def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value) and os.listdir(tmp_path) == []
 
 
+def test_room_is_asked_for_what_is_missing(tmp_path, monkeypatch):
+    """With room for one chunk of two, the rest of an interrupted collection fits, and lz4 does."""
+    config = dataclasses.replace(CONFIG, episodes=2 * collect.CHUNK_EPISODES)
+    record, usage = collect._record, shutil.disk_usage(tmp_path)
+
+    def interrupted(task, config, part, chunk):
+        if chunk:
+            raise KeyboardInterrupt
+        return record(task, config, part, chunk)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collect, "_record", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            collect.ensure(Toy(), config, str(tmp_path / "own"))
+    chunk = collect.CHUNK_EPISODES * 20 * (12 + 8 * 2 + 4 * 2 + 4 * 2 + 3 * 16**2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=chunk))
+    with pytest.raises(OSError, match=rf"about {2 * chunk:,} bytes"):
+        collect.ensure(Toy(), config, str(tmp_path / "other"))
+    assert not os.listdir(tmp_path / "other")
+    collect.ensure(Toy(), config, str(tmp_path / "own"))
+    lz4 = dataclasses.replace(config, storage="lz4")
+    collect.ensure(Toy(), lz4, str(tmp_path / "other"))
+
+
 def test_a_folder_without_manifest_is_an_error(tmp_path):
     folder = collect.ensure(Toy(), CONFIG, str(tmp_path))
     os.remove(os.path.join(folder, episodes.MANIFEST))
