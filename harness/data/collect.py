@@ -126,7 +126,6 @@ def _collect(task: Task, config: DataConfig, part: str, workers: int) -> None:
             chunks += _with_progress(finished, task.spec.name, wanted)
     chunks.sort(key=lambda chunk: chunk.shard.file)
     episodes.write_manifest(part, _manifest(task, config, chunks))
-    unfinished.forget(part)
 
 
 def _file(chunk: int) -> str:
@@ -273,6 +272,8 @@ def _publish(part: str, folder: str) -> None:
             raise
         log.info("%s was collected by another process meanwhile; that one is used", folder)
         shutil.rmtree(part, ignore_errors=True)
+    else:
+        unfinished.forget(folder)
 
 
 def _bytes_needed(task: Task, config: DataConfig, count: int) -> int:

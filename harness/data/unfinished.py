@@ -16,7 +16,7 @@ from typing import IO, Any
 log = logging.getLogger(__name__)
 
 _LOCK = "lock"  # held by the process that collects
-_STALE_S = 86400.0  # a folder untouched for this long is not taken up again
+_STALE_S = 7 * 86400.0  # what no process uses is removed after so long
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def claimed(root: str, name: str) -> Iterator[str]:
 
     It stays when the collection is interrupted.
     """
-    _remove_stale(root)
+    _remove_stale(root, name)
     left = sorted(e.path for e in os.scandir(root) if _is_part(e.name, name))
     fresh = os.path.join(root, f".{name}.{uuid.uuid4().hex[:8]}.part")
     os.mkdir(fresh)
@@ -70,15 +70,17 @@ def kept(part: str) -> dict[str, dict[str, Any]]:
     """file -> facts of what an interrupted collection had noted."""
     found = {}
     for entry in os.scandir(part):
-        if entry.name.endswith(".json"):
+        if entry.name.endswith(".arrow.json"):
             with open(entry.path, encoding="utf-8") as source:
                 found[entry.name.removesuffix(".json")] = json.load(source)
     return found
 
 
-def forget(part: str) -> None:
-    """Remove all notes and the lock: what is left is the dataset."""
-    for entry in os.scandir(part):
+def forget(folder: str) -> None:
+    """Remove all notes and the lock: what is left is the dataset. It has its own name by now, or
+    another process could take the folder up between this and that.
+    """
+    for entry in os.scandir(folder):
         if entry.name == _LOCK or entry.name.endswith((".json.part", ".arrow.json")):
             os.remove(entry.path)
 
@@ -91,8 +93,10 @@ def _lock(part: str) -> IO[str] | None:
     """The lock of a folder, freed when it is closed; None where another process has it, or has just
     renamed the folder.
     """
+    beside = f"{part.removesuffix('.part')}.lock"  # there while `once` fills the folder
+    path = beside if os.path.exists(beside) else os.path.join(part, _LOCK)
     try:
-        lock = open(os.path.join(part, _LOCK), "w", encoding="utf-8")  # noqa: SIM115
+        lock = open(path, "w", encoding="utf-8")  # noqa: SIM115
     except FileNotFoundError:
         return None
     try:
@@ -113,10 +117,14 @@ def _wait(lock: IO[str], name: str) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def _remove_stale(root: str) -> None:
+def _remove_stale(root: str, name: str) -> None:
+    """What was left long ago, but not of dataset `name` and not what a living process fills."""
     for entry in os.scandir(root):
-        if entry.name.startswith(".") and entry.name.endswith(".part") and entry.is_dir():
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - entry.stat().st_mtime > _STALE_S:
-                    log.warning("removing %s, left by a killed collection", entry.path)
+        part = entry.name.startswith(".") and entry.name.endswith(".part")
+        if not part or not entry.is_dir() or _is_part(entry.name, name):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - entry.stat().st_mtime > _STALE_S and (lock := _lock(entry.path)):
+                log.warning("removing %s, left by a killed process", entry.path)
+                with lock:
                     shutil.rmtree(entry.path, ignore_errors=True)

@@ -1,11 +1,13 @@
 """Collection is reproducible, whole or absent, and safe beside another."""
 
 import collections
+import contextlib
 import dataclasses
 import errno
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -161,7 +163,7 @@ def test_a_collection_killed_outright_leaves_nothing_that_opens(tmp_path):
         episodes.open_dataset(str(left))
 
 
-def test_what_a_sudden_death_leaves_is_not_a_dataset_and_goes_after_a_day(tmp_path, caplog):
+def test_what_a_sudden_death_leaves_is_not_a_dataset_and_goes_after_a_week(tmp_path, caplog):
     part = tmp_path / ".toy-0123.abcd.part"
     part.mkdir()
     (part / "00000.arrow").write_bytes(b"half")
@@ -169,10 +171,53 @@ def test_what_a_sudden_death_leaves_is_not_a_dataset_and_goes_after_a_day(tmp_pa
         episodes.open_dataset(str(part))
     collect.ensure(Toy(), CONFIG, str(tmp_path))
     assert part.exists()  # it may be alive in another process
-    yesterday = time.time() - 90000
-    os.utime(part, (yesterday, yesterday))
+    age(part)
     collect.ensure(Toy(), dataclasses.replace(CONFIG, seed=5), str(tmp_path))
-    assert not part.exists() and "killed collection" in caplog.text
+    assert not part.exists() and "killed process" in caplog.text
+
+
+def age(folder):
+    """As if nothing had been written into it for eight days."""
+    then = time.time() - 8 * 86400
+    os.utime(folder, (then, then))
+
+
+def test_what_is_being_made_or_goes_on_now_is_never_too_old(tmp_path):
+    with contextlib.suppress(KeyboardInterrupt), unfinished.claimed(str(tmp_path), "mine") as part:
+        raise KeyboardInterrupt
+    with unfinished.claimed(str(tmp_path), "other") as other:
+
+        def make(features):
+            for folder in (part, other, features):
+                age(folder)
+            with unfinished.claimed(str(tmp_path), "mine") as again:
+                assert again == part
+            assert os.path.isdir(features) and os.path.isdir(other)
+
+        unfinished.once(str(tmp_path), "features-0123", make)
+
+
+def test_a_dataset_that_is_about_to_be_published_is_not_taken_up(tmp_path, monkeypatch):
+    rename, taken = os.rename, []
+
+    def slow(part, folder):
+        if part.endswith(".part") and os.path.isdir(part):
+            with unfinished.claimed(str(tmp_path), os.path.basename(folder)) as other:
+                taken.append(other == part)
+        rename(part, folder)
+
+    monkeypatch.setattr(os, "rename", slow)
+    folder = collect.ensure(Toy(), CONFIG, str(tmp_path))
+    assert taken == [False]
+    assert sorted(os.listdir(folder)) == ["00000.arrow", "00001.arrow", "manifest.json"]
+
+
+def test_a_collection_that_ended_before_its_last_rename_is_published(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(collect, "_publish", lambda *_: signal.raise_signal(signal.SIGINT))
+        collect.ensure(Toy(), CONFIG, str(tmp_path))
+    monkeypatch.setattr(collect, "_record", None)
+    episodes.open_dataset(collect.ensure(Toy(), CONFIG, str(tmp_path)))
 
 
 def test_of_two_collections_at_once_one_wins(tmp_path, monkeypatch, caplog):
