@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import uuid
+from collections.abc import Iterator
 from pickle import UnpicklingError
 from typing import NamedTuple
 
@@ -80,9 +83,10 @@ class Checkpoint:
         ) as error:
             raise CheckpointError(f"{self._path(TRAINING)} cannot be read: delete it") from error
         self._check(found, TRAINING)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        return TrainingState(*saved["state"])
+        with self._fitting(TRAINING):
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+            return TrainingState(*saved["state"])
 
     def finish(self, model: nn.Module, config_yaml: str) -> str:
         """Write the final weights; returns their sha256."""
@@ -111,7 +115,8 @@ class Checkpoint:
         header = int.from_bytes(data[:8], "little")  # safetensors: length, JSON, tensors
         metadata = json.loads(data[8 : 8 + header]).get("__metadata__", {})
         self._check(metadata.get("config_hash", ""), WEIGHTS)
-        model.load_state_dict(tensors)
+        with self._fitting(WEIGHTS):
+            model.load_state_dict(tensors)
         return hashlib.sha256(data).hexdigest()
 
     def _check(self, found: str, name: str) -> None:
@@ -120,6 +125,18 @@ class Checkpoint:
                 f"{self._path(name)} belongs to configuration {found[:8] or 'unknown'}, this trial "
                 f"is {self._hash[:8]}: delete the file or give another run=NAME"
             )
+
+    @contextlib.contextmanager
+    def _fitting(self, name: str) -> Iterator[None]:
+        """Parts that are not this model's, though its configuration is the same."""
+        try:
+            yield
+        except torch.OutOfMemoryError:  # the file is as it should be
+            raise
+        except (RuntimeError, ValueError, LookupError, TypeError) as error:
+            raise CheckpointError(
+                f"{self._path(name)} is of another version of this model: delete it"
+            ) from error
 
     def _path(self, name: str) -> str:
         return f"{self._base}/{name}"
@@ -132,12 +149,12 @@ class Checkpoint:
             return None
 
     def _write(self, name: str, data: bytes) -> None:
-        part = f"{self._path(name)}.part"
+        part = f"{self._path(name)}.{uuid.uuid4().hex[:8]}.part"  # another process has its own
         try:
             with self._fs.open_output_stream(part) as sink:
                 sink.write(data)
             self._fs.move(part, self._path(name))
-        except OSError:
+        except BaseException:
             self._delete(part)  # half a file would only keep a full disk full
             raise
 

@@ -1,5 +1,6 @@
 """Training: resumable to the same weights, and clear about what stops it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
@@ -130,6 +131,37 @@ def test_a_truncated_training_state_is_refused(windows, tmp_path, keep):
     path.write_bytes(data[: keep if isinstance(keep, int) else int(keep * len(data))])
     with pytest.raises(CheckpointError, match=r"training.pt cannot be read: delete it$"):
         run(windows, tmp_path)
+
+
+def test_parts_of_another_model_are_refused(tmp_path):
+    """As after a change of the code that its configuration does not tell."""
+    checkpoint, model = Checkpoint(str(tmp_path), "a hash"), Unequal()
+    optimizer = torch.optim.AdamW(model.parameters())
+    checkpoint.save_training(model, optimizer, 3, 1.0, [])
+    checkpoint.finish(model, "text: yaml")
+    other = torch.nn.Linear(1, 1)
+    said = r"{} is of another version of this model: delete it$"
+    with pytest.raises(CheckpointError, match=said.format(TRAINING)):
+        checkpoint.load_training(other, torch.optim.AdamW(other.parameters()))
+    with pytest.raises(CheckpointError, match=said.format(TRAINING)):  # other groups
+        checkpoint.load_training(model, torch.optim.AdamW([model.flat.weight]))
+    with pytest.raises(CheckpointError, match=said.format(WEIGHTS)):
+        checkpoint.load_weights(other)
+
+
+def test_two_processes_that_save_at_once_leave_a_whole_file(tmp_path):
+    model = torch.nn.Linear(512, 512)
+    optimizer = torch.optim.AdamW(model.parameters())
+    checkpoints = [Checkpoint(str(tmp_path), "a hash") for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            saving = [
+                pool.submit(checkpoint.save_training, model, optimizer, 3, 1.0, [])
+                for checkpoint in checkpoints
+            ]
+            assert [saved.result() for saved in saving] == [None] * 4
+    assert checkpoints[0].load_training(model, optimizer).step == 3
+    assert [path.name for path in tmp_path.iterdir()] == [TRAINING]
 
 
 @pytest.mark.parametrize("garbage", [b"text of some kind", b"\x80\x02K\x01.", b"PK\x03\x04zip?"])
