@@ -136,8 +136,13 @@ def _worker(words: dict[str, Any], texts: dict[str, str], place: trial.Place) ->
 
 
 def run_text(words: dict[str, Any], place: trial.Place) -> None:
-    """In a Ray actor: the trial whose YAML is words["spec"]; the driver sees its progress."""
-    trial.run(config.from_yaml(words["spec"]), place, report_progress())
+    """In a Ray actor: the trial whose YAML is words["spec"]; the driver sees its progress.
+
+    One that is done stays so: its process may have died after its last line, and Tune tries again.
+    """
+    spec = config.from_yaml(words["spec"])
+    if missing([spec], place):
+        trial.run(spec, place, report_progress())
 
 
 def settle(spec: TrialSpec, place: trial.Place, attempts_before: int) -> str:

@@ -288,6 +288,14 @@ def test_a_process_that_died_without_a_word_leaves_a_row(command):
     assert command.row("toy.noop.s0").attempts == 3
 
 
+def test_a_trial_whose_process_died_when_it_was_done_is_not_run_again(command):
+    spec = tiny.spec("noop", *SMALL)
+    trial.run(spec, command.place, tiny.quiet)
+    launch.run_text({"spec": config.to_yaml(spec)}, command.place)
+    assert launch.settle(spec, command.place, 0).startswith("ok, ")
+    assert command.row("toy.noop.s0").attempts == 1
+
+
 @contextlib.contextmanager
 def full_disk(largest):
     """No file can grow beyond so many bytes: writing fails as it does on a full disk."""
