@@ -51,6 +51,10 @@ class TrainConfig:
             raise ValueError("train.steps or train.epochs must be positive")
         if self.batch_size < 2:
             raise ValueError(f"train.batch_size={self.batch_size} must be at least 2")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"train.lr={self.lr} must be above 0 and finite")
+        if not self.clip_norm > 0:
+            raise ValueError(f"train.clip_norm={self.clip_norm} must be above 0")
         if self.log_every < 1:
             raise ValueError(f"train.log_every={self.log_every} must be at least 1")
 
