@@ -20,7 +20,8 @@ console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)  # 
 def local_paths(run: config.RunConfig) -> config.RunConfig:
     """Absolute folders: workers have another working directory. URIs stay.
 
-    Raises config.ConfigError when the run's name is no name of a folder.
+    Raises config.ConfigError when the run's name is no name of a folder, or a URI is none that can
+    be used.
     """
     if run.run in (".", "..") or "/" in run.run:
         raise config.ConfigError(f'run="{run.run}" is a name, not a path: use results=FOLDER too')
@@ -28,6 +29,10 @@ def local_paths(run: config.RunConfig) -> config.RunConfig:
         name: path if "://" in path else os.path.abspath(path)
         for name, path in (("results", run.results), ("datasets", run.datasets))
     }
+    try:
+        rows.filesystem(paths["results"])
+    except OSError as error:
+        raise config.ConfigError(f"results={error}") from error
     return dataclasses.replace(run, **paths)
 
 

@@ -181,6 +181,8 @@ def _tree(
     for name, part in run.overrides.get("for", {}).items():
         known("task or method in for.*", name, [*zoo.TASKS, *zoo.METHODS])
         _check_keys(f"for.{name}.", part, _BRANCHES[:-1])
+        for branch in _PROTOCOL_BRANCHES:  # others are looked at where they are read
+            _check_keys(f"for.{name}.{branch}.", part.get(branch, {}), _under(branch))
     layers = [PROTOCOLS[run.protocol], SCALES[run.scale], suite_overlay, run.overrides]
     tree: dict[str, Any] = {}
     for cls in reversed(zoo.METHODS[method].config.__mro__):
@@ -193,7 +195,7 @@ def _tree(
     for branch in tree:
         known("key", branch, _BRANCHES[:-1])
     if _modifies_protocol(run.overrides):
-        tree["protocol"]["name"] += " modified"
+        tree["protocol"]["name"] = f"{tree['protocol']['name']} modified"
     return tree
 
 
@@ -246,6 +248,10 @@ def trial_keys() -> list[str]:
     for branch, entries in (("planner", zoo.PLANNERS), ("method", zoo.METHODS)):
         keys += [f"{branch}.{n}.{key}" for n, e in entries.items() for key in _leaves(e.config)]
     return keys
+
+
+def _under(branch: str) -> list[str]:
+    return [key[len(branch) + 1 :] for key in trial_keys() if key.startswith(f"{branch}.")]
 
 
 def _sections() -> dict[str, type]:

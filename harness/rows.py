@@ -149,9 +149,12 @@ def schema(row: type) -> pa.Schema:
 
 
 def filesystem(path: str) -> tuple[pafs.FileSystem, str]:
-    """A local path or a URI (s3://...) as (file system, path on it)."""
+    """A local path or a URI (s3://...) as (file system, path on it). Raises OSError."""
     if "://" in str(path):
-        return pafs.FileSystem.from_uri(str(path))
+        try:
+            return pafs.FileSystem.from_uri(str(path))
+        except (pa.ArrowException, OSError) as error:
+            raise OSError(f"{path} cannot be used: {_line(error)}") from error
     return pafs.LocalFileSystem(), str(path)
 
 

@@ -99,6 +99,12 @@ BAD = [  # words, what is said
     (["ray.adress=a"], 'unknown key "ray.adress". Did you mean "ray.address"?'),
     (["for.toy.trian.lr=1"], 'unknown key "trian". Did you mean "train"?'),
     (["for.toy.train.lrr=1"], 'Did you mean "train.lr"?'),
+    (
+        ["for.toy.protocol=5"],
+        "for.toy.protocol takes no value (5) but keys: for.toy.protocol.name,",
+    ),
+    (["for.toy.planner=3"], "for.toy.planner takes no value (3) but keys: for.toy.planner.cem.can"),
+    (["results=foo://x"], "results=foo://x cannot be used: "),
     (["suite=smok"], 'unknown suite "smok". Did you mean "smoke"?'),
     (["scale=tine"], 'unknown scale "tine". Did you mean "tiny"?'),
     (["protocol=lewm-v2"], 'unknown protocol "lewm-v2". Did you mean "lewm-v'),
@@ -260,6 +266,10 @@ def test_a_changed_protocol_has_another_name():
     for word in ("protocol.pairs=9", "planner.cem.iterations=3", "mpc.execute_blocks=4"):
         assert tiny.spec("lewm", word).config.protocol.name == "smoke modified"
         assert tiny.spec("lewm", f"for.toy.{word}").config.protocol.name == "smoke modified"
+
+
+def test_a_name_that_is_a_number():
+    assert tiny.spec("lewm", "protocol.name=5").config.protocol.name == "5 modified"
 
 
 def test_a_success_rule_is_one_of_the_tasks():

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import math
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,16 @@ def test_what_was_running_when_killed_is_tried_again(datasets, tmp_path):
     complete = TrialState.COMPLETE
     assert states == [(TrialState.FAIL, True), (complete, True), (complete, False)]
     assert sweeping.tried()[0] == pytest.approx(killed, rel=1e-3)
+
+
+def test_ctrl_c_is_an_interruption_and_the_same_command_goes_on(datasets, tmp_path, monkeypatch):
+    sweeping = Sweeping(tmp_path, datasets, *SPACE, "trials=1", "train.steps=2")
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "run", lambda *_: signal.raise_signal(signal.SIGINT))
+        assert sweeping.issue() == 130
+    assert sweeping.said.endswith("interrupted; the same command goes on from here\n")
+    assert sweeping.issue() == 0, sweeping.said
+    assert [t.state for t in sweeping.suggestions] == [TrialState.FAIL, TrialState.COMPLETE]
 
 
 def test_an_equal_suggestion_is_not_run_twice(datasets, tmp_path):

@@ -12,14 +12,14 @@ log = logging.getLogger("harness.report")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0, or 2 when there is nothing to report."""
+    """Exit code 0, or 2 when there is nothing to report or no folder for it."""
     parser = argparse.ArgumentParser(prog="python -m harness.report", description=__doc__)
     parser.add_argument("run", help="folder of a run, results/<run>, or its URI")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         paths = report.publish(arguments.run)
-    except report.NoTrials as error:
+    except (OSError, report.NoTrials) as error:
         log.error("%s", error)
         return 2
     log.info("wrote %d files; open %s", len(paths), paths[-1])
