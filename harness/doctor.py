@@ -32,7 +32,6 @@ from rich.table import Table
 ROOT = Path(__file__).parent.parent
 GL_FIX = "apt-get install -y libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
 BACKENDS = ("egl", "osmesa")
-DEFAULT_GL = "egl"  # what the entry points choose when MUJOCO_GL is not set
 DINOV2 = "facebook/dinov2-small"
 MEMORY_ADVISED = 6 * 2**30  # bytes
 DISK_NEEDED, DISK_ADVISED = 2 * 2**30, 20 * 2**30  # bytes
@@ -283,9 +282,13 @@ def folder(name: str, path: str) -> Check:
 
 
 def graphics(chosen: str) -> list[Check]:
-    """A frame per GL backend; only the one that runs use (`chosen`, or the default) is needed."""
-    needed = chosen or DEFAULT_GL
-    return [backend(b, b == needed) for b in dict.fromkeys((*BACKENDS, needed))]
+    """A frame per GL backend; only the one that runs use is needed: `chosen` or, where that is
+    empty, EGL or else OSMesa.
+    """
+    if chosen:
+        return [backend(b, b == chosen) for b in dict.fromkeys((*BACKENDS, chosen))]
+    egl = backend("egl", needed=False)
+    return [egl, backend("osmesa", needed=egl.status != "ok")]
 
 
 def backend(name: str, needed: bool) -> Check:

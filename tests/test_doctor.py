@@ -45,6 +45,13 @@ def test_a_broken_backend_shows_the_command_that_mends_it(monkeypatch, needed, s
     assert check.fix == "apt-get install -y libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
 
 
+def test_without_mujoco_gl_osmesa_takes_the_place_of_a_broken_egl(monkeypatch):
+    monkeypatch.setenv("MUJOCO_EGL_DEVICE_ID", "999")
+    egl, osmesa = doctor.graphics("")
+    assert egl.status == "warning" and osmesa.status in ("ok", "missing")
+    assert doctor.graphics("egl")[0].status == "missing"
+
+
 def test_a_backend_that_does_not_exist_is_to_be_unset():
     check = doctor.graphics("nonsense")[-1]
     assert check.status == "missing" and "nonsense" in check.detail
