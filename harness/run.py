@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -143,7 +144,7 @@ def _show_failures(specs: list[TrialSpec], place: trial.Place, argv: Sequence[st
     for spec in failed:
         console.print(f"{spec.key} failed: {launch.outcome(spec, place)}", markup=False)
     if failed:
-        again = " ".join([os.path.relpath(sys.executable), "-m harness.run", *argv])
+        again = shlex.join([os.path.relpath(sys.executable), "-m", "harness.run", *argv])
         console.print(
             f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}", markup=False
         )
