@@ -24,10 +24,15 @@ class _Panels(NamedTuple):
     """One row of the success figure: a task under one protocol."""
 
     title: str
+    split: str
     cells: pd.DataFrame  # bars, top to bottom
     estimates: pd.DataFrame
     subsets: list[str]
     floor: int | None  # cell of the random policy
+
+    def paper(self, bar: pd.Series) -> published.Published | None:
+        """The papers' number for a bar; as in the table, it is of test pairs."""
+        return published.success(bar) if self.split == "test" else None
 
 
 def success_figure(run: groups.Run, estimates: pd.DataFrame) -> Figure | None:
@@ -46,7 +51,7 @@ def success_figure(run: groups.Run, estimates: pd.DataFrame) -> Figure | None:
         for (row, subset), ax in zip(line, places, strict=False):
             _success_panel(ax, run, row, subset, columns)
         canvas.hide(places[len(line) :])
-    papers = any(published.success(bar) for row in rows for _, bar in row.cells.iterrows())
+    papers = any(row.paper(bar) for row in rows for _, bar in row.cells.iterrows())
     canvas.legend(figure, _success_handles(papers))
     words = (
         "Bars: means over training seeds; whiskers: 95 % intervals (Wilson with one seed, else "
@@ -73,7 +78,7 @@ def _panel_rows(run: groups.Run, estimates: pd.DataFrame) -> list[_Panels]:
         name = groups.task_name(task) + ("" if split == "test" else f", {split}")
         if tasks.count(task) > 1:
             name += f", {section[1]} {section[2][:8]}, {section[0]}"
-        rows.append(_Panels(name, bars, part, _shown_subsets(part), floor))
+        rows.append(_Panels(name, split, bars, part, _shown_subsets(part), floor))
     return rows
 
 
@@ -110,7 +115,7 @@ def _success_panel(ax: Axes, run: groups.Run, row: _Panels, subset: str, columns
         if cell in known.index:
             shade = canvas.colour(bar["method"], bar["variant"], list(run.cells["method"]))
             _bar(ax, place, 100 * known.loc[cell, ["mean", "low", "high"]], shade)
-        if first and (paper := published.success(bar)):
+        if first and (paper := row.paper(bar)):
             ax.plot(
                 paper.value, place, "D", ms=5, mfc="white", mec=canvas.INK, zorder=5, clip_on=False
             )

@@ -46,6 +46,14 @@ def test_the_success_figure_has_strata_and_the_floor(written):
         assert words in svg
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_published_numbers_stand_beside_test_pairs_alone(run, split):
+    run.trial(outcome=np.ones(10), split=split)
+    report.write(run.folder)
+    svg = (run.folder / "figures" / "success.svg").read_text()
+    assert ("published (paper" in svg) == (split == "test")
+
+
 def test_the_page_holds_every_table_figure_and_link(written):
     run, paths = written
     page = (run.folder / "index.html").read_text()
