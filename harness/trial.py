@@ -106,6 +106,9 @@ def _line(failure: Exception, place: Place) -> str:
 def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) -> None:
     cfg, task, method = spec.config, _task(spec), zoo.METHODS[spec.method]
     device = _device(cfg)
+    lacking = pretrain.lacks(cfg.method, spec.method)
+    if lacking:  # said before data are collected for nothing
+        raise TrialError(lacking)
     memory.reset_peak(device)
     record.fields["note"] = pretrain.note(cfg.method)
     progress("data", 0, 1)

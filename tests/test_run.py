@@ -385,6 +385,16 @@ def test_the_trial_command_runs_a_spec_file(command, tmp_path, caplog):
     assert (alone.config_hash, alone.status) == (row.config_hash, "ok")
 
 
+def test_the_trial_command_says_what_lacks_before_it_collects_data(command, tmp_path):
+    spec = tiny.spec("dino_wm", f"method.dino_wm.weights={tmp_path}/absent")
+    (tmp_path / "spec.yaml").write_text(config.to_yaml(spec))
+    words = [f"results={command.folder / 'r'}", f"datasets={tmp_path}/datasets"]
+    assert trial.main([str(tmp_path / "spec.yaml"), *words]) == 1
+    said = f"TrialError: method.dino_wm.weights={tmp_path}/absent is neither"
+    assert command.row("toy.dino_wm.s0").error.startswith(said)
+    assert not (tmp_path / "datasets").exists()
+
+
 @pytest.mark.parametrize("text", ["task: [", "task: toy\n", None])
 def test_a_spec_file_that_is_none(tmp_path, text, caplog):
     if text is not None:
