@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from harness import config, suites
+from harness.sweep import space
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 SCRIPTS = ("run.sh", "test.sh", "setup.sh", ".ci/run")
@@ -145,6 +148,12 @@ def commands(markdown: str) -> list[list[str]]:
     return found
 
 
+PARSERS = {  # what the module does with its words before anything runs
+    "harness.run": lambda words: suites.expand(config.parse(words)),
+    "harness.sweep": space.parse,
+}
+
+
 def problem(words: list[str]) -> str:
     """What is wrong with a command line, or an empty string."""
     program, *arguments = words
@@ -156,9 +165,12 @@ def problem(words: list[str]) -> str:
         module, arguments = arguments[1], arguments[2:]
     if not runnable(module):
         return f"module {module} cannot be run"
-    if module in ("harness.run", "harness.sweep"):
-        wrong = [a for a in arguments if not re.match(r"^([A-Za-z_][\w.]*=.*|--?[a-z][\w-]*)$", a)]
-        return f"not name=value: {wrong}" if wrong else ""
+    if module not in PARSERS or arguments == ["--help"]:
+        return ""
+    try:
+        PARSERS[module](arguments)
+    except config.ConfigError as error:
+        return str(error)
     return ""
 
 
@@ -215,3 +227,8 @@ def test_the_command_reader_finds_what_is_wrong():
     ]
     assert problem(["python", "-m", "harness.nothing"]) == "module harness.nothing cannot be run"
     assert problem(["python", "-m", "harness.doctor"]) == ""
+    assert 'unknown key "sede"' in problem(["./run.sh", "suite=all", "sede=1"])
+    assert 'unknown suite "al"' in problem(["./run.sh", "suite=al"])
+    assert "nothing to vary" in problem(
+        ["python", "-m", "harness.sweep", "task=toy", "method=lewm", "scale=tiny"]
+    )
