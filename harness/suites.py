@@ -13,7 +13,6 @@ from harness.interfaces import TrialSpec
 
 T = TypeVar("T")
 
-CONTROLS = tuple(name for name, method in zoo.METHODS.items() if not method.trained)
 STAGES = ("train", "probing", "control", "plan_time")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -35,15 +35,6 @@ class Normalizer:
     def encode_proprio(self, proprio: Array) -> Array:
         """(..., p) to z-scores."""
         return (proprio - _tiled(self.proprio_mean, proprio)) / _tiled(self.proprio_std, proprio)
-
-    def to_dict(self) -> dict[str, list[float]]:
-        """Plain values, for a checkpoint."""
-        return {name: values.tolist() for name, values in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Normalizer:
-        """The inverse of to_dict."""
-        return cls(**{name: np.array(value, np.float32) for name, value in values.items()})
 
 
 def fit(dataset: Dataset, split: str = "train") -> Normalizer:
