@@ -132,6 +132,8 @@ def parse(argv: list[str]) -> RunConfig:
         key, value = _split(word)
         branch = key.split(".")[0]
         if key in _RUN_KEYS or key.startswith("ray."):
+            if value is None:
+                raise ConfigError(f"{word} has no value; leave the word out or see --help")
             put(words, key, value)
         elif branch in _BRANCHES and "." in key:
             put(overrides, key, value)

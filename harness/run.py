@@ -112,6 +112,10 @@ def _show_plan(
     lacking = launch.missing_datasets(able, _place(run))
     if lacking:
         console.print(f"data to collect first, not in that time: {', '.join(lacking)}")
+    others = set(lacking) - {spec.task for spec in able}
+    if others:
+        pooling = sorted({spec.method for spec in able if others & set(spec.config.pool)})
+        console.print(f"  {', '.join(sorted(others))}: for the encoder of {', '.join(pooling)}")
 
 
 def _show_share(todo: list[TrialSpec], place: trial.Place, started: float) -> None:

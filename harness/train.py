@@ -48,7 +48,9 @@ class TrainConfig:
 
     def __post_init__(self):
         if self.steps < 0 or (self.steps == 0 and self.epochs <= 0):
-            raise ValueError("train.steps or train.epochs must be positive")
+            raise ValueError(
+                f"train.steps={self.steps}, train.epochs={self.epochs}: one must be above 0"
+            )
         if self.batch_size < 2:
             raise ValueError(f"train.batch_size={self.batch_size} must be at least 2")
         if not 0 < self.lr < math.inf:

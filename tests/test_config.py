@@ -117,6 +117,7 @@ BAD = [  # words, what is said
     (["for.reacher.train.lr=1"], '"for.reacher." reaches no trial of this run, which has toy, '),
     (["train.lr=fast"], "train.lr: Value 'fast' of type 'str' could not be converted to Float"),
     (["train.lr="], "train.lr: "),
+    (["methods="], "methods= has no value"),
     (["train.lr=a: b"], "train.lr: cannot read the value 'a: b'"),
     (["train.precision=fp8"], "train.precision: Invalid value 'fp8', expected one of"),
     (["data.episodes=2.5"], "data.episodes: Value '2.5' of type 'float' could not be converted"),

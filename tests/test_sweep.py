@@ -256,7 +256,7 @@ def test_a_word_is_recorded_as_a_word(datasets, tmp_path):
         ([f"space.{WEIGHT}=uniform:0:1:2"], "uniform:LOW:HIGH"),
         (["space.train.steps=int:1:2.5"], "int:LOW:HIGH"),
         (["space.train.steps=uniform:1:9"], "Integer"),
-        (["space.train.steps=int:-9:9"], "must be positive"),
+        (["space.train.steps=int:-9:9"], "must be above 0"),
         (["space.train.precision=choice:fp32"], "two or more"),
         (["space.train.precision=choice:fp32,fp99"], "fp99"),
         (["space.method.lewm.sigreg_wieght=log:0.1:1"], f'Did you mean "{WEIGHT}"'),

@@ -183,6 +183,6 @@ def _sweep_handles(swept: pd.DataFrame) -> list:
         made += [Line2D([], [], marker="*", ms=12, ls="none", **_STAR, label="the value chosen")]
     if swept["collapsed"].any():
         hollow = {"marker": "o", "ms": 5, "mfc": "white", "mec": canvas.INK, "ls": "none"}
-        words = f"collapsed (latent std below {objective.COLLAPSED_STD:g}): counts as 0"
+        words = f"collapsed (latent std below {objective.COLLAPSED_STD:g}): is not chosen"
         made += [Line2D([], [], **hollow, label=words)]
     return made
