@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.interfaces import Batch, Obs, Shape
+from harness.interfaces import Batch, Obs, RolloutBytes, Shape
 from harness.nn import spread
 from harness.nn.frozen import FrozenConfig, FrozenEncoder
 from harness.nn.transformer import FeedForward, autoregressive
@@ -114,10 +114,11 @@ class DinoWM(nn.Module):
         layers = len(self.predictor.blocks)
         return autoregressive(step, z, plan.shape[1], self.history, layers)
 
-    def rollout_bytes(self, blocks: int) -> int:
-        """Activations of one layer and the latents of one candidate, in float32."""
-        seen = self.history * self.predictor.widest + blocks * self.predictor.width
-        return 4 * self.frozen.tokens * seen
+    def rollout_bytes(self, blocks: int) -> RolloutBytes:
+        """interfaces.WorldModel.rollout_bytes."""
+        own, each = self.predictor, 4 * self.frozen.tokens
+        kept = self.history * own.kept + blocks * own.width
+        return RolloutBytes(each * self.history * own.widest, each * kept)
 
     def after_step(self, done: float) -> None:
         """No target network."""
@@ -183,7 +184,9 @@ class FrameCausalTransformer(nn.Module):
     ):
         super().__init__()
         self.width = width
-        self.widest = 3 * width + 4 * heads * head_width + 2 * hidden  # of a token in a block
+        # floats of a token: at most in a block; keys and values of all blocks
+        self.widest = 3 * width + 4 * heads * head_width + 2 * hidden
+        self.kept = 2 * depth * heads * head_width
         self.positions = nn.Parameter(torch.randn(1, frames * tokens, width))
         self.blocks = nn.ModuleList(
             FrameCausalBlock(width, heads, head_width, hidden, dropout) for _ in range(depth)

@@ -42,13 +42,13 @@ class Resources:
     cpu: float = 2.0
     gpu: float = 0.0
     pairs_per_solve: int = 0  # pairs planned together; 0: all that need a plan
-    pairs_per_rollout: int = 1  # pairs in one call of the model (1 suits a CPU's cache)
+    pairs_per_rollout: int = 0  # pairs in one call of the model; 0: 1 on a CPU, 16 on a GPU
 
     def __post_init__(self):
         if self.cpu <= 0 or self.gpu < 0:
             raise ValueError("resources.cpu must be above 0, resources.gpu at least 0")
-        if self.pairs_per_solve < 0 or self.pairs_per_rollout < 1:
-            raise ValueError("resources.pairs_per_rollout must be at least 1, pairs_per_solve 0")
+        if min(self.pairs_per_solve, self.pairs_per_rollout) < 0:
+            raise ValueError("resources.pairs_per_solve and pairs_per_rollout must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -323,8 +323,12 @@ def _modifies_protocol(overrides: Mapping[str, Any]) -> bool:
 
 
 def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resources:
-    """A control needs one core and no GPU; without a GPU none is asked for."""
+    """A control needs one core and no GPU; without a GPU none is asked for, and the candidates of
+    one pair fill the cache.
+    """
     asked = _section("resources", Resources, tree)
+    together = asked.pairs_per_rollout or (16 if run.device == "cuda" else 1)
+    asked = dataclasses.replace(asked, pairs_per_rollout=together)
     if not trained:
         return dataclasses.replace(asked, cpu=min(1.0, asked.cpu), gpu=0.0)
     return asked if run.device == "cuda" else dataclasses.replace(asked, gpu=0.0)

@@ -29,7 +29,7 @@ class Obs(NamedTuple):
     proprio: Tensor | None = None  # (B, T, p) float32, z-scored
     tokens: Tensor | None = None  # (B, T, P, C) float16
 
-    def rows(self, index: np.ndarray) -> Obs:
+    def rows(self, index: np.ndarray | Tensor) -> Obs:
         """The observations `index` of the batch."""
         return Obs(*(None if part is None else part[index] for part in self))
 
@@ -39,7 +39,7 @@ class Obs(NamedTuple):
 
     def to(self, device: torch.device) -> Obs:
         """On another device."""
-        return Obs(*(None if part is None else part.to(device) for part in self))
+        return Obs(*(_moved(part, device) for part in self))
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Goals(NamedTuple):
 
     def to(self, device: torch.device) -> Goals:
         """On another device."""
-        return Goals(*(part if part is None else part.to(device) for part in self))
+        return Goals(*(_moved(part, device) for part in self))
 
 
 class Batch(NamedTuple):
@@ -90,8 +90,15 @@ class Batch(NamedTuple):
     goals: Goals | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """On another device."""
-        return Batch(*(part if part is None else part.to(device) for part in self))
+        """On another device; from a CPU to a GPU without waiting for it."""
+        return Batch(*(_moved(part, device) for part in self))
+
+
+def _moved(part: Any, device: torch.device) -> Any:
+    """A tensor, or what holds tensors, on the device; None stays."""
+    if isinstance(part, Tensor) and (part.device.type, device.type) == ("cpu", "cuda"):
+        return part.pin_memory().to(device, non_blocking=True)
+    return part if part is None else part.to(device)
 
 
 class Window(NamedTuple):
@@ -279,6 +286,13 @@ class Trainable(Protocol):
         """
 
 
+class RolloutBytes(NamedTuple):
+    """About what the rollout of one candidate takes, in float32."""
+
+    working: int  # activations of one layer at most: what a CPU's cache should hold
+    kept: int  # from step to step: latents, keys and values, what actions do to each layer
+
+
 class WorldModel(Trainable, Protocol):
     """Latent dynamics; *D is (D,) or (P, D)."""
 
@@ -294,8 +308,8 @@ class WorldModel(Trainable, Protocol):
         between them; plan (N, K, A). Returns (N, K, *D).
         """
 
-    def rollout_bytes(self, blocks: int) -> int:
-        """About how much memory the rollout of one candidate of that many blocks takes."""
+    def rollout_bytes(self, blocks: int) -> RolloutBytes:
+        """Memory of the rollout of one candidate of that many blocks."""
 
 
 class GoalPolicy(Trainable, Protocol):

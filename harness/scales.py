@@ -134,7 +134,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "mpc": {"precision": "bf16"},
         "train": {"epochs": 10, "batch_size": 128, "lr": 2e-4},
         "sizes": dict.fromkeys(("JEPAConfig", "GoalConditionedConfig"), _MIDDLE),
-        "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
+        "resources": {"cpu": 4, "gpu": 1},
         "for": {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},
     },
     # The published sizes, data and epochs; every other default of the dataclasses is the paper's.
@@ -142,7 +142,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "data": {"episodes": 10_000, "image_size": 224, "scene": "full", "storage": "lz4"},
         "mpc": {"precision": "bf16"},
         "sizes": {"GoalConditionedConfig": {"inputs": "tokens"}},
-        "resources": {"cpu": 4, "gpu": 1, "pairs_per_rollout": 16},
+        "resources": {"cpu": 4, "gpu": 1},
         "for": {name: {"train": {"lr": 3e-4}} for name in _GOAL_CONDITIONED}  # OGBench's
         | {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},
     },

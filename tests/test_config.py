@@ -85,6 +85,17 @@ def test_controls_take_one_core_and_no_gpu():
     assert lewm.config.resources.gpu == 0 and lewm.config.device == "cpu"
 
 
+def test_pairs_in_one_call_of_the_model_follow_the_device_unless_said():
+    for words, together in (
+        (["device=cpu"], 1),
+        (["device=cuda"], 16),
+        (["device=cuda", "resources.pairs_per_rollout=4"], 4),
+        (["device=cpu", "resources.pairs_per_rollout=4"], 4),
+    ):
+        (lewm,) = specs("methods=[lewm]", "scale=paper", *words)
+        assert lewm.config.resources.pairs_per_rollout == together
+
+
 # -- what is not understood
 
 BAD = [  # words, what is said
@@ -141,7 +152,10 @@ BAD = [  # words, what is said
     (["mpc.execute_blocks=6"], "mpc.execute_blocks=6 must lie in 1..horizon_blocks=5"),
     (["planner.cem.elites=33"], "planner.cem.elites=33 must lie in 2..candidates=32"),
     (["resources.cpu=0"], "resources.cpu must be above 0"),
-    (["resources.pairs_per_rollout=0"], "resources.pairs_per_rollout must be at least 1"),
+    (
+        ["resources.pairs_per_rollout=-1"],
+        "pairs_per_solve and pairs_per_rollout must be at least 0",
+    ),
     (["train.lr=-1"], "train.lr=-1.0 must be above 0 and finite"),
     (["train.lr=nan"], "train.lr=nan must be above 0 and finite"),
     (["train.clip_norm=0"], "train.clip_norm=0.0 must be above 0"),

@@ -1,6 +1,6 @@
 """Plan time: wall time of one solve, from raw pixels to actions, device synchronised, after a warm-
-up solve; and the operations of one solve of one pair. A feed-forward policy's solve is one
-inference.
+up solve (of the same size where iterations are recorded); and the operations of one solve of one
+pair. A feed-forward policy's solve is one inference.
 """
 
 from __future__ import annotations
@@ -53,17 +53,19 @@ def measure(
     config: PlanTimeConfig,
     progress: Callable[[str, int, int], None],
 ) -> PlanCost:
-    """Time single and joint solves of these pairs, and count one."""
+    """Time single and joint solves of these pairs, and count one. A single pair is an evaluation of
+    its own, so that it does not pay for pairs that are not there.
+    """
     together = min(config.together, len(pairs))
     chosen = pairs[: max(together, 1)]
     sizes = [1] * config.singles + [together] * (config.joint if together else 0)
     obs, goal = _observations(task, chosen, normalizer, image_size)
-    policy.reset(pairs)
     seconds: dict[int, list[float]] = {}
     for done, size in enumerate(sizes):
         first = done % len(chosen) if size == 1 else 0
         rows = np.arange(first, first + size)
-        _, elapsed = policy.solve(obs.rows(rows), goal.rows(rows), rows)
+        policy.reset(chosen[first : first + size])
+        _, elapsed = policy.solve(obs.rows(rows), goal.rows(rows), np.arange(size))
         seconds.setdefault(size, []).append(elapsed)
         progress("plan_time", done + 1, len(sizes))
     one = np.zeros(1, dtype=int)

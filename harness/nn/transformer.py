@@ -118,7 +118,9 @@ class ConditionedTransformer(nn.Module):
     ):
         super().__init__()
         same = latent == width
-        self.widest = 10 * width + 4 * heads * head_width + 2 * hidden  # of a position in a block
+        # floats of a position: at most in a block; keys and values, and modulations, of all blocks
+        self.widest = 10 * width + 4 * heads * head_width + 2 * hidden
+        self.kept, self.modulated = 2 * depth * heads * head_width, 6 * depth * width
         self.positions = nn.Parameter(torch.randn(1, frames, latent))
         self.project_in = nn.Identity() if same else nn.Linear(latent, width)
         self.project_condition = nn.Identity() if same else nn.Linear(latent, width)

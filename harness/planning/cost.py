@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -24,8 +26,8 @@ def latent_distance(
         flat = plans.flatten(0, 1)  # (B * N, K, A)
         size = even_share(pairs * each, rollouts)
         chunks = [
-            _chunk_cost(model, start, goal, flat, each, first, size)
-            for first in range(0, len(flat), size)
+            _chunk_cost(model, start, goal, flat, each, index)
+            for index in filled(len(flat), size, flat.device)
         ]
         return torch.cat(chunks)[: len(flat)].unflatten(0, plans.shape[:2])
 
@@ -38,11 +40,16 @@ def even_share(count: int, most: int) -> int:
     return -(-count // calls)
 
 
+def filled(count: int, size: int, device: torch.device) -> Iterator[Tensor]:
+    """0..count - 1 by `size`, always that many: the last is repeated."""
+    for first in range(0, count, size):
+        yield torch.arange(first, first + size, device=device).clamp_(max=count - 1)
+
+
 def _chunk_cost(
-    model: WorldModel, start: Tensor, goal: Tensor, flat: Tensor, each: int, first: int, size: int
+    model: WorldModel, start: Tensor, goal: Tensor, flat: Tensor, each: int, index: Tensor
 ) -> Tensor:
-    """Costs (size,) of the candidates from `first` on; there are `each` for a pair."""
-    index = torch.arange(first, first + size, device=flat.device).clamp_(max=len(flat) - 1)
+    """Costs of the candidates `index`; there are `each` for a pair."""
     pair, plans = index // each, flat[index].to(start.dtype)  # (size, K, A)
     last = model.rollout(start[pair][:, None], plans[:, :0], plans)[:, -1]  # (size, *D)
     gap = last.float() - goal[pair].float()

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from harness import flops
 from harness.interfaces import Decision, GoalPolicy, Obs, Pair, Solve
+from harness.planning import cost, recorded
 
 
 class FeedForwardPolicy:
     """interfaces.Policy. A solve is one inference, from raw pixels to actions.
 
-    `pairs_per_solve` pairs are timed together (0: all), `pairs_per_call` of them are given to the
-    model at once, always exactly that many (the last call is filled up): with a model in evaluation
-    mode an action does not depend on the pairs beside it.
+    `pairs_per_solve` pairs are timed together (0: all), `pairs_per_call` of them (of an evaluation
+    of fewer: those) are given to the model at once, always exactly that many (the last call is
+    filled up): with a model in evaluation mode an action does not depend on the pairs beside it.
     """
 
     timed = "inference"
@@ -34,10 +35,12 @@ class FeedForwardPolicy:
         self._model, self._decode = model, decode_actions
         self._device = torch.device(device)
         self._pairs_per_solve, self._pairs_per_call = pairs_per_solve, pairs_per_call
+        self._together = pairs_per_call
         self._warm = False
 
     def reset(self, pairs: Sequence[Pair], told: Callable[[float], None] | None = None) -> None:
         """Nothing is remembered from one act to the next, which is quick."""
+        self._together = min(self._pairs_per_call, len(pairs))
 
     def act(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Decision:
         """One block for each of the pairs."""
@@ -59,10 +62,10 @@ class FeedForwardPolicy:
             one = np.zeros(1, dtype=int)
             self._infer(obs.rows(one), goal.rows(one))
             self._warm = True
-        self._synchronise()
+        recorded.synchronise(self._device)
         started = time.perf_counter()
         actions = self._infer(obs, goal)
-        self._synchronise()
+        recorded.synchronise(self._device)
         return actions, time.perf_counter() - started
 
     def flops(self, obs: Obs, goal: Obs) -> int:
@@ -73,14 +76,10 @@ class FeedForwardPolicy:
 
     @torch.inference_mode()
     def _infer(self, obs: Obs, goal: Obs) -> Tensor:
-        size, count = self._pairs_per_call, len(obs.pixels)
-        parts = []
-        for first in range(0, count, size):
-            chosen = np.minimum(np.arange(first, first + size), count - 1)
-            seen, wanted = (part.rows(chosen).to(self._device) for part in (obs, goal))
-            parts.append(self._model.act(seen, wanted))
+        count = len(obs.pixels)
+        obs, goal = obs.to(self._device), goal.to(self._device)
+        parts = [
+            self._model.act(obs.rows(chosen), goal.rows(chosen))
+            for chosen in cost.filled(count, self._together, self._device)
+        ]
         return torch.cat(parts)[:count]
-
-    def _synchronise(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)

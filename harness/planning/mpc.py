@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from harness.interfaces import Decision, Noise, Obs, Pair, Plan, Planner, Run, S
 from harness.planning import cost, recorded
 
 MEMORY_SHARE = 0.5  # of what is free, for the rollouts of all threads together
-CACHE_BYTES = 24 * 2**20  # on a CPU more rollouts at once are slower
+CACHE_BYTES = 24 * 2**20  # of working memory: on a CPU more rollouts at once are slower
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,20 @@ class MPCConfig:
             )
 
 
+class _Size(NamedTuple):
+    """What a recording is of."""
+
+    pairs: int
+    together: int  # in one call of the model
+
+
 class MPCPolicy:
     """interfaces.Policy. Every (pair, replan) draws from a random stream of its own.
 
     `pairs_per_solve` pairs are planned together (0: all that need a plan) and the candidates of
-    `pairs_per_rollout` are rolled out in one call of the model, or as many of them as fit a CPU's
-    cache and half of the free memory (`rollouts`, where given); none of this changes an outcome.
+    `pairs_per_rollout` (of an evaluation of fewer: of those) are rolled out in one call of the
+    model, or as many of them as fit a CPU's cache and half of the free memory (`rollouts`, where
+    given); none of this changes an outcome.
     """
 
     timed = "solve"
@@ -61,10 +69,11 @@ class MPCPolicy:
         pairs_per_solve: int = 0,
         pairs_per_rollout: int = 1,
         rollouts: int = 0,
-        noise: Callable[[list[int] | Tensor, torch.device], Noise] = seeding.PairNoise,
+        noise: Callable[[Tensor, torch.device], Noise] = seeding.PairNoise,
         record: recorded.Record | None = None,
     ):
         self._pairs_per_solve, self._pairs_per_rollout = pairs_per_solve, pairs_per_rollout
+        self._together = pairs_per_rollout
         self._model, self._planner, self._config = model, planner, config
         self._noise = noise
         self._dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
@@ -72,9 +81,9 @@ class MPCPolicy:
         self._decode, self._action_dim, self._seed = decode_actions, action_dim, seed
         self._device = torch.device(device)
         self._rollouts = rollouts or self._rollouts_that_fit()
-        self._record = record or (recorded.graph if self._device.type == "cuda" else None)
-        self._recordings: dict[int, tuple[tuple[Tensor, ...], recorded.Recorder]] = {}
-        self._warm = False
+        self._record = record or (recorded.graphs() if self._device.type == "cuda" else None)
+        self._recordings: dict[_Size, tuple[tuple[Tensor, ...], recorded.Recorder]] = {}
+        self._warm: set[_Size | None] = set()
         self._told: Callable[[float], None] | None = None
 
     def reset(self, pairs: Sequence[Pair], told: Callable[[float], None] | None = None) -> None:
@@ -82,6 +91,7 @@ class MPCPolicy:
         thread plans on a CPU.
         """
         self._told = told
+        self._together = min(self._pairs_per_rollout, len(pairs))
         self._pair_ids = [pair.pair_id for pair in pairs]
         self._replans = np.zeros(len(pairs), dtype=int)
         self._queues: list[list[np.ndarray]] = [[] for _ in pairs]
@@ -101,16 +111,18 @@ class MPCPolicy:
     def solve(self, obs: Obs, goal: Obs, rows: np.ndarray) -> tuple[Plan, float]:
         """A plan for the pairs `rows`, and the wall time from raw pixels to it.
 
-        The first solve of a policy warms the device up on one pair first, untimed.
+        The first solve of a policy warms the device up on one pair first, untimed; where iterations
+        are recorded, the first of every size does, on its own pairs.
         """
-        if not self._warm:
-            one = np.zeros(1, dtype=int)
-            self._plan(obs.rows(one), goal.rows(one), rows[one])
-            self._warm = True
-        self._synchronise()
+        size = self._size(len(rows)) if self._record else None
+        if size not in self._warm:
+            some = np.arange(len(rows) if self._record else 1)
+            self._plan(obs.rows(some), goal.rows(some), rows[some])
+            self._warm.add(size)
+        recorded.synchronise(self._device)
         started = time.perf_counter()
         plan = self._plan_together(obs, goal, rows)
-        self._synchronise()
+        recorded.synchronise(self._device)
         return plan, time.perf_counter() - started
 
     def flops(self, obs: Obs, goal: Obs) -> int:
@@ -154,14 +166,16 @@ class MPCPolicy:
 
     @torch.inference_mode()
     def _plan(self, obs: Obs, goal: Obs, rows: np.ndarray, run: Run = recorded.directly) -> Plan:
-        start, target = self._encode(obs).to(self._dtype), self._encode(goal)  # (B, *D)
         keys = [
             seeding.integer("plan", self._seed, self._pair_ids[row], self._replans[row])
             for row in rows
         ]
+        keys = torch.tensor(keys, device=self._device)  # from here on nothing waits for a GPU
+        obs, goal = obs.to(self._device), goal.to(self._device)
+        start, target = self._encode(obs).to(self._dtype), self._encode(goal)  # (B, *D)
         if self._record is None:
             return self._search(start, target, self._noise(keys, self._device), run)
-        return self._search_recorded(start, target, torch.tensor(keys, device=self._device))
+        return self._search_recorded(start, target, keys)
 
     def _telling(self) -> Run:
         """Iterations are called directly, and how far they are is told."""
@@ -178,19 +192,16 @@ class MPCPolicy:
 
     def _search(self, start: Tensor, target: Tensor, noise: Noise, run: Run) -> Plan:
         """The planner's plans; start and target (B, *D)."""
-        found = cost.latent_distance(
-            self._rolled, start, target, self._pairs_per_rollout, self._rollouts
-        )
-        init = torch.zeros(len(start), self._config.horizon_blocks, self._action_dim)
-        return self._planner.plan(found, init.to(self._device), noise, run)
+        found = cost.latent_distance(self._rolled, start, target, self._together, self._rollouts)
+        shape = len(start), self._config.horizon_blocks, self._action_dim
+        return self._planner.plan(found, torch.zeros(shape, device=self._device), noise, run)
 
     def _search_recorded(self, start: Tensor, target: Tensor, keys: Tensor) -> Plan:
         """The same by recorded iterations, which read their inputs where the first plan of that
-        many pairs had them; few recordings do, since numbers of pairs are filled up to powers of 2.
+        size had them.
         """
-        pairs = len(start)
-        size = 1 << (pairs - 1).bit_length()
-        filled = torch.arange(size, device=self._device).clamp_(max=pairs - 1)
+        pairs, size = len(start), self._size(len(start))
+        (filled,) = cost.filled(pairs, size.pairs, self._device)
         given = (start[filled], target[filled], keys[filled])
         if size not in self._recordings:
             own = tuple(value.clone() for value in given)
@@ -201,27 +212,32 @@ class MPCPolicy:
         plan = self._search(own[0], own[1], self._noise(own[2], self._device), run)
         return Plan(plan.actions[:pairs], plan.cost[:pairs], plan.cost_per_iteration[:, :pairs])
 
+    def _size(self, pairs: int) -> _Size:
+        """So many pairs filled up to whole calls of the model, of which numbers above 8 are filled
+        up too, so that few sizes are recorded: four for each doubling.
+        """
+        calls = -(-pairs // self._together)
+        step = 1 << max(0, (calls - 1).bit_length() - 3)
+        return _Size(-(-calls // step) * step * self._together, self._together)
+
     def _encode(self, obs: Obs) -> Tensor:
         """Latents of the last frame, (B, *D), a fixed number of pairs at a time (see cost.py)."""
-        size, count = self._pairs_per_rollout, len(obs.pixels)
-        parts = []
-        for first in range(0, count, size):
-            chosen = np.minimum(np.arange(first, first + size), count - 1)
-            parts.append(self._model.encode(obs.rows(chosen).to(self._device))[:, -1])
+        count = len(obs.pixels)
+        parts = [
+            self._model.encode(obs.rows(chosen))[:, -1]
+            for chosen in cost.filled(count, self._together, self._device)
+        ]
         return torch.cat(parts)[:count]
 
     def _rollouts_that_fit(self) -> int:
-        room = MEMORY_SHARE * memory.free(self._device)
+        working, kept = self._model.rollout_bytes(self._config.horizon_blocks)
+        fit = MEMORY_SHARE * memory.free(self._device) / (working + kept)
         if self._device.type == "cpu":
-            room = min(room / torch.get_num_threads(), CACHE_BYTES)
-        return max(1, int(room / self._model.rollout_bytes(self._config.horizon_blocks)))
+            fit = min(fit / torch.get_num_threads(), CACHE_BYTES / working)
+        return max(1, int(fit))
 
     def _enqueue(self, rows: np.ndarray, plan: Plan) -> None:
         actions = self._decode(plan.actions.float().cpu()).numpy()
         for row, blocks in zip(rows, actions, strict=True):
             self._queues[row] = list(blocks[: self._config.execute_blocks])
             self._replans[row] += 1
-
-    def _synchronise(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -33,7 +34,16 @@ class Recorder:
         return tuple(output.clone() for output in self._outputs)
 
 
-def graph(function: Function, inputs: Sequence[Tensor]) -> tuple[Replay, tuple[Tensor, ...]]:
+def graphs() -> Record:
+    """Records CUDA graphs that work in the same memory: the outputs of one must be copied before
+    another is replayed, as Recorder does.
+    """
+    return functools.partial(_graph, pool=torch.cuda.graph_pool_handle())
+
+
+def _graph(
+    function: Function, inputs: Sequence[Tensor], pool: tuple[int, int]
+) -> tuple[Replay, tuple[Tensor, ...]]:
     """A CUDA graph of function(*inputs): what replays it, and where its outputs are."""
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
@@ -42,7 +52,7 @@ def graph(function: Function, inputs: Sequence[Tensor]) -> tuple[Replay, tuple[T
             function(*inputs)
     torch.cuda.current_stream().wait_stream(aside)
     made = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(made):
+    with torch.cuda.graph(made, pool=pool):
         outputs = function(*inputs)
     return made.replay, outputs
 
@@ -56,6 +66,12 @@ def plain(function: Function, inputs: Sequence[Tensor]) -> tuple[Replay, tuple[T
             output.copy_(new)
 
     return replay, outputs
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was given; a CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def directly(function: Function, *arguments: Tensor) -> tuple[Tensor, ...]:

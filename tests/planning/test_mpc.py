@@ -177,7 +177,7 @@ def test_costs_on_tokens_do_not_depend_on_how_many_rollouts_fit(rollouts):
 
 
 def test_as_many_rollouts_as_half_of_the_free_memory_holds(case, monkeypatch):
-    each = case.model.rollout_bytes(HORIZON)
+    each = sum(case.model.rollout_bytes(HORIZON))
     monkeypatch.setattr(mpc.memory, "free", lambda device: 2 * 21 * each + 1)
     assert build(case)._rollouts == 21
     monkeypatch.setattr(mpc.memory, "free", lambda device: 0)
@@ -190,7 +190,34 @@ def test_recorded_iterations_give_the_same_plans(case, expected, together):
     """What is recorded for the first pairs is replayed for others, also for a few less of them."""
     policy = build(case, record=recorded.plain)
     assert (plans(case, policy, together) - expected[1]).abs().max() < 1e-4
-    assert set(policy._recordings) == {1: {1}, 7: {1, 8}, 50: {1, 64}}[together]  # warm-up: 1
+    sizes = {size.pairs for size in policy._recordings}
+    assert sizes == {1: {1}, 7: {1, 7}, 50: {56}}[together]
+
+
+def test_few_sizes_are_recorded_and_little_is_filled_up(case):
+    policy = build(case, pairs_per_rollout=16)
+    policy.reset(case.pairs)
+    assert [policy._size(pairs).pairs for pairs in (1, 16, 17, 100, 128)] == [16, 16, 32, 112, 128]
+    assert len({policy._size(pairs) for pairs in range(1, 1001)}) == 20
+    policy.reset(case.pairs[:1])
+    assert policy._size(1).pairs == 1  # timed alone, a pair pays for itself
+
+
+@pytest.mark.parametrize("together", [1, 7])
+def test_iterations_are_recorded_before_they_are_timed(case, together):
+    """Also those of a size that comes later; a recording counts as many calls as it takes."""
+    events = []
+
+    def record(function, inputs):
+        events.append("recorded")
+        return recorded.plain(function, inputs)
+
+    policy = build(case, record=record)
+    search = policy._plan_together
+    policy._plan_together = lambda *of: (events.append("timed"), search(*of))[1]
+    plans(case, policy, together)
+    assert events[:2] == ["recorded", "timed"] and events.count("recorded") == 1 + (together == 7)
+    assert events[-1] == "timed" and (events[-2] == "recorded") == (together == 7)
 
 
 def test_plans_found_in_bf16_cost_little_more(case, expected):
