@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from harness import seeding, zoo
 from harness.bench import peer, settings, versus
-from harness.interfaces import TrialSpec
+from harness.interfaces import Noise, TrialSpec
 from harness.planning import cost
 
 NAME = "plan"
@@ -99,7 +99,7 @@ class _Bench:
         cfg = self._trial.config
         mpc = dataclasses.replace(cfg.mpc, precision=precision)
         trial = dataclasses.replace(self._trial, config=dataclasses.replace(cfg, mpc=mpc))
-        noise = _SameNoise if self._pairs == 1 else seeding.PairNoise
+        noise = self._same_noise() if self._pairs == 1 else seeding.PairNoise
         policy = settings.policy(trial, model, self._pairs, self._device, noise)
 
         def once() -> tuple[float, float]:
@@ -133,6 +133,26 @@ class _Bench:
 
         return once
 
+    def _same_noise(self) -> Callable[[Tensor, torch.device], Noise]:
+        """Of one pair: the numbers that the peer draws, in its order. All are drawn here, since
+        those of a generator cannot be recorded, and stay where they are.
+        """
+        planner = self._trial.config.planner
+        shape = 1, planner.candidates, _blocks(self._trial), self._action_dim
+        drawn = torch.Generator(self._device).manual_seed(peer.SEED)
+        table = torch.cat(
+            [
+                torch.randn(shape, generator=drawn, device=self._device)
+                for _ in range(planner.iterations)
+            ]
+        )  # (iterations, N, K, A)
+
+        def noise(draw: Tensor, wanted: tuple[int, ...]) -> Tensor:
+            assert wanted == table.shape[1:], (wanted, table.shape)
+            return table.index_select(0, draw.reshape(1))
+
+        return lambda keys, device: noise
+
     @torch.inference_mode()
     def _cost(self, actions: Tensor) -> float:
         """Mean cost of plans (B, K, A), by the plain form in fp32."""
@@ -141,19 +161,6 @@ class _Bench:
         )
         whole = cost.latent_distance(Plain(self._model), z, goal, self._pairs, sys.maxsize)
         return whole(actions.float()[:, None]).mean().item()
-
-
-class _SameNoise:
-    """interfaces.Noise of one pair: the numbers that the peer draws, in its order."""
-
-    def __init__(self, keys: list[int], device: torch.device):
-        assert len(keys) == 1, keys
-        self._drawn = torch.Generator(device).manual_seed(peer.SEED)
-        self._device = device
-
-    def __call__(self, draw: int, shape: tuple[int, ...]) -> Tensor:
-        """(1, *shape)."""
-        return torch.randn(1, *shape, generator=self._drawn, device=self._device)
 
 
 def _blocks(trial: TrialSpec) -> int:
