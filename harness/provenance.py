@@ -10,7 +10,10 @@ from pathlib import Path
 
 import torch
 
-_PACKAGES = ("torch", "numpy", "transformers", "gymnasium", "mujoco", "ray", "pyarrow")
+_PACKAGES = (
+    *("torch", "numpy", "transformers", "gymnasium", "mujoco", "ray", "pyarrow"),
+    "stable-worldmodel",  # the peer of harness/bench
+)
 _ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -25,7 +25,7 @@ def sigreg(z: Tensor, directions: int, generator: torch.Generator | None = None)
     """
     sketch = torch.randn(z.shape[-1], directions, generator=generator, device=z.device)
     sketch = sketch / sketch.norm(dim=0, keepdim=True)
-    return statistic(z.float() @ sketch).mean()
+    return statistic((z.float() @ sketch).float()).mean()  # autocast multiplies in bf16
 
 
 def statistic(u: Tensor) -> Tensor:

@@ -54,6 +54,20 @@ def test_directions_come_from_the_generator():
     assert first == second != other
 
 
+def test_autocast_changes_the_projection_alone():
+    found = []
+    for enabled in (False, True):
+        z = torch.randn(64, 4, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            value = sigreg.sigreg(z, 128, torch.Generator().manual_seed(1))
+        value.backward()
+        assert value.dtype == z.grad.dtype == torch.float32
+        found.append((value.item(), z.grad.flatten()))
+    (fp32, wanted), (bf16, got) = found
+    assert bf16 == pytest.approx(fp32, rel=2e-3)
+    assert torch.cosine_similarity(got, wanted, dim=0) > 0.9995
+
+
 @pytest.mark.parametrize("scale", [0.1, 1.0, 6.0])
 def test_the_fast_form_is_the_plain_one_in_value_and_gradient(scale):
     generator = torch.Generator().manual_seed(0)
