@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.interfaces import Batch, Obs, RolloutBytes, Shape
+from harness.interfaces import Batch, Obs, Shape
 from harness.nn import spread
 from harness.nn.frozen import FrozenConfig, FrozenEncoder
 from harness.nn.transformer import FeedForward, autoregressive
@@ -114,11 +114,11 @@ class DinoWM(nn.Module):
         layers = len(self.predictor.blocks)
         return autoregressive(step, z, plan.shape[1], self.history, layers)
 
-    def rollout_bytes(self, blocks: int) -> RolloutBytes:
+    def rollout_bytes(self, blocks: int) -> tuple[int, int]:
         """interfaces.WorldModel.rollout_bytes."""
         own, each = self.predictor, 4 * self.frozen.tokens
         kept = self.history * own.kept + blocks * own.width
-        return RolloutBytes(each * self.history * own.widest, each * kept)
+        return each * self.history * own.widest, each * kept
 
     def after_step(self, done: float) -> None:
         """No target network."""

@@ -19,6 +19,15 @@ import torch
 from torch import Tensor, nn
 
 
+def _moved(value: Any, device: torch.device) -> Any:
+    """A tensor, or tensors in tuples, on another device; a copy to a GPU is not waited for."""
+    if isinstance(value, tuple):
+        return type(value)(*(_moved(part, device) for part in value))
+    if value is not None and value.is_cpu and device.type == "cuda":
+        return value.pin_memory().to(device, non_blocking=True)
+    return value if value is None else value.to(device)
+
+
 class Obs(NamedTuple):
     """What a model may see. Simulator state is never part of it.
 
@@ -37,9 +46,7 @@ class Obs(NamedTuple):
         """The frames `index` of every window."""
         return Obs(*(None if part is None else part[:, index] for part in self))
 
-    def to(self, device: torch.device) -> Obs:
-        """On another device."""
-        return Obs(*(_moved(part, device) for part in self))
+    to = _moved
 
 
 @dataclass(frozen=True)
@@ -76,10 +83,7 @@ class Goals(NamedTuple):
     policy: Obs  # (B, 1, ...)
     value: Obs | None = None  # (B, 1, ...)
     reached: Tensor | None = None  # (B,) bool: the first frame is the value goal
-
-    def to(self, device: torch.device) -> Goals:
-        """On another device."""
-        return Goals(*(_moved(part, device) for part in self))
+    to = _moved
 
 
 class Batch(NamedTuple):
@@ -88,17 +92,7 @@ class Batch(NamedTuple):
     obs: Obs
     actions: Tensor  # (B, T, A) float32, z-scored
     goals: Goals | None = None
-
-    def to(self, device: torch.device) -> Batch:
-        """On another device; from a CPU to a GPU without waiting for it."""
-        return Batch(*(_moved(part, device) for part in self))
-
-
-def _moved(part: Any, device: torch.device) -> Any:
-    """A tensor, or what holds tensors, on the device; None stays."""
-    if isinstance(part, Tensor) and (part.device.type, device.type) == ("cpu", "cuda"):
-        return part.pin_memory().to(device, non_blocking=True)
-    return part if part is None else part.to(device)
+    to = _moved
 
 
 class Window(NamedTuple):
@@ -167,9 +161,7 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """Facts about a task; `version` grows when its dynamics, data or pictures change (it is hashed
-    into datasets).
-    """
+    """Facts about a task; `version` grows when dynamics, data or pictures change; it is hashed."""
 
     name: str
     label: str
@@ -286,13 +278,6 @@ class Trainable(Protocol):
         """
 
 
-class RolloutBytes(NamedTuple):
-    """About what the rollout of one candidate takes, in float32."""
-
-    working: int  # activations of one layer at most: what a CPU's cache should hold
-    kept: int  # from step to step: latents, keys and values, what actions do to each layer
-
-
 class WorldModel(Trainable, Protocol):
     """Latent dynamics; *D is (D,) or (P, D)."""
 
@@ -308,8 +293,8 @@ class WorldModel(Trainable, Protocol):
         between them; plan (N, K, A). Returns (N, K, *D).
         """
 
-    def rollout_bytes(self, blocks: int) -> RolloutBytes:
-        """Memory of the rollout of one candidate of that many blocks."""
+    def rollout_bytes(self, blocks: int) -> tuple[int, int]:
+        """About what one candidate takes in float32: activations of a layer; what is kept."""
 
 
 class GoalPolicy(Trainable, Protocol):

@@ -12,7 +12,7 @@ from torch import nn
 
 from harness import flops, policies, zoo
 from harness.evaluate import latents
-from harness.interfaces import Obs, RolloutBytes
+from harness.interfaces import Obs
 from harness.planning.cem import CEM, CEMConfig
 from harness.planning.mpc import MPCConfig, MPCPolicy
 
@@ -41,7 +41,7 @@ class Linear(nn.Module):
         return torch.stack(latents[1:], dim=1)
 
     def rollout_bytes(self, blocks):
-        return RolloutBytes(1, 1)
+        return 1, 1
 
 
 def observation(size=8, proprio=2):

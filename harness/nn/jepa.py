@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from harness.interfaces import Obs, RolloutBytes, Shape
+from harness.interfaces import Obs, Shape
 from harness.nn import encoders, mlp, transformer
 
 
@@ -95,11 +95,11 @@ class JEPA(nn.Module):
         layers = len(modulations)
         return transformer.autoregressive(step, z, plan.shape[1], self.history, layers)
 
-    def rollout_bytes(self, blocks: int) -> RolloutBytes:
+    def rollout_bytes(self, blocks: int) -> tuple[int, int]:
         """interfaces.WorldModel.rollout_bytes; latents are small beside the rest."""
         own = self.predictor
         kept = self.history * own.kept + blocks * own.modulated
-        return RolloutBytes(4 * self.history * own.widest, 4 * kept)
+        return 4 * self.history * own.widest, 4 * kept
 
     def after_step(self, done: float) -> None:
         """No target network."""
