@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from harness.interfaces import Batch
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 _FIRST_SAVE_S = 10.0
+_READERS = 4  # threads that read for a GPU, whose steps are short
 
 
 class TrainingError(RuntimeError):
@@ -105,8 +107,9 @@ def train(
     model.train()
     started = saved = time.perf_counter()
     waited = 0.0
+    readers = _READERS if device.type == "cuda" else 1
     with contextlib.closing(
-        _prefetched(windows, config.batch_size, seed, done, steps, device)
+        _prefetched(windows, config.batch_size, seed, range(done, steps), device, readers)
     ) as batches:
         for step in range(done, steps):
             asked = time.perf_counter()
@@ -185,18 +188,25 @@ def _lr(config: TrainConfig, step: int, steps: int) -> float:
 
 
 def _prefetched(
-    windows: Windows, batch_size: int, seed: int, first: int, last: int, device: torch.device
+    windows: Windows,
+    batch_size: int,
+    seed: int,
+    steps: range,
+    device: torch.device,
+    readers: int,
 ) -> Iterator[Batch]:
-    """Batches of the steps first..last - 1 on the device, the next one read while one is used."""
+    """Batches of the steps on the device, the next ones read by so many threads while one is used;
+    each step draws from a stream of its own.
+    """
 
     def read(step: int) -> Batch:
         rng = seeding.stream("batch", seed, step)
         return windows.sample(rng, batch_size).batch.to(device)
 
-    with ThreadPoolExecutor(1, thread_name_prefix="windows") as reader:
-        pending = reader.submit(read, first) if first < last else None
-        for step in range(first, last):
-            batch = pending.result()
-            if step + 1 < last:
-                pending = reader.submit(read, step + 1)
+    with ThreadPoolExecutor(readers, thread_name_prefix="windows") as pool:
+        pending = deque(pool.submit(read, step) for step in steps[:readers])
+        for step in steps:
+            batch = pending.popleft().result()
+            if step + readers in steps:
+                pending.append(pool.submit(read, step + readers))
             yield batch

@@ -8,6 +8,7 @@ import tiny
 import torch
 
 from harness import seeding
+from harness import train as training
 from harness.checkpoint import TRAINING, WEIGHTS, Checkpoint, CheckpointError
 from harness.train import (
     TrainConfig,
@@ -228,3 +229,17 @@ def test_what_is_clipped_apart_keeps_its_gradient(kind, expected, windows):
     assert model.steep.weight.grad.item() == pytest.approx(1, abs=1e-4)
     assert model.flat.weight.grad.item() == pytest.approx(expected, rel=1e-3)
     assert terms["grad_norm"].item() == pytest.approx(1000, rel=1e-3)
+
+
+def test_batches_depend_on_their_step_and_not_on_who_reads_them(windows):
+    def batches(steps, readers):
+        return list(training._prefetched(windows, 4, 0, steps, CPU, readers))
+
+    alone = batches(range(9), 1)
+    assert not torch.equal(alone[0].actions, alone[1].actions)
+    for steps, readers in ((range(9), 3), (range(5, 9), 4), (range(9, 9), 4)):
+        found = batches(steps, readers)
+        assert len(found) == len(steps)
+        for batch, step in zip(found, steps, strict=True):
+            assert torch.equal(batch.obs.pixels, alone[step].obs.pixels)
+            assert torch.equal(batch.actions, alone[step].actions)
