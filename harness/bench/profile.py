@@ -3,7 +3,8 @@
 [scale=laptop] [task=two_room] [windows=8] [iterations=2] [repeats=5] [threads=2]
 [device=cpu] [results=results/bench]
 
-torch's profiler, time of each operation without those that it calls; on CUDA that of its kernels.
+torch's profiler, time of each operation without those that it calls; on CUDA that of its kernels,
+which in a plan, where iterations are recorded, are told apart by their own names.
 Random weights and frames, one pair, fp32 on a CPU and the scale's precision elsewhere. The last
 line of each is the wall time of the same work without the profiler.
 """
@@ -14,23 +15,26 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from harness import train
 from harness.bench import settings, versus
+from harness.planning import recorded
 
 NAME = "profile"
 WALL = "wall time"
-KINDS = {  # by what the name of an operation contains, the first that fits
+KINDS = {  # by what the name of an operation or a kernel contains, the first that fits
     "attention": ("scaled_dot_product", "softmax", "flash", "fmha"),
-    "matrix products": ("mm", "linear", "convolution", "gemm", "cutlass"),
+    "matrix products": ("mm", "linear", "convolution", "gemm", "cutlass", "nvjet"),
     "normalisation": ("norm",),
     "activations": ("gelu", "silu", "relu"),
-    "optimizer": ("adam", "Optimizer", "zero_grad"),
-    "copies": ("copy_", "cat", "index", "gather", "clone", "Memcpy", "to_copy"),
+    "optimizer": ("adam", "optimizer", "zero_grad"),
+    "copies": ("copy_", "cat", "index", "gather", "clone", "memcpy", "to_copy"),
 }
 OTHER = "other elementwise operations and overhead"
 
@@ -48,45 +52,56 @@ def run(asked: Config) -> str:
     torch.set_num_threads(asked.threads)
     made = list(_measure(asked))
     title = f"Where the time goes, LeWM, scale={asked.scale}, {asked.threads} thread(s)"
-    return versus.publish(asked.results, f"{NAME}-{asked.scale}", made, title, "Milliseconds.")
+    return versus.publish(asked.results, settings.file(NAME, asked), made, title, "Milliseconds.")
 
 
 def kind(name: str) -> str:
     """The kind of an operation."""
     for found, parts in KINDS.items():
-        if any(part in name for part in parts):
+        if any(part in name.lower() for part in parts):
             return found
     return OTHER
 
 
 def _measure(asked: Config) -> Iterator[versus.BenchRow]:
     work = {
-        f"training step, {asked.windows} windows": _step(asked),
-        f"one plan, {asked.iterations} iterations": _plan(asked),
+        f"training step, {asked.windows} windows": (_step(asked), False),
+        f"one plan, {asked.iterations} iterations": (_plan(asked), True),
     }
-    for name, once in work.items():
+    for name, (once, of_kernels) in work.items():
         once()
         figure = versus.Figure(name, (), "", unit="ms")
         for repetition in range(asked.repeats):
             started = time.perf_counter()
             once()
-            _synchronise(asked)
+            recorded.synchronise(torch.device(asked.device))
             wall = time.perf_counter() - started
-            for side, seconds in {**_profiled(asked, once), WALL: wall}.items():
+            for side, seconds in {**_profiled(asked, once, of_kernels), WALL: wall}.items():
                 yield versus.row(figure, side, repetition, 1e3 * seconds, math.nan, asked.device)
 
 
-def _profiled(asked: Config, once: Callable[[], object]) -> dict[str, float]:
+def spent(entry: Any, device: str, of_kernels: bool) -> float:
+    """Microseconds that an entry of the profiler counts for. On CUDA operations have the time of
+    their kernels, which have entries as well: one of the two is counted. A recorded graph has
+    kernels alone.
+    """
+    if device == "cpu":
+        return entry.self_cpu_time_total
+    is_kernel = entry.device_type == DeviceType.CUDA
+    counted = is_kernel and not entry.is_user_annotation if of_kernels else not is_kernel
+    return entry.self_device_time_total if counted else 0.0
+
+
+def _profiled(asked: Config, once: Callable[[], object], of_kernels: bool) -> dict[str, float]:
     """Seconds by kind, the longest first."""
-    cuda = asked.device != "cpu"
-    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    kinds = [ProfilerActivity.CPU]
+    kinds += [ProfilerActivity.CUDA] if asked.device == "cuda" else []
     with profile(activities=kinds) as profiler:
         once()
-        _synchronise(asked)
+        recorded.synchronise(torch.device(asked.device))
     taken = dict.fromkeys((*KINDS, OTHER), 0.0)
     for entry in profiler.key_averages():
-        spent = entry.self_device_time_total if cuda else entry.self_cpu_time_total
-        taken[kind(entry.key)] += spent / 1e6
+        taken[kind(entry.key)] += spent(entry, asked.device, of_kernels) / 1e6
     found = {name: seconds for name, seconds in taken.items() if seconds}
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
@@ -109,8 +124,3 @@ def _plan(asked: Config) -> Callable[[], object]:
     policy = settings.policy(trial, model, pairs=1, device=asked.device)
     now, goal = settings.frames(trial, pairs=1)
     return lambda: policy.solve(now, goal, np.zeros(1, dtype=int))
-
-
-def _synchronise(asked: Config) -> None:
-    if asked.device != "cpu":
-        torch.cuda.synchronize(asked.device)
