@@ -1,13 +1,14 @@
 """suite: how the report, the expansion of a suite and its way through Ray grow with the trials.
 
-[report_trials=10000] [ray_trials=1000] [episodes=100] [repeats=3] [results=results/bench]
+[report_trials=10000] [ray_trials=1000] [episodes=100] [repeats=5] [results=results/bench]
 
 The report is `python -m harness.report` on made-up trials (four tasks, five methods, the rest
 seeds), each with `episodes` episodes and a training curve: wall time and largest memory of that
 process. Expansion is that of suite=all with more seeds. The suite through Ray is the toy task's
 no-op control with a seed a trial: Ray's start, and what is not the trial's own work. Sizes are tens
-up to the largest; the exponent is the slope of log value over log trials between the two largest.
-What takes longest is measured once, smaller sizes `repeats` times.
+up to the largest; the exponent is the slope of log value over log trials, by least squares from 100
+trials on. Expansion is measured `repeats` times, so are the reports of all sizes but the largest,
+which is measured once, as is all that goes through Ray.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from harness.interfaces import TrialSpec
 from harness.trial import Place
 
 NAME = "suite"
-_SMALLEST = 10
+_FITTED_FROM = 100  # trials: below, what every run takes once hides the growth
 _TASKS = ("two_room", "push_t", "reacher", "cube")
 _METHODS = ("lewm", "pldm", "gcbc", "dino_wm", "ema_jepa")
 _CURVE = ("loss", "pred", "latent_std", "grad_norm")
@@ -44,7 +45,6 @@ class Config(settings.Common):
     report_trials: int = 10_000
     ray_trials: int = 1000
     episodes: int = 100
-    repeats: int = 3
 
 
 def run(asked: Config) -> str:
@@ -52,19 +52,22 @@ def run(asked: Config) -> str:
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         made = list(_measure(asked, scratch))
     grown = [f"{figure} {exponent(made, figure):.2f}" for figure in _figures_of(made)]
-    caption = f"Exponents between the two largest: {', '.join(grown)}."
+    caption = f"Exponents, by least squares from {_FITTED_FROM} trials on: {', '.join(grown)}."
     title = "Growth with the number of trials"
     return versus.publish(asked.results, NAME, made, title, caption)
 
 
 def exponent(made: Sequence[versus.BenchRow], figure: str) -> float:
-    """Slope of log value over log trials between the two largest sizes; NaN with one size."""
+    """Slope of log value over log trials by least squares over the medians of the sizes from 100
+    trials on, of all where there are not two such; NaN with one size.
+    """
     lines = [line for line in versus.summary(made) if line.figure == figure]
     at = sorted((int(line.side.split()[0].replace(",", "")), line.median) for line in lines)
     if len(at) < 2:
         return math.nan
-    (few, low), (many, high) = at[-2:]
-    return math.log(high / low) / math.log(many / few)
+    fitted = [(n, value) for n, value in at if n >= _FITTED_FROM]
+    sizes, values = np.log(fitted if len(fitted) > 1 else at).T
+    return float(np.polyfit(sizes, values, 1)[0])
 
 
 def _figures_of(made: Sequence[versus.BenchRow]) -> list[str]:
@@ -84,7 +87,8 @@ def _measure(asked: Config, scratch: str) -> Iterator[versus.BenchRow]:
         reports.append((size, _report(folder)))
     yield from _grown("report", reports, asked.repeats, "memory, GiB")
     sizes = _sizes(asked.report_trials)
-    yield from _grown("expansion", [(n, _expansion(n)) for n in sizes], asked.repeats)
+    expansions = [(n, _expansion(n)) for n in sizes]
+    yield from _grown("expansion", expansions, asked.repeats, largest=asked.repeats)
     sizes = _sizes(asked.ray_trials)
     suites_of = [(n, _through_ray(f"{scratch}/ray{n}", n, scratch)) for n in sizes]
     yield from _grown("no-op suite through Ray", suites_of, 1)
@@ -95,13 +99,15 @@ def _grown(
     sizes: Sequence[tuple[int, Callable[[], tuple[float, float]]]],
     repeats: int,
     outcome: str = "",
+    largest: int = 1,
 ) -> list[versus.BenchRow]:
-    """Rows of one figure, a side for each size; the largest is measured once."""
+    """Rows of one figure, a side for each size; the largest is measured so many times."""
     made = []
     for size, once in sizes:
         side = versus.Side(f"{size:,} trials", once)
         figure = versus.Figure(name, [side], f"{sizes[0][0]:,} trials", outcome_name=outcome)
-        made += versus.measure([figure], 1 if size == sizes[-1][0] else repeats, warm_up=False)
+        times = largest if size == sizes[-1][0] else repeats
+        made += versus.measure([figure], times, warm_up=False)
     return made
 
 
