@@ -8,15 +8,19 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python=${PYTHON:-.venv/bin/python} device=${DEVICE:-cuda} scale=${SCALE:-paper}
 results=${RESULTS:-results} datasets=${DATASETS:-data} repeats=${REPEATS:-5}
 protocol=lewm-v3
+made_on=""  # in the names of the bench's files
+if [ "$device" != cpu ]; then made_on="-$device"; fi
 pairs=100 windows=128 candidates=300 iterations=30
 if [ "$scale" = tiny ]; then
   protocol=smoke pairs=4 windows=16 candidates=8 iterations=2 repeats=2
 fi
 
 # DINOv2's weights where they can be had: method.dino_wm.weights=... without =random below
+trials=0
 "$python" -m harness.run suite=all run=gpu "scale=$scale" "protocol=$protocol" "device=$device" \
   backend=loop "tasks=[two_room]" "methods=[lewm,pldm,dino_wm,heuristic,random,noop,replay]" \
-  method.dino_wm.weights=random "results=$results" "datasets=$datasets" "$@"
+  method.dino_wm.weights=random "results=$results" "datasets=$datasets" "$@" || trials=$?
+if [ "$trials" -gt 1 ]; then exit "$trials"; fi  # 1: a trial failed, which does not stop the bench
 
 bench() { "$python" -m harness.bench "$@" "scale=$scale" "device=$device" "repeats=$repeats" \
   "results=$results/gpu/bench"; }
@@ -25,5 +29,7 @@ bench train "windows=$windows"
 for precision in fp32 bf16; do
   bench plan_ratio "candidates=$candidates" "lewm_candidates=$candidates" \
     "dino_wm_candidates=$candidates" "iterations=$iterations" "precision=$precision"
-  mv "$results/gpu/bench/plan_ratio.parquet" "$results/gpu/bench/plan_ratio-$precision.parquet"
+  mv "$results/gpu/bench/plan_ratio$made_on.parquet" \
+    "$results/gpu/bench/plan_ratio$made_on-$precision.parquet"
 done
+exit "$trials"
