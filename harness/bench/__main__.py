@@ -1,18 +1,23 @@
 """Performance figures: python -m harness.bench [NAME] [key=value ...], e.g. plan scale=paper.
 
 Without a name: plan, train, data, collect and suite, one after the other, with the words that all
-of them have ([repeats=5] [results=results/bench]). plan_ratio and profile run by their names alone.
+of them have ([repeats=5] [results=results/bench]); others need a name. plan_ratio and profile run
+by their names alone.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from types import ModuleType
+
+import torch
 
 from harness import command, config
 from harness.bench import collect, data, plan, plan_ratio, profile, settings, suite, train
 from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
+from harness.launch import LaunchError
 
 FIGURES = {
     "plan": plan,
@@ -47,18 +52,37 @@ def main(argv: Sequence[str]) -> int:
 def _chosen(argv: Sequence[str]) -> list[tuple[ModuleType, settings.Common]]:
     """The figures that are asked for, each with its words; raises config.ConfigError."""
     if not argv or "=" in argv[0]:
+        _check_shared(argv)
         settings.parse(argv, settings.Common)
         return [(FIGURES[name], settings.parse(argv, FIGURES[name].Config)) for name in TOGETHER]
     figure = FIGURES[config.known("figure", argv[0], FIGURES)]
     return [(figure, settings.parse(argv[1:], figure.Config))]
 
 
+def _check_shared(argv: Sequence[str]) -> None:
+    """Raises config.ConfigError where a word is one of some figures alone."""
+    for word in argv:
+        key = word.partition("=")[0]
+        having = [n for n in TOGETHER if key in {f.name for f in fields(FIGURES[n].Config)}]
+        if having and len(having) < len(TOGETHER):
+            raise config.ConfigError(
+                f"{key} is a word of {', '.join(having)}: name one, e.g. {having[0]} {word}"
+            )
+
+
 def _run(figure: ModuleType, asked: settings.Common) -> int:
     """Measure one; returns an exit code."""
     try:
+        if getattr(asked, "device", "cpu") == "cuda" and not torch.cuda.is_available():
+            raise OSError("device=cuda was asked for and there is no CUDA device: use device=cpu")
         command.check_writable(asked.results)
         console.print(f"written: {figure.run(asked)}", markup=False)
-    except OSError as error:
+    except ImportError as error:
+        console.print(
+            f"error: {error}; python -m harness.doctor says what to install", markup=False
+        )
+        return FAILED
+    except (OSError, LaunchError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
     return OK

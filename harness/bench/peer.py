@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import io
 import logging
 import sys
@@ -79,9 +80,19 @@ def lewm(ours: JEPA) -> nn.Module:
     return made
 
 
-def solver(model: nn.Module, pairs: int, blocks: int, action_dim: int, **settings: Any):
-    """A CEMSolver for plans of `blocks` blocks of `action_dim` numbers."""
+def batches() -> bool:
+    """Whether its solver can plan several pairs in one call of the model."""
+    return "batch_size" in inspect.signature(_module("solver").CEMSolver).parameters
+
+
+def solver(
+    model: nn.Module, pairs: int, blocks: int, action_dim: int, together: int = 1, **settings: Any
+):
+    """A CEMSolver for plans of `blocks` blocks of `action_dim` numbers, `together` pairs in one
+    call of the model.
+    """
     gymnasium = importlib.import_module("gymnasium")
+    settings |= {"batch_size": together} if together > 1 else {}
     made = _module("solver").CEMSolver(model, seed=SEED, **settings)
     box = gymnasium.spaces.Box(-1, 1, (pairs, action_dim), np.float32)
     config = _module("policy").PlanConfig(blocks, blocks)
@@ -92,6 +103,9 @@ def solver(model: nn.Module, pairs: int, blocks: int, action_dim: int, **setting
 def solve(made, start: Tensor, goal: Tensor, action_dim: int) -> Tensor:
     """Plans (B, K, A) from normalised frames start and goal (B, 1, 3, size, size)."""
     info = {"pixels": start, "goal": goal, "action": torch.zeros(len(start), 1, action_dim)}
+    if getattr(made, "batch_size", 1) > 1:  # its cost is for one pair but where goals are encoded
+        with torch.inference_mode():
+            info["goal_emb"] = made.model.encode({"pixels": goal})["emb"]
     with contextlib.redirect_stdout(io.StringIO()):
         return made.solve(info)["actions"]
 
@@ -104,6 +118,13 @@ def sigreg(directions: int) -> nn.Module:
 def lance():
     """Its module of the Lance format. Raises ImportError."""
     return _module("data.formats.lance")
+
+
+def jpeg() -> str:
+    """How it stores frames and what unpacks them."""
+    module = lance()
+    by = "torchvision" if getattr(module, "_tv_decode_jpeg", None) else "Pillow"
+    return f"JPEG of quality {getattr(module, '_DEFAULT_JPEG_QUALITY', '?')}, unpacked by {by}"
 
 
 def environment(task: str):

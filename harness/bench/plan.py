@@ -5,8 +5,10 @@
 
 The same random weights, frames and numbers for the candidates on every side. "plain" is our model
 with every step of a rollout worked out anew (predict over the whole history); it is what ratios are
-to where the peer is not installed. The outcome is the cost of the plan found, by the plain form in
-fp32. bf16 is a side of its own, where the device multiplies it fast.
+to where the peer is not installed. Of many pairs the peer plans one after the other, as it does
+unless told, and all in one call of the model (batch_size); ratios are to the first on a CPU, where
+it is the quicker one, and to the second on CUDA. The outcome is the cost of the plan found, by the
+plain form in fp32. bf16 is a side of its own, where the device multiplies it fast.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def run(asked: Config) -> str:
     made = versus.measure(_figures(asked), asked.repeats, asked.device)
     title = f"CEM plans, scale={asked.scale}, {asked.threads} thread(s)"
     caption = "Seconds of a solve, from pixels. Outcome: cost of the plan, median."
-    return versus.publish(asked.results, f"{NAME}-{asked.scale}", made, title, caption)
+    return versus.publish(asked.results, settings.file(NAME, asked), made, title, caption)
 
 
 def _figures(asked: Config) -> Iterator[versus.Figure]:
@@ -59,12 +61,14 @@ def _figures(asked: Config) -> Iterator[versus.Figure]:
     modes = settings.modes(asked.device)
     for pairs in dict.fromkeys((1, asked.pairs)):
         bench = _Bench(asked, trial, model, pairs)
-        sides = [versus.Side("peer, fp32", bench.peer())] if peer.find() else []
+        sides = bench.peers() if peer.find() else []
         if pairs == 1 or not sides:
             sides.append(versus.Side("plain, fp32", bench.ours(Plain(model), "fp32")))
         sides += [versus.Side(f"ours, {mode}", bench.ours(model, mode)) for mode in modes]
         words = "one pair" if pairs == 1 else f"{pairs} pairs together"
-        yield versus.Figure(f"{words}, {shape}", sides, sides[0].name, outcome_name="plan cost")
+        names = [side.name for side in sides]
+        reference = names[1] if asked.device == "cuda" and names[1].startswith("peer") else names[0]
+        yield versus.Figure(f"{words}, {shape}", sides, reference, outcome_name="plan cost")
 
 
 class Plain(nn.Module):
@@ -108,7 +112,16 @@ class _Bench:
 
         return once
 
-    def peer(self) -> Callable[[], tuple[float, float]]:
+    def peers(self) -> list[versus.Side]:
+        """The peer's solver, and with all pairs in one call where it takes them."""
+        if self._pairs == 1:
+            return [versus.Side("peer, fp32", self._peer(1))]
+        made = [versus.Side("peer, one by one, fp32", self._peer(1))]
+        if peer.batches():
+            made.append(versus.Side("peer, together, fp32", self._peer(self._pairs)))
+        return made
+
+    def _peer(self, together: int) -> Callable[[], tuple[float, float]]:
         """The peer's solver, from the same pixels."""
         cfg = self._trial.config
         theirs = peer.lewm(self._model).to(self._device).eval()
@@ -117,6 +130,7 @@ class _Bench:
             "topk": cfg.planner.elites,
             "n_steps": cfg.planner.iterations,
             "device": self._device,
+            "together": together,
         }
 
         def once() -> tuple[float, float]:

@@ -32,7 +32,7 @@ from harness.report import published
 log = logging.getLogger(__name__)
 
 METHODS = ("lewm", "dino_wm")
-FILE = "plan_ratio.parquet"
+NAME = "plan_ratio"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def run(asked: Config) -> str:
     """Time, write the rows, show the table; returns the path of the rows."""
     torch.set_num_threads(asked.threads)
     made = list(_measure(asked))
-    path = f"{asked.results.rstrip('/')}/{FILE}"
+    device = "" if asked.device == "cpu" else f"-{asked.device}"
+    path = f"{asked.results.rstrip('/')}/{NAME}{device}.parquet"
     rows.write_table(path, SolveRow, made)
     sides = {method: _side(asked, method, made) for method in METHODS}
     _show(asked, sides)

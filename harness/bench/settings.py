@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from harness.planning.mpc import MPCPolicy
 from harness.scales import SCALES
 
 Settings = TypeVar("Settings")
+DEVICES = ("cpu", "cuda")
+_PRODUCTS = 5  # of which the median is taken
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,18 @@ def parse(words: Sequence[str], kind: type[Settings]) -> Settings:
         except ValueError as error:
             raise config.ConfigError(f"{key}={value} must be a whole number") from error
     made = kind(**values)
-    for name, known in (("task", zoo.TASKS), ("scale", SCALES)):
+    for name, known in (("task", zoo.TASKS), ("scale", SCALES), ("device", DEVICES)):
         if name in kinds:
             config.known(name, getattr(made, name), known)
     for name, value in vars(made).items():
         if isinstance(value, int) and value < 1:
             raise config.ConfigError(f"{name}={value} must be at least 1")
     return made
+
+
+def file(name: str, asked: OfModels) -> str:
+    """Name of a figure's rows: "plan-paper", of a GPU "plan-paper-cuda"."""
+    return f"{name}-{asked.scale}{'' if asked.device == 'cpu' else f'-{asked.device}'}"
 
 
 def spec(scale: str, task: str, method: str, *words: str, device: str = "cpu") -> TrialSpec:
@@ -113,17 +121,23 @@ def windows(trial: TrialSpec, count: int, device: str = "cpu") -> Batch:
     return Batch(Obs(pixels.to(device)), actions.to(device), None)
 
 
-def modes(device: str) -> list[str]:
-    """fp32, and bf16 where the device multiplies matrices in it at least as fast."""
-    taken = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(256, 256, dtype=dtype, device=device)
-        float((a @ a)[0, 0])
+@functools.cache
+def modes(device: str) -> tuple[str, ...]:
+    """fp32, and bf16: on CUDA, and where a CPU multiplies matrices in it at least as fast."""
+    if device != "cpu":
+        return "fp32", "bf16"
+    faster = _product_s(torch.bfloat16) <= _product_s(torch.float32)
+    return ("fp32", "bf16") if faster else ("fp32",)
+
+
+def _product_s(dtype: torch.dtype) -> float:
+    """Seconds of a product of matrices, median; larger ones take a CPU without bf16 minutes."""
+    a, taken = torch.ones(512, 512, dtype=dtype), []
+    for _ in range(_PRODUCTS + 1):
         started = time.perf_counter()
-        float((a @ a @ a)[0, 0])
-        taken[dtype] = time.perf_counter() - started
-    faster = taken[torch.bfloat16] <= taken[torch.float32]
-    return ["fp32", "bf16"] if faster else ["fp32"]
+        a @ a
+        taken.append(time.perf_counter() - started)
+    return float(np.median(taken[1:]))  # the first warms up
 
 
 def model(trial: TrialSpec, device: str = "cpu") -> nn.Module:

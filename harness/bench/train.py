@@ -51,7 +51,7 @@ def run(asked: Config) -> str:
         f"{taken / 1e12:.3g} TFLOP (forward and backward, counted by harness/flops.py). "
         f"{'; '.join(rates)}."
     )
-    return versus.publish(asked.results, f"{NAME}-{asked.scale}", made, title, caption)
+    return versus.publish(asked.results, settings.file(NAME, asked), made, title, caption)
 
 
 def _figures(asked: Config) -> Iterator[versus.Figure]:

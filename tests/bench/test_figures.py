@@ -1,11 +1,15 @@
 """Each figure of the bench at its smallest."""
 
+import dataclasses
 import importlib.util
 import math
+import sys
+import types
 
 import pandas as pd
 import pytest
 import torch
+from torch.autograd import DeviceType
 
 from harness import config
 from harness.bench import __main__ as bench
@@ -51,6 +55,71 @@ def test_operations_are_told_apart_by_kind():
         profile.OTHER,
     ]
     assert profile.kind("aten::_scaled_dot_product_flash_attention_for_cpu") == "attention"
+
+
+@pytest.mark.parametrize("name", ["void cutlass::Gemm", "nvjet_hsh_64x8", "CUBLAS_GEMV_mm"])
+def test_kernels_are_matrix_products_whatever_their_case(name):
+    assert profile.kind(name) == "matrix products"
+
+
+def test_the_time_of_a_kernel_is_counted_once():
+    def entry(kind, annotation=False):
+        return types.SimpleNamespace(
+            device_type=kind,
+            is_user_annotation=annotation,
+            self_device_time_total=3.0,
+            self_cpu_time_total=1.0,
+        )
+
+    entries = [entry(DeviceType.CPU), entry(DeviceType.CUDA), entry(DeviceType.CUDA, True)]
+    assert [profile.spent(e, "cuda", False) for e in entries] == [3, 0, 0]
+    assert [profile.spent(e, "cuda", True) for e in entries] == [0, 3, 0]
+    assert profile.spent(entries[0], "cpu", True) == 1
+
+
+def test_the_numbers_of_the_peer_are_those_of_the_iteration_that_asks():
+    asked = plan.Config(scale="tiny", iterations=3, pairs=1, threads=1)
+    trial = settings.spec("tiny", "two_room", "lewm", "planner.cem.iterations=3")
+    bench = plan._Bench(asked, trial, settings.model(trial), pairs=1)
+    cfg, drawn = trial.config, torch.Generator().manual_seed(peer.SEED)
+    shape = cfg.planner.candidates, cfg.mpc.horizon_blocks, 10
+    wanted = [torch.randn(1, *shape, generator=drawn) for _ in range(3)]
+    noise = bench._same_noise()(torch.zeros(1), torch.device("cpu"))
+    for iteration in (2, 0, 1, 1):
+        assert torch.equal(noise(torch.tensor(iteration), shape), wanted[iteration])
+
+
+def test_files_of_a_gpu_have_names_of_their_own():
+    asked = plan.Config(scale="paper")
+    assert settings.file("plan", asked) == "plan-paper"
+    assert settings.file("plan", dataclasses.replace(asked, device="cuda")) == "plan-paper-cuda"
+
+
+def test_bf16_is_always_measured_on_a_gpu():
+    assert settings.modes("cuda") == ("fp32", "bf16")
+    assert settings.modes("cpu")[0] == "fp32"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said(tmp_path, capsys):
+    assert bench.main(["plan", "device=cuda", f"results={tmp_path}"]) == 1
+    assert "error: device=cuda was asked for" in capsys.readouterr().err
+
+
+def test_a_package_that_is_missing_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    words = ["report_trials=10", "ray_trials=10", "episodes=1", "repeats=1"]
+    assert bench.main(["suite", *words, f"results={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert "error: " in said and "ray" in said and "harness.doctor" in said
+
+
+@needs_peer
+def test_the_peer_finds_plans_of_the_same_cost_together_and_one_by_one():
+    (figure,) = list(plan._figures(plan.Config(scale="tiny", iterations=2, pairs=3, threads=1)))[1:]
+    sides = {side.name: side for side in figure.sides}
+    apart, together = (sides[f"peer, {how}, fp32"].once()[1] for how in ("one by one", "together"))
+    assert together == pytest.approx(apart, rel=0.1)
 
 
 def test_every_side_finds_a_plan_of_the_same_cost():
@@ -101,9 +170,12 @@ def test_made_up_trials_make_a_report_and_growth_has_an_exponent(tmp_path):
     suite._write_trials(str(tmp_path / "run"), 20, episodes=8)
     seconds, gib = suite._report(str(tmp_path / "run"))()
     assert seconds > 0 and gib > 0 and (tmp_path / "run" / "index.html").is_file()
-    squared = [(n, lambda n=n: (float(n) ** 2, math.nan)) for n in (10, 100, 1000)]
-    made = suite._grown("squares", squared, repeats=2)
-    assert suite.exponent(made, "squares") == pytest.approx(2.0)
+    squared = [(n, lambda n=n: (float(n) ** 2, math.nan)) for n in (100, 1000, 10_000)]
+    hidden = [(10, lambda: (1e6, math.nan)), *squared]  # by what every run takes
+    for sizes, exponent in ((hidden, 2.0), (hidden[1:3], 2.0), (hidden[:2], -2.0)):
+        made = suite._grown("squares", sizes, repeats=2)
+        assert suite.exponent(made, "squares") == pytest.approx(exponent)
+    assert math.isnan(suite.exponent(made[:1], "squares"))
 
 
 @pytest.mark.parametrize(
@@ -112,6 +184,7 @@ def test_made_up_trials_make_a_report_and_growth_has_an_exponent(tmp_path):
         (["threads=0"], "threads=0 must be at least 1"),
         (["threads=many"], "whole number"),
         (["scale=huge"], "huge"),
+        (["device=gpu"], "gpu"),
         (["candidates"], "not of the form key=value"),
         (["size=3"], "size"),
     ],

@@ -13,7 +13,7 @@ TINY = ["scale=tiny", "task=toy", "candidates=40", "lewm_candidates=8", "dino_wm
 def test_it_writes_every_solve_and_shows_the_ratios(tmp_path, capsys):
     words = ["plan_ratio", *TINY, "repeats=2", f"results={tmp_path}"]
     assert command.main(words) == 0
-    made = pd.read_parquet(tmp_path / plan_ratio.FILE)
+    made = pd.read_parquet(tmp_path / f"{plan_ratio.NAME}.parquet")
     assert made.groupby(["method", "candidates"]).size().to_dict() == {
         ("lewm", 4): 2,
         ("lewm", 8): 2,
@@ -62,5 +62,7 @@ def test_without_a_name_all_are_chosen_with_the_words_they_share():
     chosen = command._chosen(["repeats=2"])
     assert [figure.NAME for figure, _ in chosen] == ["plan", "train", "data", "collect", "suite"]
     assert {asked.repeats for _, asked in chosen} == {2}
-    with pytest.raises(ConfigError, match="scale"):
+    with pytest.raises(ConfigError, match="scale is a word of plan, train: name one"):
         command._chosen(["scale=tiny"])
+    with pytest.raises(ConfigError, match='"results"'):
+        command._chosen(["result=here"])
