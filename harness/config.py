@@ -323,9 +323,7 @@ def _modifies_protocol(overrides: Mapping[str, Any]) -> bool:
 
 
 def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resources:
-    """A control needs one core and no GPU; without a GPU none is asked for, and the candidates of
-    one pair fill the cache.
-    """
+    """A control needs one core and no GPU; pairs in one call and GPUs follow the device."""
     asked = _section("resources", Resources, tree)
     together = asked.pairs_per_rollout or (16 if run.device == "cuda" else 1)
     asked = dataclasses.replace(asked, pairs_per_rollout=together)
