@@ -365,8 +365,7 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     another version, and its trials are to be run again.
     """
     plain = _plain(spec) | {"task_version": zoo.TASKS[spec.task].spec.version}
-    version = zoo.METHODS[spec.method].version
-    if version > 1:
+    if (version := zoo.METHODS[spec.method].version) > 1:
         plain["method_version"] = version
     del plain["swept"]
     config = plain["config"]
