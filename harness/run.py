@@ -102,6 +102,8 @@ def _show_plan(
     console.print(table)
     for reason in sorted(set(reasons.values()) - {""}):
         console.print(f"cannot run here: {reason}", markup=False)
+    if run.device == "cpu" and "gpu" in SCALES[run.scale].get("resources", {}):
+        console.print(f"scale={run.scale} is made for a GPU; on a CPU a training may take days")
     able = [spec for spec in todo if not reasons.get(spec.key)]
     (machine,) = launch.local_nodes()
     seconds, unknown = estimator.total(able, None if run.backend == "loop" else machine)

@@ -259,7 +259,7 @@ def _make_writable(root: str) -> None:
         os.makedirs(root, exist_ok=True)
     except OSError as error:
         raise OSError(
-            error.errno, f"cannot be written ({error.strerror}): give another datasets=FOLDER", root
+            f"{root} cannot be written: {error.strerror}. Give another datasets=FOLDER"
         ) from error
 
 
