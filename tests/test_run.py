@@ -154,10 +154,8 @@ def test_datasets_that_cannot_be_written(command, tmp_path):
     command.datasets = tmp_path / "file" / "below"
     assert command.run("methods=[noop,replay]") == 1
     for key in ("toy.noop.s0", "toy.replay.s0"):
-        said = (
-            r"cannot be written \(Not a directory\): give another datasets=FOLDER: '.*/file/below'"
-        )
-        assert re.search(said, command.error(key))
+        said = "/file/below cannot be written: Not a directory. Give another datasets=FOLDER"
+        assert said in command.error(key)
 
 
 class Undrawable(Toy):
