@@ -5,8 +5,9 @@
 
 torch's profiler, time of each operation without those that it calls; on CUDA that of its kernels,
 which in a plan, where iterations are recorded, are told apart by their own names.
-Random weights and frames, one pair, fp32 on a CPU and the scale's precision elsewhere. The last
-line of each is the wall time of the same work without the profiler.
+Random weights and frames, one pair, fp32 on a CPU and the scale's precision elsewhere. Beside ours
+the same by the peer's modules where they are installed, and the plan in the plain form (plan). The
+last line of each is the wall time of the same work without the profiler.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from harness import train
-from harness.bench import settings, versus
+from harness.bench import peer, settings, versus
+from harness.bench import train as training
+from harness.bench.plan import Plain
 from harness.planning import recorded
 
 NAME = "profile"
@@ -64,9 +67,12 @@ def kind(name: str) -> str:
 
 
 def _measure(asked: Config) -> Iterator[versus.BenchRow]:
-    work = {
-        f"training step, {asked.windows} windows": (_step(asked), False),
-        f"one plan, {asked.iterations} iterations": (_plan(asked), True),
+    step, plan = f"training step, {asked.windows} windows", f"plan, {asked.iterations} iterations"
+    work = {f"{step}, peer": (_step(asked, training.peers_step), False)} if peer.find() else {}
+    work |= {
+        step: (_step(asked, training.our_step), False),
+        f"{plan}, plain": (_plan(asked, Plain), True),
+        plan: (_plan(asked, lambda model: model), True),
     }
     for name, (once, of_kernels) in work.items():
         once()
@@ -106,21 +112,18 @@ def _profiled(asked: Config, once: Callable[[], object], of_kernels: bool) -> di
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def _step(asked: Config) -> Callable[[], object]:
-    trial = settings.spec(asked.scale, asked.task, "lewm", device=asked.device)
-    model = settings.model(trial, asked.device).train()
+def _step(asked: Config, made: Callable[..., Callable[[], object]]) -> Callable[[], object]:
     words = () if asked.device != "cpu" else ("train.precision=fp32",)
-    cfg = settings.spec(asked.scale, asked.task, "lewm", *words).config.train
-    optimizer = train.optimizer_of(model, cfg)
+    trial = settings.spec(asked.scale, asked.task, "lewm", *words, device=asked.device)
     batch = settings.windows(trial, asked.windows, asked.device)
-    return lambda: train.optimizer_step(model, optimizer, batch, cfg, cfg.lr, seed=0)
+    return made(trial, trial.config.train, batch, asked.device)
 
 
-def _plan(asked: Config) -> Callable[[], object]:
+def _plan(asked: Config, form: Callable[[nn.Module], nn.Module]) -> Callable[[], object]:
     words = [f"planner.cem.iterations={asked.iterations}"]
     words += ["mpc.precision=fp32"] if asked.device == "cpu" else []
     trial = settings.spec(asked.scale, asked.task, "lewm", *words)
     model = settings.model(trial, asked.device)
-    policy = settings.policy(trial, model, pairs=1, device=asked.device)
+    policy = settings.policy(trial, form(model), pairs=1, device=asked.device)
     now, goal = settings.frames(trial, pairs=1)
     return lambda: policy.solve(now, goal, np.zeros(1, dtype=int))

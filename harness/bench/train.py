@@ -59,8 +59,12 @@ def _figures(asked: Config) -> Iterator[versus.Figure]:
     batch = settings.windows(trial, asked.windows, asked.device)
     for precision in settings.modes(asked.device):
         cfg = dataclasses.replace(trial.config.train, precision=precision)
-        sides = [versus.Side("peer", _peer(asked, trial, cfg, batch))] if peer.find() else []
-        sides.append(versus.Side("ours", _ours(asked, trial, cfg, batch)))
+        steps = {"peer": peers_step} if peer.find() else {}
+        steps["ours"] = our_step
+        sides = [
+            versus.Side(side, _timed(asked, made(trial, cfg, batch, asked.device)))
+            for side, made in steps.items()
+        ]
         name = f"{asked.windows} windows, {precision}"
         yield versus.Figure(name, sides, sides[0].name, outcome_name="loss")
 
@@ -71,31 +75,30 @@ def _flops(asked: Config) -> int:
     return flops.of_step(lambda model: model.loss(batch)["loss"], settings.model(trial))
 
 
-def _ours(
-    asked: Config, trial: TrialSpec, cfg: train.TrainConfig, batch: Batch
-) -> Callable[[], tuple[float, float]]:
-    model = settings.model(trial, asked.device).train()
+def our_step(
+    trial: TrialSpec, cfg: train.TrainConfig, batch: Batch, device: str
+) -> Callable[[], torch.Tensor]:
+    """A step of harness/train.py; gives the loss."""
+    model = settings.model(trial, device).train()
     optimizer = train.optimizer_of(model, cfg)
-
-    def step() -> torch.Tensor:
-        return train.optimizer_step(model, optimizer, batch, cfg, cfg.lr, seed=0)["loss"]
-
-    return _timed(asked, step)
+    return lambda: train.optimizer_step(model, optimizer, batch, cfg, cfg.lr, seed=0)["loss"]
 
 
-def _peer(
-    asked: Config, trial: TrialSpec, cfg: train.TrainConfig, batch: Batch
-) -> Callable[[], tuple[float, float]]:
-    """Its modules put together as its training script does: pixels arrive normalised."""
-    ours = settings.model(trial, asked.device)
-    model = peer.lewm(ours).to(asked.device).train()
-    sigreg = peer.sigreg(trial.config.method.sigreg_directions).to(asked.device)
+def peers_step(
+    trial: TrialSpec, cfg: train.TrainConfig, batch: Batch, device: str
+) -> Callable[[], torch.Tensor]:
+    """The same by the peer's modules, put together as its training script does: pixels arrive
+    normalised.
+    """
+    ours = settings.model(trial, device)
+    model = peer.lewm(ours).to(device).train()
+    sigreg = peer.sigreg(trial.config.method.sigreg_directions).to(device)
     frames = ours.encoder.normalised(batch.obs.pixels.flatten(0, 1))
     frames = frames.unflatten(0, batch.obs.pixels.shape[:2])
     optimizer = torch.optim.AdamW(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
 
     def step() -> torch.Tensor:
-        with _autocast(asked.device, cfg.precision):
+        with _autocast(device, cfg.precision):
             seen = model.encode({"pixels": frames, "action": batch.actions})
             z, action = seen["emb"], seen["act_emb"]
             predicted = model.predict(z[:, :-1], action[:, :-1])
@@ -107,7 +110,7 @@ def _peer(
         optimizer.step()
         return loss.detach()
 
-    return _timed(asked, step)
+    return step
 
 
 def _autocast(device: str, precision: str) -> contextlib.AbstractContextManager:
