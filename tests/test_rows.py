@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import rows
+from harness import config, rows
 
 REFERENCES = Path(__file__).parent.parent / "results" / "reference"
 FRAMES = [
@@ -67,3 +67,11 @@ def test_reference_runs_can_be_read_and_are_done(folder):
     assert len(table) == len(list((folder / "trials").iterdir()))
     for trial_folder in (folder / "trials").iterdir():
         assert rows.is_done(str(trial_folder), rows.read_trial(str(trial_folder)).config_hash)
+
+
+@pytest.mark.parametrize("folder", RUNS, ids=lambda folder: folder.name)
+def test_reference_trials_count_as_done_under_the_code_as_it_is(folder):
+    """A change that alters outcomes is another version, and these run again; others alter none."""
+    for trial_folder in (folder / "trials").iterdir():
+        row = rows.read_trial(str(trial_folder))
+        assert config.config_hash(config.from_yaml(row.config_yaml)) == row.config_hash, row.key
