@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     todo = launch.missing(specs, place)
     reasons = _reasons(run, todo)
     able = [spec for spec in todo if not reasons[spec.key]]
-    _show_plan(run, specs, todo, reasons)
+    _show_plan(run, specs, able, reasons)
     if run.dry:
         return OK
     try:
@@ -75,21 +75,20 @@ def _report(folder: str) -> bool:
 
 
 def _reasons(run: config.RunConfig, todo: list[TrialSpec]) -> dict[str, str]:
-    """Why each trial cannot run here, or ""; of a cluster that is not known yet."""
+    """Why each of these cannot run here, or ""; of a cluster that is not known yet."""
     nodes = launch.local_nodes()
     return {spec.key: "" if run.ray.address else launch.lacks(spec, nodes) for spec in todo}
 
 
 def _show_plan(
-    run: config.RunConfig, specs: list[TrialSpec], todo: list[TrialSpec], reasons: dict[str, str]
+    run: config.RunConfig, specs: list[TrialSpec], able: list[TrialSpec], reasons: dict[str, str]
 ) -> None:
     cores = os.cpu_count() or 1
     estimator = estimate.Estimator(run.results)
-    waiting = {spec.key for spec in todo}
     table = Table("trial", "state", "cpu", "gpu", "estimate", box=None, pad_edge=False)
     for spec in specs:
         seconds = estimator.seconds(spec)
-        state = "to run" if spec.key in waiting else "done"
+        state = "to run" if spec.key in reasons else "done"
         state = "cannot run" if reasons.get(spec.key) else state
         words = "" if state == "done" else command.duration(seconds)
         asked = spec.config.resources
@@ -104,7 +103,6 @@ def _show_plan(
         console.print(f"cannot run here: {reason}", markup=False)
     if run.device == "cpu" and "gpu" in SCALES[run.scale].get("resources", {}):
         console.print(f"scale={run.scale} is made for a GPU; on a CPU a training may take days")
-    able = [spec for spec in todo if not reasons.get(spec.key)]
     (machine,) = launch.local_nodes()
     seconds, unknown = estimator.total(able, None if run.backend == "loop" else machine)
     told = [f"about {command.duration(seconds)}"] if unknown < len(able) else []

@@ -7,14 +7,13 @@ import re
 import resource
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
 
-from harness import config, launch, provenance, report, rows, run, suites, trial, zoo
+from harness import config, launch, report, rows, run, suites, trial, zoo
 from harness.checkpoint import TRAINING, Checkpoint
 from harness.tasks.toy import Toy
 
@@ -350,56 +349,7 @@ def test_a_disk_too_full_for_anything(command, caplog):
     assert command.launch("methods=[noop,random,replay]") == 0
 
 
-# -- one trial by itself
-
-
-def commit(folder, message):
-    """Make an empty commit; its hash."""
-    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", message], check=True)
-    done = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def test_a_row_has_the_commit_that_the_trial_began_with(command, tmp_path, monkeypatch):
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    first = commit(tmp_path, "first")
-    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
-    provenance.git.cache_clear()
-    row = trial.run(tiny.spec("noop", *SMALL), command.place, lambda *_: commit(tmp_path, "later"))
-    provenance.git.cache_clear()
-    assert row.git_commit == first and row.status == "ok"
-
-
-def test_the_trial_command_runs_a_spec_file(command, tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    assert command.launch("methods=[replay]") == 0
-    row = command.row("toy.replay.s0")
-    (tmp_path / "spec.yaml").write_text(row.config_yaml)
-    words = [f"results={tmp_path}/alone", f"datasets={command.datasets}"]
-    assert trial.main([str(tmp_path / "spec.yaml"), *words]) == 0
-    (folder,) = (tmp_path / "alone" / "trials").iterdir()
-    alone = rows.read_trial(str(folder))
-    assert (alone.config_hash, alone.status) == (row.config_hash, "ok")
-
-
-def test_the_trial_command_says_what_lacks_before_it_collects_data(command, tmp_path):
-    spec = tiny.spec("dino_wm", f"method.dino_wm.weights={tmp_path}/absent")
-    (tmp_path / "spec.yaml").write_text(config.to_yaml(spec))
-    words = [f"results={command.folder / 'r'}", f"datasets={tmp_path}/datasets"]
-    assert trial.main([str(tmp_path / "spec.yaml"), *words]) == 1
-    said = f"TrialError: method.dino_wm.weights={tmp_path}/absent is neither"
-    assert command.row("toy.dino_wm.s0").error.startswith(said)
-    assert not (tmp_path / "datasets").exists()
-
-
-@pytest.mark.parametrize("text", ["task: [", "task: toy\n", None])
-def test_a_spec_file_that_is_none(tmp_path, text, caplog):
-    if text is not None:
-        (tmp_path / "spec.yaml").write_text(text)
-    assert trial.main([str(tmp_path / "spec.yaml"), f"results={tmp_path}/alone"]) == 2
-    assert trial.main([]) == 2 and "usage: python -m harness.trial" in caplog.text
-    assert not (tmp_path / "alone").exists()
+# -- help
 
 
 def test_help_names_everything_that_can_be_chosen(capsys):
