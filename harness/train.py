@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from harness import seeding
+from harness import onednn, seeding
 from harness.checkpoint import Checkpoint
 from harness.data.windows import Windows
 from harness.interfaces import Batch
@@ -98,12 +98,13 @@ def train(
 
     What step k draws (batch, dropout, SIGReg's directions) depends on (seed, k) alone, so that a
     training that was interrupted ends with the weights of one that was not. Raises TrainingError
-    when the loss is not finite.
+    when the loss is not finite. The model keeps the faster layers (onednn.py) for what follows.
     """
     steps = total_steps(config, len(windows))
     optimizer = optimizer_of(model, config)
     done, seconds, curve = checkpoint.load_training(model, optimizer)
     curve = [Logged(*entry) for entry in curve]
+    onednn.accelerate(model)
     model.train()
     started = saved = time.perf_counter()
     waited = 0.0

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "rows": set(),
     "seeding": set(),
     "flops": set(),
+    "onednn": set(),
     "memory": set(),
     "progress": set(),
     "provenance": set(),
@@ -47,7 +48,7 @@ MAY_IMPORT = {
     "doctor": LEAVES,
     "estimate": LEAVES,
     "command": LEAVES | {"config"},
-    "train": LEAVES | {"data", "checkpoint"},
+    "train": LEAVES | {"data", "checkpoint", "onednn"},
     "evaluate": LEAVES | {"data"},
     "pretrain": LEAVES | {"nn", "data", "train", "checkpoint"},
     "zoo": LEAVES | {"lewm", "baselines", "tasks", "planning"},
@@ -65,7 +66,7 @@ MAY_IMPORT = {
     "bench": LEAVES
     | MEASURED
     | {"zoo", "config", "protocols", "scales", "suites", "launch", "command"}
-    | {"flops", "provenance", "report.published", "report.figure_bench"},
+    | {"flops", "onednn", "provenance", "report.published", "report.figure_bench"},
 }
 ONLY_IN = {  # third-party package -> rooms that may import it
     "ray": {"launch", "sweep"},

@@ -63,7 +63,8 @@ def _figures(asked: Config) -> Iterator[versus.Figure]:
         bench = _Bench(asked, trial, model, pairs)
         sides = bench.peers() if peer.find() else []
         if pairs == 1 or not sides:
-            sides.append(versus.Side("plain, fp32", bench.ours(Plain(model), "fp32")))
+            plain = Plain(settings.unaccelerated(trial, asked.device))
+            sides.append(versus.Side("plain, fp32", bench.ours(plain, "fp32")))
         sides += [versus.Side(f"ours, {mode}", bench.ours(model, mode)) for mode in modes]
         words = "one pair" if pairs == 1 else f"{pairs} pairs together"
         names = [side.name for side in sides]
@@ -124,7 +125,7 @@ class _Bench:
     def _peer(self, together: int) -> Callable[[], tuple[float, float]]:
         """The peer's solver, from the same pixels."""
         cfg = self._trial.config
-        theirs = peer.lewm(self._model).to(self._device).eval()
+        theirs = peer.lewm(settings.unaccelerated(self._trial)).to(self._device).eval()
         made = {
             "num_samples": cfg.planner.candidates,
             "topk": cfg.planner.elites,

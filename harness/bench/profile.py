@@ -27,6 +27,7 @@ from torch.profiler import ProfilerActivity, profile
 from harness.bench import peer, settings, versus
 from harness.bench import train as training
 from harness.bench.plan import Plain
+from harness.interfaces import TrialSpec
 from harness.planning import recorded
 
 NAME = "profile"
@@ -71,8 +72,8 @@ def _measure(asked: Config) -> Iterator[versus.BenchRow]:
     work = {f"{step}, peer": (_step(asked, training.peers_step), False)} if peer.find() else {}
     work |= {
         step: (_step(asked, training.our_step), False),
-        f"{plan}, plain": (_plan(asked, Plain), True),
-        plan: (_plan(asked, lambda model: model), True),
+        f"{plan}, plain": (_plan(asked, _plain), True),
+        plan: (_plan(asked, settings.model), True),
     }
     for name, (once, of_kernels) in work.items():
         once()
@@ -119,11 +120,15 @@ def _step(asked: Config, made: Callable[..., Callable[[], object]]) -> Callable[
     return made(trial, trial.config.train, batch, asked.device)
 
 
-def _plan(asked: Config, form: Callable[[nn.Module], nn.Module]) -> Callable[[], object]:
+def _plain(trial: TrialSpec, device: str) -> nn.Module:
+    return Plain(settings.unaccelerated(trial, device))
+
+
+def _plan(asked: Config, build: Callable[[TrialSpec, str], nn.Module]) -> Callable[[], object]:
     words = [f"planner.cem.iterations={asked.iterations}"]
     words += ["mpc.precision=fp32"] if asked.device == "cpu" else []
     trial = settings.spec(asked.scale, asked.task, "lewm", *words)
-    model = settings.model(trial, asked.device)
-    policy = settings.policy(trial, form(model), pairs=1, device=asked.device)
+    model = build(trial, asked.device)
+    policy = settings.policy(trial, model, pairs=1, device=asked.device)
     now, goal = settings.frames(trial, pairs=1)
     return lambda: policy.solve(now, goal, np.zeros(1, dtype=int))

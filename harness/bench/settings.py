@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness import config, seeding, suites, zoo
+from harness import config, onednn, seeding, suites, zoo
 from harness.interfaces import Batch, Noise, Obs, Pair, TrialSpec
 from harness.planning.mpc import MPCPolicy
 from harness.scales import SCALES
@@ -141,8 +141,15 @@ def _product_s(dtype: torch.dtype) -> float:
 
 
 def model(trial: TrialSpec, device: str = "cpu") -> nn.Module:
-    """Its untrained model for evaluation; layers that start at zero are drawn too, so that actions
-    matter.
+    """Its untrained model for evaluation, as a trial has it."""
+    made = unaccelerated(trial, device)
+    onednn.accelerate(made)
+    return made
+
+
+def unaccelerated(trial: TrialSpec, device: str = "cpu") -> nn.Module:
+    """The same by torch's own linear layers: for the other side of a comparison. Layers that start
+    at zero are drawn too, so that actions matter.
     """
     shape = zoo.TASKS[trial.task].spec.shape(trial.config.data.image_size)
     torch.manual_seed(0)

@@ -90,7 +90,7 @@ def peers_step(
     """The same by the peer's modules, put together as its training script does: pixels arrive
     normalised.
     """
-    ours = settings.model(trial, device)
+    ours = settings.unaccelerated(trial, device)
     model = peer.lewm(ours).to(device).train()
     sigreg = peer.sigreg(trial.config.method.sigreg_directions).to(device)
     frames = ours.encoder.normalised(batch.obs.pixels.flatten(0, 1))
