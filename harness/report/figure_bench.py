@@ -27,9 +27,11 @@ def png(made: pd.DataFrame) -> bytes:
         repetitions = made["repetition"].max() + 1
         words = (
             f"{last['device']}, {last['threads']} thread(s). Medians of up to {repetitions} "
-            "measurements, lines from the least to the most; x: times as good as the grey bar."
+            "measurements, lines from the least to the most"
         )
-        canvas.footer(figure, words)
+        if made["reference"].any():
+            words += "; x: times as good as the grey bar"
+        canvas.footer(figure, f"{words}.")
         return canvas.render(figure)["png"]
 
 
