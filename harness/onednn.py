@@ -15,8 +15,8 @@ LEAST = 2**22  # multiply-adds; a smaller product is over before oneDNN has begu
 
 
 def accelerate(model: nn.Module) -> None:
-    """Make the model's linear layers, those of libraries too, take it where it is faster. Their
-    names, weights and outcomes (to rounding) stay.
+    """Let oneDNN work out the model's linear layers, those of libraries too, where the CPU has
+    AVX-512. Names, weights and (to rounding) outcomes stay.
     """
     if not (torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_supported()):
         return
@@ -26,18 +26,16 @@ def accelerate(model: nn.Module) -> None:
 
 
 class Linear(nn.Linear):
-    """nn.Linear."""
+    """nn.Linear whose larger fp32 products are oneDNN's."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """nn.Linear.forward."""
-        small = x.numel() * self.out_features < LEAST
-        if small or x.dtype != torch.float32 or x.device.type != "cpu":
+        """(..., in_features) -> (..., out_features)."""
+        large = x.numel() * self.out_features >= LEAST
+        fp32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        if not (large and fp32 and x.device.type == "cpu"):
             return super().forward(x)
-        if torch.is_autocast_enabled("cpu"):
-            return super().forward(x)
-        if torch.is_grad_enabled():
-            return _Product.apply(x, self.weight, self.bias)
-        return _product(x, self.weight, self.bias)
+        made = _Product.apply if torch.is_grad_enabled() else _product
+        return made(x, self.weight, self.bias)
 
 
 class _Product(torch.autograd.Function):
@@ -59,5 +57,5 @@ class _Product(torch.autograd.Function):
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """F.linear."""
+    """F.linear by oneDNN."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")

@@ -46,6 +46,19 @@ def results(model, x):
     return [y, *torch.autograd.grad(y.square().sum(), (x, *model.parameters()))]
 
 
+def test_only_large_products_are_onednns(monkeypatch):
+    _, ours = pair()
+    made, product = [], onednn._product
+    monkeypatch.setattr(onednn, "_product", lambda *args: made.append(args) or product(*args))
+    with torch.inference_mode():
+        ours(torch.randn(2, 74))
+        assert not made
+        ours(torch.randn(1500, 74))
+    assert len(made) == 1
+    results(ours, torch.randn(1500, 74))
+    assert len(made) == 4  # forward, and backward to the input and to the weight
+
+
 def test_without_gradients_too():
     own, ours = pair()
     x = torch.randn(1500, 74)

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from harness import seeding
+from harness import onednn, seeding
 from harness import train as training
 from harness.checkpoint import TRAINING, WEIGHTS, Checkpoint, CheckpointError
 from harness.train import (
@@ -68,6 +68,12 @@ def interrupt(windows, folder, stop_at=7):
 def whole(windows, tmp_path_factory):
     """A training that nothing interrupted."""
     return run(windows, tmp_path_factory.mktemp("whole"))
+
+
+def test_the_model_that_is_trained_takes_the_faster_products(windows, tmp_path, monkeypatch):
+    accelerated = []
+    monkeypatch.setattr(onednn, "accelerate", accelerated.append)
+    assert accelerated == [run(windows, tmp_path).model]
 
 
 def test_a_resumed_training_ends_with_the_same_weights(windows, whole, tmp_path):

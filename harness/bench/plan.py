@@ -63,8 +63,8 @@ def _figures(asked: Config) -> Iterator[versus.Figure]:
         bench = _Bench(asked, trial, model, pairs)
         sides = bench.peers() if peer.find() else []
         if pairs == 1 or not sides:
-            plain = Plain(settings.unaccelerated(trial, asked.device))
-            sides.append(versus.Side("plain, fp32", bench.ours(plain, "fp32")))
+            slow = bench.ours(plain(trial, asked.device), "fp32")
+            sides.append(versus.Side("plain, fp32", slow))
         sides += [versus.Side(f"ours, {mode}", bench.ours(model, mode)) for mode in modes]
         words = "one pair" if pairs == 1 else f"{pairs} pairs together"
         names = [side.name for side in sides]
@@ -87,6 +87,11 @@ class Plain(nn.Module):
             seen = slice(max(0, end - self.history), end)
             z = torch.cat([z, self.model.predict(z[:, seen], actions[:, seen])[:, -1:]], dim=1)
         return z[:, first:]
+
+
+def plain(trial: TrialSpec, device: str) -> Plain:
+    """The trial's model in the plain form, by torch's own linear layers."""
+    return Plain(settings.unaccelerated(trial, device))
 
 
 class _Bench:

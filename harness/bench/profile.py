@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from harness.bench import peer, settings, versus
 from harness.bench import train as training
-from harness.bench.plan import Plain
+from harness.bench.plan import plain
 from harness.interfaces import TrialSpec
 from harness.planning import recorded
 
@@ -72,7 +72,7 @@ def _measure(asked: Config) -> Iterator[versus.BenchRow]:
     work = {f"{step}, peer": (_step(asked, training.peers_step), False)} if peer.find() else {}
     work |= {
         step: (_step(asked, training.our_step), False),
-        f"{plan}, plain": (_plan(asked, _plain), True),
+        f"{plan}, plain": (_plan(asked, plain), True),
         plan: (_plan(asked, settings.model), True),
     }
     for name, (once, of_kernels) in work.items():
@@ -118,10 +118,6 @@ def _step(asked: Config, made: Callable[..., Callable[[], object]]) -> Callable[
     trial = settings.spec(asked.scale, asked.task, "lewm", *words, device=asked.device)
     batch = settings.windows(trial, asked.windows, asked.device)
     return made(trial, trial.config.train, batch, asked.device)
-
-
-def _plain(trial: TrialSpec, device: str) -> nn.Module:
-    return Plain(settings.unaccelerated(trial, device))
 
 
 def _plan(asked: Config, build: Callable[[TrialSpec, str], nn.Module]) -> Callable[[], object]:
