@@ -49,8 +49,8 @@ def find() -> str:
 
 
 def lewm(ours: JEPA) -> nn.Module:
-    """The peer's LeWM with our encoder (a ViT as transformers has it, like the peer's own) and a
-    copy of our other weights.
+    """The peer's LeWM with our encoder (a ViT with transformers' own attention, like the peer's)
+    and a copy of our other weights.
     """
     parts = _module("wm.lewm.module")
     own, stack = ours.predictor, ours.predictor.blocks[0]
@@ -67,7 +67,7 @@ def lewm(ours: JEPA) -> nn.Module:
         dropout=stack.attention.dropout,
     )
     made = _module("wm.lewm").LeWM(
-        encoder=ours.encoder.vit if hasattr(ours.encoder, "vit") else _AsViT(ours.encoder),
+        encoder=_encoder(ours.encoder),
         predictor=predictor,
         action_encoder=parts.Embedder(embed.smooth.in_channels, embed.smooth.out_channels, latent),
         projector=_mlp(parts, ours.projector),
@@ -147,6 +147,13 @@ _ENVIRONMENTS = {
     "reacher": "swm/ReacherDMControl-v0",
     "cube": "swm/OGBCube-v0",
 }
+
+
+def _encoder(ours: nn.Module) -> nn.Module:
+    if not hasattr(ours, "vit"):
+        return _AsViT(ours)
+    ours.vit.set_attn_implementation("sdpa")
+    return ours.vit
 
 
 class _AsViT(nn.Module):

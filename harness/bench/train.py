@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -81,7 +82,12 @@ def our_step(
     """A step of harness/train.py; gives the loss."""
     model = settings.model(trial, device).train()
     optimizer = train.optimizer_of(model, cfg)
-    return lambda: train.optimizer_step(model, optimizer, batch, cfg, cfg.lr, seed=0)["loss"]
+    seeds = itertools.count()  # other directions and dropout in every step, as the peer draws them
+
+    def step() -> torch.Tensor:
+        return train.optimizer_step(model, optimizer, batch, cfg, cfg.lr, next(seeds))["loss"]
+
+    return step
 
 
 def peers_step(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from harness.nn import encoders
 
@@ -59,3 +60,23 @@ def test_vit_computes_of_its_last_layer_what_transformers_does():
         assert (a is None) == (b is None)
         if a is not None:
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_vit_in_bf16_is_close_to_fp32(monkeypatch):
+    """On a CPU its attention is another one in bf16."""
+    torch.manual_seed(0)
+    vit = encoders.build(CONFIGS["vit"], 32)
+    pictures, weights = torch.randn(5, 3, 32, 32), torch.randn(5, 24)
+
+    def outcome(autocast):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            found = vit.features(pictures).float()
+        used = [p for name, p in vit.named_parameters() if "pooler" not in name]
+        return [found, *torch.autograd.grad((found * weights).sum(), used, allow_unused=True)]
+
+    want = outcome(autocast=False)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", None)  # the slow one there
+    for a, b in zip(outcome(autocast=True), want, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert (a - b).norm() < 0.03 * b.norm() + 1e-3  # keys' biases have no gradient
