@@ -1,13 +1,13 @@
 """profile: where the time of a training step and of a plan of LeWM goes, by kind of operation.
 
-[scale=laptop] [task=two_room] [windows=8] [iterations=2] [repeats=5] [threads=2]
+[scale=laptop] [task=two_room] [precision=fp32] [windows=8] [iterations=2] [repeats=5] [threads=2]
 [device=cpu] [results=results/bench]
 
 torch's profiler, time of each operation without those that it calls; on CUDA that of its kernels,
 which in a plan, where iterations are recorded, are told apart by their own names.
-Random weights and frames, one pair, fp32 on a CPU and the scale's precision elsewhere. Beside ours
-the same by the peer's modules where they are installed, and the plan in the plain form (plan). The
-last line of each is the wall time of the same work without the profiler.
+Random weights and frames, one pair. Beside ours the same by the peer's modules where they are
+installed, and the plan in the plain form (plan). The last line of each is the wall time of the same
+work without the profiler.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from harness.planning import recorded
 NAME = "profile"
 WALL = "wall time"
 KINDS = {  # by what the name of an operation or a kernel contains, the first that fits
-    "attention": ("scaled_dot_product", "softmax", "flash", "fmha"),
+    "attention": ("scaled_dot_product", "softmax", "flash", "fmha", "bmm"),
     "matrix products": ("mm", "linear", "convolution", "gemm", "cutlass", "nvjet"),
     "normalisation": ("norm",),
     "activations": ("gelu", "silu", "relu"),
@@ -47,6 +47,7 @@ OTHER = "other elementwise operations and overhead"
 class Config(settings.OfModels):
     """The words of the command."""
 
+    precision: str = "fp32"  # of both, or bf16
     windows: int = 8  # of a training batch
     iterations: int = 2  # of a plan
 
@@ -55,8 +56,12 @@ def run(asked: Config) -> str:
     """Measure, write the rows, show the table; returns the path of the rows."""
     torch.set_num_threads(asked.threads)
     made = list(_measure(asked))
-    title = f"Where the time goes, LeWM, scale={asked.scale}, {asked.threads} thread(s)"
-    return versus.publish(asked.results, settings.file(NAME, asked), made, title, "Milliseconds.")
+    title = (
+        f"Where the time goes, LeWM, scale={asked.scale}, {asked.precision}, "
+        f"{asked.threads} thread(s)"
+    )
+    name = settings.file(NAME, asked) + (f"-{asked.precision}" if asked.precision != "fp32" else "")
+    return versus.publish(asked.results, name, made, title, "Milliseconds.")
 
 
 def kind(name: str) -> str:
@@ -114,15 +119,14 @@ def _profiled(asked: Config, once: Callable[[], object], of_kernels: bool) -> di
 
 
 def _step(asked: Config, made: Callable[..., Callable[[], object]]) -> Callable[[], object]:
-    words = () if asked.device != "cpu" else ("train.precision=fp32",)
-    trial = settings.spec(asked.scale, asked.task, "lewm", *words, device=asked.device)
+    precision = f"train.precision={asked.precision}"
+    trial = settings.spec(asked.scale, asked.task, "lewm", precision, device=asked.device)
     batch = settings.windows(trial, asked.windows, asked.device)
     return made(trial, trial.config.train, batch, asked.device)
 
 
 def _plan(asked: Config, build: Callable[[TrialSpec, str], nn.Module]) -> Callable[[], object]:
-    words = [f"planner.cem.iterations={asked.iterations}"]
-    words += ["mpc.precision=fp32"] if asked.device == "cpu" else []
+    words = (f"planner.cem.iterations={asked.iterations}", f"mpc.precision={asked.precision}")
     trial = settings.spec(asked.scale, asked.task, "lewm", *words)
     model = build(trial, asked.device)
     policy = settings.policy(trial, model, pairs=1, device=asked.device)

@@ -20,6 +20,7 @@ from harness.scales import SCALES
 
 Settings = TypeVar("Settings")
 DEVICES = ("cpu", "cuda")
+PRECISIONS = ("fp32", "bf16")
 _PRODUCTS = 5  # of which the median is taken
 
 
@@ -55,7 +56,8 @@ def parse(words: Sequence[str], kind: type[Settings]) -> Settings:
         except ValueError as error:
             raise config.ConfigError(f"{key}={value} must be a whole number") from error
     made = kind(**values)
-    for name, known in (("task", zoo.TASKS), ("scale", SCALES), ("device", DEVICES)):
+    known_values = {"task": zoo.TASKS, "scale": SCALES, "device": DEVICES, "precision": PRECISIONS}
+    for name, known in known_values.items():
         if name in kinds:
             config.known(name, getattr(made, name), known)
     for name, value in vars(made).items():
