@@ -6,6 +6,7 @@ hash and status "ok". `frames.parquet` holds pictures alone: a trial is done, an
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import logging
@@ -216,7 +217,7 @@ def is_done(folder: str, config_hash: str) -> bool:
 def read(run_folder: str) -> Tables:
     """All readable trials under `run_folder`/trials; a broken one is logged and left out."""
     fs, base = filesystem(run_folder)
-    folders = sorted(_holding(fs, base, "trial"))
+    folders = _holding(fs, base, "trial")
     batches = [folders[i : i + _BATCH] for i in range(0, len(folders), _BATCH)]
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
         found = list(pool.map(lambda batch: _read_folders(fs, batch), batches))
@@ -234,7 +235,7 @@ def read_one(folder: str) -> Tables | None:
 def frames(run_folder: str) -> pd.DataFrame:
     """The pictures of those trials under `run_folder`/trials that have any, with config_hash."""
     fs, base = filesystem(run_folder)
-    folders = sorted(_holding(fs, base, "frames") & _holding(fs, base, "trial"))
+    folders = _holding(fs, base, "frames", "trial")
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
         found = [t for t in pool.map(lambda folder: _read_frames(fs, folder), folders) if t]
     return _concat(FrameRow, found).to_pandas()
@@ -251,11 +252,14 @@ def _read_frames(fs: pafs.FileSystem, folder: str) -> pa.Table | None:
         return None
 
 
-def _holding(fs: pafs.FileSystem, base: str, name: str) -> set[str]:
-    """The folders under `base`/trials that hold that table."""
+def _holding(fs: pafs.FileSystem, base: str, *names: str) -> list[str]:
+    """The folders under `base`/trials that hold these tables, in order."""
+    wanted = {f"{name}.parquet" for name in names}
     where = pafs.FileSelector(f"{base}/trials", recursive=True, allow_not_found=True)
-    file = f"{name}.parquet"
-    return {i.path[: -len(file) - 1] for i in fs.get_file_info(where) if i.base_name == file}
+    found = collections.Counter(
+        info.path.rpartition("/")[0] for info in fs.get_file_info(where) if info.base_name in wanted
+    )
+    return sorted(folder for folder, held in found.items() if held == len(names))
 
 
 def _with_hash(table: pa.Table, trial: pa.Table) -> pa.Table:
@@ -289,13 +293,14 @@ def _read_folder(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table] | None
 
 def _read_table(fs: pafs.FileSystem, path: str, row: type) -> pa.Table:
     with fs.open_input_file(path) as source:
-        table = pq.ParquetFile(source).read(use_threads=False)  # small files: threads cost more
+        whole = pa.BufferReader(source.read_buffer())  # small files: pieces and threads cost more
+    table = pq.ParquetFile(whole).read(use_threads=False)
     _check_schema(path, table.schema, row)
     return table
 
 
 def _check_schema(path: str, found: pa.Schema, row: type) -> None:
-    if found.remove_metadata() != schema(row):
+    if not found.equals(schema(row)):
         raise pa.ArrowInvalid(f"{path} has another schema; it was written by another version")
 
 

@@ -109,6 +109,7 @@ def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) 
     lacking = pretrain.lacks(cfg.method, spec.method)
     if lacking:  # said before data are collected for nothing
         raise TrialError(lacking)
+    memory.keep_freed()
     memory.reset_peak(device)
     record.fields["note"] = pretrain.note(cfg.method)
     progress("data", 0, 1)

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import torch
 
-from harness import command, config
+from harness import command, config, memory
 from harness.bench import collect, data, plan, plan_ratio, profile, settings, suite, train
 from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
 from harness.launch import LaunchError
@@ -76,6 +76,7 @@ def _run(figure: ModuleType, asked: settings.Common) -> int:
         if getattr(asked, "device", "cpu") == "cuda" and not torch.cuda.is_available():
             raise OSError("device=cuda was asked for and there is no CUDA device: use device=cpu")
         command.check_writable(asked.results)
+        memory.keep_freed()  # as a trial does
         console.print(f"written: {figure.run(asked)}", markup=False)
     except ImportError as error:
         console.print(
