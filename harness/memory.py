@@ -1,4 +1,4 @@
-"""Memory: what a process keeps, the peak of one trial in a process that runs several, what is free."""
+"""Memory: what a process keeps, the peak of one trial among several in it, and what is free."""
 
 from __future__ import annotations
 
