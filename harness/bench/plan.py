@@ -63,8 +63,8 @@ def _figures(asked: Config) -> Iterator[versus.Figure]:
         bench = _Bench(asked, trial, model, pairs)
         sides = bench.peers() if peer.find() else []
         if pairs == 1 or not sides:
-            slow = bench.ours(plain(trial, asked.device), "fp32")
-            sides.append(versus.Side("plain, fp32", slow))
+            once = bench.ours(plain(trial, asked.device), "fp32")
+            sides.append(versus.Side("plain, fp32", once))
         sides += [versus.Side(f"ours, {mode}", bench.ours(model, mode)) for mode in modes]
         words = "one pair" if pairs == 1 else f"{pairs} pairs together"
         names = [side.name for side in sides]
