@@ -271,7 +271,11 @@ def folder(name: str, path: str) -> Check:
             file.write(b"x")
     except OSError as error:
         fix = f"./run.sh suite=all {name}={shlex.quote(str(Path.home() / name))}"
-        return Check(name, "missing", f"{place} cannot be written: {error.strerror}", fix)
+        detail = f"{place} cannot be written: {error.strerror}"
+        if name == "datasets" and place == target and _holds_something(target):
+            detail += "; what is there is used, and what is missing cannot be collected"
+            return Check(name, "warning", detail, fix)
+        return Check(name, "missing", detail, fix)
     free = shutil.disk_usage(place).free
     detail = f"{target}, writable, {_gib(free)} free"
     if free >= DISK_ADVISED:
@@ -279,6 +283,13 @@ def folder(name: str, path: str) -> Check:
     status = "missing" if free < DISK_NEEDED else "warning"
     detail += f" (advised: {_gib(DISK_ADVISED)})"
     return Check(name, status, detail, f"./run.sh suite=all {name}=<folder on a larger disk>")
+
+
+def _holds_something(folder: Path) -> bool:
+    try:
+        return any(os.scandir(folder))
+    except OSError:
+        return False
 
 
 def graphics(chosen: str) -> list[Check]:

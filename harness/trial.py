@@ -163,7 +163,8 @@ def _trained_model(
     model = zoo.METHODS[spec.method].build(method, shape)
     model.to(device)
     record.metrics += _sizes(spec, model, shape)
-    checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec))
+    inputs = pretrain.inputs(model, dataset)
+    checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec), inputs)
     record.checkpoint = checkpoint  # its training state stays until the rows are written
     block = task.spec.action_block
     tokens = pretrain.tokens(model, dataset, device, progress)

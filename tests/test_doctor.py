@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import rights
 
 from harness import doctor
 
@@ -94,6 +95,16 @@ def test_a_folder_that_cannot_be_written_is_missing(tmp_path):
     assert doctor.folder("results", str(tmp_path / "new" / "deep")).status != "missing"
     assert not (tmp_path / "new").exists()
     assert doctor.folder("results", "s3://bucket/results").status == "info"
+
+
+def test_datasets_that_may_only_be_read_are_a_warning_where_there_are_some(tmp_path):
+    def status(name):
+        with rights.read_only(tmp_path):
+            return rights.without_root(lambda: doctor.folder(name, str(tmp_path))).status
+
+    assert (status("datasets"), status("results")) == ("missing", "missing")
+    (tmp_path / "toy-0123").mkdir()
+    assert (status("datasets"), status("results")) == ("warning", "missing")
 
 
 def test_brackets_in_a_detail_are_shown(capsys):

@@ -73,16 +73,13 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
 
     Any number of processes may call this at once; the data do not depend on `workers`. A collection
     that was interrupted goes on after its last whole shard. Raises DatasetError for a folder
-    without a manifest and OSError when the disk is full.
+    without a manifest or with another dataset, OSError when the disk is full, and NotWritable where
+    the dataset is missing and `root` cannot be written.
     """
     folder = _folder(task, config, root)
-    if has(task, config, root):
-        return folder
     if os.path.exists(folder):
-        raise episodes.DatasetError(
-            f"{folder}: there is no {episodes.MANIFEST}; delete the folder; it is collected again"
-        )
-    _make_writable(root)
+        _check_dataset(folder, task, config)
+        return folder
     with unfinished.claimed(root, os.path.basename(folder)) as part:
         needed = _check_room(task, config, part, folder)
         try:
@@ -138,7 +135,8 @@ def _kept(part: str) -> list[Chunk]:
         Chunk(**facts | {"shard": episodes.Shard(**facts["shard"])})
         for facts in unfinished.kept(part).values()
     ]
-    return [c for c in chunks if os.path.getsize(os.path.join(part, c.shard.file)) == c.shard.bytes]
+    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(part)}
+    return [chunk for chunk in chunks if sizes.get(chunk.shard.file) == chunk.shard.bytes]
 
 
 def _record(task: Task, config: DataConfig, part: str, chunk: int) -> Chunk:
@@ -254,13 +252,21 @@ def _folder(task: Task, config: DataConfig, root: str) -> str:
     return os.path.join(root, f"{task.spec.name}-{digest[:12]}")
 
 
-def _make_writable(root: str) -> None:
-    try:
-        os.makedirs(root, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"{root} cannot be written: {error.strerror}. Give another datasets=FOLDER"
-        ) from error
+def _check_dataset(folder: str, task: Task, config: DataConfig) -> None:
+    """The folder holds the dataset that its name promises. Raises DatasetError."""
+    manifest = episodes.read_manifest(folder)
+    expected = {"task": task.spec.name, "version": task.spec.version, **dataclasses.asdict(config)}
+    actual = {"task": manifest.task, "version": manifest.spec_version, **manifest.config}
+    actual.setdefault("storage", "raw")  # as before there was another
+    differences = [
+        f"{name} is {actual.get(name)} instead of {value}"
+        for name, value in expected.items()
+        if actual.get(name) != value
+    ]
+    if differences:
+        raise episodes.DatasetError(
+            f"{folder} holds another dataset ({', '.join(differences)}); {episodes.ADVICE}"
+        )
 
 
 def _publish(part: str, folder: str) -> None:
