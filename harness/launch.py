@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from harness import config, machine, pretrain, rows, trial, zoo
+from harness import config, machine, pretrain, provenance, rows, trial, zoo
 from harness.data import collect
 from harness.interfaces import TrialSpec
 from harness.progress import Display
@@ -47,6 +47,7 @@ def launch(specs: Sequence[TrialSpec], place: trial.Place, run: config.RunConfig
     """
     if not specs:
         return
+    provenance.git()  # says once, here, where no commit can be recorded
     with Display(len(specs)) as display:
         if run.backend == "loop":
             _loop(specs, place, display)

@@ -60,7 +60,8 @@ MAY_IMPORT = {
     | {"zoo", "data", "train", "evaluate", "checkpoint", "config", "policies"}
     | {"flops", "memory", "pretrain", "progress", "provenance"},
     "policies": LEAVES | {"zoo", "planning.mpc", "planning.feed_forward"},
-    "launch": LEAVES | {"trial", "data", "zoo", "config", "machine", "pretrain", "progress"},
+    "launch": LEAVES
+    | {"trial", "data", "zoo", "config", "machine", "pretrain", "progress", "provenance"},
     "run": LEAVES | COMMAND | {"estimate", "machine"},
     "sweep": LEAVES | COMMAND | {"estimate", "progress"},
     "bench": LEAVES

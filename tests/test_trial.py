@@ -2,10 +2,10 @@
 
 import dataclasses
 import logging
-import subprocess
 
 import pyarrow.parquet as pq
 import pytest
+import repositories
 import tiny
 import torch
 from threadpoolctl import threadpool_limits
@@ -25,20 +25,13 @@ def only_row(results):
     return rows.read_trial(str(folder))
 
 
-def commit(folder, message):
-    """Make an empty commit; its hash."""
-    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", message], check=True)
-    done = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
 def test_a_row_has_the_commit_that_the_trial_began_with(place, tmp_path, monkeypatch):
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    first = commit(tmp_path, "first")
+    first = repositories.checkout(tmp_path)
     monkeypatch.setattr(provenance, "_ROOT", tmp_path)
     provenance.git.cache_clear()
-    row = trial.run(tiny.spec("noop", *SMALL), place, lambda *_: commit(tmp_path, "later"))
+    row = trial.run(
+        tiny.spec("noop", *SMALL), place, lambda *_: repositories.commit(tmp_path, "later")
+    )
     provenance.git.cache_clear()
     assert row.git_commit == first and row.status == "ok"
 
