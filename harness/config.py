@@ -37,7 +37,10 @@ from harness.words import ConfigError, known, listed, merge, nearest, put
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial is given; threads follow `cpu`. Decides no outcome, so it is not hashed."""
+    """What a trial is given. It decides no outcome, so it is not hashed: `cpu` threads divide the
+    pairs of a plan among them, and inside operations there is one thread (in training
+    train.threads, which is hashed).
+    """
 
     cpu: float = 2.0
     gpu: float = 0.0
@@ -329,6 +332,12 @@ def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resour
     asked = dataclasses.replace(asked, pairs_per_rollout=together)
     if not trained:
         return dataclasses.replace(asked, cpu=min(1.0, asked.cpu), gpu=0.0)
+    threads = _section("train", TrainConfig, tree).threads
+    if threads > max(1.0, asked.cpu):
+        raise ConfigError(
+            f"train.threads={threads} and resources.cpu={asked.cpu:g}: a trial needs a core for "
+            f"each thread, so give resources.cpu={threads} too"
+        )
     return asked if run.device == "cuda" else dataclasses.replace(asked, gpu=0.0)
 
 
@@ -384,7 +393,7 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
 
 
 # keys that came after rows had been made, with what those rows had
-_LATER = (("data", "storage", "raw"), ("mpc", "precision", "fp32"))
+_LATER = (("data", "storage", "raw"), ("mpc", "precision", "fp32"), ("train", "threads", 1))
 _UNUSED_BY_CONTROLS = {"resources", "train", "plan_time", "device"}
 
 

@@ -29,6 +29,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness import machine
+
 ROOT = Path(__file__).parent.parent
 GL_FIX = "apt-get install -y libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
 BACKENDS = ("egl", "osmesa")
@@ -176,7 +178,7 @@ def ray(pyproject: Path) -> Check:
 
 def cores() -> Check:
     """What this process may use."""
-    usable = _usable_cores()
+    usable = machine.cores()
     physical = psutil.cpu_count(logical=False) or usable
     detail = f"{usable} usable, {os.cpu_count()} logical, {physical} physical"
     return Check("cores", "ok", detail)
@@ -184,7 +186,7 @@ def cores() -> Check:
 
 def threads(environment: dict[str, str]) -> list[Check]:
     """Thread variables: more threads than cores are slower than one."""
-    usable = _usable_cores()
+    usable = machine.cores()
     given = {name: environment[name] for name in THREAD_VARIABLES if environment.get(name)}
     checks = []
     for name, value in given.items():
@@ -195,20 +197,9 @@ def threads(environment: dict[str, str]) -> list[Check]:
     return checks or [Check("threads", "ok", shown or "no thread variables set")]
 
 
-def _usable_cores() -> int:
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    limit = Path("/sys/fs/cgroup/cpu.max")
-    quota, period = limit.read_text().split() if limit.exists() else ("max", "1")
-    return allowed if quota == "max" else max(1, min(allowed, int(quota) // int(period)))
-
-
 def memory() -> Check:
     """Memory of the machine or of the container, whichever is smaller."""
-    machine = psutil.virtual_memory()
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    total = machine.total if text == "max" else min(machine.total, int(text))
-    free = min(machine.available, total)
+    total, free = machine.memory()
     detail = f"{_gib(free)} available of {_gib(total)}"
     if free >= MEMORY_ADVISED:
         return Check("memory", "ok", detail)

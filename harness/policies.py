@@ -51,4 +51,5 @@ def _planned(
         device,
         cfg.resources.pairs_per_solve,
         cfg.resources.pairs_per_rollout,
+        threads=max(1, round(cfg.resources.cpu)),
     )

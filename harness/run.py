@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from harness import command, config, estimate, launch, report, rows, suites, trial, zoo
+from harness import command, config, estimate, launch, machine, report, rows, suites, trial, zoo
 from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
 from harness.interfaces import TrialSpec
 from harness.protocols import PROTOCOLS
@@ -83,7 +83,6 @@ def _reasons(run: config.RunConfig, todo: list[TrialSpec]) -> dict[str, str]:
 def _show_plan(
     run: config.RunConfig, specs: list[TrialSpec], able: list[TrialSpec], reasons: dict[str, str]
 ) -> None:
-    cores = os.cpu_count() or 1
     estimator = estimate.Estimator(run.results)
     table = Table("trial", "state", "cpu", "gpu", "estimate", box=None, pad_edge=False)
     for spec in specs:
@@ -95,7 +94,7 @@ def _show_plan(
         table.add_row(spec.key, state, f"{asked.cpu:g}", f"{asked.gpu:g}", words)
     console.print(
         f"suite {run.suite}, scale {run.scale}, protocol {run.protocol}, {run.device} with "
-        f"{cores} cores, backend {run.backend}, results in {run.folder}",
+        f"{machine.counted(machine.cores())}, backend {run.backend}, results in {run.folder}",
         markup=False,
     )
     console.print(table)
@@ -103,8 +102,8 @@ def _show_plan(
         console.print(f"cannot run here: {reason}", markup=False)
     if run.device == "cpu" and "gpu" in SCALES[run.scale].get("resources", {}):
         console.print(f"scale={run.scale} is made for a GPU; on a CPU a training may take days")
-    (machine,) = launch.local_nodes()
-    seconds, unknown = estimator.total(able, None if run.backend == "loop" else machine)
+    (here,) = launch.local_nodes()
+    seconds, unknown = estimator.total(able, None if run.backend == "loop" else here)
     told = [f"about {command.duration(seconds)}"] if unknown < len(able) else []
     told += [f"{unknown} without an estimate, since none like them has run"] if unknown else []
     words = f": {', '.join(told)}" if told else ""

@@ -46,6 +46,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     precision: Literal["fp32", "bf16"] = "bf16"
     log_every: int = 50  # steps
+    threads: int = 1  # inside each operation on a CPU; another number adds up in another order
     checkpoint_every_s: float = 60.0
 
     def __post_init__(self):
@@ -61,6 +62,8 @@ class TrainConfig:
             raise ValueError(f"train.clip_norm={self.clip_norm} must be above 0")
         if self.log_every < 1:
             raise ValueError(f"train.log_every={self.log_every} must be at least 1")
+        if self.threads < 1:
+            raise ValueError(f"train.threads={self.threads} must be at least 1")
 
 
 class Logged(NamedTuple):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from harness import config, flops, memory, policies, pretrain, provenance, rows, seeding, zoo
@@ -105,6 +106,7 @@ def _line(failure: Exception, place: Place) -> str:
 
 def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) -> None:
     cfg, task, method = spec.config, _task(spec), zoo.METHODS[spec.method]
+    _one_thread()
     device = _device(cfg)
     lacking = pretrain.lacks(cfg.method, spec.method)
     if lacking:  # said before data are collected for nothing
@@ -142,8 +144,17 @@ def _task(spec: TrialSpec) -> Task:
 def _device(cfg: config.TrialConfig) -> torch.device:
     if cfg.device == "cuda" and not torch.cuda.is_available():
         raise TrialError("device=cuda was asked for and there is no CUDA device: use device=cpu")
-    torch.set_num_threads(max(1, round(cfg.resources.cpu)))
     return torch.device(cfg.device)
+
+
+def _one_thread() -> None:
+    """One thread inside every operation: more would add up in another order, so that outcomes
+    would depend on the machine.
+    """
+    import scipy.linalg  # noqa: F401  loads the BLAS of scikit-learn, to be limited with numpy's
+
+    torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")
 
 
 def _trained_model(
@@ -173,7 +184,9 @@ def _trained_model(
     )
     if device.type == "cuda":
         windows.reside(device, int(_RESIDENT_SHARE * memory.free(device)))
+    torch.set_num_threads(cfg.train.threads)
     result = train(model, windows, cfg.train, spec.seed, device, checkpoint, progress)
+    torch.set_num_threads(1)
     record.metrics.append(rows.MetricRow(spec.key, "train_time", "wait_s", 0, result.wait_s, "s"))
     digest = checkpoint.finish(model, config.to_yaml(spec))
     record.metrics += [

@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "seeding": set(),
     "flops": set(),
     "onednn": set(),
-    "memory": set(),
+    "machine": set(),
+    "memory": {"machine"},
     "progress": set(),
     "provenance": set(),
     "words": set(),
@@ -44,7 +45,7 @@ MAY_IMPORT = {
     "checkpoint": LEAVES,
     "scales": LEAVES,
     "protocols": LEAVES,
-    "doctor": LEAVES,
+    "doctor": LEAVES | {"machine"},
     "estimate": LEAVES,
     "command": LEAVES | {"config"},
     "train": LEAVES | {"data", "checkpoint", "onednn"},
@@ -59,8 +60,9 @@ MAY_IMPORT = {
     | {"zoo", "data", "train", "evaluate", "checkpoint", "config", "policies"}
     | {"flops", "memory", "pretrain", "progress", "provenance"},
     "policies": LEAVES | {"zoo", "planning.mpc", "planning.feed_forward"},
-    "launch": LEAVES | {"trial", "data", "zoo", "config", "pretrain", "progress"},
-    "run": LEAVES | COMMAND | {"estimate"},
+    "launch": LEAVES
+    | {"trial", "data", "zoo", "config", "machine", "pretrain", "progress", "provenance"},
+    "run": LEAVES | COMMAND | {"estimate", "machine"},
     "sweep": LEAVES | COMMAND | {"estimate", "progress"},
     "bench": LEAVES
     | MEASURED

@@ -97,6 +97,7 @@ def policy(
         seed=0,
         device=device,
         pairs_per_rollout=cfg.resources.pairs_per_rollout,
+        threads=torch.get_num_threads(),
         noise=noise,
     )
     nothing = np.zeros(0)

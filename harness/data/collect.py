@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from rich import progress
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from harness import seeding
 from harness.data import episodes, pixels, unfinished
@@ -115,7 +116,8 @@ def _collect(task: Task, config: DataConfig, part: str, workers: int) -> None:
         log.info("%s: an interrupted collection goes on, %d episodes left", task.spec.name, wanted)
     if workers == 1:
         results = (_record(task, config, part, i) for i in missing)
-        chunks += _with_progress(results, task.spec.name, wanted)
+        with threadpool_limits(1, user_api="blas"):  # as the workers of a pool have it
+            chunks += _with_progress(results, task.spec.name, wanted)
     elif missing:
         with _pool(min(workers, len(missing))) as pool:
             pending = [pool.submit(_record, task, config, part, i) for i in missing]

@@ -52,7 +52,7 @@ class MPCPolicy:
     `pairs_per_solve` pairs are planned together (0: all that need a plan) and the candidates of
     `pairs_per_rollout` (of an evaluation of fewer: of those) are rolled out in one call of the
     model, or as many of them as fit a CPU's cache and half of the free memory (`rollouts`, where
-    given); none of this changes an outcome.
+    given); on a CPU `threads` threads divide the pairs of a solve. None of this changes an outcome.
     """
 
     timed = "solve"
@@ -69,11 +69,12 @@ class MPCPolicy:
         pairs_per_solve: int = 0,
         pairs_per_rollout: int = 1,
         rollouts: int = 0,
+        threads: int = 1,
         noise: Callable[[Tensor, torch.device], Noise] = seeding.PairNoise,
         record: recorded.Record | None = None,
     ):
         self._pairs_per_solve, self._pairs_per_rollout = pairs_per_solve, pairs_per_rollout
-        self._together = pairs_per_rollout
+        self._together, self._threads = pairs_per_rollout, threads
         self._model, self._planner, self._config = model, planner, config
         self._noise = noise
         self._dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
@@ -144,11 +145,11 @@ class MPCPolicy:
         """On a CPU each thread plans a share of the pairs: quicker than threads inside each
         operation, and outcomes do not depend on what is planned together.
         """
-        threads = torch.get_num_threads()
-        shares = min(threads, len(rows)) if self._device.type == "cpu" else 1
+        shares = min(self._threads, len(rows)) if self._device.type == "cpu" else 1
         if shares == 1:
             return self._plan(obs, goal, rows, self._telling())
         indices = np.array_split(np.arange(len(rows)), shares)
+        inside = torch.get_num_threads()
         torch.set_num_threads(1)  # inherited by the new threads
         try:
             with ThreadPoolExecutor(shares, thread_name_prefix="plan") as pool:
@@ -156,7 +157,7 @@ class MPCPolicy:
                     pool.map(lambda i: self._plan(obs.rows(i), goal.rows(i), rows[i]), indices)
                 )
         finally:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(inside)
         costs = torch.cat([part.cost_per_iteration for part in parts], dim=1)
         return Plan(
             torch.cat([part.actions for part in parts]),
@@ -233,7 +234,7 @@ class MPCPolicy:
         working, kept = self._model.rollout_bytes(self._config.horizon_blocks)
         fit = MEMORY_SHARE * memory.free(self._device) / (working + kept)
         if self._device.type == "cpu":
-            fit = min(fit / torch.get_num_threads(), CACHE_BYTES / working)
+            fit = min(fit / self._threads, CACHE_BYTES / working)
         return max(1, int(fit))
 
     def _enqueue(self, rows: np.ndarray, plan: Plan) -> None:
