@@ -261,6 +261,21 @@ def test_what_decides_the_outcome_changes_the_hashes(word):
     assert changed([word], config.protocol_hash) == of_protocol
 
 
+def test_the_start_of_a_plan_is_hashed_where_plans_are_not_executed_whole():
+    """Rows from before there was a warm start do not count as done where it would have mattered."""
+    whole = tiny.spec("lewm")
+    mpc = dataclasses.replace(whole.config.mpc, warm_start=False)
+    other = dataclasses.replace(whole, config=dataclasses.replace(whole.config, mpc=mpc))
+    for hash_of in (config.config_hash, config.protocol_hash):
+        assert hash_of(other) == hash_of(whole)
+    shorter = "mpc.execute_blocks=4"
+    cold = tiny.spec("lewm", shorter, "mpc.warm_start=false")
+    assert config.config_hash(cold) != config.config_hash(tiny.spec("lewm", shorter))
+    text = config.to_yaml(cold)
+    before = config.from_yaml(text.replace("    warm_start: false\n", ""))
+    assert "warm_start" in text and config.config_hash(before) != config.config_hash(cold)
+
+
 def test_another_version_of_the_task_changes_the_hash(monkeypatch):
     spec, task = tiny.spec("lewm"), zoo.TASKS["toy"]
     before = config.config_hash(spec)
