@@ -195,6 +195,29 @@ def test_every_key_that_is_listed_is_taken():
     assert dataclasses.replace(found, protocol=named) == spec.config
 
 
+def test_the_papers_scale_has_the_published_data_and_goals():
+    """Rows of an episode in the released files, episodes, and the share that is trained on."""
+    for task, episodes, rows in (
+        ("two_room", 10_000, 101),
+        ("push_t", 18_685, 125),  # 2,336,736 rows in all
+        ("reacher", 10_000, 201),
+        ("cube", 10_000, 201),
+    ):
+        data = tiny.spec("lewm", "scale=paper", task=task).config.data
+        assert (data.episodes, data.max_steps, data.image_size) == (episodes, rows, 224)
+        assert data.validation + data.test == pytest.approx(0.1)
+        for method, random in (("gcbc", 0.0), ("gcivl", 0.5), ("gciql", 0.5)):
+            goals = tiny.spec(method, "scale=paper", task=task).config.method.policy_goals
+            assert (goals.current, goals.future, goals.random) == (0.0, 1 - random, random)
+
+
+def test_the_policys_goals_are_hashed():
+    later = tiny.spec("gcivl")
+    half = ("policy_goals.future=0.5", "policy_goals.random=0.5")
+    mixed = tiny.spec("gcivl", *(f"method.gcivl.{word}" for word in half))
+    assert config.config_hash(mixed) != config.config_hash(later)
+
+
 # -- YAML and hashes
 
 
