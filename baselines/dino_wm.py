@@ -120,7 +120,7 @@ class DinoWM(nn.Module):
         kept = self.history * own.kept + blocks * own.width
         return each * self.history * own.widest, each * kept
 
-    def after_step(self, done: float) -> None:
+    def after_step(self, step: int, steps: int) -> None:
         """No target network."""
 
     def _next(

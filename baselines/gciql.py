@@ -64,9 +64,9 @@ class GCIQL(Implicit):
         judged = self.critic(z.now, z.policy_goal, actions).amin(0)
         return judged - self.value(z.now, z.policy_goal)[0]
 
-    def after_step(self, done: float) -> None:
+    def after_step(self, step: int, steps: int) -> None:
         """Move the target network towards the trained one."""
-        super().after_step(done)
+        super().after_step(step, steps)
         moving_average.follow(self.target_critic, self.critic, self.config.target_rate)
 
 

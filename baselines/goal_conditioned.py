@@ -5,10 +5,16 @@ and a policy head on them. Where the features come from is `inputs`:
     tokens   a transformer that is trained, over the patch tokens of a frozen encoder
              (harness/nn/frozen.py), as in the LeWM paper
 
-Deviations of `tokens` from the code of the LeWM paper's baselines (stable-worldmodel, wm/gcrl.py):
-each transformer reads a frame on its own and the heads join frame and goal (there, the observation
-attends to the goal in it); what is read passes BatchNorm; 6 heads of 64 (there 16); no history of
-three frames, no dropout, no proprio.
+The goals that the policy is trained on are `policy_goals`. By default all are later frames of the
+same episode, uniformly, as in OGBench (impls/agents, actor_p_trajgoal=1) and as the LeWM paper's
+code has it for GCBC. That code (stable-worldmodel, scripts/train/config/gcivl.yaml, gciql.yaml)
+draws half of GCIVL's and GCIQL's from the whole data set instead: `scale=paper` does the same, and
+policy_goals.future=0.5 with policy_goals.random=0.5 does it at any scale. Goals of the values are
+0.2 current, 0.5 future, 0.3 random in all three.
+
+Deviations of `tokens` from that code (wm/gcrl): each transformer reads a frame on its own and the
+heads join frame and goal (there, the observation attends to the goal in it); what is read passes
+BatchNorm; 6 heads of 64 (there 16); no history of three frames, no dropout, no proprio.
 """
 
 from __future__ import annotations
@@ -120,7 +126,7 @@ class GoalConditioned(nn.Module):
         """Actions (B, A), z-scored, from inputs (B, 2, ...): the frame and the goal."""
         return self.policy(each(self.frames, seen).flatten(1)).float()
 
-    def after_step(self, done: float) -> None:
+    def after_step(self, step: int, steps: int) -> None:
         """No target network."""
 
 

@@ -27,7 +27,8 @@ def _value_goals() -> GoalConfig:
 @dataclass(frozen=True)
 class ImplicitConfig(GoalConditionedConfig):
     """OGBench's values, but for the inverse temperature, which is the LeWM paper's (OGBench has 10
-    for GCIVL).
+    for GCIVL, the paper's code 10 for GCIQL). What the policy's goals are and where the sources
+    differ: baselines/goal_conditioned.py.
     """
 
     value_goals: GoalConfig = field(default_factory=_value_goals)
@@ -94,7 +95,7 @@ class Implicit(GoalConditioned):
         weight = (self.config.inverse_temperature * advantage).exp().clamp(max=MAX_WEIGHT)
         return (weight.detach() * error).mean(), error.mean()
 
-    def after_step(self, done: float) -> None:
+    def after_step(self, step: int, steps: int) -> None:
         """Move the target encoder towards the trained one."""
         moving_average.follow(self.target_frames, self.value_frames, self.config.target_rate)
 

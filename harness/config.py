@@ -382,6 +382,8 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
         for values in (config[part], *(config["pool"].values() if part == "data" else ())):
             if values[key] == value:
                 del values[key]
+    for name in spec.config.mpc.unread:
+        config["mpc"].pop(name, None)
     dropped = {"resources"} if zoo.METHODS[spec.method].trained else _UNUSED_BY_CONTROLS
     if not plain["config"]["pool"]:
         dropped = dropped | {"pool"}
@@ -393,7 +395,12 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
 
 
 # keys that came after rows had been made, with what those rows had
-_LATER = (("data", "storage", "raw"), ("mpc", "precision", "fp32"), ("train", "threads", 1))
+_LATER = (
+    ("data", "storage", "raw"),
+    ("mpc", "precision", "fp32"),
+    ("mpc", "warm_start", False),
+    ("train", "threads", 1),
+)
 _UNUSED_BY_CONTROLS = {"resources", "train", "plan_time", "device"}
 
 

@@ -272,8 +272,8 @@ class Trainable(Protocol):
         "latent_std" of a world model (nn/spread.py).
         """
 
-    def after_step(self, done: float) -> None:
-        """Called after every optimizer step with the share of training done, in (0, 1] (target
+    def after_step(self, step: int, steps: int) -> None:
+        """Called after optimizer step `step`, 0 for the first, of a training of `steps` (target
         networks).
         """
 

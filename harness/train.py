@@ -123,7 +123,7 @@ def train(
             seed_of_step = seeding.integer("step", seed, step)
             lr = _lr(config, step, steps)
             terms = optimizer_step(model, optimizer, batch, config, lr, seed_of_step)
-            model.after_step((step + 1) / steps)
+            model.after_step(step, steps)
             if wanted:
                 curve += _log(terms, step)
             progress("train", step + 1, steps)

@@ -26,7 +26,11 @@ from lewm.sigreg import sigreg
 
 @dataclass(frozen=True)
 class LeWMConfig(JEPAConfig):
-    """Defaults are the paper's; the released code has sigreg_weight 0.09."""
+    """Defaults are the paper's; the released code has sigreg_weight 0.09.
+
+    The statistic is multiplied by the number of windows in the batch, 128 in the paper: with 64, a
+    weight of 0.2 weighs as much as the paper's 0.1 (weight x windows / 128).
+    """
 
     sigreg_weight: float = 0.1  # lambda
     sigreg_directions: int = 1024

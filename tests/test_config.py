@@ -195,6 +195,29 @@ def test_every_key_that_is_listed_is_taken():
     assert dataclasses.replace(found, protocol=named) == spec.config
 
 
+def test_the_papers_scale_has_the_published_data_and_goals():
+    """Rows of an episode in the released files, episodes, and the share that is trained on."""
+    for task, episodes, rows in (
+        ("two_room", 10_000, 101),
+        ("push_t", 18_685, 125),  # 2,336,736 rows in all
+        ("reacher", 10_000, 201),
+        ("cube", 10_000, 201),
+    ):
+        data = tiny.spec("lewm", "scale=paper", task=task).config.data
+        assert (data.episodes, data.max_steps, data.image_size) == (episodes, rows, 224)
+        assert data.validation + data.test == pytest.approx(0.1)
+        for method, random in (("gcbc", 0.0), ("gcivl", 0.5), ("gciql", 0.5)):
+            goals = tiny.spec(method, "scale=paper", task=task).config.method.policy_goals
+            assert (goals.current, goals.future, goals.random) == (0.0, 1 - random, random)
+
+
+def test_the_policys_goals_are_hashed():
+    later = tiny.spec("gcivl")
+    half = ("policy_goals.future=0.5", "policy_goals.random=0.5")
+    mixed = tiny.spec("gcivl", *(f"method.gcivl.{word}" for word in half))
+    assert config.config_hash(mixed) != config.config_hash(later)
+
+
 # -- YAML and hashes
 
 
@@ -259,6 +282,21 @@ def test_what_decides_the_outcome_changes_the_hashes(word):
     assert changed([word], config.config_hash) and changed([word], config.setting_hash)
     of_protocol = word.split(".")[0] in ("protocol", "planner", "mpc")
     assert changed([word], config.protocol_hash) == of_protocol
+
+
+def test_the_start_of_a_plan_is_hashed_where_plans_are_not_executed_whole():
+    """Rows from before there was a warm start do not count as done where it would have mattered."""
+    whole = tiny.spec("lewm")
+    mpc = dataclasses.replace(whole.config.mpc, warm_start=False)
+    other = dataclasses.replace(whole, config=dataclasses.replace(whole.config, mpc=mpc))
+    for hash_of in (config.config_hash, config.protocol_hash):
+        assert hash_of(other) == hash_of(whole)
+    shorter = "mpc.execute_blocks=4"
+    cold = tiny.spec("lewm", shorter, "mpc.warm_start=false")
+    assert config.config_hash(cold) != config.config_hash(tiny.spec("lewm", shorter))
+    text = config.to_yaml(cold)
+    before = config.from_yaml(text.replace("    warm_start: false\n", ""))
+    assert "warm_start" in text and config.config_hash(before) != config.config_hash(cold)
 
 
 def test_another_version_of_the_task_changes_the_hash(monkeypatch):

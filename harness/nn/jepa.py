@@ -101,5 +101,5 @@ class JEPA(nn.Module):
         kept = self.history * own.kept + blocks * own.modulated
         return 4 * self.history * own.widest, 4 * kept
 
-    def after_step(self, done: float) -> None:
+    def after_step(self, step: int, steps: int) -> None:
         """No target network."""

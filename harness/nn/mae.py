@@ -50,7 +50,7 @@ class Autoencoder(encoders.Encoder):
         """Normalised pictures to the error of their reconstruction, a scalar."""
         return self.network(x).loss
 
-    def after_step(self, done: float) -> None:
+    def after_step(self, step: int, steps: int) -> None:
         """No target network."""
 
     def save(self, folder: str) -> None:

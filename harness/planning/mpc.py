@@ -25,10 +25,15 @@ CACHE_BYTES = 24 * 2**20  # of working memory: on a CPU more rollouts at once ar
 
 @dataclass(frozen=True)
 class MPCConfig:
-    """Lengths in blocks; the paper plans 5 blocks and executes all of them before it replans."""
+    """Lengths in blocks; the paper plans 5 blocks and executes all of them before it replans.
+
+    With warm_start, as in stable-worldmodel (policy.py), what was not executed of a plan is the
+    first mean of the pair's next plan, with zeros behind it; without it that mean is zero.
+    """
 
     horizon_blocks: int = 5
     execute_blocks: int = 5
+    warm_start: bool = True
     precision: Literal["fp32", "bf16"] = "fp32"  # of the rollouts; frames are encoded in fp32
 
     def __post_init__(self):
@@ -37,6 +42,11 @@ class MPCConfig:
                 f"mpc.execute_blocks={self.execute_blocks} must lie in "
                 f"1..horizon_blocks={self.horizon_blocks}"
             )
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Fields that decide nothing: of a plan that is executed to its end nothing is left."""
+        return ("warm_start",) if self.execute_blocks == self.horizon_blocks else ()
 
 
 class _Size(NamedTuple):
@@ -91,6 +101,8 @@ class MPCPolicy:
         """Forget all plans; the random streams follow the pairs' ids. `told` is called where one
         thread plans on a CPU.
         """
+        shape = len(pairs), self._config.horizon_blocks, self._action_dim
+        self._first_means = torch.zeros(shape)  # of the pairs' next plans
         self._told = told
         self._together = min(self._pairs_per_rollout, len(pairs))
         self._pair_ids = [pair.pair_id for pair in pairs]
@@ -174,9 +186,10 @@ class MPCPolicy:
         keys = torch.tensor(keys, device=self._device)  # from here on nothing waits for a GPU
         obs, goal = obs.to(self._device), goal.to(self._device)
         start, target = self._encode(obs).to(self._dtype), self._encode(goal)  # (B, *D)
+        init = self._first_means[rows].to(self._device)  # (B, K, A)
         if self._record is None:
-            return self._search(start, target, self._noise(keys, self._device), run)
-        return self._search_recorded(start, target, keys)
+            return self._search(start, target, init, self._noise(keys, self._device), run)
+        return self._search_recorded(start, target, init, keys)
 
     def _telling(self) -> Run:
         """Iterations are called directly, and how far they are is told."""
@@ -191,13 +204,12 @@ class MPCPolicy:
 
         return run
 
-    def _search(self, start: Tensor, target: Tensor, noise: Noise, run: Run) -> Plan:
-        """The planner's plans; start and target (B, *D)."""
+    def _search(self, start: Tensor, target: Tensor, init: Tensor, noise: Noise, run: Run) -> Plan:
+        """The planner's plans; start and target (B, *D), init (B, K, A)."""
         found = cost.latent_distance(self._rolled, start, target, self._together, self._rollouts)
-        shape = len(start), self._config.horizon_blocks, self._action_dim
-        return self._planner.plan(found, torch.zeros(shape, device=self._device), noise, run)
+        return self._planner.plan(found, init, noise, run)
 
-    def _search_recorded(self, start: Tensor, target: Tensor, keys: Tensor) -> Plan:
+    def _search_recorded(self, start: Tensor, target: Tensor, init: Tensor, keys: Tensor) -> Plan:
         """The same by recorded iterations, which read their inputs where the first plan of that
         size had them.
         """
@@ -210,7 +222,8 @@ class MPCPolicy:
         own, run = self._recordings[size]
         for there, value in zip(own, given, strict=True):
             there.copy_(value)
-        plan = self._search(own[0], own[1], self._noise(own[2], self._device), run)
+        noise = self._noise(own[2], self._device)
+        plan = self._search(own[0], own[1], init[filled], noise, run)
         return Plan(plan.actions[:pairs], plan.cost[:pairs], plan.cost_per_iteration[:, :pairs])
 
     def _size(self, pairs: int) -> _Size:
@@ -238,7 +251,10 @@ class MPCPolicy:
         return max(1, int(fit))
 
     def _enqueue(self, rows: np.ndarray, plan: Plan) -> None:
-        actions = self._decode(plan.actions.float().cpu()).numpy()
+        planned, executed = plan.actions.float().cpu(), self._config.execute_blocks
+        if self._config.warm_start and executed < self._config.horizon_blocks:
+            self._first_means[rows, :-executed] = planned[:, executed:]
+        actions = self._decode(planned).numpy()
         for row, blocks in zip(rows, actions, strict=True):
-            self._queues[row] = list(blocks[: self._config.execute_blocks])
+            self._queues[row] = list(blocks[:executed])
             self._replans[row] += 1

@@ -11,7 +11,7 @@ import torch
 from harness import zoo
 from harness.data import normalize
 from harness.evaluate import control, pairs
-from harness.interfaces import Pair, TrialSpec
+from harness.interfaces import Pair, Plan, TrialSpec
 from harness.planning import cost, mpc, recorded
 from harness.planning.mpc import MPCPolicy
 
@@ -38,12 +38,12 @@ def case(datasets):
     return Case(spec, tiny.stir(tiny.model(spec)).eval(), main, normalize.fit(dataset))
 
 
-def build(case, pairs_per_solve=0, pairs_per_rollout=1, rollouts=0, precision="fp32", **more):
+def build(case, pairs_per_solve=0, pairs_per_rollout=1, rollouts=0, planner=None, mpc=None, **more):
     config = case.spec.config
     return MPCPolicy(
         case.model,
-        zoo.PLANNERS["cem"].build(config.planner),
-        dataclasses.replace(config.mpc, precision=precision),
+        planner or zoo.PLANNERS["cem"].build(config.planner),
+        dataclasses.replace(config.mpc, **(mpc or {})),
         case.normalizer.decode_actions,
         action_dim=10,
         seed=5,
@@ -203,6 +203,11 @@ def test_few_sizes_are_recorded_and_little_is_filled_up(case):
     assert policy._size(1).pairs == 1  # timed alone, a pair pays for itself
 
 
+def test_recorded_iterations_give_the_same_outcomes(case, expected):
+    outcomes = evaluate(case, build(case, pairs_per_rollout=16, record=recorded.plain))
+    assert summary(outcomes) == summary(expected[0])
+
+
 @pytest.mark.parametrize("together", [1, 7])
 def test_iterations_are_recorded_before_they_are_timed(case, together):
     """Also those of a size that comes later; a recording counts as many calls as it takes."""
@@ -221,7 +226,7 @@ def test_iterations_are_recorded_before_they_are_timed(case, together):
 
 
 def test_plans_found_in_bf16_cost_little_more(case, expected):
-    found = plans(case, build(case, precision="bf16"), PAIRS)
+    found = plans(case, build(case, mpc={"precision": "bf16"}), PAIRS)
     assert (found - expected[1]).abs().max() > 1e-4
     with torch.inference_mode():
         start, goal = (case.model.encode(seen)[:, -1] for seen in frames(case, case.pairs))
@@ -253,3 +258,53 @@ def test_each_replan_draws_anew(case):
 
 def test_so_many_blocks_of_a_plan_are_executed_before_the_next(expected):
     assert {len(outcome.solve_s) for outcome in expected[0].values()} == {2}  # 20 steps, 2 x 5 each
+
+
+class Numbered:
+    """A planner whose plans are the numbers of their blocks, by pair; it keeps the first means."""
+
+    iterations = 1
+
+    def __init__(self):
+        self.inits = []
+
+    def plan(self, cost_fn, init, noise, run=recorded.directly):
+        self.inits.append(init.clone())
+        blocks = torch.arange(1.0, HORIZON + 1)[:, None].expand_as(init)
+        return Plan(blocks + 10 * noise(torch.tensor(0), init.shape[1:]), init[:, 0, 0], init[None])
+
+
+def first_means(case, pairs_per_solve, **mpc_settings):
+    """What a planner starts from in its first, second and third plan of four pairs, and the plans
+    that it made before them; (4, K, A) each.
+    """
+    planner = Numbered()
+    policy = build(case, pairs_per_solve, planner=planner, mpc=mpc_settings)
+    made = []
+    enqueue = policy._enqueue
+    policy._enqueue = lambda rows, plan: (made.append(plan.actions), enqueue(rows, plan))
+    chosen = case.pairs[:4]
+    policy.reset(chosen)
+    policy.solve(*frames(case, chosen), np.arange(4))  # the first one warms up
+    planner.inits.clear()
+    for _ in range(3 * policy._config.execute_blocks):
+        policy.act(*frames(case, chosen), np.arange(4))
+    policy.reset(chosen)
+    policy.act(*frames(case, chosen), np.arange(4))
+    inits, made = torch.cat(planner.inits), torch.cat(made)
+    return inits.split(4), made.split(4)
+
+
+@pytest.mark.parametrize("pairs_per_solve", [1, 3, 4])
+def test_the_rest_of_a_plan_is_the_first_mean_of_the_next(case, pairs_per_solve):
+    inits, made = first_means(case, pairs_per_solve)
+    assert not inits[0].any() and not inits[3].any()  # the fourth comes after a reset
+    for init, before in zip(inits[1:3], made[:2], strict=True):
+        assert torch.equal(init[:, : HORIZON - EXECUTED], before[:, EXECUTED:])
+        assert before[:, EXECUTED:].all() and not init[:, HORIZON - EXECUTED :].any()
+
+
+@pytest.mark.parametrize("settings", [{"warm_start": False}, {"execute_blocks": HORIZON}])
+def test_nothing_of_a_plan_is_left_where_it_is_not_asked_for_or_executed_whole(case, settings):
+    inits, _ = first_means(case, 0, **settings)
+    assert not any(init.any() for init in inits)

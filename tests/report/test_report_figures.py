@@ -78,7 +78,7 @@ def test_a_sweep_has_its_figure_and_no_bars(run, split):
             key=f"sweep{i}",
             split=split,
             setting_hash=str(i),
-            config=f"method:\n  lewm:\n    sigreg_weight: {weight}\n",
+            config=f"config: {{train: {{batch_size: 64}}, method: {{sigreg_weight: {weight}}}}}",
             outcome=rng.random(20) < 0.5,
             metrics=[("sweep", "method.lewm.sigreg_weight", 0, weight, "1")],
         )
@@ -88,6 +88,7 @@ def test_a_sweep_has_its_figure_and_no_bars(run, split):
     svg = (run.folder / "figures" / "sweep.svg").read_text()
     assert "method.lewm.sigreg_weight" in svg
     assert f"{split} pairs" in svg
+    assert "as much as 0.2 of 64 here" in svg
     assert ("the value chosen" in svg) == (split == "validation")
 
 
