@@ -57,7 +57,7 @@ def sweep_figure(run: groups.Run, estimates: pd.DataFrame) -> Figure | None:
         ax.set_ylabel("Pearson's r, MLP probe" if probed else "success %")
     canvas.hide(flat[len(panels) :])
     canvas.legend(figure, _sweep_handles(swept))
-    words = " Whiskers: 95 % intervals (Wilson over the pairs)."
+    words = " Whiskers: 95 % intervals (as in the success table)."
     if swept["timed"].any():
         words += " Beside the points: time of training."
     canvas.footer(figure, canvas.run_footer(run, swept) + words)

@@ -12,7 +12,7 @@ import pytest
 
 from harness import report
 from harness.report import __main__ as command
-from harness.report import groups
+from harness.report import groups, stats
 
 
 def outcome(successes, n=50):
@@ -53,6 +53,35 @@ def test_differences_are_on_the_same_pairs(run):
     assert row.minus_random_points == pytest.approx(75.0)  # 40 of 40 against 10 of 40
     assert row.minus_random_p == pytest.approx(2 / 2**30)
     assert "minus_heuristic_points" not in row
+
+
+def test_pairs_of_one_episode_count_as_one_where_they_agree(run):
+    for method, successes in (("lewm", 40), ("mine", 50)):
+        run.trial(method=method, outcome=outcome(successes), pairs_per_episode=5)
+    rows = raw(run).set_index("method")
+    ends = stats.wilson(8, 10)  # 10 episodes: 8 solved, 2 not
+    assert rows.loc["lewm", ["low_pct", "high_pct"]].tolist() == pytest.approx(
+        [100 * end for end in ends], abs=0.1
+    )
+    assert rows.loc["mine", "minus_lewm_p"] == pytest.approx(2 / 2**2)  # two episodes differ
+
+
+def test_p_values_are_corrected_over_their_table_and_no_further(run):
+    """Push-T has 2 comparisons on all pairs and 2 on each stratum, Two-Room has one."""
+    for method, successes in (("random", 10), ("lewm", 20), ("mine", 11)):
+        run.trial("push_t", method, outcome=outcome(successes), strata=("near", "far"))
+    for method, successes in (("random", 10), ("mine", 20)):
+        run.trial("two_room", method, outcome=outcome(successes))
+    rows = raw(run).set_index(["task", "method"])
+    alone = rows.loc[("two_room", "mine")]
+    assert alone.minus_random_p_holm == alone.minus_random_p == pytest.approx(2 / 2**10)
+    best = rows.loc[("push_t", "lewm")]
+    assert best.minus_random_p == pytest.approx(2 / 2**10)
+    assert best.minus_random_p_holm == pytest.approx(9 * 2 / 2**10)
+    assert rows.loc[("push_t", "mine"), "minus_random_p_holm"] == 1.0
+    shown = table(run, "success", "md")
+    assert "corrected for all 9 comparisons" in shown and "| 0.018 |" in shown
+    assert "corrected for all 1 comparison of" in shown
 
 
 def test_strata_and_pairs_not_solved_at_start(run):
