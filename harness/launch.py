@@ -80,6 +80,8 @@ def prepare_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> None:
             collect.ensure(zoo.task(task, data.scene), data, place.datasets, workers)
         except Exception as error:  # noqa: BLE001  also what a simulator or a renderer raises
             log.error("no dataset for %s: %s", task, error)
+    for line in sorted({pretrain.slowness(s.config.method, place.datasets) for s in specs} - {""}):
+        log.warning(line)  # here, since what a worker of Ray logs is not shown
 
 
 def _loop(specs: Sequence[TrialSpec], place: trial.Place, display: Display) -> None:

@@ -48,6 +48,17 @@ def lacks(method: Any, name: str) -> str:
     return method.lacks(f"method.{name}") if isinstance(method, FrozenConfig) else ""
 
 
+def slowness(method: Any, root: str) -> str:
+    """Why tokens of the method's frozen encoder cannot be kept under `root`, or ""."""
+    reads = isinstance(method, FrozenConfig) and method.used
+    if not reads or not os.path.isdir(root) or os.access(root, os.W_OK):
+        return ""
+    return (
+        f"{root} cannot be written: where tokens of a frozen encoder are not there yet, they are "
+        f"computed for every batch, which is slower"
+    )
+
+
 def ready(
     method: Any, pool: Sequence[Dataset], root: str, device: torch.device, progress: Progress
 ) -> Any:

@@ -235,13 +235,15 @@ def test_a_trial_computes_tokens_where_the_datasets_may_only_be_read(tmp_path, c
     trained = []
 
     def progress(stage, done, total):
-        if stage == "control":
+        if stage == "probing":
             raise InterruptedError("after the training")
         trained.append((stage, done))
 
     with rights.read_only(tmp_path / "data", dataset):
         row = rights.without_root(lambda: trial.run(spec, place, progress))
-    assert row.error == "InterruptedError: after the training" and trained[-2] == ("train", 4)
+        rights.without_root(lambda: launch.prepare_datasets([spec, tiny.spec("lewm")], place))
+    assert f"{place.datasets} cannot be written: where tokens of a frozen" in caplog.text
+    assert row.error == "InterruptedError: after the training" and trained[-1] == ("train", 4)
     assert [path.name for path in (tmp_path / "data").iterdir()] == [Path(dataset).name]
     assert "cannot be written (Permission denied): features are computed for" in caplog.text
 
