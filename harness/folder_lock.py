@@ -43,39 +43,33 @@ def hold(folder: str) -> Iterator[None]:
         yield
         return
     os.makedirs(base, exist_ok=True)
-    path = os.path.join(base, FILE)
-    lock = _lock(folder, path)
+    lock = os.open(os.path.join(base, FILE), os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        yield
+        _lock(lock, folder)
+        _sign(lock, folder)
+        try:
+            yield
+        finally:
+            _write(lock, "")  # it stays: were it removed, two processes could lock two such files
     finally:
-        with contextlib.suppress(OSError):
-            os.remove(path)  # before it is unlocked: afterwards it may be another process's
         os.close(lock)
 
 
-def _lock(folder: str, path: str) -> int:
-    """Descriptor of the locked file; closing it, or the end of this process, unlocks it."""
-    while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            # not flock, which a forked child would hold on to
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _HELD:
-                owner = _read(lock)
-                os.close(lock)
-                raise InUseError(
-                    f"{folder} is in use by process {owner['process']} on {owner['host']} since "
-                    f"{owner['since']}: wait until that has ended, or give another run=NAME or "
-                    f"results=FOLDER"
-                ) from None
+def _lock(lock: int, folder: str) -> None:
+    """Lock the file until it is closed or this process ends."""
+    try:
+        # not flock, which a forked child would hold on to
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _HELD:
             log.info("%s cannot be locked (%s): do not start the same command twice", folder, error)
-            return lock
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(lock), os.stat(path)):
-                _sign(lock, folder)
-                return lock
-        os.close(lock)  # its owner has just ended and removed it
+            return
+        owner = _read(lock)
+        raise InUseError(
+            f"{folder} is in use by process {owner['process']} on {owner['host']} since "
+            f"{owner['since']}: wait until that has ended, or give another run=NAME or "
+            f"results=FOLDER"
+        ) from None
 
 
 def _sign(lock: int, folder: str) -> None:
@@ -88,11 +82,15 @@ def _sign(lock: int, folder: str) -> None:
             *(before["process"], before["host"], folder, before["since"]),
         )
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    words = {"process": os.getpid(), "host": host, "since": since}
-    with contextlib.suppress(OSError):  # a full disk, or a file of another user
+    _write(lock, json.dumps({"process": os.getpid(), "host": host, "since": since}))
+
+
+def _write(lock: int, text: str) -> None:
+    with contextlib.suppress(OSError):  # a file of another user
         os.fchmod(lock, 0o666)  # whoever may write the folder may take the lock after a kill
+    with contextlib.suppress(OSError):  # a full disk
         os.ftruncate(lock, 0)
-        os.pwrite(lock, json.dumps(words).encode(), 0)
+        os.pwrite(lock, text.encode(), 0)
 
 
 _UNKNOWN = {"process": "(unknown)", "host": "(unknown)", "since": "(unknown)"}
