@@ -15,7 +15,19 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from harness import command, config, estimate, launch, machine, report, rows, suites, trial, zoo
+from harness import (
+    command,
+    config,
+    estimate,
+    folder_lock,
+    launch,
+    machine,
+    report,
+    rows,
+    suites,
+    trial,
+    zoo,
+)
 from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
 from harness.interfaces import TrialSpec
 from harness.protocols import PROTOCOLS
@@ -36,28 +48,41 @@ def main(argv: Sequence[str]) -> int:
         console.print(f"error: {error}", markup=False)
         return USAGE
     command.set_up_logging(run.verbose)
-    place = _place(run)
-    todo = launch.missing(specs, place)
-    reasons = _reasons(run, todo)
-    able = [spec for spec in todo if not reasons[spec.key]]
-    _show_plan(run, specs, able, reasons)
     if run.dry:
+        _plan(run, specs)
         return OK
     try:
         command.check_writable(run.folder)
-        launch.prepare_datasets(able, place)
-        started = time.time()
-        launch.launch(todo, place, run)
-        _show_share(todo, place, started)
+        with folder_lock.hold(run.folder):
+            return _execute(run, specs, argv)
     except (OSError, launch.LaunchError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on from here")
         return INTERRUPTED
+
+
+def _execute(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> int:
+    """Run what is missing and report; the exit code."""
+    place = _place(run)
+    todo, able = _plan(run, specs)
+    launch.prepare_datasets(able, place)
+    started = time.time()
+    launch.launch(todo, place, run)
+    _show_share(todo, place, started)
     reported = _report(run.folder)
     failures = _show_failures(specs, place, argv)
     return failures if reported else FAILED
+
+
+def _plan(run: config.RunConfig, specs: list[TrialSpec]) -> tuple[list[TrialSpec], list[TrialSpec]]:
+    """Show what is to run; the trials that are not done, and those of them that can run here."""
+    todo = launch.missing(specs, _place(run))
+    reasons = _reasons(run, todo)
+    able = [spec for spec in todo if not reasons[spec.key]]
+    _show_plan(run, specs, able, reasons)
+    return todo, able
 
 
 def _place(run: config.RunConfig) -> trial.Place:
@@ -65,13 +90,14 @@ def _place(run: config.RunConfig) -> trial.Place:
 
 
 def _report(folder: str) -> bool:
+    """Whether there is a report, of all trials in the folder."""
     try:
-        written = report.publish(folder)
+        made = report.publish(folder)
     except (OSError, report.NoTrials) as error:
         console.print(f"error: no report: {error}", markup=False)
         return False
-    console.print(f"wrote {len(written)} files; open {written[-1]}", markup=False)
-    return True
+    console.print(f"wrote {len(made.paths)} files; open {made.paths[-1]}", markup=False)
+    return not made.broken
 
 
 def _reasons(run: config.RunConfig, todo: list[TrialSpec]) -> dict[str, str]:

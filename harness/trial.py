@@ -21,7 +21,18 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from harness import config, flops, memory, policies, pretrain, provenance, rows, seeding, zoo
+from harness import (
+    config,
+    flops,
+    folder_lock,
+    memory,
+    policies,
+    pretrain,
+    provenance,
+    rows,
+    seeding,
+    zoo,
+)
 from harness.checkpoint import Checkpoint
 from harness.data import collect, normalize
 from harness.data.episodes import Dataset, open_dataset
@@ -68,7 +79,7 @@ class _Record:
 
 def folder(place: Place, spec: TrialSpec) -> str:
     """The trial's folder; a changed configuration has another one."""
-    return f"{place.folder}/trials/{spec.key}.{config.config_hash(spec)[:8]}"
+    return f"{place.folder}/trials/{rows.folder_name(spec.key, config.config_hash(spec))}"
 
 
 def run(spec: TrialSpec, place: Place, progress: Progress) -> rows.TrialRow:
@@ -376,7 +387,9 @@ def _swept(spec: TrialSpec) -> list[rows.MetricRow]:
 
 
 def main(argv: list[str]) -> int:
-    """Run the trial of a YAML file; exit code 0 when it is ok, 2 when the file is no trial."""
+    """Run the trial of a YAML file; exit code 0 when it is ok, 2 when it could not be started or
+    its row could not be written.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if {"-h", "--help", "help"} & set(argv):
         log.info("%s", __doc__)
@@ -394,8 +407,12 @@ def main(argv: list[str]) -> int:
     place = Place(
         options.get("results", "results/trial"), "trial", "", options.get("datasets", "data")
     )
-    with Display(1) as display:
-        row = run(spec, place, functools.partial(display.update, spec.key))
+    try:
+        with folder_lock.hold(folder(place, spec)), Display(1) as display:
+            row = run(spec, place, functools.partial(display.update, spec.key))
+    except OSError as error:
+        log.error("%s", error)
+        return 2
     log.info(
         "%s: %s %s (%.1f s); rows in %s",
         row.key,

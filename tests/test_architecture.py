@@ -24,6 +24,7 @@ LEAVES = {"interfaces", "rows", "seeding"}  # every room may import these, excep
 MODEL = {"interfaces", "nn", "seeding"}
 MEASURED = {"tasks", "planning", "nn", "data", "train", "evaluate", "checkpoint", "trial"}
 COMMAND = {"command", "config", "suites", "launch", "trial", "report", "scales", "protocols", "zoo"}
+COMMAND |= {"folder_lock"}
 MAY_IMPORT = {
     "interfaces": set(),
     "rows": set(),
@@ -43,6 +44,7 @@ MAY_IMPORT = {
     "tasks": LEAVES,
     "data": LEAVES,
     "checkpoint": LEAVES,
+    "folder_lock": {"rows"},
     "scales": LEAVES,
     "protocols": LEAVES,
     "doctor": LEAVES | {"machine"},
@@ -58,7 +60,7 @@ MAY_IMPORT = {
     "suites": LEAVES | {"config", "zoo", "protocols", "scales"},
     "trial": LEAVES
     | {"zoo", "data", "train", "evaluate", "checkpoint", "config", "policies"}
-    | {"flops", "memory", "pretrain", "progress", "provenance"},
+    | {"flops", "folder_lock", "memory", "pretrain", "progress", "provenance"},
     "policies": LEAVES | {"zoo", "planning.mpc", "planning.feed_forward"},
     "launch": LEAVES
     | {"trial", "data", "zoo", "config", "machine", "pretrain", "progress", "provenance"},

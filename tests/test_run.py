@@ -134,6 +134,15 @@ def test_a_report_is_made_of_what_can_be_read(command, caplog):
     assert "replay" in table and "noop" not in table and "is left out" in caplog.text
 
 
+def test_a_trial_of_another_command_that_cannot_be_read_ends_the_run_with_1(command):
+    assert command.launch("methods=[noop,replay]") == 0
+    (broken,) = command.trials.glob("toy.noop.*/metrics.parquet")
+    broken.write_bytes(b"PAR1")
+    assert command.run("methods=[replay]") == 1
+    assert "cannot be read." in (command.folder / "r" / "index.html").read_text()
+    assert command.run("methods=[noop,replay]") == 0
+
+
 # -- bad input
 
 

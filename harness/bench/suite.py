@@ -134,7 +134,7 @@ def _write_trials(folder: str, count: int, episodes: int) -> None:
             for name in _CURVE
             for i, value in enumerate(np.exp(rng.normal(size=_POINTS)))
         ]
-        rows.write(f"{folder}/trials/{key}", trial, found, curves)
+        rows.write(f"{folder}/trials/{rows.folder_name(key, key)}", trial, found, curves)
 
 
 def _spec(task: str, method: str, seed: int) -> TrialSpec:

@@ -18,7 +18,7 @@ import optuna
 from optuna.exceptions import OptunaError
 from rich.console import Console
 
-from harness import command, config, estimate, launch, report, zoo
+from harness import command, config, estimate, folder_lock, launch, report, zoo
 from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
 from harness.report import objective
 from harness.sweep import search, space
@@ -39,23 +39,31 @@ def main(argv: Sequence[str]) -> int:
     command.set_up_logging(sweep.run.verbose)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        if not sweep.run.dry:
-            command.check_writable(sweep.run.folder)
-        study = search.open_study(sweep)
-        before = search.standing(sweep, study)
-        _show_plan(sweep, before)
         if sweep.run.dry:
+            study = search.open_study(sweep)
+            _show_plan(sweep, search.standing(sweep, study))
             return OK
-        search.run(sweep, study, before)
-        written = report.publish(sweep.run.folder)
+        command.check_writable(sweep.run.folder)
+        with folder_lock.hold(sweep.run.folder):
+            return _execute(sweep, argv)
     except (OSError, launch.LaunchError, report.NoTrials, OptunaError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on from here")
         return INTERRUPTED
-    console.print(f"wrote {len(written)} files; open {written[-1]}", markup=False)
-    return _conclude(sweep, search.standing(sweep, study), argv)
+
+
+def _execute(sweep: Sweep, argv: Sequence[str]) -> int:
+    """Run what is missing, report and conclude; the exit code."""
+    study = search.open_study(sweep)
+    before = search.standing(sweep, study)
+    _show_plan(sweep, before)
+    search.run(sweep, study, before)
+    made = report.publish(sweep.run.folder)
+    console.print(f"wrote {len(made.paths)} files; open {made.paths[-1]}", markup=False)
+    code = _conclude(sweep, search.standing(sweep, study), argv)
+    return FAILED if made.broken else code
 
 
 def _show_plan(sweep: Sweep, before: Standing) -> None:

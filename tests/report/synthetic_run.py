@@ -72,7 +72,12 @@ class SyntheticRun:
         ]
         kept = [rows.MetricRow(key, *metric) for metric in metrics]
         shown = [rows.FrameRow(key, *frame) for frame in frames]
-        rows.write(f"{self.folder}/trials/{key}", trial, episodes, kept, shown)
+        rows.write(str(self.place(trial)), trial, episodes, kept, shown)
+        return trial
+
+    def place(self, trial):
+        """The trial's folder."""
+        return self.folder / "trials" / rows.folder_name(trial.key, trial.config_hash)
 
     @staticmethod
     def _episode(key, evaluation, pair, success, split, strata, initially_solved, samples):

@@ -58,12 +58,14 @@ def test_the_page_holds_every_table_figure_and_link(written):
     run, paths = written
     page = (run.folder / "index.html").read_text()
     assert paths[-1].endswith("index.html")
+    names = [path.rpartition("/")[2] for path in paths[:-1]]
+    assert all(report._OURS.fullmatch(name) for name in names)  # a later report removes these
     assert page.count("src='data:image/png;base64,") == 3
     for title in ("Success", "Efficiency", "Training stability"):
         assert f"<h2>{title}</h2>" in page
     for link in re.findall(r"href='([^']+)'", page):
         assert (run.folder / link).is_file(), link
-    assert "trials/push_t.lewm.s1/episodes.parquet" in page
+    assert "trials/push_t.lewm.s1.push_t.l/episodes.parquet" in page
     assert "http" not in page
     markdown = (run.folder / "tables" / "success.md").read_text()
     for heading in re.findall(r"^## (.*)$", markdown, re.M):
