@@ -28,19 +28,19 @@ from torch import Tensor
 from harness.interfaces import Batch, Obs, Shape
 from harness.nn import moving_average, spread
 from harness.nn.jepa import JEPA, JEPAConfig
+from harness.setting import setting
 
 
 @dataclass(frozen=True)
 class EMAJEPAConfig(JEPAConfig):
     """Momentum of the target network at the start and at the end of training."""
 
-    momentum_start: float = 0.996
-    momentum_end: float = 1.0
-
-    def __post_init__(self):
-        for name in ("momentum_start", "momentum_end"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"method.ema_jepa.{name}={getattr(self, name)} must lie in 0..1")
+    momentum_start: float = setting(
+        0.996, "Share of itself that the target keeps in the first step.", ge=0, le=1, paper=0.996
+    )
+    momentum_end: float = setting(
+        1.0, "Share of itself that the target keeps in the last step.", ge=0, le=1, paper=1.0
+    )
 
 
 class EMAJEPA(JEPA):

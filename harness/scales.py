@@ -1,6 +1,6 @@
 """How big: overlays of the configuration (see config.py). "for" narrows a part to a task or a
 method; "sizes" holds what a method's configuration has from a class that it derives from, so that
-a new method has every scale.
+a new method has every scale; "about" says in one sentence what a scale is.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ _HEADS_SMALL = {
 
 
 SCALES: dict[str, dict[str, Any]] = {
-    # Seconds, for tests: every part of the way, no meaning.
     "tiny": {
+        "about": "For tests: seconds, every part of the way, and numbers that mean nothing.",
         "data": {"episodes": 40, "max_steps": 60, "image_size": 32},
         "train": {
             "steps": 20,
@@ -95,8 +95,8 @@ SCALES: dict[str, dict[str, Any]] = {
         "plan_time": {"singles": 2, "together": 4, "joint": 1},
         "resources": {"cpu": 1},
     },
-    # No trial trains longer than 10 minutes on one core; two cores run two at a time.
     "laptop": {
+        "about": "Two CPU cores: a trial trains for about ten minutes at most on one core; 64 px.",
         "data": {"episodes": 800, "image_size": 64},
         "train": {
             "steps": 600,
@@ -128,8 +128,8 @@ SCALES: dict[str, dict[str, Any]] = {
             **dict.fromkeys(("dino_wm", "dino_wm_proprio"), _DINO_SMALL_FOR),
         },
     },
-    # One GPU, an evening for everything.
     "workstation": {
+        "about": "One GPU, an evening for everything; 96 px.",
         "data": {"episodes": 4000, "image_size": 96, "storage": "lz4"},
         "mpc": {"precision": "bf16"},
         "train": {"epochs": 10, "batch_size": 128, "lr": 2e-4},
@@ -137,8 +137,8 @@ SCALES: dict[str, dict[str, Any]] = {
         "resources": {"cpu": 4, "gpu": 1},
         "for": {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},
     },
-    # The published sizes, data and epochs; every other default of the dataclasses is the paper's.
     "paper": {
+        "about": "One large GPU, days: the published sizes, number of episodes and epochs; 224 px.",
         "data": {"episodes": 10_000, "image_size": 224, "scene": "full", "storage": "lz4"},
         "mpc": {"precision": "bf16"},
         "sizes": {"GoalConditionedConfig": {"inputs": "tokens"}},

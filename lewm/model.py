@@ -21,6 +21,7 @@ from torch import Tensor
 from harness.interfaces import Batch, Shape
 from harness.nn import spread
 from harness.nn.jepa import JEPA, JEPAConfig
+from harness.setting import setting
 from lewm.sigreg import sigreg
 
 
@@ -28,15 +29,27 @@ from lewm.sigreg import sigreg
 class LeWMConfig(JEPAConfig):
     """Defaults are the paper's; the released code has sigreg_weight 0.09."""
 
-    sigreg_weight: float = 0.1  # lambda
-    sigreg_directions: int = 1024
+    sigreg_weight: float = setting(
+        0.1,
+        "Weight of SIGReg (lambda) beside the prediction error.",
+        ge=0,
+        paper="0.1; released code: 0.09",
+    )
+    sigreg_directions: int = setting(
+        1024,
+        "Random directions on which SIGReg looks at the latents, fresh ones each step.",
+        ge=1,
+        paper=1024,
+    )
 
 
 @dataclass(frozen=True)
 class CollapsedConfig(LeWMConfig):
     """LeWM without SIGReg: a control in which nothing keeps the latents from collapsing."""
 
-    sigreg_weight: float = 0.0
+    sigreg_weight: float = setting(
+        0.0, "Weight of SIGReg: none, so that nothing keeps latents apart.", ge=0
+    )
 
 
 class LeWM(JEPA):

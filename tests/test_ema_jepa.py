@@ -60,5 +60,7 @@ def test_the_target_encodes_at_evaluation(datasets):
 
 
 def test_a_momentum_beyond_1_is_refused():
-    with pytest.raises(config.ConfigError, match=r"momentum_end=1.5 must lie in 0..1"):
+    with pytest.raises(
+        config.ConfigError, match=r"momentum_end=1.5 must be at least 0 and at most 1"
+    ):
         tiny.spec("ema_jepa", "method.ema_jepa.momentum_end=1.5")
