@@ -87,7 +87,7 @@ def section(base: Any, prefix: str = "") -> str:
 
 
 def aligned(entries: Mapping[str, str], prefix: str = "") -> list[str]:
-    """A line for each entry, its sentence beside it or, where it is too long, below it."""
+    """A line for each entry and its sentence, which goes on below where it is too long."""
     width = max(len(prefix + name) for name in entries) + 2
     found = []
     for name, sentence in entries.items():
@@ -99,7 +99,7 @@ def aligned(entries: Mapping[str, str], prefix: str = "") -> list[str]:
 
 def _page(part: str) -> str:
     if part.startswith("for."):  # for.push_t.train.lr
-        part = part.removeprefix("for.").partition(".")[2]
+        part = part.removeprefix("for.").partition(".")[2] or "for"
     if pages := list(_pages(part)):
         return "\n\n".join(pages)
     names = [*_LISTS, *config.sections(), *(leaf.key for leaf in _leaves())]
@@ -121,6 +121,11 @@ def _pages(part: str) -> Iterator[str]:
     if part in ("method", "planner"):
         names = aligned(_LISTS[f"{part}s"](), f"{part}.")
         yield "\n".join([f"Ask --help {part}.<name>:", *names])
+    if part == "for":
+        yield "for.<task or method>.KEY=VALUE\n  A key for one task or one method alone."
+    for word in ("suite", "scale", "protocol", "task"):
+        if about := _LISTS[f"{word}s"]().get(part):
+            yield f"{word}={part}\n  {about}"
 
 
 def _leaves() -> Iterator[words.Leaf]:

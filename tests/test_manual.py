@@ -77,6 +77,8 @@ def test_a_key_has_type_range_default_the_paper_s_and_the_scales_values(capsys):
 
 def test_short_names_and_whole_commands_are_understood(capsys):
     assert page(capsys, "lewm") == page(capsys, "method.lewm")
+    assert page(capsys, "laptop").startswith("scale=laptop\n  Two CPU cores")
+    assert page(capsys, "for.push_t") == page(capsys, "for")
     assert page(capsys, "for.push_t.train.steps") == page(capsys, "train.steps")
     text = page(capsys, "suite=all", "train.steps=3")
     assert text.startswith("suite=all\n") and "\ntrain.steps=0\n" in text
