@@ -30,6 +30,7 @@ from torch import Tensor
 from harness.interfaces import Batch, Obs, Shape
 from harness.nn import moving_average, spread
 from harness.nn.jepa import JEPA, JEPAConfig
+from harness.setting import setting
 
 
 @dataclass(frozen=True)
@@ -42,22 +43,25 @@ class EMAJEPAConfig(JEPAConfig):
     from 0.980, of 2,400 from 0.995, and from 3,000 steps on it is the one given here.
     """
 
-    momentum_start: float = 0.996
-    momentum_end: float = 1.0
-    initial_share: float = 0.0025  # 1: the momenta as they are given
+    momentum_start: float = setting(
+        0.996, "Share of itself that the target keeps in the first step.", ge=0, le=1, paper=0.996
+    )
+    momentum_end: float = setting(
+        1.0, "Share of itself that the target keeps in the last step.", ge=0, le=1, paper=1.0
+    )
+    initial_share: float = setting(
+        0.0025,
+        "Most of the initial weights that is left in the target at the end; 1: the momenta as given.",
+        gt=0,
+        le=1,
+    )
 
     def __post_init__(self):
-        for name in ("momentum_start", "momentum_end"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"method.ema_jepa.{name}={getattr(self, name)} must lie in 0..1")
+        super().__post_init__()
         if self.momentum_start == self.momentum_end == 1:
             raise ValueError(
-                "method.ema_jepa: with momentum_start and momentum_end 1 the target never moves; "
-                "give one of them below 1"
-            )
-        if not 0 < self.initial_share <= 1:
-            raise ValueError(
-                f"method.ema_jepa.initial_share={self.initial_share} must be above 0, at most 1"
+                "momentum_start=1 and momentum_end=1: the target never moves; give one of them "
+                "below 1"
             )
 
     def target_rate(self, step: int, steps: int) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from baselines.goal_conditioned import GoalConditioned, GoalConditionedConfig, each, head
 from harness.interfaces import Batch, GoalConfig, GoalSampling, Shape
 from harness.nn import moving_average
+from harness.setting import setting
 
 MAX_WEIGHT = 100.0  # of a sample in the policy's regression
 
@@ -32,16 +33,16 @@ class ImplicitConfig(GoalConditionedConfig):
     """
 
     value_goals: GoalConfig = field(default_factory=_value_goals)
-    expectile: float = 0.9  # tau
-    inverse_temperature: float = 3.0
-    target_rate: float = 0.005  # share of the online network in each update of the target
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 < self.expectile < 1:
-            raise ValueError(f"expectile={self.expectile} must lie between 0 and 1")
-        if not 0 < self.target_rate <= 1:
-            raise ValueError(f"target_rate={self.target_rate} must be above 0, at most 1")
+    expectile: float = setting(0.9, "Expectile of the values (tau).", gt=0, lt=1, paper=0.9)
+    inverse_temperature: float = setting(
+        3.0,
+        "How strongly the policy prefers actions with an advantage; 0: not at all.",
+        ge=0,
+        paper=3.0,
+    )
+    target_rate: float = setting(
+        0.005, "Share of the online network in an update of the target.", gt=0, le=1, paper=0.005
+    )
 
 
 class Features(NamedTuple):

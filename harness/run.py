@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from harness import (
@@ -22,15 +21,14 @@ from harness import (
     folder_lock,
     launch,
     machine,
+    manual,
     report,
     rows,
     suites,
     trial,
-    zoo,
 )
 from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
 from harness.interfaces import TrialSpec
-from harness.protocols import PROTOCOLS
 from harness.scales import SCALES
 
 log = logging.getLogger(__name__)
@@ -38,10 +36,10 @@ log = logging.getLogger(__name__)
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
-    if not argv or {"-h", "--help", "help"} & set(argv):
-        _help()
-        return OK
     try:
+        if not argv or manual.HELP & set(argv):
+            sys.stdout.write(manual.answer(argv, manual.overview()) + "\n")
+            return OK
         run = command.local_paths(config.parse(list(argv)))
         specs = suites.expand(run)
     except config.ConfigError as error:
@@ -178,45 +176,6 @@ def _show_failures(specs: list[TrialSpec], place: trial.Place, argv: Sequence[st
             f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}", markup=False
         )
     return FAILED if failed else OK
-
-
-_WORDS = {
-    "suite": "what to run, see below; default: all",
-    "scale": "how big, see below; default: laptop, with CUDA workstation",
-    "protocol": "how it is evaluated, see below; default: lewm-v3, at tiny smoke",
-    "tasks": "[two_room,push_t]: these instead of the suite's",
-    "methods": "[lewm,pldm]: these instead of the suite's",
-    "seeds": "3: seeds 0, 1 and 2; [7]: that one",
-    "run": "name of the results' folder; default: <suite>-<scale>-<protocol>",
-    "results": "where that folder lies; default: results",
-    "datasets": "where datasets are kept; default: data",
-    "backend": "ray, or loop: one trial after the other in this process",
-    "device": "auto, cpu or cuda",
-    "planner": "see below; default: cem",
-    "dry": "true: show the plan and the time it takes, run nothing",
-    "verbose": "true: log more",
-    "ray": "ray.address=HOST:PORT joins a cluster",
-}
-
-
-def _help() -> None:
-    out = Console(highlight=False)
-    out.print(__doc__.strip(), markup=False)
-    out.print("\nWords of the run (key=value):", markup=False)
-    for name, sentence in _WORDS.items():
-        out.print(f"  {name:10}{sentence}", markup=False)
-    listed = {
-        "Suites": [f"{name}: {suite.about}" for name, suite in suites.SUITES.items()],
-        "Scales": list(SCALES),
-        "Protocols": list(PROTOCOLS),
-        "Tasks": [f"{name}: {task.spec.label}" for name, task in zoo.TASKS.items()],
-        "Methods": [f"{name}: {method.label}" for name, method in zoo.METHODS.items()],
-        "Planners": list(zoo.PLANNERS),
-    }
-    for title, names in listed.items():
-        out.print(f"\n{title}:", *(f"  {name}" for name in names), sep="\n", markup=False)
-    out.print("\nKeys of a trial (for.<task or method>. before one narrows it):", markup=False)
-    out.print(command.keys_table())
 
 
 if __name__ == "__main__":

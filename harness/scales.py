@@ -1,6 +1,6 @@
 """How big: overlays of the configuration (see config.py). "for" narrows a part to a task or a
 method; "sizes" holds what a method's configuration has from a class that it derives from, so that
-a new method has every scale.
+a new method has every scale; "about" says in one sentence what a scale is.
 
 A setting that counts in optimizer steps, or in windows of a batch, means something else at another
 scale. These are all of them (tests/test_rates.py holds the targets and BatchNorm to 1 % left):
@@ -95,8 +95,8 @@ _HEADS_SMALL = {
 
 
 SCALES: dict[str, dict[str, Any]] = {
-    # Seconds, for tests: every part of the way, no meaning.
     "tiny": {
+        "about": "For tests: seconds, every part of the way, and numbers that mean nothing.",
         "data": {"episodes": 40, "max_steps": 60, "image_size": 32},
         "train": {
             "steps": 20,
@@ -117,8 +117,8 @@ SCALES: dict[str, dict[str, Any]] = {
         "plan_time": {"singles": 2, "together": 4, "joint": 1},
         "resources": {"cpu": 1},
     },
-    # No trial trains longer than 10 minutes on one core; two cores run two at a time.
     "laptop": {
+        "about": "Two CPU cores: a trial trains for about ten minutes at most on one core; 64 px.",
         "data": {"episodes": 800, "image_size": 64},
         "train": {
             "steps": 600,
@@ -152,6 +152,7 @@ SCALES: dict[str, dict[str, Any]] = {
     # One GPU, an evening for everything: fewer and smaller pictures than the paper's, a shallower
     # encoder, a higher learning rate. The data are this project's, as at every scale.
     "workstation": {
+        "about": "One GPU, an evening for everything; 96 px.",
         "data": {"episodes": 4000, "image_size": 96, "storage": "lz4"},
         "mpc": {"precision": "bf16"},
         "train": {"epochs": 10, "batch_size": 128, "lr": 2e-4},
@@ -163,6 +164,7 @@ SCALES: dict[str, dict[str, Any]] = {
     # is trained on; every other default of the dataclasses is the paper's. The data are not: this
     # project's collectors record them. harness/tasks/README.md lists each difference.
     "paper": {
+        "about": "One large GPU, days: the published sizes, number of episodes and epochs; 224 px.",
         "data": {
             "episodes": 10_000,
             "image_size": 224,

@@ -381,7 +381,8 @@ def _swept(spec: TrialSpec) -> list[rows.MetricRow]:
         branch, *path = key.split(".")
         path = path[1:] if branch in ("method", "planner") else path
         value = functools.reduce(getattr, path, getattr(spec.config, branch))
-        number, word = (math.nan, value) if isinstance(value, str) else (float(value), "")
+        is_number = isinstance(value, int | float)
+        number, word = (float(value), "") if is_number else (math.nan, str(value))
         found.append(rows.MetricRow(spec.key, "sweep", key, 0, number, word))
     return found
 
@@ -394,9 +395,10 @@ def main(argv: list[str]) -> int:
     if {"-h", "--help", "help"} & set(argv):
         log.info("%s", __doc__)
         return 0
-    options = dict(word.split("=", 1) for word in argv if "=" in word)
-    files = [word for word in argv if "=" not in word]
-    if len(files) != 1 or set(options) - {"results", "datasets"}:
+    folders = ("results=", "datasets=")
+    options = dict(word.split("=", 1) for word in argv if word.startswith(folders))
+    files = [word for word in argv if not word.startswith(folders)]
+    if len(files) != 1 or "" in options.values():
         log.error("usage: python -m harness.trial SPEC.yaml [results=FOLDER] [datasets=FOLDER]")
         return 2
     try:

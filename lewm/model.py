@@ -21,6 +21,7 @@ from torch import Tensor
 from harness.interfaces import Batch, Shape
 from harness.nn import spread
 from harness.nn.jepa import JEPA, JEPAConfig
+from harness.setting import setting
 from lewm.sigreg import sigreg
 
 
@@ -32,15 +33,27 @@ class LeWMConfig(JEPAConfig):
     weight of 0.2 weighs as much as the paper's 0.1 (weight x windows / 128).
     """
 
-    sigreg_weight: float = 0.1  # lambda
-    sigreg_directions: int = 1024
+    sigreg_weight: float = setting(
+        0.1,
+        "Weight of SIGReg (lambda) beside the prediction error.",
+        ge=0,
+        paper="0.1; released code: 0.09",
+    )
+    sigreg_directions: int = setting(
+        1024,
+        "Random directions on which SIGReg looks at the latents, fresh ones each step.",
+        ge=1,
+        paper=1024,
+    )
 
 
 @dataclass(frozen=True)
 class CollapsedConfig(LeWMConfig):
     """LeWM without SIGReg: a control in which nothing keeps the latents from collapsing."""
 
-    sigreg_weight: float = 0.0
+    sigreg_weight: float = setting(
+        0.0, "Weight of SIGReg: none, so that nothing keeps latents apart.", ge=0
+    )
 
 
 class LeWM(JEPA):

@@ -64,9 +64,9 @@ def test_the_target_encodes_at_evaluation(datasets):
 @pytest.mark.parametrize(
     ("word", "reason"),
     [
-        ("momentum_end=1.5", "momentum_end=1.5 must lie in 0..1"),
+        ("momentum_end=1.5", "momentum_end=1.5 must be at least 0 and at most 1"),
         ("momentum_start=1", "the target never moves; give one of them below 1"),
-        ("initial_share=0", "initial_share=0.0 must be above 0, at most 1"),
+        ("initial_share=0", "initial_share=0.0 must be above 0 and at most 1"),
     ],
 )
 def test_momenta_that_make_no_sense_are_refused(word, reason):

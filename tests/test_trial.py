@@ -97,5 +97,7 @@ def test_a_spec_file_that_is_none(tmp_path, text, caplog):
     if text is not None:
         (tmp_path / "spec.yaml").write_text(text)
     assert trial.main([str(tmp_path / "spec.yaml"), f"results={tmp_path}/alone"]) == 2
-    assert trial.main([]) == 2 and "usage: python -m harness.trial" in caplog.text
+    for words in ([], ["resluts=x", "spec.yaml"], ["spec.yaml", "results="]):
+        assert trial.main(words) == 2
+    assert "usage: python -m harness.trial" in caplog.text
     assert not (tmp_path / "alone").exists()

@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from harness import seeding
 from harness.data import episodes, pixels, unfinished
 from harness.interfaces import Collector, Simulator, Task
+from harness.setting import Settings, setting
 
 log = logging.getLogger(__name__)
 
@@ -35,23 +36,38 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Settings):
     """What is collected; every field decides the dataset's folder."""
 
-    episodes: int = 800
-    max_steps: int = 150
-    image_size: int = 64
-    seed: int = 0
-    validation: float = 0.1  # share of the families
-    test: float = 0.1
-    scene: Literal["plain", "full"] = "plain"  # of MuJoCo tasks: shadows, sky and smooth edges
-    storage: pixels.Storage = "raw"  # of pictures; lz4: compressed without loss
+    episodes: int = setting(
+        800, "Recorded episodes, all splits together.", ge=1, paper="10000; 18685 on Push-T"
+    )
+    max_steps: int = setting(
+        150, "Longest episode, in steps.", ge=1, paper="200 on Reacher and Cube"
+    )
+    image_size: int = setting(64, "Side of the pictures, in px.", ge=1, paper=224)
+    seed: int = setting(0, "Seed of the collector; another one gives other episodes.", ge=0)
+    validation: float = setting(
+        0.1, "Share of the episodes' families that is held out for choices.", ge=0, lt=1
+    )
+    test: float = setting(
+        0.1, "Share of the episodes' families that is held out for results.", ge=0, lt=1, paper=0.1
+    )
+    scene: Literal["plain", "full"] = setting(
+        "plain",
+        "How MuJoCo tasks are drawn; full has shadows, sky and smooth edges.",
+        paper="full",
+    )
+    storage: pixels.Storage = setting(
+        "raw", "How pictures lie on disk; lz4 compresses each without loss."
+    )
 
     def __post_init__(self):
-        if min(self.episodes, self.max_steps, self.image_size) < 1:
-            raise ValueError("data.episodes, max_steps and image_size must be at least 1")
-        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
-            raise ValueError("data.validation and data.test are shares and leave some to train on")
+        super().__post_init__()
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation={self.validation} and test={self.test} must leave some to train on"
+            )
 
 
 class Chunk(NamedTuple):

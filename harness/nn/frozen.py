@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from harness.interfaces import Obs
 from harness.nn import encoders
+from harness.setting import Settings, setting
 
 DINOV2 = "facebook/dinov2-small"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -46,37 +47,45 @@ class WeightsError(ValueError):
 
 
 @dataclass(frozen=True)
-class MAEConfig:
+class MAEConfig(Settings):
     """Training of weights=mae (He et al. 2022) on the training frames of `tasks` together."""
 
-    tasks: tuple[str, ...] = ("two_room", "push_t", "reacher", "cube")
-    steps: int = 10_000
-    batch_size: int = 128  # frames
-    lr: float = 1e-3
-    mask_ratio: float = 0.75
-    decoder_width: int = 64
-    decoder_depth: int = 2
-    decoder_heads: int = 4
-
-    def __post_init__(self):
-        if not 0 < self.mask_ratio < 1:
-            raise ValueError(f"mae.mask_ratio={self.mask_ratio} must lie between 0 and 1")
-        if self.steps < 1 or not self.tasks:
-            raise ValueError("mae.steps must be at least 1, and mae.tasks name a task")
+    tasks: tuple[str, ...] = setting(
+        ("two_room", "push_t", "reacher", "cube"),
+        "Tasks whose training frames the autoencoder learns from.",
+        least=1,
+        text="names of --help tasks",
+    )
+    steps: int = setting(10_000, "Optimizer steps.", ge=1)
+    batch_size: int = setting(128, "Frames of a batch.", ge=2)
+    lr: float = setting(1e-3, "Learning rate after the warm-up, its highest.", gt=0)
+    mask_ratio: float = setting(
+        0.75, "Share of the patches that are hidden and rebuilt.", gt=0, lt=1, paper=0.75
+    )
+    decoder_width: int = setting(64, "Width of the decoder's tokens.", ge=1, paper=512)
+    decoder_depth: int = setting(2, "Layers of the decoder.", ge=1, paper=8)
+    decoder_heads: int = setting(4, "Attention heads of the decoder.", ge=1, paper=16)
 
 
 @dataclass(frozen=True)
-class FrozenConfig:
+class FrozenConfig(Settings):
     """Which weights; the sizes are those of weights=random and weights=mae (the defaults DINOv2
     ViT-S/14's), other weights bring their own.
     """
 
-    weights: str = "dinov2"
-    encoder_width: int = 384
-    encoder_depth: int = 12
-    encoder_heads: int = 6
-    encoder_patch: int = 14
-    standardize: bool = False  # tokens by the training frames, see FrozenEncoder.fit
+    weights: str = setting(
+        "dinov2",
+        "Weights of the frozen encoder.",
+        text="dinov2, mae (trained here first), random or a folder's absolute path",
+        paper="dinov2",
+    )
+    encoder_width: int = setting(384, "Width of the encoder's tokens.", ge=1, paper=384)
+    encoder_depth: int = setting(12, "Layers of the encoder.", ge=1, paper=12)
+    encoder_heads: int = setting(6, "Attention heads of the encoder.", ge=1, paper=6)
+    encoder_patch: int = setting(14, "Side of a patch, in px.", ge=1, paper=14)
+    standardize: bool = setting(
+        False, "Standardize tokens by the training frames.", paper=False
+    )  # FrozenEncoder.fit
     mae: MAEConfig = field(default_factory=MAEConfig)
 
     @property

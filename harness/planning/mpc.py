@@ -18,28 +18,36 @@ from torch import Tensor
 from harness import flops, memory, seeding
 from harness.interfaces import Decision, Noise, Obs, Pair, Plan, Planner, Run, Solve, WorldModel
 from harness.planning import cost, recorded
+from harness.setting import Settings, setting
 
 MEMORY_SHARE = 0.5  # of what is free, for the rollouts of all threads together
 CACHE_BYTES = 24 * 2**20  # of working memory: on a CPU more rollouts at once are slower
 
 
 @dataclass(frozen=True)
-class MPCConfig:
+class MPCConfig(Settings):
     """Lengths in blocks; the paper plans 5 blocks and executes all of them before it replans.
 
     With warm_start, as in stable-worldmodel (policy.py), what was not executed of a plan is the
     first mean of the pair's next plan, with zeros behind it; without it that mean is zero.
     """
 
-    horizon_blocks: int = 5
-    execute_blocks: int = 5
-    warm_start: bool = True
-    precision: Literal["fp32", "bf16"] = "fp32"  # of the rollouts; frames are encoded in fp32
+    horizon_blocks: int = setting(5, "Blocks of 5 steps that a plan reaches ahead.", ge=1, paper=5)
+    execute_blocks: int = setting(
+        5, "Blocks of a plan that are executed before the next plan.", ge=1, paper=5
+    )
+    warm_start: bool = setting(
+        True, "Whether the rest of a plan is the first mean of the next one, else zero."
+    )
+    precision: Literal["fp32", "bf16"] = setting(
+        "fp32", "Number format of the rollouts; frames are encoded in fp32."
+    )
 
     def __post_init__(self):
-        if not 1 <= self.execute_blocks <= self.horizon_blocks:
+        super().__post_init__()
+        if self.execute_blocks > self.horizon_blocks:
             raise ValueError(
-                f"mpc.execute_blocks={self.execute_blocks} must lie in "
+                f"execute_blocks={self.execute_blocks} must lie in "
                 f"1..horizon_blocks={self.horizon_blocks}"
             )
 
