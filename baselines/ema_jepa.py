@@ -51,7 +51,7 @@ class EMAJEPAConfig(JEPAConfig):
     )
     initial_share: float = setting(
         0.0025,
-        "Most of the initial weights that is left in the target at the end; 1: the momenta as given.",
+        "Most of the initial weights left in the target at the end; 1: the momenta as given.",
         gt=0,
         le=1,
     )

@@ -327,7 +327,7 @@ def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resour
     asked = dataclasses.replace(asked, pairs_per_rollout=together)
     if not trained:
         return dataclasses.replace(asked, cpu=min(1.0, asked.cpu), gpu=0.0)
-    threads = _section("train", TrainConfig, tree).threads
+    threads = _section("train", tree).threads
     if threads > max(1.0, asked.cpu):
         raise ConfigError(
             f"train.threads={threads} and resources.cpu={asked.cpu:g}: a trial needs a core for "
