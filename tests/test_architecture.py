@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "checkpoint": LEAVES,
     "scales": LEAVES,
     "protocols": LEAVES,
-    "doctor": LEAVES | {"machine"},
+    "doctor": LEAVES | {"machine", "tasks.rendering"},
     "estimate": LEAVES,
     "command": LEAVES | {"config"},
     "train": LEAVES | {"data", "checkpoint", "onednn"},
