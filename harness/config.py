@@ -32,7 +32,7 @@ from harness.planning.mpc import MPCConfig
 from harness.protocols import PROTOCOLS, ProtocolConfig
 from harness.scales import DEFAULT_PROTOCOL, SCALES
 from harness.train import TrainConfig
-from harness.words import ConfigError, known, listed, merge, nearest, put
+from harness.words import PATHS, ConfigError, known, listed, merge, nearest, path, put
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,8 @@ def parse(argv: list[str]) -> RunConfig:
     for word in argv:
         key, value = _split(word)
         branch = key.split(".")[0]
+        if key.split(".")[-1] in PATHS and isinstance(value, str):
+            value = path(key, value)
         if key in _RUN_KEYS or key.startswith("ray."):
             if value is None:
                 raise ConfigError(f"{word} has no value; leave the word out or see --help")

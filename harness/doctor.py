@@ -110,7 +110,7 @@ def parse(argv: list[str]) -> dict[str, str]:
         name, equals, value = argument.partition("=")
         if name not in folders or not equals or not value:
             raise ValueError(f"{argument!r} is not one of results=FOLDER, datasets=FOLDER")
-        folders[name] = value
+        folders[name] = os.path.expanduser(value)
     return folders
 
 
@@ -262,7 +262,7 @@ def folder(name: str, path: str) -> Check:
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"x")
     except OSError as error:
-        fix = f"./run.sh suite=all {name}={shlex.quote(str(Path.home() / name))}"
+        fix = f"./run.sh suite=all {name}=~/{name}"
         return Check(name, "missing", f"{place} cannot be written: {error.strerror}", fix)
     free = shutil.disk_usage(place).free
     detail = f"{target}, writable, {_gib(free)} free"

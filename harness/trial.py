@@ -10,6 +10,7 @@ import errno
 import functools
 import logging
 import math
+import os
 import sys
 import time
 import traceback
@@ -381,6 +382,7 @@ def main(argv: list[str]) -> int:
         log.info("%s", __doc__)
         return 0
     options = dict(word.split("=", 1) for word in argv if "=" in word)
+    options = {key: os.path.expanduser(value) for key, value in options.items()}
     files = [word for word in argv if "=" not in word]
     if len(files) != 1 or set(options) - {"results", "datasets"}:
         log.error("usage: python -m harness.trial SPEC.yaml [results=FOLDER] [datasets=FOLDER]")

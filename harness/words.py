@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 
 class ConfigError(ValueError):
     """A word of the command line that is not understood; the message names what is."""
+
+
+PATHS = ("results", "datasets", "weights")  # keys, or their last parts, whose values are paths
+
+
+def path(key: str, text: str) -> str:
+    """The path `text` with the home folder in place of ~ or ~user, which some shells leave to the
+    program. Raises ConfigError where there is no such user.
+    """
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        raise ConfigError(
+            f"{key}={text}: {text.split('/')[0]} has no home folder here: give the path from / on, "
+            f"or ./{text} for a folder of that name"
+        )
+    return expanded
 
 
 def known(kind: str, name: str, names: Iterable[str]) -> str:

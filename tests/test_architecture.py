@@ -66,7 +66,7 @@ MAY_IMPORT = {
     "sweep": LEAVES | COMMAND | {"estimate", "progress"},
     "bench": LEAVES
     | MEASURED
-    | {"zoo", "config", "protocols", "scales", "suites", "launch", "command"}
+    | {"zoo", "config", "protocols", "scales", "suites", "launch", "command", "words"}
     | {"flops", "memory", "onednn", "provenance", "report.published", "report.figure_bench"},
 }
 ONLY_IN = {  # third-party package -> rooms that may import it

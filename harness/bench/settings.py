@@ -17,6 +17,7 @@ from harness import config, onednn, seeding, suites, zoo
 from harness.interfaces import Batch, Noise, Obs, Pair, TrialSpec
 from harness.planning.mpc import MPCPolicy
 from harness.scales import SCALES
+from harness.words import PATHS, path
 
 Settings = TypeVar("Settings")
 DEVICES = ("cpu", "cuda")
@@ -52,7 +53,7 @@ def parse(words: Sequence[str], kind: type[Settings]) -> Settings:
             raise config.ConfigError(f'"{word}" is not of the form key=value, e.g. repeats=3')
         wanted = kinds[config.known("key", key, kinds)]
         try:
-            values[key] = wanted(value)
+            values[key] = wanted(path(key, value) if key in PATHS else value)
         except ValueError as error:
             raise config.ConfigError(f"{key}={value} must be a whole number") from error
     made = kind(**values)
