@@ -34,6 +34,7 @@ from harness import machine
 ROOT = Path(__file__).parent.parent
 GL_FIX = "apt-get install -y libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
 BACKENDS = ("egl", "osmesa")
+GL_VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
 DINOV2 = "facebook/dinov2-small"
 MEMORY_ADVISED = 6 * 2**30  # bytes
 DISK_NEEDED, DISK_ADVISED = 2 * 2**30, 20 * 2**30  # bytes
@@ -95,7 +96,7 @@ def main(argv: list[str]) -> int:
             cpu_features(),
             gpu(),
             *[folder(name, path) for name, path in folders.items()],
-            *graphics(os.environ.get("MUJOCO_GL", "")),
+            *graphics(),
             weights(),
         ]
     show(console, checks)
@@ -109,7 +110,7 @@ def parse(argv: list[str]) -> dict[str, str]:
         name, equals, value = argument.partition("=")
         if name not in folders or not equals or not value:
             raise ValueError(f"{argument!r} is not one of results=FOLDER, datasets=FOLDER")
-        folders[name] = value
+        folders[name] = os.path.expanduser(value)
     return folders
 
 
@@ -261,7 +262,7 @@ def folder(name: str, path: str) -> Check:
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"x")
     except OSError as error:
-        fix = f"./run.sh suite=all {name}={shlex.quote(str(Path.home() / name))}"
+        fix = f"./run.sh suite=all {name}=~/{name}"
         detail = f"{place} cannot be written: {error.strerror}"
         if name == "datasets" and place == target and _holds_something(target):
             detail += "; what is there is used, and what is missing cannot be collected"
@@ -283,36 +284,48 @@ def _holds_something(folder: Path) -> bool:
         return False
 
 
-def graphics(chosen: str) -> list[Check]:
-    """A frame per GL backend; only the one that runs use is needed: `chosen` or, where that is
-    empty, EGL or else OSMesa.
+def graphics() -> list[Check]:
+    """A frame drawn as runs draw it, in this environment; then one by every other backend."""
+    given = {name: os.environ.get(name, "") for name in GL_VARIABLES}
+    needed, backend = _drawn("drawing", given, "missing")
+    if needed.status == "missing" and any(given.values()):
+        needed = needed._replace(fix=f"unset {' '.join(GL_VARIABLES)}")
+    others = [f"{name}={v}" for name, v in given.items() if v.strip().lower() not in ("", backend)]
+    if others and backend:
+        needed = needed._replace(detail=f"{needed.detail}, in spite of {' and '.join(others)}")
+    alternatives = [name for name in BACKENDS if name != backend]
+    return [needed, *(alternative(name) for name in alternatives)]
+
+
+def alternative(backend: str) -> Check:
+    """A backend that runs use where MUJOCO_GL names it."""
+    return _drawn(f"drawing, {backend}", {"MUJOCO_GL": backend}, "warning")[0]
+
+
+def _drawn(name: str, variables: dict[str, str], otherwise: Status) -> tuple[Check, str]:
+    """Draw the scene in a process of its own, because a broken backend may take it down; the check,
+    and the backend that it was drawn by.
     """
-    if chosen:
-        return [backend(b, b == chosen) for b in dict.fromkeys((*BACKENDS, chosen))]
-    egl = backend("egl", needed=False)
-    return [egl, backend("osmesa", needed=egl.status != "ok")]
-
-
-def backend(name: str, needed: bool) -> Check:
-    """Draw the scene in a process of its own, because a broken backend may take it down."""
     code = "from harness import doctor; doctor.draw()"
-    environment = {**os.environ, "MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
+    environment = {**os.environ, **dict.fromkeys(GL_VARIABLES, ""), **variables}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = _run([sys.executable, "-c", code], environment)
-    label = f"drawing, {name}"
-    if done.returncode == 0:
-        result = json.loads(done.stdout.splitlines()[-1])
-        detail = f"frame {result['checksum']}, {1e3 * result['frame_s']:.2f} ms per frame"
-        return Check(label, "ok", detail)
-    detail = _last_line(done.stderr) or f"ended with code {done.returncode}"
-    fix = GL_FIX if name in BACKENDS else "unset MUJOCO_GL"
-    return Check(label, "missing" if needed else "warning", detail, fix)
+    if done.returncode:
+        detail = _last_line(done.stderr) or f"ended with code {done.returncode}"
+        return Check(name, otherwise, detail, GL_FIX), ""
+    result = json.loads(done.stdout.splitlines()[-1])
+    backend, speed = result["backend"], f"{1e3 * result['frame_s']:.2f} ms per frame"
+    label = f"drawing, {backend}" if backend else name
+    return Check(label, "ok", f"frame {result['checksum']}, {speed}"), backend
 
 
 def draw() -> None:
-    """Body of the process of `backend`: draws, and writes checksum and seconds as JSON."""
-    import mujoco
+    """Body of the process of a check: draws by the backend that a run would choose, and writes its
+    name, the checksum of a frame and seconds as JSON.
+    """
+    from harness.tasks import rendering
 
+    mujoco = rendering.load()
     model = mujoco.MjModel.from_xml_string(SCENE)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
@@ -326,7 +339,9 @@ def draw() -> None:
     frame_s = (time.perf_counter() - start) / FRAMES
     renderer.close()  # left to the interpreter's end, the context complains
     checksum = hashlib.sha256(frame.tobytes()).hexdigest()[:12]
-    sys.stdout.write(json.dumps({"checksum": checksum, "frame_s": frame_s}) + "\n")
+    backend = os.environ.get("MUJOCO_GL", "")
+    found = {"backend": backend, "checksum": checksum, "frame_s": frame_s}
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 def weights() -> Check:

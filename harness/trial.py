@@ -10,6 +10,7 @@ import errno
 import functools
 import logging
 import math
+import os
 import sys
 import time
 import traceback
@@ -397,6 +398,7 @@ def main(argv: list[str]) -> int:
         return 0
     folders = ("results=", "datasets=")
     options = dict(word.split("=", 1) for word in argv if word.startswith(folders))
+    options = {key: os.path.expanduser(value) for key, value in options.items()}
     files = [word for word in argv if not word.startswith(folders)]
     if len(files) != 1 or "" in options.values():
         log.error("usage: python -m harness.trial SPEC.yaml [results=FOLDER] [datasets=FOLDER]")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import os
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,22 @@ _NONE = ("null", "none", "~", "")
 
 class ConfigError(ValueError):
     """A word of the command line that is not understood; the message names what is."""
+
+
+PATHS = ("results", "datasets", "weights")  # keys, or their last parts, whose values are paths
+
+
+def expanded(key: str, text: str) -> str:
+    """The path `text` with the home folder in place of ~ or ~user, which some shells leave to the
+    program. Raises ConfigError where there is no such user.
+    """
+    whole = os.path.expanduser(text)
+    if whole.startswith("~"):
+        raise ConfigError(
+            f"{key}={text}: {text.split('/')[0]} has no home folder here: give the path from / on, "
+            f"or ./{text} for a folder of that name"
+        )
+    return whole
 
 
 class Leaf(NamedTuple):
@@ -51,13 +68,15 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def split(word: str) -> tuple[str, str]:
-    """ "key=text" as it was typed. Raises ConfigError where there is no key or no text."""
+    """ "key=text" as it was typed, a path with the home folder in place of ~. Raises ConfigError
+    where there is no key or no text.
+    """
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise ConfigError(f'"{word}" is not of the form key=value, e.g. scale=laptop. See --help.')
     if not text:
         raise ConfigError(f"{key}= has no value; leave the word out or see --help")
-    return key, text
+    return key, expanded(key, text) if key.rpartition(".")[2] in PATHS else text
 
 
 def put(tree: dict[str, Any], key: str, value: Any) -> None:

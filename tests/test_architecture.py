@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "folder_lock": {"rows"},
     "scales": LEAVES,
     "protocols": LEAVES,
-    "doctor": LEAVES | {"machine"},
+    "doctor": LEAVES | {"machine", "tasks.rendering"},
     "estimate": LEAVES,
     "command": LEAVES | {"config"},
     "train": LEAVES | {"data", "checkpoint", "onednn"},

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pwd
 
 import pytest
 import tiny
@@ -176,9 +177,29 @@ BAD = [  # words, what is said
     (["train.lr=nan"], "train.lr=nan must be a finite number, above 0"),
     (["train.clip_norm=0"], "train.clip_norm=0.0 must be above 0"),
     (["train.log_every=0"], "train.log_every=0 must be at least 1"),
+    (["train.threads=2"], "train.threads=2 and resources.cpu=1: a trial needs a core for each"),
+    (["datasets=~no-such-user/d"], "~no-such-user has no home folder here: give the path from /"),
     (["data.episodes=0"], "data.episodes=0 must be at least 1"),
     (["data.test=0.9"], "data.validation=0.1 and test=0.9 must leave some to train on"),
 ]
+
+
+def test_a_home_folder_that_the_shell_did_not_put_in_is_put_in(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    weights = "method.dino_wm.weights"
+    words = [
+        "results=~/r",
+        "datasets=~root/d",
+        "run=~x",
+        f"{weights}=~/w",
+        f"for.toy.{weights}=~root/w",
+    ]
+    run = config.parse([*words, "suite=smoke"])
+    root = pwd.getpwnam("root").pw_dir
+    assert (run.results, run.datasets, run.run) == ("/home/me/r", f"{root}/d", "~x")
+    assert run.overrides["method"]["dino_wm"]["weights"] == "/home/me/w"
+    of_toy = run.overrides["for"]["toy"]["method"]["dino_wm"]["weights"]
+    assert of_toy == f"{root}/w"
 
 
 @pytest.mark.parametrize(("words", "said"), BAD, ids=[" ".join(words) for words, _ in BAD])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 
 from harness import report
@@ -20,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        made = report.publish(arguments.run)
+        made = report.publish(os.path.expanduser(arguments.run))
     except (OSError, report.NoTrials) as error:
         log.error("%s", error)
         return 2

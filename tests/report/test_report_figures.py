@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -37,6 +41,24 @@ def test_figures_are_written_with_text_as_text(written, name):
     assert "<text" in svg
     for words in ("LeWM", "Run synthetic", "quick-v1", "laptop", "100 pairs", "2 training seeds"):
         assert words in re.sub(r"<[^>]+>", " ", svg), words
+
+
+def test_a_notebooks_backend_and_a_users_style_change_no_figure(written, tmp_path):
+    run, _ = written
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.size: 30\n")
+    copy = shutil.copytree(run.folder, tmp_path / "synthetic")
+    environment = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    environment |= {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.report", str(copy)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "Error" not in done.stderr, done.stderr
+    for name in NAMES:
+        picture = (run.folder / "figures" / f"{name}.png").read_bytes()
+        assert (copy / "figures" / f"{name}.png").read_bytes() == picture
 
 
 def test_the_success_figure_has_strata_and_the_floor(written):
