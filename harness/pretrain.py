@@ -48,6 +48,13 @@ def lacks(method: Any, name: str) -> str:
     return method.lacks(f"method.{name}") if isinstance(method, FrozenConfig) else ""
 
 
+def untrained(method: Any) -> Any:
+    """The method's configuration without any trained weights, of the same sizes."""
+    if isinstance(method, FrozenConfig):
+        return dataclasses.replace(method, weights="random")
+    return method
+
+
 def ready(
     method: Any, pool: Sequence[Dataset], root: str, device: torch.device, progress: Progress
 ) -> Any:

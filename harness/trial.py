@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -126,6 +127,7 @@ def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) 
         else:
             policy = method.build(cfg.method, task, seeding.integer(spec.seed, eval_seed))
         _control(spec, policy, main, extra, eval_seed, normalizer, record, progress)
+        record.metrics += _families(spec.key, dataset, [*main, *extra])
         if (
             "plan_time" in spec.stages
             and eval_seed == cfg.protocol.eval_seeds[0]
@@ -158,10 +160,8 @@ def _trained_model(
     """The model of this trial, trained from its last checkpoint on where there is one."""
     cfg, task = spec.config, _task(spec)
     method = pretrain.ready(cfg.method, _pool(spec, place), place.datasets, device, progress)
-    torch.manual_seed(seeding.integer("model", spec.seed))
     shape = task.spec.shape(cfg.data.image_size)
-    model = zoo.METHODS[spec.method].build(method, shape)
-    model.to(device)
+    model = _untrained(spec, method, device)
     record.metrics += _sizes(spec, model, shape)
     checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec))
     record.checkpoint = checkpoint  # its training state stays until the rows are written
@@ -190,6 +190,13 @@ def _trained_model(
     return model
 
 
+def _untrained(spec: TrialSpec, method: Any, device: torch.device) -> nn.Module:
+    """The model as its training starts, with the configuration `method`."""
+    torch.manual_seed(seeding.integer("model", spec.seed))
+    shape = _task(spec).spec.shape(spec.config.data.image_size)
+    return zoo.METHODS[spec.method].build(method, shape).to(device)
+
+
 def _pool(spec: TrialSpec, place: Place) -> list[Dataset]:
     """The datasets that the method's encoder is trained on first; mostly none."""
     return [
@@ -215,7 +222,8 @@ def _look_inside(
         )
     if "probing" in spec.stages and hasattr(model, "encode"):
         progress("probing", 0, 1)
-        record.metrics += probing.measure(spec.key, model, dataset, task.state_names, device)
+        other = _untrained(spec, pretrain.untrained(spec.config.method), device)
+        record.metrics += probing.measure(spec.key, model, other, dataset, task.state_names, device)
 
 
 def _sizes(spec: TrialSpec, model: nn.Module, shape: Shape) -> list[rows.MetricRow]:
@@ -257,6 +265,17 @@ def _control(
     record.fields["eval_s"] = record.fields.get("eval_s", 0.0) + elapsed
     if eval_seed == protocol.eval_seeds[0]:
         record.frames = film.draw(spec.key, task, chosen, outcomes, protocol.success_rule)
+
+
+def _families(key: str, dataset: Dataset, chosen: list[Pair]) -> list[rows.MetricRow]:
+    """The family of each source episode, by its number, where families are more than one episode:
+    the report's intervals count families then.
+    """
+    families = dataset.manifest.families
+    if len(set(families)) == len(families):
+        return []
+    sources = sorted({pair.episode for pair in chosen})
+    return [rows.MetricRow(key, "pairs", "family", i, float(families[i]), "") for i in sources]
 
 
 def _episode_row(
