@@ -259,7 +259,6 @@ def test_rule_holds(rule):
 PACKAGE_OF = {  # module -> package, where the names differ
     "PIL": "pillow",
     "huggingface_hub": "huggingface-hub",
-    "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
 
