@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
+import signal
 import uuid
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -13,7 +16,7 @@ from rich.table import Table
 
 from harness import config, rows
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
+OK, FAILED, USAGE = 0, 1, 2  # exit codes
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)  # ":a:" is no emoji
 
 
@@ -34,6 +37,42 @@ def local_paths(run: config.RunConfig) -> config.RunConfig:
     except OSError as error:
         raise config.ConfigError(f"results={error}") from error
     return dataclasses.replace(run, **paths)
+
+
+class Ended(KeyboardInterrupt):
+    """A signal that ends the command as Ctrl-C does."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP raise Ended, so that nothing the command started outlives it.
+
+    What was ignored when the command began stays ignored: under nohup, SIGHUP and Ctrl-C do not
+    end it, and SIGTERM does.
+    """
+
+    def end(number: int, frame: object) -> None:
+        raise Ended(number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler == signal.SIG_DFL:
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def interrupted(error: KeyboardInterrupt) -> int:
+    """Say that the command was interrupted; its exit code: 130 for Ctrl-C, 143 for SIGTERM."""
+    console.print("interrupted; the same command goes on from here")
+    return 128 + (error.number if isinstance(error, Ended) else signal.SIGINT)
 
 
 def set_up_logging(verbose: bool) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import command, config, estimate, launch, report, rows, suites, trial, zoo
-from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
+from harness.command import FAILED, OK, USAGE, console
 from harness.interfaces import TrialSpec
 from harness.protocols import PROTOCOLS
 from harness.scales import SCALES
@@ -44,17 +44,17 @@ def main(argv: Sequence[str]) -> int:
     if run.dry:
         return OK
     try:
-        command.check_writable(run.folder)
-        launch.prepare_datasets(able, place)
-        started = time.time()
-        launch.launch(todo, place, run)
-        _show_share(todo, place, started)
+        with command.ended_by_signals():
+            command.check_writable(run.folder)
+            launch.prepare_datasets(able, place)
+            started = time.time()
+            launch.launch(todo, place, run)
+            _show_share(todo, place, started)
     except (OSError, launch.LaunchError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on from here")
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return command.interrupted(error)
     reported = _report(run.folder)
     failures = _show_failures(specs, place, argv)
     return failures if reported else FAILED

@@ -30,6 +30,8 @@ MAY_IMPORT = {
     "seeding": set(),
     "flops": set(),
     "onednn": set(),
+    "processes": set(),
+    "supervised": {"processes", "command"},
     "memory": set(),
     "progress": set(),
     "provenance": set(),
@@ -40,11 +42,11 @@ MAY_IMPORT = {
     "report": {"rows"},
     "planning": LEAVES | {"flops", "memory"},
     "tasks": LEAVES,
-    "data": LEAVES,
+    "data": LEAVES | {"processes"},
     "checkpoint": LEAVES,
     "scales": LEAVES,
     "protocols": LEAVES,
-    "doctor": LEAVES,
+    "doctor": LEAVES | {"processes"},
     "estimate": LEAVES,
     "command": LEAVES | {"config"},
     "train": LEAVES | {"data", "checkpoint", "onednn"},
@@ -59,7 +61,7 @@ MAY_IMPORT = {
     | {"zoo", "data", "train", "evaluate", "checkpoint", "config", "policies"}
     | {"flops", "memory", "pretrain", "progress", "provenance"},
     "policies": LEAVES | {"zoo", "planning.mpc", "planning.feed_forward"},
-    "launch": LEAVES | {"trial", "data", "zoo", "config", "pretrain", "progress"},
+    "launch": LEAVES | {"trial", "data", "zoo", "config", "pretrain", "progress", "supervised"},
     "run": LEAVES | COMMAND | {"estimate"},
     "sweep": LEAVES | COMMAND | {"estimate", "progress"},
     "bench": LEAVES
@@ -82,7 +84,7 @@ ONLY_IN = {  # third-party package -> rooms that may import it
     "timm": set(),
 }
 NOT_IN = {"torch": {"report", "rows"}}  # third-party package -> rooms that must do without it
-CATCH_ALL = {"trial", "launch"}  # the trial boundary
+CATCH_ALL = {"trial", "launch", "supervised"}  # the boundaries of a trial and of a process
 SIDE_EFFECTS = {"run", "sweep", "trial", "doctor", "bench", "launch"}  # entry points
 SIDE_EFFECT_FILES = {"harness/report/__main__.py"}
 EMPTY_NAMES = {"utils", "common", "misc", "helpers"}

@@ -19,7 +19,7 @@ from optuna.exceptions import OptunaError
 from rich.console import Console
 
 from harness import command, config, estimate, launch, report, zoo
-from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
+from harness.command import FAILED, OK, USAGE, console
 from harness.report import objective
 from harness.sweep import search, space
 from harness.sweep.search import Standing
@@ -46,14 +46,14 @@ def main(argv: Sequence[str]) -> int:
         _show_plan(sweep, before)
         if sweep.run.dry:
             return OK
-        search.run(sweep, study, before)
+        with command.ended_by_signals():
+            search.run(sweep, study, before)
         written = report.publish(sweep.run.folder)
     except (OSError, launch.LaunchError, report.NoTrials, OptunaError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on from here")
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return command.interrupted(error)
     console.print(f"wrote {len(written)} files; open {written[-1]}", markup=False)
     return _conclude(sweep, search.standing(sweep, study), argv)
 
