@@ -152,7 +152,7 @@ def main(scratch: str, parent: str) -> None:
     with open(os.path.join(scratch, "call"), "rb") as source:
         function, arguments, verbose = pickle.load(source)  # written by the parent
     if not verbose:
-        _quieten(os.path.join(scratch, "stderr"))
+        _quieten(os.path.join(scratch, "said"))
     command.set_up_logging(verbose)
     outcome = {"error": "", "kind": ""}
     try:
@@ -169,7 +169,10 @@ def main(scratch: str, parent: str) -> None:
 
 
 def _quieten(file: str) -> None:
-    """What native code writes on stderr goes into `file`; Python's stderr stays where it is."""
+    """What Ray and its native code write on stdout and stderr goes into `file`; sys.stderr, where
+    our own lines go, stays where it is.
+    """
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding)
     with open(file, "ab") as sink:
+        os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
