@@ -82,7 +82,8 @@ def set_up_logging(verbose: bool) -> None:
         handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
     level = logging.DEBUG if verbose else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
-    for noisy in ("matplotlib", "fontTools", "PIL", "filelock", "ray", "OpenGL", "absl"):
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a read-only home folder
+    for noisy in ("fontTools", "PIL", "filelock", "ray", "OpenGL", "absl"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

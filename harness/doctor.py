@@ -3,7 +3,7 @@
 
 Every check is a small function that returns Checks. What may be broken (a GL backend, Ray) is tried
 in a process of its own. Heavy packages are imported where they are tried: of an installation, the
-doctor itself needs only rich, psutil and packaging.
+doctor itself needs only rich, psutil and packaging. What killed commands left is removed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness import processes
+
 ROOT = Path(__file__).parent.parent
 GL_FIX = "apt-get install -y libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
 BACKENDS = ("egl", "osmesa")
@@ -37,6 +39,7 @@ MEMORY_ADVISED = 6 * 2**30  # bytes
 DISK_NEEDED, DISK_ADVISED = 2 * 2**30, 20 * 2**30  # bytes
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TIMEOUT_S = 120.0
+RAY_TIMEOUT_S = 300.0  # it tries twice where the machine is busy
 FRAMES = 20
 FRAME_SIZE = 64
 SCENE = """
@@ -86,6 +89,7 @@ def main(argv: list[str]) -> int:
         checks = [
             python(),
             *packages(ROOT / "pyproject.toml"),
+            leftovers(),
             ray(ROOT / "pyproject.toml"),
             cores(),
             *threads(dict(os.environ)),
@@ -164,14 +168,27 @@ def _pip(*arguments: str) -> str:
     return shlex.join([sys.executable, "-m", "pip", "install", *arguments])
 
 
+def leftovers() -> Check:
+    """What killed commands of this user left behind; it is removed."""
+    found = [leftover.words() for leftover in processes.remove_leftovers()]
+    return Check("leftovers", "info" if found else "ok", f"removed {', '.join(found) or 'nothing'}")
+
+
 def ray(pyproject: Path) -> Check:
-    """Ray Tune loads."""
+    """Ray Tune loads, and a local Ray starts as it does for a run."""
     code = "import ray, ray.tune, sys; sys.stdout.write(ray.__version__)"
     done = _run([sys.executable, "-c", code], dict(os.environ))
-    if done.returncode == 0:
-        return Check("ray", "ok", f"{done.stdout.strip()}, ray.tune loads")
-    pins = [str(r) for r in _requirements(pyproject) if r.name == "ray"]
-    return Check("ray", "missing", _last_line(done.stderr), _pip("--force-reinstall", *pins))
+    if done.returncode != 0:
+        pins = [str(r) for r in _requirements(pyproject) if r.name == "ray"]
+        return Check("ray", "missing", _last_line(done.stderr), _pip("--force-reinstall", *pins))
+    began = time.monotonic()
+    code = "from harness import launch; launch.try_ray()"
+    tried = _run([sys.executable, "-c", code], dict(os.environ), RAY_TIMEOUT_S)
+    if tried.returncode == 0:
+        detail = f"{done.stdout.strip()}, started a worker in {time.monotonic() - began:.0f} s"
+        return Check("ray", "ok", detail)
+    reason = _last_line(tried.stderr).removeprefix("harness.launch.LaunchError: ")
+    return Check("ray", "missing", reason, "./run.sh suite=all backend=loop")
 
 
 def cores() -> Check:
@@ -295,7 +312,6 @@ def backend(name: str, needed: bool) -> Check:
     """Draw the scene in a process of its own, because a broken backend may take it down."""
     code = "from harness import doctor; doctor.draw()"
     environment = {**os.environ, "MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = _run([sys.executable, "-c", code], environment)
     label = f"drawing, {name}"
     if done.returncode == 0:
@@ -341,13 +357,15 @@ def weights() -> Check:
     return Check("DINOv2 weights", "info", detail)
 
 
-def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: list[str], environment: dict[str, str], timeout_s: float = TIMEOUT_S
+) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s
         )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"no answer in {TIMEOUT_S:.0f} s")
+        return subprocess.CompletedProcess(command, 124, "", f"no answer in {timeout_s:.0f} s")
 
 
 def _last_line(text: str) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from harness import config, pretrain, rows, supervised, trial, zoo
+from harness import command, config, pretrain, rows, supervised, trial, zoo
 from harness.data import collect
 from harness.interfaces import TrialSpec
 from harness.progress import Display
@@ -58,8 +58,9 @@ def under_ray(run: config.RunConfig, function: Callable[..., None], *arguments: 
     """
     restarts = 0 if run.ray.address else supervised.RESTARTS
     where = f"Ray at {run.ray.address}" if run.ray.address else "Ray"
+    call = _with_logging, run.verbose, function, *arguments
     try:
-        supervised.call(function, *arguments, restarts=restarts, verbose=run.verbose)
+        supervised.call(*call, restarts=restarts, verbose=run.verbose)
     except supervised.Failed as error:
         raise LaunchError(str(error)) from None
     except supervised.Died as error:
@@ -112,6 +113,13 @@ def run_here(spec: TrialSpec, place: trial.Place, display: Display) -> None:
         trial.run(spec, place, _to_display(display, spec.key))
     except OSError as error:
         log.error("%s: its row cannot be written: %s", spec.key, error)
+
+
+def _with_logging(
+    scratch: str, verbose: bool, function: Callable[..., None], *arguments: Any
+) -> None:
+    command.set_up_logging(verbose)
+    function(scratch, *arguments)
 
 
 def _by_ray(

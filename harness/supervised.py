@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from harness import command, processes
+from harness import processes
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +153,6 @@ def main(scratch: str, parent: str) -> None:
         function, arguments, verbose = pickle.load(source)  # written by the parent
     if not verbose:
         _quieten(os.path.join(scratch, "said"))
-    command.set_up_logging(verbose)
     outcome = {"error": "", "kind": ""}
     try:
         function(scratch, *arguments)

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "flops": set(),
     "onednn": set(),
     "processes": set(),
-    "supervised": {"processes", "command"},
+    "supervised": {"processes"},
     "memory": set(),
     "progress": set(),
     "provenance": set(),
@@ -61,7 +61,8 @@ MAY_IMPORT = {
     | {"zoo", "data", "train", "evaluate", "checkpoint", "config", "policies"}
     | {"flops", "memory", "pretrain", "progress", "provenance"},
     "policies": LEAVES | {"zoo", "planning.mpc", "planning.feed_forward"},
-    "launch": LEAVES | {"trial", "data", "zoo", "config", "pretrain", "progress", "supervised"},
+    "launch": LEAVES
+    | {"trial", "data", "zoo", "config", "pretrain", "progress", "supervised", "command"},
     "run": LEAVES | COMMAND | {"estimate"},
     "sweep": LEAVES | COMMAND | {"estimate", "progress"},
     "bench": LEAVES
