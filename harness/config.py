@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -100,8 +101,9 @@ class RunConfig:
 
     @property
     def folder(self) -> str:
-        """Where this run's results lie."""
-        return f"{self.results.rstrip('/')}/{self.run}"
+        """Where this run's results lie; in a URI the name is percent-encoded."""
+        name = urllib.parse.quote(self.run, safe="") if "://" in self.results else self.run
+        return f"{self.results.rstrip('/')}/{name}"
 
 
 _BRANCHES = (

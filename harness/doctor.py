@@ -76,7 +76,7 @@ _USAGE = (
 
 def main(argv: list[str]) -> int:
     """Run all checks and show them; 0 when nothing needed is missing, 2 for unknown arguments."""
-    console = Console()
+    console = Console(emoji=False)
     if {"-h", "--help", "help"} & set(argv):
         console.print(_USAGE, markup=False)
         return 0
@@ -121,7 +121,9 @@ def show(console: Console, checks: list[Check]) -> None:
     for column in ("check", "status", "detail"):
         table.add_column(column)
     for check in checks:
-        table.add_row(check.name, f"[{COLOURS[check.status]}]{check.status}", escape(check.detail))
+        table.add_row(
+            escape(check.name), f"[{COLOURS[check.status]}]{check.status}", escape(check.detail)
+        )
     console.print(table)
     for check in checks:
         if check.fix:

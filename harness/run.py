@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from harness import command, config, estimate, launch, report, rows, suites, trial, zoo
 from harness.command import FAILED, OK, USAGE, console
@@ -70,7 +71,7 @@ def _report(folder: str) -> bool:
     except (OSError, report.NoTrials) as error:
         console.print(f"error: no report: {error}", markup=False)
         return False
-    console.print(f"wrote {len(written)} files; open {written[-1]}", markup=False)
+    console.print(f"wrote {len(written)} files; open {shlex.quote(written[-1])}", markup=False)
     return True
 
 
@@ -92,7 +93,7 @@ def _show_plan(
         state = "cannot run" if reasons.get(spec.key) else state
         words = "" if state == "done" else command.duration(seconds)
         asked = spec.config.resources
-        table.add_row(spec.key, state, f"{asked.cpu:g}", f"{asked.gpu:g}", words)
+        table.add_row(Text(spec.key), state, f"{asked.cpu:g}", f"{asked.gpu:g}", words)
     console.print(
         f"suite {run.suite}, scale {run.scale}, protocol {run.protocol}, {run.device} with "
         f"{cores} cores, backend {run.backend}, results in {run.folder}",
@@ -149,9 +150,7 @@ def _show_failures(specs: list[TrialSpec], place: trial.Place, argv: Sequence[st
         console.print(f"{spec.key} failed: {launch.outcome(spec, place)}", markup=False)
     if failed:
         again = shlex.join([os.path.relpath(sys.executable), "-m", "harness.run", *argv])
-        console.print(
-            f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}", markup=False
-        )
+        command.show_command(f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}")
     return FAILED if failed else OK
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 
 from harness import report
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, report.NoTrials) as error:
         log.error("%s", error)
         return 2
-    log.info("wrote %d files; open %s", len(paths), paths[-1])
+    log.info("wrote %d files; open %s", len(paths), shlex.quote(paths[-1]))
     return 0
 
 

@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
         return FAILED
     except KeyboardInterrupt as error:
         return command.interrupted(error)
-    console.print(f"wrote {len(written)} files; open {written[-1]}", markup=False)
+    console.print(f"wrote {len(written)} files; open {shlex.quote(written[-1])}", markup=False)
     return _conclude(sweep, search.standing(sweep, study), argv)
 
 
@@ -86,9 +86,8 @@ def _conclude(sweep: Sweep, after: Standing, argv: Sequence[str]) -> int:
         spec = sweep.spec(values)
         console.print(f"{spec.key} failed: {launch.outcome(spec, sweep.place)}", markup=False)
     again = shlex.join(["python", "-m", "harness.sweep", *argv])
-    console.print(
-        f"{missing} of {sweep.trials} trials failed or did not run; to retry them: {again}",
-        markup=False,
+    command.show_command(
+        f"{missing} of {sweep.trials} trials failed or did not run; to retry them: {again}"
     )
     return FAILED
 
@@ -96,7 +95,7 @@ def _conclude(sweep: Sweep, after: Standing, argv: Sequence[str]) -> int:
 def _show_best(sweep: Sweep, tried: list[str], judgement: objective.Judgement) -> None:
     words = [f"tasks={sweep.task}", f"methods={sweep.method}", *_kept(sweep), *tried, "seeds=3"]
     console.print(f"best: {' '.join(tried)}: {judgement.words()}", markup=False)
-    console.print(f"on test pairs: python -m harness.run {shlex.join(words)}", markup=False)
+    command.show_command(f"on test pairs: python -m harness.run {shlex.join(words)}")
 
 
 def _kept(sweep: Sweep) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness import config, launch, rows, seeding, trial
@@ -36,7 +37,7 @@ def open_study(sweep: Sweep) -> optuna.Study:
     file = os.path.join(sweep.run.folder, STUDY_FILE)
     try:
         new = sweep.run.dry and not os.path.exists(file)
-        storage = InMemoryStorage() if new else RDBStorage(f"sqlite:///{file}")
+        storage = InMemoryStorage() if new else _storage(file)
         if set(optuna.get_all_study_names(storage)) - {sweep.study}:
             raise launch.LaunchError(
                 f"{sweep.run.folder} holds another sweep (of another range, seed or configuration):"
@@ -54,6 +55,11 @@ def open_study(sweep: Sweep) -> optuna.Study:
     seed = seeding.integer("sweep", sweep.seed, len(study.trials)) % 2**32
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_FIRST, seed=seed)
     return study
+
+
+def _storage(file: str) -> RDBStorage:
+    """The database; in its URL special characters of the path are percent-encoded."""
+    return RDBStorage(URL.create("sqlite", database=file).render_as_string())
 
 
 def standing(sweep: Sweep, study: optuna.Study) -> Standing:
@@ -223,7 +229,7 @@ def _searcher(sweep: Sweep, study: optuna.Study, missing: int, display: Display)
         mode="max",
         sampler=study.sampler,
         study_name=sweep.study,
-        storage=RDBStorage(f"sqlite:///{sweep.run.folder}/{STUDY_FILE}"),
+        storage=_storage(os.path.join(sweep.run.folder, STUDY_FILE)),
     )
 
 
