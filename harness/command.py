@@ -90,9 +90,9 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def interrupted(error: KeyboardInterrupt) -> int:
+def interrupted(error: KeyboardInterrupt, rest: str = "the same command goes on from here") -> int:
     """Say that the command was interrupted; its exit code: 130 for Ctrl-C, 143 for SIGTERM."""
-    console.print("interrupted; the same command goes on from here")
+    console.print(f"interrupted; {rest}")
     return 128 + (error.number if isinstance(error, Ended) else signal.SIGINT)
 
 

@@ -68,7 +68,15 @@ MAY_IMPORT = {
     "bench": LEAVES
     | MEASURED
     | {"zoo", "config", "protocols", "scales", "suites", "launch", "command"}
-    | {"flops", "memory", "onednn", "provenance", "report.published", "report.figure_bench"},
+    | {
+        "flops",
+        "memory",
+        "onednn",
+        "processes",
+        "provenance",
+        "report.published",
+        "report.figure_bench",
+    },
 }
 ONLY_IN = {  # third-party package -> rooms that may import it
     "ray": {"launch", "sweep"},

@@ -139,10 +139,13 @@ def test_tables_figures_and_page_are_written(smoke):
 
 
 def test_ctrl_c_keeps_the_checkpoint_and_leaves_no_row_and_no_process(datasets, tmp_path):
+    """With a home folder that cannot be written, and too long a path to that of temporary files."""
     words = [*COMMAND, "methods=[lewm]", "train.steps=1000000", "train.checkpoint_every_s=0"]
     words += [f"results={tmp_path}", f"datasets={datasets}"]
     trials = tmp_path / "r" / "trials"
-    with started.process(words, tmp_path / "said") as process:
+    (tmp_path / ("t" * 120)).mkdir()
+    odd = {"HOME": "/proc/nowhere", "TMPDIR": str(tmp_path / ("t" * 120))}
+    with started.process(words, tmp_path / "said", **odd) as process:
         began = time.monotonic()
         while training_step(trials) < 5 and time.monotonic() - began < PATIENCE_S:
             time.sleep(0.1)
