@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 RESTARTS = 2  # of a Ray that died
 _STARTS = 2  # tries until Ray has started
 _POLL_S = 0.25
+_SHOW_CURSOR = "\n\x1b[?25h"
 _DAEMONS = {"gcs_server": "GCS server", "raylet": "raylet"}  # name of the process -> words
 
 
@@ -129,6 +130,8 @@ def _kill(child: subprocess.Popen) -> None:
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+    if child.returncode and sys.stderr.isatty():
+        sys.stderr.write(_SHOW_CURSOR)  # the child's bars had hidden it
 
 
 def _words(dead: str, code: int) -> str:
