@@ -110,7 +110,8 @@ def record_failure(spec: TrialSpec, place: Place, error: str) -> rows.TrialRow:
 
 def _line(failure: Exception, place: Place) -> str:
     """One line that says what failed, and for a full disk what to do."""
-    line = f"{type(failure).__name__}: {' '.join(str(failure).split())}"[:500]
+    words = "".join(c if c.isprintable() else " " for c in str(failure))  # no colours, no half text
+    line = f"{type(failure).__name__}: {' '.join(words.split())}"[:500]
     if isinstance(failure, OSError) and failure.errno in _DISK_FULL:
         word = "datasets" if str(failure.filename).startswith(place.datasets) else "results"
         line += f": free disk space or give another {word}=FOLDER, then issue the command again"
