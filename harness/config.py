@@ -41,7 +41,9 @@ class Resources(Settings):
     train.threads, which is hashed).
     """
 
-    cpu: float = setting(2.0, "Cores of a trial; it has as many threads.", gt=0)
+    cpu: float = setting(
+        2.0, "Cores of a trial: that many threads divide the pairs of a plan.", gt=0
+    )
     gpu: float = setting(0.0, "GPUs of a trial; 0.5: two trials share one.", ge=0)
     pairs_per_solve: int = setting(0, "Pairs planned together; 0: all that need a plan.", ge=0)
     pairs_per_rollout: int = setting(
@@ -290,12 +292,13 @@ def _under(branch: str) -> list[str]:
 
 def _with_defaults(run: RunConfig) -> RunConfig:
     cuda = torch.cuda.is_available()
-    scale = known("scale", run.scale or ("workstation" if cuda else "laptop"), SCALES)
+    own = run.suite if run.suite in SCALES else ""  # suite=quick has a scale of its name
+    scale = known("scale", run.scale or own or ("workstation" if cuda else "laptop"), SCALES)
     name = run.protocol or DEFAULT_PROTOCOL.get(scale, "lewm-v3")
     protocol = known("protocol", name, PROTOCOLS)
     device = run.device if run.device != "auto" else ("cuda" if cuda else "cpu")
     known("planner", run.planner, zoo.PLANNERS)
-    folder = run.run or f"{run.suite}-{scale}-{protocol}"
+    folder = run.run or "-".join(dict.fromkeys((run.suite, scale, protocol)))
     return dataclasses.replace(run, scale=scale, protocol=protocol, device=device, run=folder)
 
 

@@ -104,6 +104,12 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
             "push_t": {"planner": {"cem": {"iterations": 30}}},
         },
     },
+    "quick": {
+        "about": "A first look: 40 pairs (Two-Room: a quarter are detours), 5 iterations of CEM.",
+        "protocol": {"name": "quick", "pairs": 40},
+        "planner": {"cem": {"iterations": 5}},
+        "for": {"two_room": {"protocol": {"strata_min": {"detour": 0.25}}}},
+    },
     "smoke": {
         "about": "For tests: seconds, and numbers that mean nothing.",
         "protocol": {"name": "smoke", "pairs": 8},

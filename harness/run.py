@@ -118,8 +118,9 @@ def _show_plan(
         words = "" if state == "done" else command.duration(seconds)
         asked = spec.config.resources
         table.add_row(Text(spec.key), state, f"{asked.cpu:g}", f"{asked.gpu:g}", words)
+    console.print(f"suite {run.suite}: {suites.SUITES[run.suite].about}", markup=False)
     console.print(
-        f"suite {run.suite}, scale {run.scale}, protocol {run.protocol}, {run.device} with "
+        f"scale {run.scale}, protocol {run.protocol}, {run.device} with "
         f"{machine.counted(machine.cores())}, backend {run.backend}, results in {run.folder}",
         markup=False,
     )

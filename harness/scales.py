@@ -92,6 +92,23 @@ _HEADS_SMALL = {
     "reader": {"depth": 2, "heads": 4, "hidden": 256},
     "hidden": 256,
 }
+_LAPTOP_TRAIN = {
+    "steps": 600,
+    "batch_size": 64,
+    "lr": 2e-3,
+    "warmup_fraction": 0.07,
+    "precision": "fp32",
+}
+_LAPTOP_SIZES = {
+    "JEPAConfig": _SMALL,
+    "LeWMConfig": {"sigreg_directions": 256},
+    "FrozenConfig": _FROZEN_SMALL,
+    "GoalConditionedConfig": _HEADS_SMALL,
+    "ImplicitConfig": {"target_rate": 0.02},  # 0.005 hardly follows in so few steps
+    "DinoWMConfig": _DINO_SMALL,
+}
+_QUICK_FROZEN = _FROZEN_SMALL | {"mae": {"steps": 400, "batch_size": 64}}
+_FROZEN_METHODS = ("dino_wm", "dino_wm_proprio")
 
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -120,21 +137,8 @@ SCALES: dict[str, dict[str, Any]] = {
     "laptop": {
         "about": "Two CPU cores: a trial trains for about ten minutes at most on one core; 64 px.",
         "data": {"episodes": 800, "image_size": 64},
-        "train": {
-            "steps": 600,
-            "batch_size": 64,
-            "lr": 2e-3,
-            "warmup_fraction": 0.07,
-            "precision": "fp32",
-        },
-        "sizes": {
-            "JEPAConfig": _SMALL,
-            "LeWMConfig": {"sigreg_directions": 256},
-            "FrozenConfig": _FROZEN_SMALL,
-            "GoalConditionedConfig": _HEADS_SMALL,
-            "ImplicitConfig": {"target_rate": 0.02},  # 0.005 hardly follows in so few steps
-            "DinoWMConfig": _DINO_SMALL,
-        },
+        "train": _LAPTOP_TRAIN,
+        "sizes": _LAPTOP_SIZES,
         "plan_time": {"joint": 0},  # fifty plans together take up to minutes: on one task only
         "resources": {"cpu": 1},
         "for": {
@@ -146,7 +150,28 @@ SCALES: dict[str, dict[str, Any]] = {
             "push_t": {"train": {"steps": 3000}},
             "reacher": {"train": {"steps": 2400}},
             "cube": {"data": {"episodes": 300}, "train": {"steps": 2000}},
-            **dict.fromkeys(("dino_wm", "dino_wm_proprio"), _DINO_SMALL_FOR),
+            **dict.fromkeys(_FROZEN_METHODS, _DINO_SMALL_FOR),
+        },
+    },
+    # Half of the laptop's training and data; a frozen encoder learns from its own task alone.
+    "quick": {
+        "about": "A first look in minutes: the laptop's models, trained for a minute or less each.",
+        "data": {"episodes": 400, "image_size": 64},
+        "train": _LAPTOP_TRAIN | {"steps": 300},
+        "sizes": _LAPTOP_SIZES | {"FrozenConfig": _QUICK_FROZEN},
+        "plan_time": {"singles": 5, "joint": 0},
+        "resources": {"cpu": 1},
+        "for": {
+            **{
+                task: {"method": {key: {"mae": {"tasks": [task]}} for key in _FROZEN_METHODS}}
+                for task in ("two_room", "push_t", "reacher", "cube")
+            },
+            "gcbc": {"train": {"lr": 1e-3, "steps": 400}},
+            **{name: {"train": {"lr": 1e-3, "steps": 400}} for name in ("gcivl", "gciql")},
+            **{
+                key: {"train": {"batch_size": 32, "lr": 0.001, "steps": 1000}}
+                for key in _FROZEN_METHODS
+            },
         },
     },
     # One GPU, an evening for everything: fewer and smaller pictures than the paper's, a shallower
@@ -186,9 +211,9 @@ SCALES: dict[str, dict[str, Any]] = {
             "reacher": {"data": {"max_steps": 201}},
             "cube": {"data": {"max_steps": 201}},
             **{name: {"train": {"lr": 3e-4}} for name in _GOAL_CONDITIONED},  # OGBench's
-            **dict.fromkeys(("dino_wm", "dino_wm_proprio"), _DINO_TRAIN),
+            **dict.fromkeys(_FROZEN_METHODS, _DINO_TRAIN),
         },
     },
 }
 
-DEFAULT_PROTOCOL = {"tiny": "smoke"}  # of the other scales: lewm-v3
+DEFAULT_PROTOCOL = {"tiny": "smoke", "quick": "quick"}  # of the other scales: lewm-v3

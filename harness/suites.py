@@ -35,7 +35,24 @@ _PAPER_TASKS = tuple(name for name in zoo.TASKS if name != "toy")
 
 SUITES: dict[str, Suite] = {
     "all": Suite("every method on every task", _PAPER_TASKS),
-    "quick": Suite("every method on Two-Room", ("two_room",)),
+    "quick": Suite(
+        "a first look: each family of methods on Two-Room, at scale and protocol quick",
+        ("two_room",),
+        (
+            "dino_wm_proprio",
+            "gcivl",
+            "lewm",
+            "pldm",
+            "gcbc",
+            "collapsed",
+            "heuristic",
+            "random",
+            "noop",
+            "replay",
+        ),  # the longest start first
+        stages=("train", "control", "plan_time"),
+    ),
+    "two_room": Suite("every method on Two-Room", ("two_room",)),
     "training_time": Suite(
         "LeWM on Push-T, trained shorter and longer (the longest takes an hour at laptop)",
         ("push_t",),
