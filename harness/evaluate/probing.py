@@ -22,7 +22,7 @@ from harness.interfaces import Obs
 FRAMES = {"train": 12_000, "validation": 2000, "test": 2000}  # to fit on, to stop by, to judge
 RIDGE = 1e-3
 WIDTH = 256  # units of each of the network's two hidden layers
-EPOCHS, PATIENCE = 60, 15  # at most; without a better reading of any quantity
+EPOCHS, PATIENCE = 40, 10  # at most; without a better reading of any quantity
 GREY_SIDE = 32  # px, of the pictures that serve as a control
 MOST_FEATURES = 8192  # of a latent; more are added up into so many
 _BATCH = 128  # frames encoded at once
@@ -83,8 +83,9 @@ def probe(
     the model's latents and for each control.
 
     `untrained` is the same architecture with the weights that it starts from. state_names with
-    units, "agent_x [px]"; quantities in rad count as angles; what does not vary is left out. The
-    result is the same on any number of cores: the probes run on one.
+    units, "agent_x [px]"; quantities in rad count as angles. What does not vary is left out, and so
+    are speeds, which one frame does not show: they would take units of the network from the rest.
+    The result is the same on any number of cores: the probes run on one.
     """
     chosen = {split: _frames(dataset, split, count) for split, count in FRAMES.items()}
     wanted = _quantities(dataset.state[chosen["train"]], state_names)
@@ -258,12 +259,12 @@ def _sketched(z: torch.Tensor) -> torch.Tensor:
 def _quantities(
     state: np.ndarray, names: tuple[str, ...], wanted: set[str] | None = None
 ) -> list[_Quantity]:
-    """Those of `wanted`; where that is not given, those that vary."""
+    """Those of `wanted`; where that is not given, those that vary and that one frame can show."""
     found = []
     for name, values in zip(names, state.T, strict=True):
         quantity, _, unit = name.partition(" ")
-        varies = not quantity.startswith(_SKIPPED) and np.ptp(values) >= 1e-9
-        if not (varies if wanted is None else quantity in wanted):
+        seen = not quantity.startswith(_SKIPPED) and not unit.endswith("/s]")
+        if not (seen and np.ptp(values) >= 1e-9 if wanted is None else quantity in wanted):
             continue
         columns = [np.sin(values), np.cos(values)] if unit == "[rad]" else [values]
         found.append(_Quantity(quantity, unit.strip("[]"), np.stack(columns, axis=1)))

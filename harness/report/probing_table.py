@@ -10,9 +10,9 @@ from harness.report import groups, layout
 _PROBING = (
     "Read from frozen latents of single frames of test episodes, probes fitted on {frames:,} "
     "frames of training episodes: Pearson's r of a linear map and of a network with {network} "
-    "units (MLP), of an angle the mean of its sine's and cosine's; error: mean absolute error, of "
-    "an angle the shorter way round. Means over training seeds. One frame shows no speed, so "
-    "speeds are in the CSV only."
+    "hidden units (MLP; layers x units), of an angle the mean of its sine's and cosine's; error: "
+    "mean absolute error, of an angle the shorter way round. Means over training seeds. One "
+    "frame shows no speed, so speeds are left out."
 )
 _CONTROLS = (
     " Controls, what the same MLP reads without the training: untrained, from the same "

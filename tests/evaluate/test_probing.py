@@ -10,7 +10,7 @@ from harness import rows
 from harness.evaluate import probing
 
 CPU = torch.device("cpu")
-NAMES = ("x [px]", "angle [rad]", "noise [1]", "still [1]", "solver_0 [1]")
+NAMES = ("x [px]", "angle [rad]", "noise [1]", "still [1]", "solver_0 [1]", "speed [px/s]")
 
 
 class Dataset:
@@ -18,8 +18,8 @@ class Dataset:
 
     def __init__(self):
         rng = np.random.default_rng(0)
-        x, angle, noise, solver = rng.uniform(-3, 3, (4, 600))
-        self.state = np.stack([x, angle, noise, np.ones(600), solver], axis=1)
+        x, angle, noise, solver, speed = rng.uniform(-3, 3, (5, 600))
+        self.state = np.stack([x, angle, noise, np.ones(600), solver, speed], axis=1)
         seen = np.stack([x / 3, np.sin(angle), np.cos(angle)], axis=1)
         self._pixels = np.round(127.5 + 127.5 * seen).astype(np.uint8).reshape(600, 3, 1, 1)
 
@@ -119,7 +119,7 @@ def test_what_is_not_in_the_picture_is_not_found(found):
     assert 1.0 < found["noise", "linear"].error < 2.0  # uniform over 6: 1.5 by guessing the mean
 
 
-def test_constants_and_the_solvers_memory_are_left_out(found):
+def test_constants_speeds_and_the_solvers_memory_are_left_out(found):
     assert {quantity for quantity, _ in found} == {"x", "angle", "noise"}
 
 

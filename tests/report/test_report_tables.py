@@ -485,7 +485,7 @@ def test_controls_stand_beside_what_the_latents_hold(run):
     lines = [line for line in shown.splitlines() if line.startswith("| angle")]
     assert lines[0] == "| angle | LeWM | 0.30 | 0.80 | 0.700 rad | 0.200 rad | 0.400 | 0.500 |"
     assert lines[2] == "| angle | 32 px grey pixels | 0.40 | 0.90 | 0.600 rad | 0.100 rad | – | – |"
-    assert len(lines) == 3 and "12,000 frames" in shown and "2 x 256 units" in shown
+    assert len(lines) == 3 and "12,000 frames" in shown and "2 x 256 hidden units" in shown
 
 
 def test_rows_of_an_older_probe_stand_in_a_section_of_their_own(run):
