@@ -8,8 +8,9 @@ scale. These are all of them (tests/test_rates.py holds the targets and BatchNor
                                         tiny    laptop          workstation, paper
     optimizer steps                     20      600 to 4,000    10 epochs: 10,000 and more
     windows of a batch, of DINO-WM's    16, 16  64, 32          128, 32
-    EMA JEPA, momentum at the start     0.40    0.980 to 0.996  0.996: follows from the steps
-      initial weights left at the end   0.04 %  0.25 %          0.00 %
+    EMA JEPA, momentum at the start     0.00    0.92 to 0.984   0.996: follows from the steps
+      steps that the target averages    1       13 to 63        250
+      initial weights left at the end   0.00 %  0.00 %          0.00 %
     GCIVL, GCIQL: target_rate           0.25    0.02            0.005, the source's
       steps that the target averages    4       50              200
       initial weights left at the end   0.3 %   0.00 %          0.00 %

@@ -6,9 +6,7 @@ import torch
 
 from harness import config
 
-SPEC = tiny.spec(
-    "ema_jepa", "method.ema_jepa.momentum_start=0.5", "method.ema_jepa.initial_share=1"
-)
+SPEC = tiny.spec("ema_jepa", "method.ema_jepa.momentum_start=0.5", "method.ema_jepa.turnovers=0")
 
 
 def weights(model):
@@ -66,7 +64,7 @@ def test_the_target_encodes_at_evaluation(datasets):
     [
         ("momentum_end=1.5", "momentum_end=1.5 must be at least 0 and at most 1"),
         ("momentum_start=1", "the target never moves; give one of them below 1"),
-        ("initial_share=0", "initial_share=0.0 must be above 0 and at most 1"),
+        ("turnovers=-1", "turnovers=-1.0 must be at least 0"),
     ],
 )
 def test_momenta_that_make_no_sense_are_refused(word, reason):

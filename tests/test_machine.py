@@ -111,8 +111,9 @@ def test_the_plan_counts_the_cores_that_the_process_may_use(tmp_path):
 
 
 RAY = """
-from harness import config, launch
-with launch.cluster(config.parse(["suite=smoke"])) as nodes:
+from harness import config, launch, processes
+with processes.scratch() as folder:
+    nodes = launch.cluster(folder, config.parse(["suite=smoke"]))
     print("CPU", *[node["CPU"] for node in nodes])
 """
 
