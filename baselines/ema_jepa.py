@@ -21,7 +21,6 @@ them; LeWM's optimizer with a constant weight decay.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
