@@ -53,12 +53,13 @@ MAY_IMPORT = {
     "zoo": LEAVES | {"lewm", "baselines", "tasks", "planning"},
     "config": LEAVES  # it gathers the dataclasses of these
     | {"words", "protocols", "scales", "zoo", "train", "data.collect"}
-    | {"planning.mpc", "evaluate.plan_time"},
+    | {"planning.receding_horizon", "evaluate.plan_time"},
     "suites": LEAVES | {"config", "zoo", "protocols", "scales"},
     "trial": LEAVES
     | {"zoo", "data", "train", "evaluate", "checkpoint", "config", "policies"}
     | {"flops", "memory", "pretrain", "progress", "provenance"},
-    "policies": LEAVES | {"zoo", "planning.mpc", "planning.feed_forward"},
+    "policies": LEAVES
+    | {"zoo", "planning.plan_search", "planning.receding_horizon", "planning.feed_forward"},
     "launch": LEAVES | {"trial", "data", "zoo", "config", "pretrain", "progress"},
     "run": LEAVES | COMMAND | {"estimate"},
     "sweep": LEAVES | COMMAND | {"estimate", "progress"},
@@ -309,7 +310,7 @@ BROKEN = [  # rule, path, text, line
 ]
 SOUND = [  # path, text
     ("harness/config.py", "from harness.evaluate.plan_time import PlanTimeConfig\n"),
-    ("harness/policies.py", "from harness.planning import mpc\n"),
+    ("harness/policies.py", "from harness.planning import receding_horizon\n"),
     ("harness/zoo.py", "from lewm import model\nfrom harness.planning import cem\n"),
     ("harness/launch.py", "import ray\nimport os\nos.environ.setdefault('A', 'b')\n"),
     ("harness/trial.py", "try:\n    x = 1\nexcept Exception as error:\n    x = error\n"),

@@ -1,0 +1,137 @@
+"""Receding-horizon control: plan, execute the first blocks of the plan, look, plan again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness import seeding
+from harness.interfaces import Decision, IterationRunner, Obs, Pair, Plan
+from harness.planning.batch_solver import BatchSolver, OnProgress
+from harness.planning.plan_search import PlanSearch
+
+
+@dataclass(frozen=True)
+class MPCConfig:
+    """Lengths in blocks; the paper plans 5 blocks and executes all of them before it replans."""
+
+    horizon_blocks: int = 5
+    execute_blocks: int = 5
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the rollouts; frames are encoded in fp32
+
+    def __post_init__(self):
+        if not 1 <= self.execute_blocks <= self.horizon_blocks:
+            raise ValueError(
+                f"mpc.execute_blocks={self.execute_blocks} must lie in "
+                f"1..horizon_blocks={self.horizon_blocks}"
+            )
+
+
+class MPCPolicy:
+    """interfaces.TimedPolicy: a world model and a planner (plan_search.py) as a policy.
+
+    Every (pair, replan) draws from a random stream of its own, and the model sees `pairs_per_call`
+    pairs at a time, or all pairs of a smaller evaluation. So neither `pairs_per_solve`, the number
+    of pairs that are planned together (0: all that need a plan), nor threads change an outcome.
+    """
+
+    timed = "solve"
+
+    def __init__(
+        self,
+        search: PlanSearch,
+        execute_blocks: int,
+        decode_actions: Callable[[Tensor], Tensor],
+        seed: int,
+        pairs_per_solve: int = 0,
+        pairs_per_call: int = 1,
+    ):
+        self._search, self._execute_blocks = search, execute_blocks
+        self._decode, self._seed = decode_actions, seed
+        self._most_per_call = self._pairs_per_call = pairs_per_call
+        self._solver = BatchSolver(
+            self._plan,
+            search.device,
+            pairs_per_solve,
+            join=_joined,
+            recording=lambda pairs: search.recording(pairs, self._pairs_per_call),
+        )
+
+    def reset(
+        self, pairs: Sequence[Pair], on_progress: Callable[[float], None] = lambda blocks: None
+    ) -> None:
+        """Forget all plans; the random streams follow the pairs' ids."""
+        self._on_progress = on_progress
+        self._pairs_per_call = min(self._most_per_call, len(pairs))
+        self._pair_ids = [pair.pair_id for pair in pairs]
+        self._replans = [0] * len(pairs)
+        self._queues: list[deque[np.ndarray]] = [deque() for _ in pairs]
+
+    def act(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Decision:
+        """The next block of each pair's plan; pairs that have none left are planned first."""
+        waiting = np.flatnonzero([not self._queues[row] for row in rows])
+        solves = []
+        for solve, plan in self._solver.solves(
+            obs.rows(waiting), goal.rows(waiting), rows[waiting], self._report
+        ):
+            self._enqueue(solve.rows, plan)
+            solves.append(solve)
+        return Decision(np.stack([self._queues[row].popleft() for row in rows]), tuple(solves))
+
+    def solve(self, obs: Obs, goal: Obs, rows: np.ndarray) -> tuple[Plan, float]:
+        """Plans for the pairs `rows`, and the wall time from raw pixels to them."""
+        return self._solver.solve(obs, goal, rows)
+
+    def flops(self, obs: Obs, goal: Obs) -> int:
+        """interfaces.TimedPolicy.flops."""
+        return self._search.flops(obs, goal)
+
+    def _plan(self, obs: Obs, goal: Obs, rows: np.ndarray, on_progress: OnProgress) -> Plan:
+        keys = [
+            seeding.integer("plan", self._seed, self._pair_ids[row], self._replans[row])
+            for row in rows
+        ]
+        device = self._search.device
+        init = torch.zeros(len(rows), *self._search.plan_shape, device=device)  # the first means
+        run = _reporting(self._search.planner.iterations, on_progress)
+        keys = torch.tensor(keys, device=device)
+        return self._search(obs, goal, keys, init, self._pairs_per_call, run)
+
+    def _enqueue(self, rows: np.ndarray, plan: Plan) -> None:
+        """Keep the first blocks of each pair's plan for the coming calls of `act`."""
+        actions = self._decode(plan.actions.float().cpu()).numpy()
+        for row, blocks in zip(rows, actions, strict=True):
+            self._queues[row] = deque(blocks[: self._execute_blocks])
+            self._replans[row] += 1
+
+    def _report(self, share: float) -> None:
+        self._on_progress(self._execute_blocks * share)
+
+
+def _reporting(iterations: int, on_progress: OnProgress) -> IterationRunner:
+    """Calls each of a plan's iterations and reports the share of them that is done."""
+    done = 0
+
+    def run(iterate: Callable[..., tuple[Tensor, ...]], *state: Tensor) -> tuple[Tensor, ...]:
+        nonlocal done
+        result = iterate(*state)
+        done += 1
+        on_progress(done / iterations)
+        return result
+
+    return run
+
+
+def _joined(plans: Sequence[Plan]) -> Plan:
+    """Plans of several shares of pairs as one."""
+    return Plan(
+        torch.cat([plan.actions for plan in plans]),
+        torch.cat([plan.cost for plan in plans]),
+        torch.cat([plan.cost_per_iteration for plan in plans], dim=1),
+    )
