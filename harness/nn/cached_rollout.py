@@ -55,8 +55,8 @@ class CachedRollout(ABC):
 
     @abstractmethod
     def conditions(self, actions: Tensor) -> list[Tensor]:
-        """What the predictor needs to know of the blocks of actions (N, T, A): tensors (N, T, ...)
-        in which each block depends on itself alone.
+        """The predictor's inputs that depend on actions (N, T, A) alone: tensors (N, T, ...), in
+        which each block of actions decides its own position.
         """
 
     @abstractmethod
@@ -73,7 +73,7 @@ class CachedRollout(ABC):
         assert past.shape[1] == z.shape[1] - 1, (past.shape, z.shape)
         conditions = self.conditions(torch.cat([past, plan], dim=1))
         latents = list(z.unbind(1))
-        cache, first = KeyValueCache(self._layers), 0  # of the latents that are new to the cache
+        cache, first = KeyValueCache(self._layers), 0  # latents from `first` on are not cached
         for _ in range(plan.shape[1]):
             end = len(latents)
             if end > self._history:

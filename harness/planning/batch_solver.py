@@ -1,6 +1,4 @@
-"""Many pairs are solved together, and every solve is timed. Planning and feed-forward policies
-share this; what a solve is, is theirs.
-"""
+"""Solving many pairs together, and timing every solve, for planning and feed-forward policies."""
 
 from __future__ import annotations
 
@@ -20,8 +18,10 @@ Work = Callable[[Obs, Obs, np.ndarray, OnProgress], Result]  # obs, goal and the
 
 
 class BatchSolver(Generic[Result]):
-    """Calls `work` for pairs together.
+    """Solves pairs together, whatever a solve is.
 
+    work             solves the pairs `rows` of an evaluation; the result of a pair must not depend
+                     on the pairs beside it
     pairs_per_solve  pairs in one solve, 0: all at once
     join             puts parts of a result together. Where it is given, each thread of a CPU solves
                      a share of the pairs, which is quicker than threads inside each operation
@@ -65,8 +65,8 @@ class BatchSolver(Generic[Result]):
         if recording not in self._warm:
             self._work_quietly(obs, goal, rows, np.arange(1 if recording is None else len(rows)))
             self._warm.add(recording)
-        on_cpu = self._device.type == "cpu" and recording is None
-        threads = min(torch.get_num_threads(), len(rows)) if self._join and on_cpu else 1
+        divisible = self._join and self._device.type == "cpu" and recording is None
+        threads = min(torch.get_num_threads(), len(rows)) if divisible else 1
         synchronise(self._device)
         started = time.perf_counter()
         if threads > 1:
@@ -80,7 +80,7 @@ class BatchSolver(Generic[Result]):
         return self._work(obs.rows(part), goal.rows(part), rows[part], lambda share: None)
 
     def _work_in_threads(self, obs: Obs, goal: Obs, rows: np.ndarray, threads: int) -> Result:
-        """A share of the pairs in each thread: a result does not depend on the pairs beside it."""
+        """A share of the pairs in each thread."""
         parts = np.array_split(np.arange(len(rows)), threads)
         before = torch.get_num_threads()
         torch.set_num_threads(1)  # inherited by the new threads

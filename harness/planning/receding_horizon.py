@@ -93,14 +93,14 @@ class MPCPolicy:
         return self._search.flops(obs, goal)
 
     def _plan(self, obs: Obs, goal: Obs, rows: np.ndarray, on_progress: OnProgress) -> Plan:
+        """Plans for the pairs `rows`; the planner's first mean is zero, the mean action."""
         keys = [
             seeding.integer("plan", self._seed, self._pair_ids[row], self._replans[row])
             for row in rows
         ]
-        device = self._search.device
-        init = torch.zeros(len(rows), *self._search.plan_shape, device=device)  # the first means
+        keys = torch.tensor(keys, device=self._search.device)
+        init = torch.zeros(len(rows), *self._search.plan_shape, device=self._search.device)
         run = _reporting(self._search.planner.iterations, on_progress)
-        keys = torch.tensor(keys, device=device)
         return self._search(obs, goal, keys, init, self._pairs_per_call, run)
 
     def _enqueue(self, rows: np.ndarray, plan: Plan) -> None:

@@ -181,6 +181,20 @@ def test_as_many_rollouts_as_half_of_the_free_memory_holds(case, monkeypatch):
     assert [chunks.even_size(300, most) for most in (1000, 300, 299, 7, 1)] == [300, 300, 150, 7, 1]
 
 
+def test_the_fast_rollout_of_a_model_is_the_one_that_plans(case, expected, monkeypatch):
+    """Where a model has none its plain one plans, and finds the same."""
+    fast, calls = case.model.fast_rollout(), []
+
+    def counted(*latents_and_actions):
+        calls.append(len(latents_and_actions[0]))
+        return fast(*latents_and_actions)
+
+    monkeypatch.setattr(case.model, "fast_rollout", lambda: counted)
+    assert torch.equal(plans(case, build(case), PAIRS), expected[1]) and calls
+    monkeypatch.setattr(case.model, "fast_rollout", lambda: case.model.rollout)
+    assert (plans(case, build(case), PAIRS) - expected[1]).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize("together", [1, 7, 50])
 def test_recorded_iterations_give_the_same_plans(case, expected, together):
     """What is recorded for the first pairs is replayed for others, also for a few less of them."""
