@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # One command: installs what is missing (once), then trains, evaluates and reports.
 #   ./run.sh suite=all
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # it was called as: sh run.sh
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+caller=$PWD
+unset CDPATH
+cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 source ./setup.sh
 prepare
-exec .venv/bin/python -m harness.run "$@"
+folders_from "$caller" "$@"
+exec .venv/bin/python -m harness.run ${words[@]+"${words[@]}"}

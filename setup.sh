@@ -5,6 +5,7 @@ STAMP=.venv/setup.stamp
 GL_PACKAGES="libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
 
 prepare() {
+    own_environment
     if ! setup_needed; then return; fi
     rm -f "$STAMP" # an interrupted installation leaves no stamp
     make_venv
@@ -15,13 +16,39 @@ prepare() {
     say "done; 'python -m harness.doctor' checks the result"
 }
 
+# Variables that would lead Python or pip away from .venv: those of a module system, of another
+# application's Python, or of a user who installs with --user elsewhere. Where packages come from
+# (PIP_INDEX_URL, PIP_CERT, PIP_CONSTRAINT, ...) stays as it is.
+own_environment() {
+    unset PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR PYTHONSAFEPATH
+    unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_DRY_RUN PIP_NO_DEPS
+    export PIP_USER=0 # also against "user = true" in a pip.conf
+}
+
+# The command line $2... in the array `words`; folders named there are relative to the folder $1
+# that the command was called from. Without such words they are those of the repository.
+folders_from() {
+    local caller=$1 word
+    words=()
+    shift
+    for word in "$@"; do
+        case $word in
+            results=/* | results='~'* | results=*://* | datasets=/* | datasets='~'*) ;;
+            results=?* | datasets=?*)
+                if [[ $caller != "$PWD" ]]; then word="${word%%=*}=$caller/${word#*=}"; fi
+                ;;
+        esac
+        words+=("$word")
+    done
+}
+
 setup_needed() {
     [[ ! -f $STAMP || "$(cat "$STAMP")" != "$(wanted_stamp)" ]]
 }
 
 # What an installation depends on; written after it, compared before the next one.
 wanted_stamp() {
-    sha256sum <pyproject.toml
+    cksum <pyproject.toml
     "${PYTHON:-.venv/bin/python}" -V 2>&1 || true
     echo "absent:" $(gl_absent)
 }
@@ -74,8 +101,8 @@ install_packages() {
     torch=$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
     say "installing $torch, the largest package (a minute or two in all)"
     # First and by itself: with the others, pip may prefer a build that is gigabytes larger.
-    "${pip[@]}" "$torch" || die "$torch cannot be installed for $(.venv/bin/python -V);" \
-        "another Python can be named: PYTHON=python3.11 ./run.sh ..."
+    "${pip[@]}" "$torch" || die "pip could not install $torch for $(.venv/bin/python -V), see" \
+        "above; where no version fits this Python, name another: PYTHON=python3.11 ./run.sh ..."
     say "installing the other packages"
     "${pip[@]}" -e '.[test]'
     .venv/bin/python -c 'import torch' || die "torch does not load; remove .venv and call again"

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # The checks: lint, format, tests. Arguments go to pytest: ./test.sh tests/test_setup.py -k stamp
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # it was called as: sh test.sh
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+unset CDPATH
+cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 source ./setup.sh
 prepare
 .venv/bin/python -m ruff check .

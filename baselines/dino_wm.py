@@ -31,21 +31,26 @@ from harness.nn.frozen import FrozenConfig, FrozenEncoder
 from harness.nn.latent_std import latent_std
 from harness.nn.rollout import autoregressive
 from harness.nn.transformer import FeedForward
+from harness.setting import setting
 
 
 @dataclass(frozen=True)
 class DinoWMConfig(FrozenConfig):
     """Defaults are the source's."""
 
-    predictor_depth: int = 6
-    predictor_heads: int = 16
-    predictor_head_width: int = 64
-    predictor_hidden: int = 2048
-    dropout: float = 0.1
-    history: int = 3  # frames that the predictor sees
-    action_width: int = 10
-    proprio_width: int = 10
-    proprio_weight: float = 1.0  # of the proprio part's mean error beside the tokens'
+    predictor_depth: int = setting(6, "Layers of the predictor.", ge=1, paper=6)
+    predictor_heads: int = setting(16, "Attention heads of the predictor.", ge=1, paper=16)
+    predictor_head_width: int = setting(64, "Width of one of these heads.", ge=1, paper=64)
+    predictor_hidden: int = setting(
+        2048, "Hidden units between two layers of attention.", ge=1, paper=2048
+    )
+    dropout: float = setting(0.1, "Dropout in the predictor.", ge=0, lt=1, paper=0.1)
+    history: int = setting(3, "Frames that the predictor looks back on.", ge=1, paper=3)
+    action_width: int = setting(10, "Width of an embedded block of actions.", ge=1, paper=10)
+    proprio_width: int = setting(10, "Width of the embedded proprioception.", ge=1, paper=10)
+    proprio_weight: float = setting(
+        1.0, "Weight of proprioception's mean error beside that of the tokens.", ge=0
+    )
 
 
 class DinoWM(WorldModel):

@@ -71,9 +71,9 @@ class GCIQL(ImplicitQBase):
         q = self.critic(z.now, z.policy_goal, actions).amin(0)
         return q - self.value(z.now, z.policy_goal)[0]
 
-    def after_step(self, done: float) -> None:
+    def after_step(self, step: int, steps: int) -> None:
         """Move the target network towards the trained one."""
-        super().after_step(done)
+        super().after_step(step, steps)
         moving_average.follow(self.target_critic, self.critic, self.config.target_rate)
 
 

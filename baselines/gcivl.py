@@ -71,9 +71,9 @@ class GCIVL(ImplicitQBase):
         gained = self.value(z.after, z.policy_goal) - self.value(z.now, z.policy_goal)
         return gained.mean(0)
 
-    def after_step(self, done: float) -> None:
+    def after_step(self, step: int, steps: int) -> None:
         """Move the target network towards the trained one."""
-        super().after_step(done)
+        super().after_step(step, steps)
         moving_average.follow(self.target_value, self.value, self.config.target_rate)
 
 

@@ -5,8 +5,15 @@ frame wanted, and a policy head on them. `inputs` says where the features come f
     tokens   a transformer that is trained, over the patch tokens of a frozen encoder
              (harness/nn/frozen.py), as in the LeWM paper
 
+The goals that the policy is trained on are `policy_goals`. By default all are later frames of the
+same episode, uniformly, as in OGBench (impls/agents, actor_p_trajgoal=1) and as the LeWM paper's
+code has it for GCBC. That code (stable-worldmodel, scripts/train/config/gcivl.yaml, gciql.yaml)
+draws half of GCIVL's and GCIQL's from the whole data set instead: `scale=paper` does the same, and
+policy_goals.future=0.5 with policy_goals.random=0.5 does it at any scale. Goals of the values are
+0.2 current, 0.5 future, 0.3 random in all three.
+
 Source: the heads are OGBench's (arXiv 2410.20092), `tokens` is the input of the LeWM paper's
-baselines (stable-worldmodel, wm/gcrl.py). Departures of `tokens` from that source: each transformer
+baselines (stable-worldmodel, wm/gcrl). Departures of `tokens` from that source: each transformer
 reads a frame on its own and the heads join frame and goal (there, the observation attends to the
 goal in it); the pooled token passes BatchNorm; 6 heads of 64 (there 16); no history of three
 frames, no dropout, no proprio.
@@ -24,18 +31,19 @@ from torch import Tensor, nn
 from harness.interfaces import GoalConfig, GoalPolicy, GoalSampling, ModelDims, Obs
 from harness.nn import encoders
 from harness.nn.frozen import FrozenConfig, FrozenEncoder
+from harness.setting import Settings, setting
 
 _LAST_LAYER_GAIN = 1e-2  # of the policy at the start (OGBench, impls/utils/networks.py, GCActor)
 _QUERY_STD = 0.02  # at the start; positions have 1 (stable-worldmodel, wm/gcrl.py)
 
 
 @dataclass(frozen=True)
-class TokenPoolerConfig:
+class TokenPoolerConfig(Settings):
     """The transformer over a frame's tokens, as wide as they are."""
 
-    depth: int = 6
-    heads: int = 6
-    hidden: int = 2048
+    depth: int = setting(6, "Layers of the transformer over the tokens.", ge=1, paper=6)
+    heads: int = setting(6, "Attention heads; they divide the tokens' width.", ge=1, paper=16)
+    hidden: int = setting(2048, "Hidden units between two layers of attention.", ge=1, paper=2048)
 
 
 @dataclass(frozen=True)
@@ -44,17 +52,23 @@ class GoalConditionedConfig(FrozenConfig):
     inputs=pixels, `reader` and the fields of FrozenConfig are those of inputs=tokens.
     """
 
-    inputs: Literal["pixels", "tokens"] = "pixels"
+    inputs: Literal["pixels", "tokens"] = setting(
+        "pixels",
+        "What the method reads: pixels by an encoder of its own, or a frozen encoder's tokens.",
+        paper="tokens",
+    )
     encoder: encoders.EncoderConfig = field(default_factory=encoders.EncoderConfig)
     reader: TokenPoolerConfig = field(default_factory=TokenPoolerConfig)
-    hidden: int = 512
-    layers: int = 3
-    discount: float = 0.95  # per block of 5 steps; OGBench's 0.99 a step is 0.951 a block
+    hidden: int = setting(512, "Hidden units of a layer of the heads.", ge=1, paper=512)
+    layers: int = setting(3, "Hidden layers of the heads.", ge=1, paper=3)
+    discount: float = setting(
+        0.95,
+        "Discount of a block of 5 steps.",
+        ge=0,
+        lt=1,
+        paper="0.99 a step, which is 0.951 a block",
+    )
     policy_goals: GoalConfig = field(default_factory=GoalConfig)
-
-    def __post_init__(self):
-        if not 0 <= self.discount < 1:
-            raise ValueError(f"discount={self.discount} must be at least 0 and below 1")
 
     @property
     def used(self) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from baselines.goal_conditioned import GoalConditioned, GoalConditionedConfig, each_frame, head
 from harness.interfaces import Batch, GoalConfig, GoalSampling, ModelDims
 from harness.nn import moving_average
+from harness.setting import setting
 
 MAX_WEIGHT = 100.0  # of a sample in the policy's regression
 
@@ -28,20 +29,21 @@ def _value_goals() -> GoalConfig:
 @dataclass(frozen=True)
 class ImplicitConfig(GoalConditionedConfig):
     """OGBench's values, but for the inverse temperature, which is the LeWM paper's (OGBench has 10
-    for GCIVL).
+    for GCIVL, the paper's code 10 for GCIQL). What the policy's goals are and where the sources
+    differ: baselines/goal_conditioned.py.
     """
 
     value_goals: GoalConfig = field(default_factory=_value_goals)
-    expectile: float = 0.9  # tau
-    inverse_temperature: float = 3.0
-    target_rate: float = 0.005  # share of the online network in each update of the target
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 < self.expectile < 1:
-            raise ValueError(f"expectile={self.expectile} must lie between 0 and 1")
-        if not 0 < self.target_rate <= 1:
-            raise ValueError(f"target_rate={self.target_rate} must be above 0, at most 1")
+    expectile: float = setting(0.9, "Expectile of the values (tau).", gt=0, lt=1, paper=0.9)
+    inverse_temperature: float = setting(
+        3.0,
+        "How strongly the policy prefers actions with an advantage; 0: not at all.",
+        ge=0,
+        paper=3.0,
+    )
+    target_rate: float = setting(
+        0.005, "Share of the online network in an update of the target.", gt=0, le=1, paper=0.005
+    )
 
 
 class Features(NamedTuple):
@@ -95,7 +97,7 @@ class ImplicitQBase(GoalConditioned):
         weight = (self.config.inverse_temperature * advantage).exp().clamp(max=MAX_WEIGHT)
         return (weight.detach() * error).mean(), error.mean()
 
-    def after_step(self, done: float) -> None:
+    def after_step(self, step: int, steps: int) -> None:
         """Move the target encoder towards the trained one."""
         moving_average.follow(self.target_encoder, self.value_encoder, self.config.target_rate)
 

@@ -22,18 +22,26 @@ from harness.interfaces import Batch, ModelDims, Obs
 from harness.nn.jepa import JEPAConfig, JEPANetwork
 from harness.nn.latent_std import latent_std
 from harness.nn.rollout import autoregressive
+from harness.setting import setting
 
 
 @dataclass(frozen=True)
 class PLDMConfig(JEPAConfig):
     """Weights of the seven terms; the prediction error has weight 1."""
 
-    var: float = 18.0
-    cov: float = 12.0
-    time_sim: float = 0.2
-    time_var: float = 0.7
-    time_cov: float = 0.0
-    idm: float = 0.0  # inverse dynamics: the block between two consecutive latents
+    var: float = setting(18.0, "Weight of the variance over the batch.", ge=0, paper=18)
+    cov: float = setting(12.0, "Weight of the covariance over the batch.", ge=0, paper=12)
+    time_sim: float = setting(
+        0.2, "Weight of the difference of consecutive latents.", ge=0, paper=0.2
+    )
+    time_var: float = setting(0.7, "Weight of the variance over time.", ge=0, paper=0.7)
+    time_cov: float = setting(0.0, "Weight of the covariance over time.", ge=0, paper=0)
+    idm: float = setting(
+        0.0,
+        "Weight of inverse dynamics, the block between two consecutive latents.",
+        ge=0,
+        paper=0,
+    )
 
 
 class PLDM(JEPANetwork):

@@ -7,18 +7,19 @@ import hashlib
 import io
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pickle import UnpicklingError
 from typing import NamedTuple
 
 import safetensors.torch
 import torch
 from pyarrow import fs as pafs
-from torch import nn
+from torch import Tensor, nn
 
 from harness import rows
 
 WEIGHTS, CONFIG, TRAINING = "weights.safetensors", "config.yaml", "training.pt"
+_NAMED = 3  # tensors that an error names; of the others it says how many
 
 
 class CheckpointError(ValueError):
@@ -34,11 +35,13 @@ class TrainingState(NamedTuple):
 
 
 class Checkpoint:
-    """The checkpoint files of one trial; `config_hash` ties them to its configuration."""
+    """The checkpoint files of one trial; `config_hash` ties them to its configuration, and `inputs`
+    (name -> hash) to what a training reads that the configuration does not hold.
+    """
 
-    def __init__(self, folder: str, config_hash: str):
+    def __init__(self, folder: str, config_hash: str, inputs: Mapping[str, str] | None = None):
         self._fs, self._base = rows.filesystem(folder)
-        self._hash = config_hash
+        self._hash, self._inputs = config_hash, dict(inputs or {})
         self._fs.create_dir(self._base, recursive=True)
 
     def save_training(
@@ -54,6 +57,7 @@ class Checkpoint:
         torch.save(
             {
                 "config_hash": self._hash,
+                "inputs": self._inputs,
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "state": [step, seconds, [list(entry) for entry in curve]],
@@ -65,7 +69,8 @@ class Checkpoint:
     def load_training(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
         """Restore model and optimizer; step 0 when there is nothing to restore.
 
-        Raises CheckpointError when the file belongs to another configuration or cannot be read.
+        Raises CheckpointError when the file belongs to another configuration, was begun with other
+        inputs, does not hold this model, or cannot be read.
         """
         data = self._read(TRAINING)
         if data is None:
@@ -83,9 +88,11 @@ class Checkpoint:
         ) as error:
             raise CheckpointError(f"{self._path(TRAINING)} cannot be read: delete it") from error
         self._check(found, TRAINING)
+        self._check_inputs(saved.get("inputs", {}))
         with self._fitting(TRAINING):
-            model.load_state_dict(saved["model"])
+            self._load(model, saved["model"], TRAINING)
             optimizer.load_state_dict(saved["optimizer"])
+            _check_shapes(optimizer)
             return TrainingState(*saved["state"])
 
     def finish(self, model: nn.Module, config_yaml: str) -> str:
@@ -103,7 +110,8 @@ class Checkpoint:
     def load_weights(self, model: nn.Module) -> str | None:
         """Load finished weights; returns their sha256, or None when there are none.
 
-        Raises CheckpointError when they belong to another configuration or cannot be read.
+        Raises CheckpointError when they belong to another configuration, are not this model's, or
+        cannot be read.
         """
         data = self._read(WEIGHTS)
         if data is None:
@@ -116,7 +124,7 @@ class Checkpoint:
         metadata = json.loads(data[8 : 8 + header]).get("__metadata__", {})
         self._check(metadata.get("config_hash", ""), WEIGHTS)
         with self._fitting(WEIGHTS):
-            model.load_state_dict(tensors)
+            self._load(model, tensors, WEIGHTS)
         return hashlib.sha256(data).hexdigest()
 
     def _check(self, found: str, name: str) -> None:
@@ -126,16 +134,39 @@ class Checkpoint:
                 f"is {self._hash[:8]}: delete the file or give another run=NAME"
             )
 
+    def _check_inputs(self, begun_with: Mapping[str, str]) -> None:
+        for name, value in self._inputs.items():
+            before = begun_with.get(name, value)
+            if before != value:
+                raise CheckpointError(
+                    f"{self._path(TRAINING)} was begun with another {name} ({before[:8]}, now "
+                    f"{value[:8]}): put that one back, or delete the file to begin again"
+                )
+
+    def _load(self, model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+        """Copy the tensors of the file `name` into the model; each must have its counterpart."""
+        difference = _difference(model.state_dict(), tensors)
+        if difference:
+            raise ValueError(difference)
+        broken = [n for n, value in tensors.items() if not value.isfinite().all()]
+        if broken:
+            raise CheckpointError(
+                f"{self._path(name)} has NaN or infinite values, in {_listed(broken)}: delete it, "
+                f"and lower train.lr if that comes again"
+            )
+        model.load_state_dict(tensors)
+
     @contextlib.contextmanager
     def _fitting(self, name: str) -> Iterator[None]:
         """Parts that are not this model's, though its configuration is the same."""
         try:
             yield
-        except torch.OutOfMemoryError:  # the file is as it should be
+        except (torch.OutOfMemoryError, CheckpointError):  # OutOfMemoryError: the file is right
             raise
-        except (RuntimeError, ValueError, LookupError, TypeError) as error:
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:300]
             raise CheckpointError(
-                f"{self._path(name)} is of another version of this model: delete it"
+                f"{self._path(name)} is of another version of this model ({reason}): delete it"
             ) from error
 
     def _path(self, name: str) -> str:
@@ -161,3 +192,40 @@ class Checkpoint:
     def _delete(self, path: str) -> None:
         if self._fs.get_file_info(path).type != pafs.FileType.NotFound:
             self._fs.delete_file(path)
+
+
+def _difference(expected: Mapping[str, Tensor], actual: Mapping[str, Tensor]) -> str:
+    """Which tensors are missing, unexpected, or of another type or shape, or ""."""
+    differences = {
+        "missing": sorted(expected.keys() - actual.keys()),
+        "unexpected": sorted(actual.keys() - expected.keys()),
+        "of another type or shape": [
+            f"{name} is {_kind(actual[name])} instead of {_kind(expected[name])}"
+            for name in sorted(expected.keys() & actual.keys())
+            if _kind(actual[name]) != _kind(expected[name])
+        ],
+    }
+    return "; ".join(
+        f"{len(names)} {word}: {_listed(names)}" for word, names in differences.items() if names
+    )
+
+
+def _kind(value: Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+
+
+def _listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _check_shapes(optimizer: torch.optim.Optimizer) -> None:
+    """An optimizer takes any state for the parameter of the same number. Raises ValueError."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.dim() and value.shape != parameter.shape:
+                raise ValueError(
+                    f"the optimizer's {name} is {tuple(value.shape)} for weights of "
+                    f"{tuple(parameter.shape)}"
+                )

@@ -9,7 +9,6 @@ import uuid
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
 
 from harness import config, rows
 
@@ -61,19 +60,6 @@ def check_writable(folder: str) -> None:
         raise OSError(
             f"{folder} cannot be written: {reason}. Give another results=FOLDER"
         ) from None
-
-
-def keys_table() -> Table:
-    """Every key of a trial, a line for each section of the configuration."""
-    sections: dict[str, list[str]] = {}
-    for key in config.trial_keys():
-        depth = 2 if key.startswith(("method.", "planner.")) else 1
-        parts = key.split(".")
-        sections.setdefault(".".join(parts[:depth]), []).append(".".join(parts[depth:]))
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
-    for section, names in sections.items():
-        table.add_row(f"  {section}.", ", ".join(names))
-    return table
 
 
 def duration(seconds: float | None) -> str:

@@ -12,43 +12,40 @@ own:
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
-from yaml import YAMLError
+import yaml
 
-from harness import zoo
+from harness import words, zoo
 from harness.data.collect import DataConfig
 from harness.evaluate.plan_time import PlanTimeConfig
 from harness.interfaces import TrialSpec
 from harness.planning.receding_horizon import MPCConfig
 from harness.protocols import PROTOCOLS, ProtocolConfig
 from harness.scales import DEFAULT_PROTOCOL, SCALES
+from harness.setting import Settings, setting
 from harness.train import TrainConfig
-from harness.words import ConfigError, known, listed, merge, nearest, put
+from harness.words import ConfigError, check_keys, fill, known, merge, nearest, put
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What a trial is given; threads follow `cpu`. Decides no outcome, so it is not hashed."""
+class Resources(Settings):
+    """What a trial is given. It decides no outcome, so it is not hashed: `cpu` threads divide the
+    pairs of a plan among them, and inside operations there is one thread (in training
+    train.threads, which is hashed).
+    """
 
-    cpu: float = 2.0
-    gpu: float = 0.0
-    pairs_per_solve: int = 0  # pairs planned together; 0: all that need a plan
-    pairs_per_rollout: int = 0  # pairs in one call of the model; 0: 1 on a CPU, 16 on a GPU
-
-    def __post_init__(self):
-        if self.cpu <= 0 or self.gpu < 0:
-            raise ValueError("resources.cpu must be above 0, resources.gpu at least 0")
-        if min(self.pairs_per_solve, self.pairs_per_rollout) < 0:
-            raise ValueError("resources.pairs_per_solve and pairs_per_rollout must be at least 0")
+    cpu: float = setting(2.0, "Cores of a trial; it has as many threads.", gt=0)
+    gpu: float = setting(0.0, "GPUs of a trial; 0.5: two trials share one.", ge=0)
+    pairs_per_solve: int = setting(0, "Pairs planned together; 0: all that need a plan.", ge=0)
+    pairs_per_rollout: int = setting(
+        0, "Pairs in one call of the model; 0: 1 on a CPU, 16 on a GPU.", ge=0
+    )
 
 
 @dataclass(frozen=True)
@@ -71,30 +68,50 @@ class TrialConfig:
 
 
 @dataclass(frozen=True)
-class RayConfig:
-    """`address` of an existing cluster; empty: a local Ray for this run."""
+class RayConfig(Settings):
+    """Where Ray runs."""
 
-    address: str = ""
+    address: str = setting(
+        "", "HOST:PORT of a Ray cluster to join; without it a local Ray is started.", text="text"
+    )
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Settings):
     """The words of the command line that are not configuration of a trial."""
 
-    suite: str = "all"
-    scale: str = ""
-    protocol: str = ""
-    tasks: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
-    run: str = ""  # name of the folder under `results`
-    results: str = "results"
-    datasets: str = "data"
-    backend: Literal["ray", "loop"] = "ray"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    planner: str = "cem"
-    dry: bool = False
-    verbose: bool = False
+    suite: str = setting("all", "What to run.", text="a name of --help suites")
+    scale: str = setting(
+        "", "How big; without it laptop, with CUDA workstation.", text="a name of --help scales"
+    )
+    protocol: str = setting(
+        "",
+        "How it is judged; without it lewm-v3, at tiny smoke.",
+        text="a name of --help protocols",
+    )
+    tasks: tuple[str, ...] = setting(
+        (),
+        "These tasks instead of the suite's.",
+        text="names of --help tasks, e.g. two_room,push_t",
+    )
+    methods: tuple[str, ...] = setting(
+        (), "These methods instead of the suite's.", text="names of --help methods, e.g. lewm,pldm"
+    )
+    seeds: tuple[int, ...] = setting(
+        (), "Seeds of the trainings; 3: seeds 0, 1 and 2, [0,7]: these two.", ge=0
+    )
+    run: str = setting(
+        "", "The results' folder; without it <suite>-<scale>-<protocol>.", text="a name, no path"
+    )
+    results: str = setting("results", "The folder in which that folder lies.", text="a path or URI")
+    datasets: str = setting("data", "The folder of the datasets, made once.", text="a path")
+    backend: Literal["ray", "loop"] = setting(
+        "ray", "How trials run: side by side by Ray, or in a loop in this process."
+    )
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "Where models are trained and plan.")
+    planner: str = setting("cem", "How world models plan.", text="a name of --help planners")
+    dry: bool = setting(False, "Show the plan and the time it takes, and run nothing.")
+    verbose: bool = setting(False, "Log more.")
     ray: RayConfig = field(default_factory=RayConfig)
     overrides: dict[str, Any] = field(default_factory=dict)  # the layer of the command line
 
@@ -115,32 +132,39 @@ _BRANCHES = (
     "method",
     "for",
 )
+_SECTIONS = {
+    "data": DataConfig,
+    "train": TrainConfig,
+    "protocol": ProtocolConfig,
+    "mpc": MPCConfig,
+    "plan_time": PlanTimeConfig,
+    "resources": Resources,
+}
+_NO_BRANCHES = ("about", "for", "sizes")  # of a layer, beside its branches
 _PROTOCOL_BRANCHES = ("protocol", "planner", "mpc")
 _MACHINES = {"precision"}  # keys of these that are the machine's affair
 _RUN_KEYS = tuple(f.name for f in dataclasses.fields(RunConfig) if f.name != "overrides")
 
 
 def parse(argv: list[str]) -> RunConfig:
-    """`key=value` words to a RunConfig with its defaults filled in.
+    """`key=value` words to a RunConfig with its defaults filled in. Text is what was typed.
 
     Raises ConfigError on a word that is no key=value, on unknown keys or names, and on values of
-    the wrong kind.
+    the wrong kind; keys of a trial are read by trial_spec.
     """
-    words: dict[str, Any] = {}
+    own: dict[str, Any] = {}
     overrides: dict[str, Any] = {}
     for word in argv:
-        key, value = _split(word)
+        key, text = words.split(word)
         branch = key.split(".")[0]
         if key in _RUN_KEYS or key.startswith("ray."):
-            if value is None:
-                raise ConfigError(f"{word} has no value; leave the word out or see --help")
-            put(words, key, value)
+            put(own, key, words.seeds(text) if key == "seeds" else text)
         elif branch in _BRANCHES and "." in key:
-            put(overrides, key, value)
+            put(overrides, key, text)
         else:
             raise ConfigError(f'unknown key "{key}". {nearest(key, [*_RUN_KEYS, *trial_keys()])}')
-    run = _structured(RunConfig, {**listed(words), "overrides": overrides})
-    return _with_defaults(run)
+    run = fill(RunConfig(), own)
+    return _with_defaults(dataclasses.replace(run, overrides=overrides))
 
 
 def trial_spec(
@@ -157,18 +181,18 @@ def trial_spec(
     settings = _named_section("method", method, zoo.METHODS, tree)
     pool = [known("task", name, zoo.TASKS) for name in getattr(settings, "pool", ())]
     others = {name: _tree(run, name, method, suite_overlay) for name in pool}
-    protocol = _section("protocol", ProtocolConfig, tree)
+    protocol = _section("protocol", tree)
     known(f"success rule of {task}", protocol.success_rule, zoo.TASKS[task].spec.success_rules)
     config = TrialConfig(
-        data=_section("data", DataConfig, tree),
-        train=_section("train", TrainConfig, tree),
+        data=_section("data", tree),
+        train=_section("train", tree),
         protocol=protocol,
         planner=_named_section("planner", run.planner, zoo.PLANNERS, tree),
         method=settings,
         planner_name=run.planner,
-        mpc=_section("mpc", MPCConfig, tree),
-        plan_time=_section("plan_time", PlanTimeConfig, tree),
-        pool={name: _section("data", DataConfig, other) for name, other in others.items()},
+        mpc=_section("mpc", tree),
+        plan_time=_section("plan_time", tree),
+        pool={name: _section("data", other) for name, other in others.items()},
         resources=_resources(run, tree, zoo.METHODS[method].trained),
         scale=run.scale,
         device=run.device if zoo.METHODS[method].trained else "cpu",
@@ -182,15 +206,15 @@ def _tree(
     """All layers, merged for one task and method."""
     for name, part in run.overrides.get("for", {}).items():
         known("task or method in for.*", name, [*zoo.TASKS, *zoo.METHODS])
-        _check_keys(f"for.{name}.", part, _BRANCHES[:-1])
+        check_keys(f"for.{name}.", part, _BRANCHES[:-1])
         for branch in _PROTOCOL_BRANCHES:  # others are looked at where they are read
-            _check_keys(f"for.{name}.{branch}.", part.get(branch, {}), _under(branch))
+            check_keys(f"for.{name}.{branch}.", part.get(branch, {}), _under(branch))
     layers = [PROTOCOLS[run.protocol], SCALES[run.scale], suite_overlay, run.overrides]
     tree: dict[str, Any] = {}
     for cls in reversed(zoo.METHODS[method].config.__mro__):
         merge(tree, {"method": {method: SCALES[run.scale]["sizes"].get(cls.__name__, {})}})
     for layer in layers:
-        merge(tree, {key: value for key, value in layer.items() if key not in ("for", "sizes")})
+        merge(tree, {key: value for key, value in layer.items() if key not in _NO_BRANCHES})
         narrowed = layer.get("for", {})
         merge(tree, narrowed.get(task, {}))
         merge(tree, narrowed.get(method, {}))
@@ -203,26 +227,25 @@ def _tree(
 
 def to_yaml(spec: TrialSpec) -> str:
     """The spec as YAML: what `python -m harness.trial` reads and what the hashes are of."""
-    return OmegaConf.to_yaml(OmegaConf.create(_plain(spec)))
+    return yaml.safe_dump(_plain(spec), sort_keys=False)  # ASCII: YAML loses some line breaks
 
 
 def from_yaml(text: str) -> TrialSpec:
-    """The inverse of to_yaml. Raises ConfigError."""
+    """The inverse of to_yaml; text is what is written there, quoted or not. Raises ConfigError."""
     try:
-        tree = OmegaConf.to_container(OmegaConf.create(text))
+        tree = yaml.load(text, Loader=yaml.BaseLoader)
         config = tree["config"]
         method = zoo.METHODS[known("method", tree["method"], zoo.METHODS)]
         planner = zoo.PLANNERS[known("planner", config["planner_name"], zoo.PLANNERS)]
         known("task", tree["task"], zoo.TASKS)
-        sections = {"data": DataConfig, "train": TrainConfig, "protocol": ProtocolConfig}
-        sections |= {"mpc": MPCConfig, "plan_time": PlanTimeConfig, "resources": Resources}
-        sections |= {"planner": planner.config, "method": method.config}
-        parts = {name: _structured(cls, config.pop(name)) for name, cls in sections.items()}
+        kinds = _SECTIONS | {"planner": planner.config, "method": method.config}
+        parts = {name: fill(cls(), config.pop(name), f"{name}.") for name, cls in kinds.items()}
         pool = config.pop("pool", {})
-        parts["pool"] = {name: _structured(DataConfig, data) for name, data in pool.items()}
+        parts["pool"] = {name: fill(DataConfig(), d, "data.") for name, d in pool.items()}
         tree |= {name: tuple(tree.get(name, ())) for name in ("stages", "swept")}
+        tree["seed"] = words.read(int, tree["seed"], "seed")
         return TrialSpec(**{**tree, "config": TrialConfig(**config, **parts)})
-    except (LookupError, TypeError, AttributeError, OmegaConfBaseException, YAMLError) as error:
+    except (LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ConfigError(f"not a trial's YAML: {_line(error)}") from error
 
 
@@ -246,36 +269,21 @@ def protocol_hash(spec: TrialSpec) -> str:
 
 def trial_keys() -> list[str]:
     """Every dotted key that the command line takes for trials, without the `for.` ones."""
-    keys = [f"{name}.{key}" for name, cls in _sections().items() for key in _leaves(cls)]
+    return [
+        leaf.key for name, cls in sections().items() for leaf in words.leaves(cls(), f"{name}.")
+    ]
+
+
+def sections() -> dict[str, type]:
+    """The configuration's dataclasses by what stands before their keys: "train", "method.lewm"."""
+    found = dict(_SECTIONS)
     for branch, entries in (("planner", zoo.PLANNERS), ("method", zoo.METHODS)):
-        keys += [f"{branch}.{n}.{key}" for n, e in entries.items() for key in _leaves(e.config)]
-    return keys
+        found |= {f"{branch}.{name}": entry.config for name, entry in entries.items()}
+    return found
 
 
 def _under(branch: str) -> list[str]:
     return [key[len(branch) + 1 :] for key in trial_keys() if key.startswith(f"{branch}.")]
-
-
-def _sections() -> dict[str, type]:
-    return {
-        "data": DataConfig,
-        "train": TrainConfig,
-        "protocol": ProtocolConfig,
-        "mpc": MPCConfig,
-        "plan_time": PlanTimeConfig,
-        "resources": Resources,
-    }
-
-
-def _leaves(cls: type, prefix: str = "") -> list[str]:
-    found = []
-    for f in dataclasses.fields(cls):
-        inner = f.default_factory() if f.default_factory is not dataclasses.MISSING else None
-        if dataclasses.is_dataclass(inner):
-            found += _leaves(type(inner), f"{prefix}{f.name}.")
-        else:
-            found.append(prefix + f.name)
-    return found
 
 
 def _with_defaults(run: RunConfig) -> RunConfig:
@@ -289,28 +297,18 @@ def _with_defaults(run: RunConfig) -> RunConfig:
     return dataclasses.replace(run, scale=scale, protocol=protocol, device=device, run=folder)
 
 
-def _split(word: str) -> tuple[str, Any]:
-    key, equals, value = word.partition("=")
-    if not equals or not key:
-        raise ConfigError(f'"{word}" is not of the form key=value, e.g. scale=laptop. See --help.')
-    try:
-        return key, OmegaConf.to_container(OmegaConf.create(f"v: {value}"))["v"]
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError(f"{key}: cannot read the value {value!r}") from error
-
-
-def _section(name: str, cls: type, tree: Mapping[str, Any]) -> Any:
-    return _structured(cls, tree.get(name, {}), f"{name}.")
+def _section(name: str, tree: Mapping[str, Any]) -> Any:
+    return fill(_SECTIONS[name](), tree.get(name, {}), f"{name}.")
 
 
 def _named_section(branch: str, name: str, entries: Mapping[str, Any], tree: Mapping) -> Any:
     """The configuration of entry `name`; the other entries' branches must be right too."""
-    sections = {}
-    _check_keys(f"{branch}.", tree.get(branch, {}), entries)
+    found = {}
+    check_keys(f"{branch}.", tree.get(branch, {}), entries)
     for other, values in {name: {}, **tree.get(branch, {})}.items():
         known(branch, other, entries)
-        sections[other] = _structured(entries[other].config, values, f"{branch}.{other}.")
-    return sections[name]
+        found[other] = fill(entries[other].config(), values, f"{branch}.{other}.")
+    return found[name]
 
 
 def _modifies_protocol(overrides: Mapping[str, Any]) -> bool:
@@ -324,39 +322,18 @@ def _modifies_protocol(overrides: Mapping[str, Any]) -> bool:
 
 def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resources:
     """A control needs one core and no GPU; pairs in one call and GPUs follow the device."""
-    asked = _section("resources", Resources, tree)
+    asked = _section("resources", tree)
     together = asked.pairs_per_rollout or (16 if run.device == "cuda" else 1)
     asked = dataclasses.replace(asked, pairs_per_rollout=together)
     if not trained:
         return dataclasses.replace(asked, cpu=min(1.0, asked.cpu), gpu=0.0)
-    return asked if run.device == "cuda" else dataclasses.replace(asked, gpu=0.0)
-
-
-def _check_keys(where: str, values: Any, keys: Iterable[str]) -> None:
-    if not isinstance(values, Mapping):
-        names = ", ".join(where + key for key in keys)
-        raise ConfigError(f"{where.rstrip('.')} takes no value ({values!r}) but keys: {names}")
-
-
-def _structured(cls: type, values: Mapping[str, Any], where: str = "") -> Any:
-    _check_keys(where, values, _leaves(cls))
-    return _checked(cls, json.dumps(values, default=str), where)
-
-
-@functools.cache  # the trials of a suite share most of their parts
-def _checked(cls: type, values: str, where: str) -> Any:
-    try:
-        wanted = OmegaConf.merge(OmegaConf.structured(cls), json.loads(values))
-        return OmegaConf.to_object(wanted)
-    except ConfigKeyError as error:
-        key = where + str(error.full_key)
+    threads = _section("train", tree).threads
+    if threads > max(1.0, asked.cpu):
         raise ConfigError(
-            f'unknown key "{key}". {nearest(key, [where + leaf for leaf in _leaves(cls)])}'
-        ) from error
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{where}{error.full_key or ''}: {_line(error)}") from error
-    except ValueError as error:  # of a __post_init__
-        raise ConfigError(str(error)) from error
+            f"train.threads={threads} and resources.cpu={asked.cpu:g}: a trial needs a core for "
+            f"each thread, so give resources.cpu={threads} too"
+        )
+    return asked if run.device == "cuda" else dataclasses.replace(asked, gpu=0.0)
 
 
 def _outcome(spec: TrialSpec) -> dict[str, Any]:
@@ -373,6 +350,8 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
         for values in (config[part], *(config["pool"].values() if part == "data" else ())):
             if values[key] == value:
                 del values[key]
+    for name in spec.config.mpc.unread:
+        config["mpc"].pop(name, None)
     dropped = {"resources"} if zoo.METHODS[spec.method].trained else _UNUSED_BY_CONTROLS
     if not plain["config"]["pool"]:
         dropped = dropped | {"pool"}
@@ -384,7 +363,12 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
 
 
 # keys that came after rows had been made, with what those rows had
-_LATER = (("data", "storage", "raw"), ("mpc", "precision", "fp32"))
+_LATER = (
+    ("data", "storage", "raw"),
+    ("mpc", "precision", "fp32"),
+    ("mpc", "warm_start", False),
+    ("train", "threads", 1),
+)
 _UNUSED_BY_CONTROLS = {"resources", "train", "plan_time", "device"}
 
 

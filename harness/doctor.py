@@ -29,9 +29,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness import machine
+
 ROOT = Path(__file__).parent.parent
 GL_FIX = "apt-get install -y libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
 BACKENDS = ("egl", "osmesa")
+GL_VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
 DINOV2 = "facebook/dinov2-small"
 MEMORY_ADVISED = 6 * 2**30  # bytes
 DISK_NEEDED, DISK_ADVISED = 2 * 2**30, 20 * 2**30  # bytes
@@ -93,7 +96,7 @@ def main(argv: list[str]) -> int:
             cpu_features(),
             gpu(),
             *[folder(name, path) for name, path in folders.items()],
-            *graphics(os.environ.get("MUJOCO_GL", "")),
+            *graphics(),
             weights(),
         ]
     show(console, checks)
@@ -107,7 +110,7 @@ def parse(argv: list[str]) -> dict[str, str]:
         name, equals, value = argument.partition("=")
         if name not in folders or not equals or not value:
             raise ValueError(f"{argument!r} is not one of results=FOLDER, datasets=FOLDER")
-        folders[name] = value
+        folders[name] = os.path.expanduser(value)
     return folders
 
 
@@ -176,7 +179,7 @@ def ray(pyproject: Path) -> Check:
 
 def cores() -> Check:
     """What this process may use."""
-    usable = _usable_cores()
+    usable = machine.cores()
     physical = psutil.cpu_count(logical=False) or usable
     detail = f"{usable} usable, {os.cpu_count()} logical, {physical} physical"
     return Check("cores", "ok", detail)
@@ -184,7 +187,7 @@ def cores() -> Check:
 
 def threads(environment: dict[str, str]) -> list[Check]:
     """Thread variables: more threads than cores are slower than one."""
-    usable = _usable_cores()
+    usable = machine.cores()
     given = {name: environment[name] for name in THREAD_VARIABLES if environment.get(name)}
     checks = []
     for name, value in given.items():
@@ -195,20 +198,9 @@ def threads(environment: dict[str, str]) -> list[Check]:
     return checks or [Check("threads", "ok", shown or "no thread variables set")]
 
 
-def _usable_cores() -> int:
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    limit = Path("/sys/fs/cgroup/cpu.max")
-    quota, period = limit.read_text().split() if limit.exists() else ("max", "1")
-    return allowed if quota == "max" else max(1, min(allowed, int(quota) // int(period)))
-
-
 def memory() -> Check:
     """Memory of the machine or of the container, whichever is smaller."""
-    machine = psutil.virtual_memory()
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    total = machine.total if text == "max" else min(machine.total, int(text))
-    free = min(machine.available, total)
+    total, free = machine.memory()
     detail = f"{_gib(free)} available of {_gib(total)}"
     if free >= MEMORY_ADVISED:
         return Check("memory", "ok", detail)
@@ -270,8 +262,12 @@ def folder(name: str, path: str) -> Check:
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"x")
     except OSError as error:
-        fix = f"./run.sh suite=all {name}={shlex.quote(str(Path.home() / name))}"
-        return Check(name, "missing", f"{place} cannot be written: {error.strerror}", fix)
+        fix = f"./run.sh suite=all {name}=~/{name}"
+        detail = f"{place} cannot be written: {error.strerror}"
+        if name == "datasets" and place == target and _holds_something(target):
+            detail += "; what is there is used, and what is missing cannot be collected"
+            return Check(name, "warning", detail, fix)
+        return Check(name, "missing", detail, fix)
     free = shutil.disk_usage(place).free
     detail = f"{target}, writable, {_gib(free)} free"
     if free >= DISK_ADVISED:
@@ -281,36 +277,55 @@ def folder(name: str, path: str) -> Check:
     return Check(name, status, detail, f"./run.sh suite=all {name}=<folder on a larger disk>")
 
 
-def graphics(chosen: str) -> list[Check]:
-    """A frame per GL backend; only the one that runs use is needed: `chosen` or, where that is
-    empty, EGL or else OSMesa.
+def _holds_something(folder: Path) -> bool:
+    try:
+        return any(os.scandir(folder))
+    except OSError:
+        return False
+
+
+def graphics() -> list[Check]:
+    """A frame drawn as runs draw it, in this environment; then one by every other backend."""
+    given = {name: os.environ.get(name, "") for name in GL_VARIABLES}
+    needed, backend = _drawn("drawing", given, "missing")
+    if needed.status == "missing" and any(given.values()):
+        needed = needed._replace(fix=f"unset {' '.join(GL_VARIABLES)}")
+    others = [f"{name}={v}" for name, v in given.items() if v.strip().lower() not in ("", backend)]
+    if others and backend:
+        needed = needed._replace(detail=f"{needed.detail}, in spite of {' and '.join(others)}")
+    alternatives = [name for name in BACKENDS if name != backend]
+    return [needed, *(alternative(name) for name in alternatives)]
+
+
+def alternative(backend: str) -> Check:
+    """A backend that runs use where MUJOCO_GL names it."""
+    return _drawn(f"drawing, {backend}", {"MUJOCO_GL": backend}, "warning")[0]
+
+
+def _drawn(name: str, variables: dict[str, str], otherwise: Status) -> tuple[Check, str]:
+    """Draw the scene in a process of its own, because a broken backend may take it down; the check,
+    and the backend that it was drawn by.
     """
-    if chosen:
-        return [backend(b, b == chosen) for b in dict.fromkeys((*BACKENDS, chosen))]
-    egl = backend("egl", needed=False)
-    return [egl, backend("osmesa", needed=egl.status != "ok")]
-
-
-def backend(name: str, needed: bool) -> Check:
-    """Draw the scene in a process of its own, because a broken backend may take it down."""
     code = "from harness import doctor; doctor.draw()"
-    environment = {**os.environ, "MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
+    environment = {**os.environ, **dict.fromkeys(GL_VARIABLES, ""), **variables}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = _run([sys.executable, "-c", code], environment)
-    label = f"drawing, {name}"
-    if done.returncode == 0:
-        result = json.loads(done.stdout.splitlines()[-1])
-        detail = f"frame {result['checksum']}, {1e3 * result['frame_s']:.2f} ms per frame"
-        return Check(label, "ok", detail)
-    detail = _last_line(done.stderr) or f"ended with code {done.returncode}"
-    fix = GL_FIX if name in BACKENDS else "unset MUJOCO_GL"
-    return Check(label, "missing" if needed else "warning", detail, fix)
+    if done.returncode:
+        detail = _last_line(done.stderr) or f"ended with code {done.returncode}"
+        return Check(name, otherwise, detail, GL_FIX), ""
+    result = json.loads(done.stdout.splitlines()[-1])
+    backend, speed = result["backend"], f"{1e3 * result['frame_s']:.2f} ms per frame"
+    label = f"drawing, {backend}" if backend else name
+    return Check(label, "ok", f"frame {result['checksum']}, {speed}"), backend
 
 
 def draw() -> None:
-    """Body of the process of `backend`: draws, and writes checksum and seconds as JSON."""
-    import mujoco
+    """Body of the process of a check: draws by the backend that a run would choose, and writes its
+    name, the checksum of a frame and seconds as JSON.
+    """
+    from harness.tasks import rendering
 
+    mujoco = rendering.load()
     model = mujoco.MjModel.from_xml_string(SCENE)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
@@ -324,7 +339,9 @@ def draw() -> None:
     frame_s = (time.perf_counter() - start) / FRAMES
     renderer.close()  # left to the interpreter's end, the context complains
     checksum = hashlib.sha256(frame.tobytes()).hexdigest()[:12]
-    sys.stdout.write(json.dumps({"checksum": checksum, "frame_s": frame_s}) + "\n")
+    backend = os.environ.get("MUJOCO_GL", "")
+    found = {"backend": backend, "checksum": checksum, "frame_s": frame_s}
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 def weights() -> Check:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from pyarrow import fs as pafs
@@ -80,7 +80,9 @@ def _trials(root: str) -> list[rows.TrialRow]:
         infos = fs.get_file_info(selector)
     except NotADirectoryError:  # the run says so when it comes to writing
         return []
-    files = [info for info in infos if info.base_name == "trial.parquet"]
+    files = [info for info in infos if PurePath(info.path).match("trials/*/trial.parquet")]
     newest = sorted(files, key=lambda info: info.mtime_ns or 0)[-_NEWEST:]
     found = [rows.read_trial(info.path.removesuffix("/trial.parquet")) for info in newest]
-    return [row for row in found if row is not None]
+    # a copy of a whole run holds the same trials
+    once = {(row.key, row.config_hash, row.started): row for row in found if row is not None}
+    return list(once.values())

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.setting import Settings, setting
+
 
 def _moved(value: Any, device: torch.device) -> Any:
     """A tensor, or tensors in tuples, on another device; a copy to a GPU is not waited for."""
@@ -52,7 +54,7 @@ class Obs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GoalConfig:
+class GoalConfig(Settings):
     """Which frames serve as goals of recorded windows: shares of the first frame of the window, of
     later frames of its episode, and of any frame of the split.
 
@@ -60,15 +62,18 @@ class GoalConfig:
     geometric with the discount of GoalSampling, those beyond the end at the last one.
     """
 
-    current: float = 0.0
-    future: float = 1.0
-    random: float = 0.0
-    distances: Literal["uniform", "geometric"] = "uniform"
+    current: float = setting(0.0, "Share of goals that are the frame itself.", ge=0, le=1)
+    future: float = setting(1.0, "Share of goals that are later frames of the episode.", ge=0, le=1)
+    random: float = setting(0.0, "Share of goals that are any frame of the split.", ge=0, le=1)
+    distances: Literal["uniform", "geometric"] = setting(
+        "uniform", "How far away later frames are: uniform, or geometric by the discount."
+    )
 
     def __post_init__(self):
+        super().__post_init__()
         shares = (self.current, self.future, self.random)
-        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-            raise ValueError(f"shares of goals {shares} must be at least 0 and add up to 1")
+        if abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"current, future and random must add up to 1, not {shares}")
 
 
 class GoalSampling(NamedTuple):
@@ -177,6 +182,7 @@ class TaskSpec:
     success_rules: tuple[str, ...] = ("default",)
     action_block: int = 5
     slow_to_draw: bool = False  # collect in several processes
+    about: str = ""  # one sentence
 
     @property
     def action_dim(self) -> int:
@@ -273,8 +279,8 @@ class Trainable(nn.Module, ABC):
         their weights, and for a world model "latent_std" (nn/latent_std.py).
         """
 
-    def after_step(self, done: float) -> None:
-        """Called after every optimizer step with the share of training done, in (0, 1]; a method
+    def after_step(self, step: int, steps: int) -> None:
+        """Called after optimizer step `step`, 0 for the first, of a training of `steps`; a method
         with a target network moves it here.
         """
 
@@ -440,6 +446,7 @@ class PlannerEntry(NamedTuple):
 
     config: type
     build: Callable[[Any], Planner]
+    about: str = ""  # one sentence
 
 
 class Planner(Protocol):
@@ -467,6 +474,7 @@ class Method:
     build: Callable[..., LatentModel | StatePolicy]
     trained: bool
     version: int = 1
+    about: str = ""  # one sentence
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from harness import config, pretrain, rows, trial, zoo
+from harness import config, machine, pretrain, provenance, rows, trial, zoo
 from harness.data import collect
 from harness.interfaces import TrialSpec
 from harness.progress import Display
@@ -47,6 +47,7 @@ def launch(specs: Sequence[TrialSpec], place: trial.Place, run: config.RunConfig
     """
     if not specs:
         return
+    provenance.git()  # says once, here, where no commit can be recorded
     with Display(len(specs)) as display:
         if run.backend == "loop":
             _loop(specs, place, display)
@@ -75,10 +76,12 @@ def prepare_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> None:
     """Collect each dataset once. Any failure is left to its trials, which record it."""
     for task, data in _datasets(specs):
         try:
-            workers = os.cpu_count() or 1 if zoo.TASKS[task].spec.slow_to_draw else 1
+            workers = machine.cores() if zoo.TASKS[task].spec.slow_to_draw else 1
             collect.ensure(zoo.task(task, data.scene), data, place.datasets, workers)
         except Exception as error:  # noqa: BLE001  also what a simulator or a renderer raises
             log.error("no dataset for %s: %s", task, error)
+    for line in sorted({pretrain.slowness(s.config.method, place.datasets) for s in specs} - {""}):
+        log.warning(line)  # here, since what a worker of Ray logs is not shown
 
 
 def _loop(specs: Sequence[TrialSpec], place: trial.Place, display: Display) -> None:
@@ -199,16 +202,16 @@ def lacks(spec: TrialSpec, nodes: Sequence[Node]) -> str:
     cores = max(node.get("CPU", 0) for node in nodes if node.get("GPU", 0) >= asked.gpu)
     if asked.cpu > cores:
         those = f"any machine here with {asked.gpu:g} GPUs" if asked.gpu else "any machine here"
-        words = f"resources.cpu={asked.cpu:g} and {cores:g} cores on {those}"
+        words = f"resources.cpu={asked.cpu:g} and {machine.counted(cores)} on {those}"
         return f"{words}: use resources.cpu={cores:g}"
     return pretrain.lacks(spec.config.method, spec.method)
 
 
 def local_nodes() -> list[Node]:
-    """This machine alone."""
+    """This machine alone: what of it this process may use."""
     import torch
 
-    return [{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}]
+    return [{"CPU": float(machine.cores()), "GPU": float(torch.cuda.device_count())}]
 
 
 def _to_display(display: Display, key: str) -> trial.Progress:
@@ -235,6 +238,7 @@ def cluster(run: config.RunConfig) -> Iterator[list[Node]]:
             ray.init(address=run.ray.address, **quiet)
         else:
             own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+            own["num_cpus"] = machine.cores()  # Ray itself would count the machine's
             ray.init(address="local", **own, **quiet)  # else RAY_ADDRESS or a running one is joined
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise LaunchError(

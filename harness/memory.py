@@ -7,8 +7,9 @@ import platform
 import resource
 from pathlib import Path
 
-import psutil
 import torch
+
+from harness import machine
 
 _KEPT = {-1: 2**30, -3: 2**25}  # bytes: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD (glibc allows no more)
 
@@ -48,8 +49,10 @@ def peak(device: torch.device) -> int:
 
 
 def free(device: torch.device) -> int:
-    """Bytes that can be taken now, those that torch holds without using them included on CUDA."""
+    """Bytes that this process can take now; on CUDA with those that torch holds without using
+    them.
+    """
     if device.type == "cuda":
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + idle
-    return psutil.virtual_memory().available
+    return machine.memory()[1]

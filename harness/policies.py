@@ -34,6 +34,9 @@ def of_model(
         zoo.TASKS[spec.task].spec.block_dim,
         cfg.mpc.precision,
         device,
+        threads=max(1, round(resources.cpu)),
     )
     seed = seeding.integer(spec.seed, eval_seed)
-    return MPCPolicy(search, cfg.mpc.execute_blocks, decode_actions, seed, *sizes)
+    return MPCPolicy(
+        search, cfg.mpc.execute_blocks, decode_actions, seed, *sizes, warm_start=cfg.mpc.warm_start
+    )

@@ -22,7 +22,7 @@ from harness.checkpoint import Checkpoint
 from harness.data import features, unfinished
 from harness.data.episodes import Dataset, DatasetError
 from harness.interfaces import Batch, LatentModel, Obs, Window
-from harness.nn import mae
+from harness.nn import frozen, mae
 from harness.nn.frozen import FrozenConfig
 from harness.train import TrainConfig, TrainResult, train
 
@@ -47,6 +47,17 @@ def lacks(method: Any, name: str) -> str:
     return method.lacks(f"method.{name}") if isinstance(method, FrozenConfig) else ""
 
 
+def slowness(method: Any, root: str) -> str:
+    """Why tokens of the method's frozen encoder cannot be kept under `root`, or ""."""
+    reads = isinstance(method, FrozenConfig) and method.used
+    if not reads or not os.path.isdir(root) or os.access(root, os.W_OK):
+        return ""
+    return (
+        f"{root} cannot be written: where tokens of a frozen encoder are not there yet, they are "
+        f"computed for every batch, which is slower"
+    )
+
+
 def ready(
     method: Any, pool: Sequence[Dataset], root: str, device: torch.device, progress: Progress
 ) -> Any:
@@ -62,15 +73,49 @@ def ready(
         "config": {k: v for k, v in dataclasses.asdict(method).items() if k in _DECIDES},
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    facts = json.loads(json.dumps(facts))  # tuples are lists, as they will be in the manifest
 
     def make(part: str) -> None:
         made = _pretrain(method, pool, part, digest, device, progress)
         _write_manifest(part, facts, made)
 
     folder = unfinished.once(root, f"mae-{digest[:12]}", make)
-    if not os.path.isfile(os.path.join(folder, MANIFEST)):
-        raise DatasetError(f"{folder}: there is no {MANIFEST}; delete it, it is made again")
+    _check_made(folder, facts)
     return dataclasses.replace(method, weights=folder)
+
+
+def inputs(model: LatentModel, dataset: Dataset) -> dict[str, str]:
+    """Hashes of what a training reads that its configuration does not hold (for a Checkpoint)."""
+    encoder = model.frozen_encoder
+    found = {"dataset": dataset.hash, "split": dataset.split_hash}
+    return found if encoder is None else found | {"frozen encoder": encoder.digest()}
+
+
+def _check_made(folder: str, facts: dict) -> None:
+    """The encoder in the folder is the one that `facts` describe. Raises DatasetError."""
+    advice = "delete the folder, it is made again"
+    try:
+        with open(os.path.join(folder, MANIFEST), encoding="utf-8") as source:
+            manifest = json.load(source)
+        differing = [name for name, value in facts.items() if manifest.get(name) != value]
+        misfit = frozen.weights_misfit(folder)
+    except FileNotFoundError as error:
+        missing = os.path.basename(error.filename)
+        raise DatasetError(f"{folder}: there is no {missing}; {advice}") from None
+    except PermissionError as error:
+        raise DatasetError(
+            f"{error}: ask for the right to read it, or give another datasets=FOLDER"
+        ) from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise DatasetError(f"{folder}/{MANIFEST} cannot be read ({error}); {advice}") from None
+    if differing:
+        name = differing[0]
+        raise DatasetError(
+            f"{folder} was made with another {name} ({manifest.get(name)} instead of "
+            f"{facts[name]}); {advice}"
+        )
+    if misfit:
+        raise DatasetError(f"{folder}: {misfit}; or {advice}")
 
 
 _DECIDES = {f.name for f in dataclasses.fields(FrozenConfig)} - {"standardize"}

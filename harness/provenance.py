@@ -4,24 +4,60 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import json
+import logging
+import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
+log = logging.getLogger(__name__)
+
+_DISTRIBUTION = "jepa-bench"
 _PACKAGES = (
     *("torch", "numpy", "transformers", "gymnasium", "mujoco", "ray", "pyarrow"),
     "stable-worldmodel",  # the peer of harness/bench
 )
 _ROOT = Path(__file__).resolve().parents[1]
+_FILE = "harness/provenance.py"  # below _ROOT
+# of a hook or a rebase that this process may be part of: they name another repository
+_GIT_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE")
 
 
 @functools.cache  # the code that runs is the one that was there first
 def git() -> tuple[str, bool]:
-    """(commit, tracked files changed) at the first call; ("", False) outside a git checkout."""
-    commit = _git("rev-parse", "HEAD")
-    return commit, bool(commit and _git("status", "--porcelain", "--untracked-files=no"))
+    """The commit of the code that runs, and whether its tracked files differ from it, at the first
+    call.
+
+    A repository counts only where it tracks this file: the code may be installed inside another
+    project's. Else the installed distribution says it, by its commit or by "jepa-bench VERSION",
+    and "" stands for neither. Logs a line where there is no commit.
+    """
+    tracked = _git("ls-files", "--error-unmatch", _FILE)
+    commit = _git("rev-parse", "HEAD") if tracked.text else tracked
+    if commit.text:
+        return commit.text, bool(_git("status", "--porcelain", "--untracked-files=no", ".").text)
+    installed, version = _installed()
+    if not installed:
+        words = f"{version} instead" if version else "nothing"
+        log.warning("no commit can be recorded, the rows say %s (%s)", words, commit.error)
+    return installed or version, False
+
+
+def _installed() -> tuple[str, str]:
+    """(commit, "jepa-bench VERSION") of the distribution that the code belongs to; "" for what is
+    not known.
+    """
+    for found in importlib.metadata.distributions(name=_DISTRIBUTION):
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+        of_here = Path(str(found.locate_file(_FILE))).resolve() == _ROOT / _FILE
+        if of_here or origin.get("url") == _ROOT.as_uri():  # the second in an editable installation
+            commit = origin.get("vcs_info", {}).get("commit_id", "")
+            return commit, f"{_DISTRIBUTION} {found.version}"
+    return "", ""
 
 
 def versions() -> str:
@@ -51,11 +87,23 @@ def _cpu_name() -> str:
     return f"{names[0]} x{len(names)}" if names else platform.processor()
 
 
-def _git(*words: str) -> str:
+class _Answer(NamedTuple):
+    """What git printed, or why it failed."""
+
+    text: str
+    error: str
+
+
+def _git(*words: str) -> _Answer:
+    """Ask git about the repository that _ROOT lies in; a checkout of another user counts too."""
+    command = ["git", "--no-optional-locks", "-c", f"safe.directory={_ROOT}", "-C", str(_ROOT)]
+    environment = {name: v for name, v in os.environ.items() if name not in _GIT_VARIABLES}
     try:
         done = subprocess.run(
-            ["git", "-C", str(_ROOT), *words], capture_output=True, text=True, timeout=10
+            [*command, *words], env=environment, capture_output=True, text=True, timeout=10
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _Answer("", str(error))
+    if done.returncode:
+        return _Answer("", done.stderr.strip().partition("\n")[0])
+    return _Answer(done.stdout.strip(), "")

@@ -1,29 +1,41 @@
 """The record: Parquet tables of a trial, their schemas, and how they are written and read.
 
-`trial.parquet` is written last. A trial is done when that file is readable, has the same config
-hash and status "ok". `frames.parquet` holds pictures alone: a trial is done, and read, without it.
+A trial's tables count only in the folder that is named after it (`folder_name`): a copy is left
+out. `trial.parquet` is written last. A trial is done when its tables can be read, with the same
+config hash and status "ok". `frames.parquet` holds pictures alone: a trial is done, and read,
+without it.
+
+A table that another program has written again is read where every value is still the same: in
+another order of columns, with wider or narrower types, with columns besides, which are ignored.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import logging
+import math
 import types
 import typing
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 log = logging.getLogger(__name__)
+
+# field(default=..., metadata=LATER) is a column that came after rows had been written: in those the
+# default stands. Without it a missing column is an error, since 0 s would pass for a measurement.
+LATER = {"later": True}
 
 
 @dataclass(frozen=True)
@@ -123,14 +135,24 @@ class FrameRow:
     image: bytes  # PNG
 
 
+class Broken(NamedTuple):
+    """A trial whose tables cannot be read."""
+
+    folder: str  # its name below trials/
+    reason: str
+
+
 class Tables(NamedTuple):
     """All trials of a run; episodes and metrics carry the config_hash of their trial."""
 
     trial: pd.DataFrame
     episodes: pd.DataFrame
     metrics: pd.DataFrame
+    broken: tuple[Broken, ...] = ()
+    left_out: tuple[str, ...] = ()  # below trials/: folders that are not named after their trial
 
 
+LEFT_OUT = "a copy, or renamed: a trial counts in its own folder alone"
 _BATCH = 128  # trials read by one thread at a time
 FILES = {"metrics": MetricRow, "episodes": EpisodeRow, "trial": TrialRow}  # in the order of writing
 _ARROW = {
@@ -159,6 +181,11 @@ def filesystem(path: str) -> tuple[pafs.FileSystem, str]:
     return pafs.LocalFileSystem(), str(path)
 
 
+def folder_name(key: str, config_hash: str) -> str:
+    """Name of a trial's folder below trials/; a changed configuration has another one."""
+    return f"{key}.{config_hash[:8]}"
+
+
 def write(
     folder: str,
     trial: TrialRow,
@@ -175,31 +202,47 @@ def write(
     fs.create_dir(base, recursive=True)
     pictures = f"{base}/frames.parquet"
     if frames:
-        _write_whole(fs, pictures, _table(FrameRow, frames))
+        _write_rows(fs, pictures, FrameRow, frames)
     elif fs.get_file_info(pictures).type != pafs.FileType.NotFound:
         fs.delete_file(pictures)  # of an earlier attempt
     for name, rows in (("metrics", metrics), ("episodes", episodes), ("trial", [trial])):
-        _write_whole(fs, f"{base}/{name}.parquet", _table(FILES[name], rows))
+        _write_rows(fs, f"{base}/{name}.parquet", FILES[name], rows)
 
 
 def write_table(path: str, row: type, made: Sequence) -> None:
     """Write rows of one dataclass as one Parquet file, whole or not at all; raises OSError."""
     fs, base = filesystem(path)
     fs.create_dir(base.rpartition("/")[0] or ".", recursive=True)
-    _write_whole(fs, base, _table(row, made))
+    _write_rows(fs, base, row, made)
+
+
+@contextlib.contextmanager
+def whole_file(fs: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
+    """A new file to write into, which replaces `path` when the block ends and is deleted when it
+    fails. Two processes that write the same path do not disturb each other.
+    """
+    part = f"{path}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        with fs.open_output_stream(part) as sink:
+            yield sink
+        fs.move(part, path)
+    except BaseException:
+        if fs.get_file_info(part).type != pafs.FileType.NotFound:
+            fs.delete_file(part)
+        raise
 
 
 def read_trial(folder: str) -> TrialRow | None:
-    """The trial row of a folder, or None when there is none that can be read."""
+    """The trial row of a folder, or None when there is none that can be read and belongs there."""
     fs, base = filesystem(folder)
     try:
-        with fs.open_input_file(f"{base}/trial.parquet") as source:
-            return TrialRow(**pq.ParquetFile(source).read(use_threads=False).to_pylist()[0])
+        table, _ = _read_trial(fs, base)
+        return TrialRow(**table.to_pylist()[0])
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (pa.ArrowException, OSError, IndexError, TypeError) as error:
+    except (pa.ArrowException, OSError, _OtherFolderError) as error:
         log.warning(
-            "%s/trial.parquet cannot be read (%s); the trial counts as missing",
+            "%s/trial.parquet cannot be used (%s); the trial counts as missing",
             folder,
             _line(error),
         )
@@ -208,116 +251,226 @@ def read_trial(folder: str) -> TrialRow | None:
 
 def is_done(folder: str, config_hash: str) -> bool:
     """True when the folder holds a finished trial of this configuration, all tables readable."""
-    trial = read_trial(folder)
-    if trial is None or trial.status != "ok" or trial.config_hash != config_hash:
+    try:
+        trial = _read_folder(*filesystem(folder)).tables["trial"].to_pylist()[0]
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    return all(_readable(folder, name, row) for name, row in FILES.items())
+    except (pa.ArrowException, OSError, _OtherFolderError) as error:
+        log.warning("%s cannot be used (%s); the trial counts as missing", folder, _line(error))
+        return False
+    return trial["status"] == "ok" and trial["config_hash"] == config_hash
 
 
 def read(run_folder: str) -> Tables:
-    """All readable trials under `run_folder`/trials; a broken one is logged and left out."""
-    fs, base = filesystem(run_folder)
-    folders = _holding(fs, base, "trial")
+    """All readable trials under `run_folder`/trials. Those that cannot be read, and what else lies
+    there with a trial's tables, are logged and named in the result.
+    """
+    fs, below = _below(run_folder)
+    folders = _holding(fs, below, "trial")
     batches = [folders[i : i + _BATCH] for i in range(0, len(folders), _BATCH)]
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
-        found = list(pool.map(lambda batch: _read_folders(fs, batch), batches))
-    made = {name: _concat(row, [tables[name] for tables in found]) for name, row in FILES.items()}
+        found = list(pool.map(lambda batch: _read_folders(fs, below, batch), batches))
+    made = {row: _concat(row, [b.tables[name] for b in found]) for name, row in FILES.items()}
+    broken = tuple(entry for batch in found for entry in batch.broken)
+    left_out = tuple(name for batch in found for name in batch.left_out)
+    ignored = sum((batch.ignored for batch in found), collections.Counter())
     del found
-    return Tables(**{name: table.to_pandas(self_destruct=True) for name, table in made.items()})
+    for entry in broken:
+        words = "%s/%s is left out: %s. Issue the run command again to repeat it."
+        log.warning(words, below, entry.folder, entry.reason)
+    for name in left_out:
+        log.warning("%s/%s is left out: %s", below, name, LEFT_OUT)
+    for column, count in sorted(ignored.items()):
+        log.warning("column %s is ignored (trials that have it: %d)", column, count)
+    frames = [table.to_pandas(self_destruct=True) for table in made.values()]
+    return Tables(**dict(zip(FILES, frames, strict=True)), broken=broken, left_out=left_out)
 
 
 def read_one(folder: str) -> Tables | None:
     """The tables of one trial, or None when they cannot be read."""
-    tables = _read_folder(*filesystem(folder))
-    return None if tables is None else Tables(**{k: t.to_pandas() for k, t in tables.items()})
+    try:
+        tables = _read_folder(*filesystem(folder)).tables
+    except (pa.ArrowException, OSError, _OtherFolderError) as error:
+        log.warning("%s is left out: %s", folder, _line(error))
+        return None
+    return Tables(**{name: table.to_pandas() for name, table in tables.items()})
 
 
 def frames(run_folder: str) -> pd.DataFrame:
     """The pictures of those trials under `run_folder`/trials that have any, with config_hash."""
-    fs, base = filesystem(run_folder)
-    folders = _holding(fs, base, "frames", "trial")
+    fs, below = _below(run_folder)
+    holding = _holding(fs, below, "frames", "trial")
+    folders = [folder for folder in holding if folder.rpartition("/")[0] == below]
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
         found = [t for t in pool.map(lambda folder: _read_frames(fs, folder), folders) if t]
     return _concat(FrameRow, found).to_pandas()
 
 
-def _read_frames(fs: pafs.FileSystem, folder: str) -> pa.Table | None:
-    try:
-        table = _read_table(fs, f"{folder}/frames.parquet", FrameRow)
-        if not table.num_rows:
-            return None
-        return _with_hash(table, _read_table(fs, f"{folder}/trial.parquet", TrialRow))
-    except (pa.ArrowException, OSError) as error:
-        log.warning("the pictures of %s are left out: %s", folder, _line(error))
-        return None
+class _OtherFolderError(LookupError):
+    """A folder that is not named after the trial in it."""
 
 
-def _holding(fs: pafs.FileSystem, base: str, *names: str) -> list[str]:
-    """The folders under `base`/trials that hold these tables, in order."""
+class _Held(NamedTuple):
+    """The tables of one trial, and the columns in its files that no row has."""
+
+    tables: dict[str, pa.Table]
+    ignored: set[str]
+
+
+class _Batch(NamedTuple):
+    """The tables of several trials, each in one piece: small pieces waste memory."""
+
+    tables: dict[str, pa.Table]
+    ignored: collections.Counter[str]
+    broken: list[Broken]
+    left_out: list[str]
+
+
+def _below(run_folder: str) -> tuple[pafs.FileSystem, str]:
+    """The folder of a run's trials, and its file system."""
+    fs, base = filesystem(run_folder)
+    return fs, f"{base.rstrip('/')}/trials"
+
+
+def _holding(fs: pafs.FileSystem, below: str, *names: str) -> list[str]:
+    """The folders, at any depth, that hold these tables, in order."""
     wanted = {f"{name}.parquet" for name in names}
-    where = pafs.FileSelector(f"{base}/trials", recursive=True, allow_not_found=True)
+    where = pafs.FileSelector(below, recursive=True, allow_not_found=True)
     found = collections.Counter(
         info.path.rpartition("/")[0] for info in fs.get_file_info(where) if info.base_name in wanted
     )
     return sorted(folder for folder, held in found.items() if held == len(names))
 
 
-def _with_hash(table: pa.Table, trial: pa.Table) -> pa.Table:
+def _read_folders(fs: pafs.FileSystem, below: str, folders: list[str]) -> _Batch:
+    held, broken, left_out = [], [], []
+    for folder in folders:
+        name = folder[len(below) + 1 :]
+        try:
+            if "/" in name:
+                raise _OtherFolderError(name)
+            held.append(_read_folder(fs, folder))
+        except _OtherFolderError:
+            left_out.append(name)
+        except (pa.ArrowException, OSError) as error:
+            broken.append(Broken(name, _line(error)))
+    tables = {
+        name: _concat(row, [one.tables[name] for one in held]).combine_chunks()
+        for name, row in FILES.items()
+    }
+    ignored = collections.Counter(column for one in held for column in one.ignored)
+    return _Batch(tables, ignored, broken, left_out)
+
+
+def _read_folder(fs: pafs.FileSystem, folder: str) -> _Held:
+    """Raises _OtherFolderError, or pa.ArrowException or OSError where a table cannot be read."""
+    trial, ignored = _read_trial(fs, folder)
+    tables = {}
+    for name in ("metrics", "episodes"):
+        table, others = _read_table(fs, f"{folder}/{name}.parquet", FILES[name])
+        tables[name] = _of_trial(table, trial, name)
+        ignored |= others
+    return _Held(tables | {"trial": trial}, ignored)
+
+
+def _read_trial(fs: pafs.FileSystem, folder: str) -> tuple[pa.Table, set[str]]:
+    table, ignored = _read_table(fs, f"{folder}/trial.parquet", TrialRow)
+    if table.num_rows != 1:
+        raise pa.ArrowInvalid(f"trial.parquet holds {table.num_rows} rows, not one")
+    name = folder_name(table.column("key")[0].as_py(), table.column("config_hash")[0].as_py())
+    if folder.rstrip("/").rpartition("/")[2] != name:
+        raise _OtherFolderError(f"it holds a copy of {name}")
+    return table, ignored
+
+
+def _read_frames(fs: pafs.FileSystem, folder: str) -> pa.Table | None:
+    try:
+        table, _ = _read_table(fs, f"{folder}/frames.parquet", FrameRow)
+        trial, _ = _read_trial(fs, folder)
+        return _of_trial(table, trial, "frames") if table.num_rows else None
+    except _OtherFolderError:
+        return None
+    except (pa.ArrowException, OSError) as error:
+        log.warning("the pictures of %s are left out: %s", folder, _line(error))
+        return None
+
+
+def _of_trial(table: pa.Table, trial: pa.Table, name: str) -> pa.Table:
+    """The table with its trial's config_hash. Raises pa.ArrowInvalid on rows of another trial."""
+    key = trial.column("key")[0]
+    if not pc.all(pc.equal(table.column("key"), key), min_count=0).as_py():
+        raise pa.ArrowInvalid(f"{name}.parquet holds rows of another trial than {key}")
     column = pa.repeat(trial.column("config_hash")[0], table.num_rows)
     return table.append_column("config_hash", column)
 
 
-def _read_folders(fs: pafs.FileSystem, folders: list[str]) -> dict[str, pa.Table]:
-    """The tables of those that can be read, each in one piece: small pieces waste memory."""
-    found = [tables for folder in folders if (tables := _read_folder(fs, folder))]
-    return {
-        name: _concat(row, [tables[name] for tables in found]).combine_chunks()
-        for name, row in FILES.items()
-    }
-
-
-def _read_folder(fs: pafs.FileSystem, folder: str) -> dict[str, pa.Table] | None:
-    try:
-        tables = {
-            name: _read_table(fs, f"{folder}/{name}.parquet", row) for name, row in FILES.items()
-        }
-    except (pa.ArrowException, OSError) as error:
-        log.warning(
-            "%s is left out: %s. Issue the run command again to repeat it.", folder, _line(error)
-        )
-        return None
-    for name in ("episodes", "metrics"):
-        tables[name] = _with_hash(tables[name], tables["trial"])
-    return tables
-
-
-def _read_table(fs: pafs.FileSystem, path: str, row: type) -> pa.Table:
+def _read_table(fs: pafs.FileSystem, path: str, row: type) -> tuple[pa.Table, set[str]]:
+    """The table, and which of its columns no `row` has: "name of name.parquet"."""
+    file = path.rpartition("/")[2]
     with fs.open_input_file(path) as source:
         whole = pa.BufferReader(source.read_buffer())  # small files: pieces and threads cost more
-    table = pq.ParquetFile(whole).read(use_threads=False)
-    _check_schema(path, table.schema, row)
-    return table
-
-
-def _check_schema(path: str, found: pa.Schema, row: type) -> None:
-    if not found.equals(schema(row)):
-        raise pa.ArrowInvalid(f"{path} has another schema; it was written by another version")
-
-
-def _readable(folder: str, name: str, row: type) -> bool:
-    fs, base = filesystem(folder)
     try:
-        with fs.open_input_file(f"{base}/{name}.parquet") as source:
-            _check_schema(f"{folder}/{name}.parquet", pq.read_schema(source), row)
-        return True
+        table = pq.ParquetFile(whole).read(use_threads=False)
+        ignored = {f"{name} of {file}" for name in set(table.column_names) - set(schema(row).names)}
+        return _conform(table, row), ignored
     except (pa.ArrowException, OSError) as error:
-        log.warning(
-            "%s/%s.parquet cannot be read (%s); the trial counts as missing",
-            folder,
-            name,
-            _line(error),
-        )
-        return False
+        raise pa.ArrowInvalid(f"{file}: {_line(error)}") from error
+
+
+def _conform(table: pa.Table, row: type) -> pa.Table:
+    """The table under the schema of `row`, every value as it was. Raises pa.ArrowException where
+    that cannot be.
+    """
+    wanted = schema(row)
+    if table.schema.equals(wanted) and not any(map(_nulls, table.columns)):
+        return table
+    columns = []
+    for own, target in zip(dataclasses.fields(row), wanted, strict=True):
+        count = table.column_names.count(own.name)
+        if count == 1:
+            columns.append(_same_values(table.column(own.name), target))
+        elif not count and "later" in own.metadata:
+            columns.append(pa.array([own.default] * table.num_rows, target.type))
+        else:
+            where = f"is there {count} times" if count else "is missing"
+            raise pa.ArrowInvalid(f"column {own.name} {where}")
+    return pa.table(columns, schema=wanted)
+
+
+def _same_values(column: pa.ChunkedArray, target: pa.Field) -> pa.ChunkedArray:
+    """The column in the type of `target`."""
+    found = column.type
+    if pa.types.is_dictionary(found):
+        column = column.cast(found.value_type)
+    if _kind(column.type) not in (_kind(target.type), "null", "list of null"):
+        raise pa.ArrowInvalid(f"column {target.name} has type {found}, not {target.type}")
+    try:
+        column = column.cast(target.type)  # fails where a value would change
+    except pa.ArrowException as error:
+        raise pa.ArrowInvalid(f"column {target.name}: {error}") from error
+    if pa.types.is_floating(target.type):
+        column = column.fill_null(math.nan)  # as other programs write NaN
+    if nulls := _nulls(column):
+        raise pa.ArrowInvalid(f"column {target.name} lacks {nulls} values")
+    return column
+
+
+def _nulls(column: pa.ChunkedArray) -> int:
+    """Missing values, also those inside lists; no row has any."""
+    inside = pc.list_flatten(column).null_count if pa.types.is_list(column.type) else 0
+    return column.null_count + inside
+
+
+def _kind(found: pa.DataType) -> str:
+    """What a column's values are, in however many bits."""
+    is_a = pa.types
+    if is_a.is_list(found) or is_a.is_large_list(found):
+        return f"list of {_kind(found.value_type)}"
+    if is_a.is_string(found) or is_a.is_large_string(found) or is_a.is_string_view(found):
+        return "text"
+    if is_a.is_binary(found) or is_a.is_large_binary(found) or is_a.is_binary_view(found):
+        return "bytes"
+    return "number" if is_a.is_integer(found) or is_a.is_floating(found) else str(found)
 
 
 def _concat(row: type, tables: list[pa.Table]) -> pa.Table:
@@ -327,23 +480,13 @@ def _concat(row: type, tables: list[pa.Table]) -> pa.Table:
     return pa.concat_tables([empty.empty_table(), *tables])
 
 
-def _table(row: type, rows: Sequence) -> pa.Table:
-    return pa.Table.from_pylist([dataclasses.asdict(r) for r in rows], schema=schema(row))
-
-
-def _write_whole(fs: pafs.FileSystem, path: str, table: pa.Table) -> None:
-    part = f"{path}.{uuid.uuid4().hex[:8]}.part"
-    try:
-        with fs.open_output_stream(part) as sink:
-            # one file has few rows: dictionaries and statistics take more than they save
-            pq.write_table(
-                table, sink, compression="snappy", use_dictionary=False, write_statistics=False
-            )
-        fs.move(part, path)
-    except BaseException:
-        if fs.get_file_info(part).type != pafs.FileType.NotFound:
-            fs.delete_file(part)
-        raise
+def _write_rows(fs: pafs.FileSystem, path: str, row: type, rows: Sequence) -> None:
+    table = pa.Table.from_pylist([dataclasses.asdict(r) for r in rows], schema=schema(row))
+    with whole_file(fs, path) as sink:
+        # one file has few rows: dictionaries and statistics take more than they save
+        pq.write_table(
+            table, sink, compression="snappy", use_dictionary=False, write_statistics=False
+        )
 
 
 def _arrow_type(hint: object) -> pa.DataType:

@@ -12,13 +12,23 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
-from harness import command, config, estimate, launch, report, rows, suites, trial, zoo
+from harness import (
+    command,
+    config,
+    estimate,
+    folder_lock,
+    launch,
+    machine,
+    manual,
+    report,
+    rows,
+    suites,
+    trial,
+)
 from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
 from harness.interfaces import TrialSpec
-from harness.protocols import PROTOCOLS
 from harness.scales import SCALES
 
 log = logging.getLogger(__name__)
@@ -26,38 +36,51 @@ log = logging.getLogger(__name__)
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
-    if not argv or {"-h", "--help", "help"} & set(argv):
-        _help()
-        return OK
     try:
+        if not argv or manual.HELP & set(argv):
+            sys.stdout.write(manual.answer(argv, manual.overview()) + "\n")
+            return OK
         run = command.local_paths(config.parse(list(argv)))
         specs = suites.expand(run)
     except config.ConfigError as error:
         console.print(f"error: {error}", markup=False)
         return USAGE
     command.set_up_logging(run.verbose)
-    place = _place(run)
-    todo = launch.missing(specs, place)
-    reasons = _reasons(run, todo)
-    able = [spec for spec in todo if not reasons[spec.key]]
-    _show_plan(run, specs, able, reasons)
     if run.dry:
+        _plan(run, specs)
         return OK
     try:
         command.check_writable(run.folder)
-        launch.prepare_datasets(able, place)
-        started = time.time()
-        launch.launch(todo, place, run)
-        _show_share(todo, place, started)
+        with folder_lock.hold(run.folder):
+            return _execute(run, specs, argv)
     except (OSError, launch.LaunchError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on from here")
         return INTERRUPTED
+
+
+def _execute(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> int:
+    """Run what is missing and report; the exit code."""
+    place = _place(run)
+    todo, able = _plan(run, specs)
+    launch.prepare_datasets(able, place)
+    started = time.time()
+    launch.launch(todo, place, run)
+    _show_share(todo, place, started)
     reported = _report(run.folder)
     failures = _show_failures(specs, place, argv)
     return failures if reported else FAILED
+
+
+def _plan(run: config.RunConfig, specs: list[TrialSpec]) -> tuple[list[TrialSpec], list[TrialSpec]]:
+    """Show what is to run; the trials that are not done, and those of them that can run here."""
+    todo = launch.missing(specs, _place(run))
+    reasons = _reasons(run, todo)
+    able = [spec for spec in todo if not reasons[spec.key]]
+    _show_plan(run, specs, able, reasons)
+    return todo, able
 
 
 def _place(run: config.RunConfig) -> trial.Place:
@@ -65,13 +88,14 @@ def _place(run: config.RunConfig) -> trial.Place:
 
 
 def _report(folder: str) -> bool:
+    """Whether there is a report, of all trials in the folder."""
     try:
-        written = report.publish(folder)
+        made = report.publish(folder)
     except (OSError, report.NoTrials) as error:
         console.print(f"error: no report: {error}", markup=False)
         return False
-    console.print(f"wrote {len(written)} files; open {written[-1]}", markup=False)
-    return True
+    console.print(f"wrote {len(made.paths)} files; open {made.paths[-1]}", markup=False)
+    return not made.broken
 
 
 def _reasons(run: config.RunConfig, todo: list[TrialSpec]) -> dict[str, str]:
@@ -83,7 +107,6 @@ def _reasons(run: config.RunConfig, todo: list[TrialSpec]) -> dict[str, str]:
 def _show_plan(
     run: config.RunConfig, specs: list[TrialSpec], able: list[TrialSpec], reasons: dict[str, str]
 ) -> None:
-    cores = os.cpu_count() or 1
     estimator = estimate.Estimator(run.results)
     table = Table("trial", "state", "cpu", "gpu", "estimate", box=None, pad_edge=False)
     for spec in specs:
@@ -95,7 +118,7 @@ def _show_plan(
         table.add_row(spec.key, state, f"{asked.cpu:g}", f"{asked.gpu:g}", words)
     console.print(
         f"suite {run.suite}, scale {run.scale}, protocol {run.protocol}, {run.device} with "
-        f"{cores} cores, backend {run.backend}, results in {run.folder}",
+        f"{machine.counted(machine.cores())}, backend {run.backend}, results in {run.folder}",
         markup=False,
     )
     console.print(table)
@@ -103,8 +126,8 @@ def _show_plan(
         console.print(f"cannot run here: {reason}", markup=False)
     if run.device == "cpu" and "gpu" in SCALES[run.scale].get("resources", {}):
         console.print(f"scale={run.scale} is made for a GPU; on a CPU a training may take days")
-    (machine,) = launch.local_nodes()
-    seconds, unknown = estimator.total(able, None if run.backend == "loop" else machine)
+    (here,) = launch.local_nodes()
+    seconds, unknown = estimator.total(able, None if run.backend == "loop" else here)
     told = [f"about {command.duration(seconds)}"] if unknown < len(able) else []
     told += [f"{unknown} without an estimate, since none like them has run"] if unknown else []
     words = f": {', '.join(told)}" if told else ""
@@ -153,45 +176,6 @@ def _show_failures(specs: list[TrialSpec], place: trial.Place, argv: Sequence[st
             f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}", markup=False
         )
     return FAILED if failed else OK
-
-
-_WORDS = {
-    "suite": "what to run, see below; default: all",
-    "scale": "how big, see below; default: laptop, with CUDA workstation",
-    "protocol": "how it is evaluated, see below; default: lewm-v3, at tiny smoke",
-    "tasks": "[two_room,push_t]: these instead of the suite's",
-    "methods": "[lewm,pldm]: these instead of the suite's",
-    "seeds": "3: seeds 0, 1 and 2; [7]: that one",
-    "run": "name of the results' folder; default: <suite>-<scale>-<protocol>",
-    "results": "where that folder lies; default: results",
-    "datasets": "where datasets are kept; default: data",
-    "backend": "ray, or loop: one trial after the other in this process",
-    "device": "auto, cpu or cuda",
-    "planner": "see below; default: cem",
-    "dry": "true: show the plan and the time it takes, run nothing",
-    "verbose": "true: log more",
-    "ray": "ray.address=HOST:PORT joins a cluster",
-}
-
-
-def _help() -> None:
-    out = Console(highlight=False)
-    out.print(__doc__.strip(), markup=False)
-    out.print("\nWords of the run (key=value):", markup=False)
-    for name, sentence in _WORDS.items():
-        out.print(f"  {name:10}{sentence}", markup=False)
-    listed = {
-        "Suites": [f"{name}: {suite.about}" for name, suite in suites.SUITES.items()],
-        "Scales": list(SCALES),
-        "Protocols": list(PROTOCOLS),
-        "Tasks": [f"{name}: {task.spec.label}" for name, task in zoo.TASKS.items()],
-        "Methods": [f"{name}: {method.label}" for name, method in zoo.METHODS.items()],
-        "Planners": list(zoo.PLANNERS),
-    }
-    for title, names in listed.items():
-        out.print(f"\n{title}:", *(f"  {name}" for name in names), sep="\n", markup=False)
-    out.print("\nKeys of a trial (for.<task or method>. before one narrows it):", markup=False)
-    out.print(command.keys_table())
 
 
 if __name__ == "__main__":

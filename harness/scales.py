@@ -1,6 +1,27 @@
 """How big: overlays of the configuration (see config.py). "for" narrows a part to a task or a
 method; "sizes" holds what a method's configuration has from a class that it derives from, so that
-a new method has every scale.
+a new method has every scale; "about" says in one sentence what a scale is.
+
+A setting that counts in optimizer steps, or in windows of a batch, means something else at another
+scale. These are all of them (tests/test_rates.py holds the targets and BatchNorm to 1 % left):
+
+                                        tiny    laptop          workstation, paper
+    optimizer steps                     20      600 to 4,000    10 epochs: 10,000 and more
+    windows of a batch, of DINO-WM's    16, 16  64, 32          128, 32
+    EMA JEPA, momentum at the start     0.40    0.980 to 0.996  0.996: follows from the steps
+      initial weights left at the end   0.04 %  0.25 %          0.00 %
+    GCIVL, GCIQL: target_rate           0.25    0.02            0.005, the source's
+      steps that the target averages    4       50              200
+      initial weights left at the end   0.3 %   0.00 %          0.00 %
+    BatchNorm's running statistics      an average over 10 steps; at tiny 12 % are the initial ones
+    AdamW's moments                     over 10 and 1,000 steps; torch corrects them for their start
+    warm-up (a share of the steps)      1       42 to 280       1 %; then cosine to zero at the end
+    steps from one logged value to the next  5  50              50
+    LeWM: sigreg_weight                 0.09    0.1             0.1
+      weight x windows / 128            0.011   0.05            0.1, the paper's
+
+SIGReg's statistic is multiplied by the number of windows, so the last line is what compares with
+the paper's weight. PLDM's variances and covariances are estimates that do not grow with the batch.
 """
 
 from __future__ import annotations
@@ -27,7 +48,7 @@ _TINY = _SMALL | {
     "predictor_head_width": 16,
     "predictor_hidden": 64,
 }
-_MIDDLE = {  # the paper's sizes at 96 px
+_MIDDLE = {  # half the depth of the paper's encoder; the predictor's defaults are the paper's
     "encoder": {"kind": "vit", "width": 192, "patch": 8, "depth": 6, "heads": 3},
 }
 _FROZEN_TINY = {
@@ -74,8 +95,8 @@ _HEADS_SMALL = {
 
 
 SCALES: dict[str, dict[str, Any]] = {
-    # Seconds, for tests: every part of the way, no meaning.
     "tiny": {
+        "about": "For tests: seconds, every part of the way, and numbers that mean nothing.",
         "data": {"episodes": 40, "max_steps": 60, "image_size": 32},
         "train": {
             "steps": 20,
@@ -89,14 +110,15 @@ SCALES: dict[str, dict[str, Any]] = {
             "LeWMConfig": {"sigreg_directions": 64},
             "FrozenConfig": _FROZEN_TINY,
             "GoalConditionedConfig": _HEADS_TINY,
+            "ImplicitConfig": {"target_rate": 0.25},
             "DinoWMConfig": _DINO_TINY,
         },
         "method": {"lewm": {"sigreg_weight": 0.09}},
         "plan_time": {"singles": 2, "together": 4, "joint": 1},
         "resources": {"cpu": 1},
     },
-    # No trial trains longer than 10 minutes on one core; two cores run two at a time.
     "laptop": {
+        "about": "Two CPU cores: a trial trains for about ten minutes at most on one core; 64 px.",
         "data": {"episodes": 800, "image_size": 64},
         "train": {
             "steps": 600,
@@ -110,8 +132,7 @@ SCALES: dict[str, dict[str, Any]] = {
             "LeWMConfig": {"sigreg_directions": 256},
             "FrozenConfig": _FROZEN_SMALL,
             "GoalConditionedConfig": _HEADS_SMALL,
-            # at the source's 0.005 the target hardly follows in so few steps
-            "ImplicitConfig": {"target_rate": 0.02},
+            "ImplicitConfig": {"target_rate": 0.02},  # 0.005 hardly follows in so few steps
             "DinoWMConfig": _DINO_SMALL,
         },
         "plan_time": {"joint": 0},  # fifty plans together take up to minutes: on one task only
@@ -128,8 +149,10 @@ SCALES: dict[str, dict[str, Any]] = {
             **dict.fromkeys(("dino_wm", "dino_wm_proprio"), _DINO_SMALL_FOR),
         },
     },
-    # One GPU, an evening for everything.
+    # One GPU, an evening for everything: fewer and smaller pictures than the paper's, a shallower
+    # encoder, a higher learning rate. The data are this project's, as at every scale.
     "workstation": {
+        "about": "One GPU, an evening for everything; 96 px.",
         "data": {"episodes": 4000, "image_size": 96, "storage": "lz4"},
         "mpc": {"precision": "bf16"},
         "train": {"epochs": 10, "batch_size": 128, "lr": 2e-4},
@@ -137,14 +160,34 @@ SCALES: dict[str, dict[str, Any]] = {
         "resources": {"cpu": 4, "gpu": 1},
         "for": {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},
     },
-    # The published sizes, data and epochs; every other default of the dataclasses is the paper's.
+    # The published architecture, picture size, number and length of episodes, epochs and share that
+    # is trained on; every other default of the dataclasses is the paper's. The data are not: this
+    # project's collectors record them. harness/tasks/README.md lists each difference.
     "paper": {
-        "data": {"episodes": 10_000, "image_size": 224, "scene": "full", "storage": "lz4"},
+        "about": "One large GPU, days: the published sizes, number of episodes and epochs; 224 px.",
+        "data": {
+            "episodes": 10_000,
+            "image_size": 224,
+            "validation": 0.05,
+            "test": 0.05,
+            "scene": "full",
+            "storage": "lz4",
+        },
         "mpc": {"precision": "bf16"},
-        "sizes": {"GoalConditionedConfig": {"inputs": "tokens"}},
+        "sizes": {
+            "GoalConditionedConfig": {"inputs": "tokens"},
+            "ImplicitConfig": {"policy_goals": {"future": 0.5, "random": 0.5}},
+        },
         "resources": {"cpu": 4, "gpu": 1},
-        "for": {name: {"train": {"lr": 3e-4}} for name in _GOAL_CONDITIONED}  # OGBench's
-        | {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},
+        "for": {
+            # rows of an episode in the released files, at most; of Push-T's 49 to 246 the mean
+            "two_room": {"data": {"max_steps": 101}},
+            "push_t": {"data": {"episodes": 18_685, "max_steps": 125}},
+            "reacher": {"data": {"max_steps": 201}},
+            "cube": {"data": {"max_steps": 201}},
+            **{name: {"train": {"lr": 3e-4}} for name in _GOAL_CONDITIONED},  # OGBench's
+            **dict.fromkeys(("dino_wm", "dino_wm_proprio"), _DINO_TRAIN),
+        },
     },
 }
 

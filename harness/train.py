@@ -20,6 +20,7 @@ from harness import onednn, seeding
 from harness.checkpoint import Checkpoint
 from harness.data.windows import Windows
 from harness.interfaces import Batch, Trainable
+from harness.setting import Settings, setting
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -32,35 +33,31 @@ class TrainingError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """LeWM section 3 has AdamW, lr 5e-5, weight decay 1e-3, batch 128, 1 % warm-up, cosine, clip 1,
-    10 epochs.
-    """
+class TrainConfig(Settings):
+    """AdamW with a linear warm-up and a cosine; the defaults are those of LeWM section 3."""
 
-    steps: int = 0  # optimizer steps; 0: as many as `epochs` need
-    epochs: float = 10.0
-    batch_size: int = 128  # windows
-    lr: float = 5e-5
-    weight_decay: float = 1e-3
-    warmup_fraction: float = 0.01
-    clip_norm: float = 1.0
-    precision: Literal["fp32", "bf16"] = "bf16"
-    log_every: int = 50  # steps
-    checkpoint_every_s: float = 60.0
+    steps: int = setting(0, "Optimizer steps; 0: as many as `epochs` need.", ge=0)
+    epochs: float = setting(10.0, "Passes over the training windows.", ge=0, paper=10)
+    batch_size: int = setting(128, "Windows of a batch.", ge=2, paper=128)
+    lr: float = setting(5e-5, "Learning rate after the warm-up, its highest.", gt=0, paper=5e-5)
+    weight_decay: float = setting(1e-3, "Weight decay of AdamW.", ge=0, paper=1e-3)
+    warmup_fraction: float = setting(
+        0.01, "Share of the steps in which the learning rate rises.", ge=0, le=1, paper=0.01
+    )
+    clip_norm: float = setting(1.0, "Largest norm of the gradients.", gt=0, paper=1.0)
+    precision: Literal["fp32", "bf16"] = setting(
+        "bf16", "Number format of the forward and backward pass.", paper="bf16"
+    )
+    log_every: int = setting(50, "Steps between two points of the training curve.", ge=1)
+    threads: int = setting(
+        1, "Threads inside each operation on a CPU; another number adds up in another order.", ge=1
+    )
+    checkpoint_every_s: float = setting(60.0, "Seconds between two checkpoints.", ge=0)
 
     def __post_init__(self):
-        if self.steps < 0 or (self.steps == 0 and self.epochs <= 0):
-            raise ValueError(
-                f"train.steps={self.steps}, train.epochs={self.epochs}: one must be above 0"
-            )
-        if self.batch_size < 2:
-            raise ValueError(f"train.batch_size={self.batch_size} must be at least 2")
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"train.lr={self.lr} must be above 0 and finite")
-        if not self.clip_norm > 0:
-            raise ValueError(f"train.clip_norm={self.clip_norm} must be above 0")
-        if self.log_every < 1:
-            raise ValueError(f"train.log_every={self.log_every} must be at least 1")
+        super().__post_init__()
+        if self.steps == 0 and self.epochs == 0:
+            raise ValueError("steps=0 and epochs=0: one must be above 0")
 
 
 class Logged(NamedTuple):
@@ -120,7 +117,7 @@ def train(
             seed_of_step = seeding.integer("step", seed, step)
             lr = _lr(config, step, steps)
             terms = optimizer_step(model, optimizer, batch, config, lr, seed_of_step)
-            model.after_step((step + 1) / steps)
+            model.after_step(step, steps)
             if wanted:
                 curve += _log(terms, step)
             progress("train", step + 1, steps)

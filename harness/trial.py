@@ -10,6 +10,7 @@ import errno
 import functools
 import logging
 import math
+import os
 import sys
 import time
 import traceback
@@ -18,8 +19,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
-from harness import config, flops, memory, policies, pretrain, provenance, rows, seeding, zoo
+from harness import (
+    config,
+    flops,
+    folder_lock,
+    memory,
+    policies,
+    pretrain,
+    provenance,
+    rows,
+    seeding,
+    zoo,
+)
 from harness.checkpoint import Checkpoint
 from harness.data import collect, normalize
 from harness.data.episodes import Dataset, open_dataset
@@ -76,7 +89,7 @@ class _Record:
 
 def folder(place: Place, spec: TrialSpec) -> str:
     """The trial's folder; a changed configuration has another one."""
-    return f"{place.folder}/trials/{spec.key}.{config.config_hash(spec)[:8]}"
+    return f"{place.folder}/trials/{rows.folder_name(spec.key, config.config_hash(spec))}"
 
 
 def run(spec: TrialSpec, place: Place, progress: Progress) -> rows.TrialRow:
@@ -114,6 +127,7 @@ def _line(failure: Exception, place: Place) -> str:
 
 def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) -> None:
     cfg, task, method = spec.config, _task(spec), zoo.METHODS[spec.method]
+    _one_thread()
     device = _device(cfg)
     lacking = pretrain.lacks(cfg.method, spec.method)
     if lacking:  # said before data are collected for nothing
@@ -151,8 +165,17 @@ def _task(spec: TrialSpec) -> Task:
 def _device(cfg: config.TrialConfig) -> torch.device:
     if cfg.device == "cuda" and not torch.cuda.is_available():
         raise TrialError("device=cuda was asked for and there is no CUDA device: use device=cpu")
-    torch.set_num_threads(max(1, round(cfg.resources.cpu)))
     return torch.device(cfg.device)
+
+
+def _one_thread() -> None:
+    """One thread inside every operation: more would add up in another order, so that outcomes
+    would depend on the machine.
+    """
+    import scipy.linalg  # noqa: F401  loads the BLAS of scikit-learn, to be limited with numpy's
+
+    torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")
 
 
 def _trained_model(
@@ -172,7 +195,8 @@ def _trained_model(
     model = zoo.METHODS[spec.method].build(method, dims)
     model.to(device)
     record.metrics += _sizes(spec, model, dims)
-    checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec))
+    inputs = pretrain.inputs(model, dataset)
+    checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec), inputs)
     record.checkpoint = checkpoint  # its training state stays until the rows are written
     block = task.spec.action_block
     tokens = pretrain.tokens(model, dataset, device, progress)
@@ -181,7 +205,9 @@ def _trained_model(
     )
     if device.type == "cuda":
         windows.reside(device, int(_RESIDENT_SHARE * memory.free(device)))
+    torch.set_num_threads(cfg.train.threads)
     result = train(model, windows, cfg.train, spec.seed, device, checkpoint, progress)
+    torch.set_num_threads(1)
     record.metrics.append(rows.MetricRow(spec.key, "train_time", "wait_s", 0, result.wait_s, "s"))
     digest = checkpoint.finish(model, config.to_yaml(spec))
     record.metrics += [
@@ -365,20 +391,25 @@ def _swept(spec: TrialSpec) -> list[rows.MetricRow]:
         branch, *path = key.split(".")
         path = path[1:] if branch in ("method", "planner") else path
         value = functools.reduce(getattr, path, getattr(spec.config, branch))
-        number, word = (math.nan, value) if isinstance(value, str) else (float(value), "")
+        is_number = isinstance(value, int | float)
+        number, word = (float(value), "") if is_number else (math.nan, str(value))
         found.append(rows.MetricRow(spec.key, "sweep", key, 0, number, word))
     return found
 
 
 def main(argv: list[str]) -> int:
-    """Run the trial of a YAML file; exit code 0 when it is ok, 2 when the file is no trial."""
+    """Run the trial of a YAML file; exit code 0 when it is ok, 2 when it could not be started or
+    its row could not be written.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if {"-h", "--help", "help"} & set(argv):
         log.info("%s", __doc__)
         return 0
-    options = dict(word.split("=", 1) for word in argv if "=" in word)
-    files = [word for word in argv if "=" not in word]
-    if len(files) != 1 or set(options) - {"results", "datasets"}:
+    folders = ("results=", "datasets=")
+    options = dict(word.split("=", 1) for word in argv if word.startswith(folders))
+    options = {key: os.path.expanduser(value) for key, value in options.items()}
+    files = [word for word in argv if not word.startswith(folders)]
+    if len(files) != 1 or "" in options.values():
         log.error("usage: python -m harness.trial SPEC.yaml [results=FOLDER] [datasets=FOLDER]")
         return 2
     try:
@@ -389,8 +420,12 @@ def main(argv: list[str]) -> int:
     place = Place(
         options.get("results", "results/trial"), "trial", "", options.get("datasets", "data")
     )
-    with Display(1) as display:
-        row = run(spec, place, functools.partial(display.update, spec.key))
+    try:
+        with folder_lock.hold(folder(place, spec)), Display(1) as display:
+            row = run(spec, place, functools.partial(display.update, spec.key))
+    except OSError as error:
+        log.error("%s", error)
+        return 2
     log.info(
         "%s: %s %s (%.1f s); rows in %s",
         row.key,

@@ -1,14 +1,54 @@
-"""The words of a command line as nested dictionaries, and what to say of a wrong one."""
+"""The words of a command line: text as it was typed to nested dictionaries, and these to
+dataclasses; and what to say of a wrong one.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any
+import functools
+import os
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+MOST_SEEDS = 100_000
+_TRUE, _FALSE = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0")
+_NONE = ("null", "none", "~", "")
 
 
 class ConfigError(ValueError):
     """A word of the command line that is not understood; the message names what is."""
+
+
+PATHS = ("results", "datasets", "weights")  # keys, or their last parts, whose values are paths
+
+
+def expanded(key: str, text: str) -> str:
+    """The path `text` with the home folder in place of ~ or ~user, which some shells leave to the
+    program. Raises ConfigError where there is no such user.
+    """
+    whole = os.path.expanduser(text)
+    if whole.startswith("~"):
+        raise ConfigError(
+            f"{key}={text}: {text.split('/')[0]} has no home folder here: give the path from / on, "
+            f"or ./{text} for a folder of that name"
+        )
+    return whole
+
+
+class Leaf(NamedTuple):
+    """A key that takes a value: a field of a dataclass, or of one inside it."""
+
+    key: str  # dotted
+    kind: Any  # the field's type
+    default: Any
+    field: dataclasses.Field
 
 
 def known(kind: str, name: str, names: Iterable[str]) -> str:
@@ -25,6 +65,18 @@ def nearest(name: str, names: Iterable[str]) -> str:
     close = close or difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f'Did you mean "{close[0]}"? ' if close else ""
     return hint + (f"Valid: {', '.join(names)}." if len(names) <= 40 else "See --help.")
+
+
+def split(word: str) -> tuple[str, str]:
+    """ "key=text" as it was typed, a path with the home folder in place of ~. Raises ConfigError
+    where there is no key or no text.
+    """
+    key, equals, text = word.partition("=")
+    if not equals or not key:
+        raise ConfigError(f'"{word}" is not of the form key=value, e.g. scale=laptop. See --help.')
+    if not text:
+        raise ConfigError(f"{key}= has no value; leave the word out or see --help")
+    return key, expanded(key, text) if key.rpartition(".")[2] in PATHS else text
 
 
 def put(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -46,18 +98,182 @@ def merge(tree: dict[str, Any], layer: Mapping[str, Any]) -> None:
             tree[key] = _copy(value)
 
 
-def listed(words: dict[str, Any]) -> dict[str, Any]:
-    """tasks=x,y means tasks=[x,y]; seeds=3 means seeds 0, 1 and 2."""
-    words = dict(words)
-    for key in ("tasks", "methods"):
-        if isinstance(words.get(key), str):
-            words[key] = [name.strip() for name in words[key].split(",")]
-    if isinstance(words.get("seeds"), int):
-        words["seeds"] = list(range(words["seeds"]))
-    seeds = words.get("seeds", [0])
-    if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) for s in seeds):
-        raise ConfigError("seeds must be whole numbers, at least one: seeds=3 or seeds=[0,7]")
-    return words
+def seeds(text: str) -> tuple[int, ...]:
+    """ "3" means seeds 0, 1 and 2, "[0,7]" and "0,7" mean these. Raises ConfigError."""
+    try:
+        several = "," in text or "[" in text
+        found = read(tuple[int, ...], text, "seeds") if several else range(int(text))
+    except ValueError:
+        found = ()
+    if not 0 < len(found) <= MOST_SEEDS or min(found) < 0:
+        raise ConfigError(
+            f"seeds={text}: seeds must be whole numbers of at least 0, at least one and at most "
+            f"{MOST_SEEDS}: seeds=3 or seeds=[0,7]"
+        )
+    return tuple(found)
+
+
+# -- dataclasses
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
+    """Every key of the dataclass `config` that takes a value."""
+    for field in dataclasses.fields(config):
+        key, value = prefix + field.name, getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, f"{key}.")
+        else:
+            yield Leaf(key, _kinds(type(config))[field.name], value, field)
+
+
+def fill(base: T, values: Mapping[str, Any], where: str = "") -> T:
+    """The dataclass `base` with `values` in place of its own, read by the fields' types.
+
+    `values` are nested dictionaries of values or of text as it was typed; `where` is what stands
+    before their keys in messages. Raises ConfigError on unknown keys, on what the types refuse and
+    on what the dataclass refuses.
+    """
+    check_keys(where, values, [leaf.key for leaf in leaves(base)])
+    kinds, changed = _kinds(type(base)), {}
+    for name, value in values.items():
+        if name not in kinds:
+            names = [leaf.key for leaf in leaves(base, where)]
+            raise ConfigError(f'unknown key "{where}{name}". {nearest(where + name, names)}')
+        inner = getattr(base, name)
+        if dataclasses.is_dataclass(inner):
+            changed[name] = fill(inner, value, f"{where}{name}.")
+        else:
+            changed[name] = read(kinds[name], value, where + name)
+    try:
+        return dataclasses.replace(base, **changed)
+    except ValueError as error:  # of a __post_init__
+        raise ConfigError(f"{where}{error}") from error
+
+
+def check_keys(where: str, values: Any, keys: Iterable[str]) -> None:
+    """Raises ConfigError where `values` are no keys and values but one value."""
+    if not isinstance(values, Mapping):
+        names = ", ".join(where + key for key in keys)
+        raise ConfigError(f"{where.rstrip('.')} takes no value ({values}) but keys: {names}")
+
+
+def read(kind: Any, value: Any, key: str) -> Any:
+    """`value` as the type `kind` of a field; text is taken as it was typed.
+
+    Raises ConfigError that names the key, the value and what is allowed.
+    """
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _first_that_reads(inner, value, key)
+    if origin is Literal:
+        chosen = [choice for choice in inner if str(choice) == str(value)]
+        return chosen[0] if chosen else _refuse(key, value, f"one of {', '.join(map(str, inner))}")
+    if origin in (tuple, list):
+        kinds = _repeated(inner, items := _items(value, inner[0], key))
+        if len(kinds) != len(items):
+            _refuse(key, value, f"a list of {len(kinds)}")
+        return origin(read(k, item, key) for k, item in zip(kinds, items, strict=True))
+    if origin is dict:
+        pairs = _pairs(value, key).items()
+        return {read(inner[0], k, key): read(inner[1], v, f"{key}.{k}") for k, v in pairs}
+    return _READERS.get(kind, _anything)(value, key)
+
+
+def _text(value: Any, key: str) -> str:
+    return str(value)
+
+
+def _number(value: Any, key: str) -> float:
+    try:  # YAML writes .inf and .nan
+        text = (
+            value.replace(".inf", "inf").replace(".nan", "nan") if isinstance(value, str) else value
+        )
+        return float(text)
+    except (TypeError, ValueError, OverflowError):
+        return _refuse(key, value, "a number")
+
+
+def _whole(value: Any, key: str) -> int:
+    try:
+        return int(value) if isinstance(value, int | str) else _refuse(key, value, "a whole number")
+    except ValueError:
+        return _refuse(key, value, "a whole number")
+
+
+def _switch(value: Any, key: str) -> bool:
+    text = str(value).strip().lower()
+    return text in _TRUE if text in (*_TRUE, *_FALSE) else _refuse(key, value, "true or false")
+
+
+def _anything(value: Any, key: str) -> Any:
+    """A field of no type that is known here: text is read as YAML."""
+    if isinstance(value, Mapping):
+        return {name: _anything(item, key) for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_anything(item, key) for item in value]
+    return _yaml(value, yaml.SafeLoader, key) if isinstance(value, str) else value
+
+
+_READERS = {str: _text, float: _number, int: _whole, bool: _switch}
+
+
+def _first_that_reads(kinds: Sequence[Any], value: Any, key: str) -> Any:
+    if type(None) in kinds and (value is None or str(value).lower() in _NONE):
+        return None
+    error = None
+    for kind in kinds:
+        try:
+            if kind is not type(None):
+                return read(kind, value, key)
+        except ConfigError as failure:
+            error = failure
+    raise error
+
+
+def _items(value: Any, kind: Any, key: str) -> list[Any]:
+    """The elements of a list, "[a,b]" or "a,b"; quotes around one are left out."""
+    if not isinstance(value, str):
+        return list(value) if isinstance(value, Iterable) else [value]
+    if typing.get_origin(kind) is not None and typing.get_origin(kind) is not Literal:
+        found = _yaml(value, yaml.BaseLoader, key)  # lists in a list
+        return found if isinstance(found, list) else _refuse(key, value, "a list of lists")
+    text = value.strip()
+    text = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
+    items = [item.strip() for item in text.split(",")] if text.strip() else []
+    if "" in items:
+        _refuse(key, value, "a list without an empty element, e.g. a,b")
+    return [i[1:-1] if len(i) > 1 and i[0] == i[-1] and i[0] in "\"'" else i for i in items]
+
+
+def _repeated(kinds: Sequence[Any], items: Sequence[Any]) -> Sequence[Any]:
+    """A type for each element: list[int] and tuple[int, ...] have one for all."""
+    alike = len(kinds) == 1 or kinds[-1] is Ellipsis
+    return [kinds[0]] * len(items) if alike else kinds
+
+
+def _pairs(value: Any, key: str) -> Mapping[str, Any]:
+    found = _yaml(value, yaml.BaseLoader, key) if isinstance(value, str) else value
+    if not isinstance(found, Mapping):
+        _refuse(key, value, "of the form {name: value, name: value}")
+    return found
+
+
+def _yaml(text: str, loader: type, key: str) -> Any:
+    """By BaseLoader what was typed, by SafeLoader what YAML takes it for."""
+    try:
+        return yaml.load(text, Loader=loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{key}: cannot read the value {text!r}") from error
+
+
+def _refuse(key: str, value: Any, allowed: str) -> Any:
+    shown = " ".join(str(value).split())[:80]
+    raise ConfigError(f"{key}={shown} must be {allowed}; see --help")
+
+
+@functools.cache  # resolving the annotations takes longer than all the rest
+def _kinds(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _copy(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Every method, task and planner by name: one line each. The only importer of lewm, baselines and
+"""Every method, task and planner by name. The only importer of lewm, baselines and
 tasks.
 """
 
@@ -13,21 +13,96 @@ from harness.tasks import cube, push_t, reacher, toy, two_room
 from lewm import model as lewm
 
 METHODS: dict[str, Method] = {
-    "lewm": Method("LeWM", lewm.LeWMConfig, lewm.LeWM, trained=True),
-    "pldm": Method("PLDM", pldm.PLDMConfig, pldm.PLDM, trained=True, version=2),
-    "dino_wm": Method("DINO-WM", dino_wm.DinoWMConfig, dino_wm.DinoWM, trained=True),
-    "dino_wm_proprio": Method(
-        "DINO-WM + proprio", dino_wm.DinoWMConfig, dino_wm.DinoWMProprio, trained=True
+    "lewm": Method(
+        "LeWM",
+        lewm.LeWMConfig,
+        lewm.LeWM,
+        trained=True,
+        about="Predicts the next latent; SIGReg keeps latents Gaussian; plans.",
     ),
-    "ema_jepa": Method("EMA JEPA", ema_jepa.EMAJEPAConfig, ema_jepa.EMAJEPA, trained=True),
-    "gcbc": Method("GCBC", gcbc.GCBCConfig, gcbc.GCBC, trained=True),
-    "gcivl": Method("GCIVL", gcivl.GCIVLConfig, gcivl.GCIVL, trained=True, version=3),
-    "gciql": Method("GCIQL", gciql.GCIQLConfig, gciql.GCIQL, trained=True, version=3),
-    "collapsed": Method("LeWM without SIGReg", lewm.CollapsedConfig, lewm.LeWM, trained=True),
-    "heuristic": Method("heuristic", controls.ControlConfig, controls.Heuristic, trained=False),
-    "random": Method("random", controls.ControlConfig, controls.Random, trained=False),
-    "noop": Method("no-op", controls.ControlConfig, controls.Noop, trained=False),
-    "replay": Method("replay", controls.ControlConfig, controls.Replay, trained=False),
+    "pldm": Method(
+        "PLDM",
+        pldm.PLDMConfig,
+        pldm.PLDM,
+        trained=True,
+        version=2,
+        about="LeWM's network under variance and covariance terms; plans.",
+    ),
+    "dino_wm": Method(
+        "DINO-WM",
+        dino_wm.DinoWMConfig,
+        dino_wm.DinoWM,
+        trained=True,
+        about="Predicts a frozen encoder's patch tokens; plans.",
+    ),
+    "dino_wm_proprio": Method(
+        "DINO-WM + proprio",
+        dino_wm.DinoWMConfig,
+        dino_wm.DinoWMProprio,
+        trained=True,
+        about="DINO-WM with proprioception beside the tokens; plans.",
+    ),
+    "ema_jepa": Method(
+        "EMA JEPA",
+        ema_jepa.EMAJEPAConfig,
+        ema_jepa.EMAJEPA,
+        trained=True,
+        about="LeWM's network, targets by a moving average of it, no regulariser; plans.",
+    ),
+    "gcbc": Method(
+        "GCBC",
+        gcbc.GCBCConfig,
+        gcbc.GCBC,
+        trained=True,
+        about="Clones the recorded actions that led to the goal.",
+    ),
+    "gcivl": Method(
+        "GCIVL",
+        gcivl.GCIVLConfig,
+        gcivl.GCIVL,
+        trained=True,
+        version=3,
+        about="Implicit value learning; a policy weighted by the advantage.",
+    ),
+    "gciql": Method(
+        "GCIQL",
+        gciql.GCIQLConfig,
+        gciql.GCIQL,
+        trained=True,
+        version=3,
+        about="Implicit Q-learning; a policy weighted by the advantage.",
+    ),
+    "collapsed": Method(
+        "LeWM without SIGReg",
+        lewm.CollapsedConfig,
+        lewm.LeWM,
+        trained=True,
+        about="The control that shows collapse; plans.",
+    ),
+    "heuristic": Method(
+        "heuristic",
+        controls.ControlConfig,
+        controls.Heuristic,
+        trained=False,
+        about="The task's trivial policy; sees the simulator's state.",
+    ),
+    "random": Method(
+        "random",
+        controls.ControlConfig,
+        controls.Random,
+        trained=False,
+        about="Uniform actions: the floor of every table.",
+    ),
+    "noop": Method(
+        "no-op", controls.ControlConfig, controls.Noop, trained=False, about="The zero action."
+    ),
+    "replay": Method(
+        "replay",
+        controls.ControlConfig,
+        controls.Replay,
+        trained=False,
+        about="The recorded actions from start to goal.",
+    ),
 }
 
 TASKS: dict[str, Task] = {
@@ -39,7 +114,9 @@ TASKS: dict[str, Task] = {
 }
 
 PLANNERS: dict[str, PlannerEntry] = {
-    "cem": PlannerEntry(cem.CEMConfig, cem.CEM),
+    "cem": PlannerEntry(
+        cem.CEMConfig, cem.CEM, about="Cross-entropy method over plans in z-scored action space."
+    ),
 }
 
 

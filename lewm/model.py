@@ -23,6 +23,7 @@ from torch import Tensor
 from harness.interfaces import Batch, ModelDims, Obs
 from harness.nn.jepa import JEPAConfig, JEPANetwork
 from harness.nn.latent_std import latent_std
+from harness.setting import setting
 from lewm.sigreg import sigreg
 
 
@@ -33,17 +34,32 @@ class LeWMConfig(JEPAConfig):
     The architecture's fields are JEPAConfig's: a ViT-Tiny with patches of 14 px, latents of 192
     floats, projectors with 2048 hidden units, and a predictor of 6 layers, 16 heads of 64 and
     dropout 0.1 that sees 3 frames.
+
+    The statistic is multiplied by the number of windows in the batch, 128 in the paper: with 64, a
+    weight of 0.2 weighs as much as the paper's 0.1 (weight x windows / 128).
     """
 
-    sigreg_weight: float = 0.1  # lambda
-    sigreg_directions: int = 1024
+    sigreg_weight: float = setting(
+        0.1,
+        "Weight of SIGReg (lambda) beside the prediction error.",
+        ge=0,
+        paper="0.1; released code: 0.09",
+    )
+    sigreg_directions: int = setting(
+        1024,
+        "Random directions on which SIGReg looks at the latents, fresh ones each step.",
+        ge=1,
+        paper=1024,
+    )
 
 
 @dataclass(frozen=True)
 class CollapsedConfig(LeWMConfig):
     """LeWM without SIGReg: a control in which nothing keeps the latents from collapsing."""
 
-    sigreg_weight: float = 0.0
+    sigreg_weight: float = setting(
+        0.0, "Weight of SIGReg: none, so that nothing keeps latents apart.", ge=0
+    )
 
 
 class LeWM(JEPANetwork):

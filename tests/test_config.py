@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pwd
 
 import pytest
 import tiny
@@ -126,43 +127,79 @@ BAD = [  # words, what is said
     (["method.lewn.latent_dim=3"], 'unknown method "lewn". Did you mean "lewm"?'),
     (["for.toi.train.lr=1"], 'unknown task or method in for.* "toi". Did you mean "toy"?'),
     (["for.reacher.train.lr=1"], '"for.reacher." reaches no trial of this run, which has toy, '),
-    (["train.lr=fast"], "train.lr: Value 'fast' of type 'str' could not be converted to Float"),
-    (["train.lr="], "train.lr: "),
+    (["train.lr=fast"], "train.lr=fast must be a number; see --help"),
+    (["train.lr="], "train.lr= has no value"),
     (["methods="], "methods= has no value"),
-    (["train.lr=a: b"], "train.lr: cannot read the value 'a: b'"),
-    (["train.precision=fp8"], "train.precision: Invalid value 'fp8', expected one of"),
-    (["data.episodes=2.5"], "data.episodes: Value '2.5' of type 'float' could not be converted"),
-    (["method.lewm.encoder.kind=vgg"], "expected one of ['vit', 'resnet18', 'conv']"),
-    (["device=gpu"], "device: Invalid value 'gpu', expected one of ['auto', 'cpu', 'cuda']"),
-    (["seeds=0"], "seeds must be whole numbers, at least one: seeds=3 or seeds=[0,7]"),
-    (["seeds=[a]"], "seeds must be whole numbers"),
+    (["train.lr=a: b"], "train.lr=a: b must be a number"),
+    (["train.precision=fp8"], "train.precision=fp8 must be one of fp32, bf16"),
+    (["data.episodes=2.5"], "data.episodes=2.5 must be a whole number"),
+    (
+        ["method.lewm.encoder.kind=vgg"],
+        "method.lewm.encoder.kind=vgg must be one of vit, resnet18, conv",
+    ),
+    (["device=gpu"], "device=gpu must be one of auto, cpu, cuda"),
+    (["seeds=0"], "seeds=0: seeds must be whole numbers of at least 0, at least one and at most"),
+    *(
+        ([f"seeds={text}"], f"seeds={text}: seeds must be whole numbers")
+        for text in ("[a]", "[1.5]", "1e9999", "-1", "[-1]", "[]", "0.5", "99999999999", "1,,2")
+    ),
+    (["train.steps=1e9999"], "train.steps=1e9999 must be a whole number"),
+    (["train.epochs=1e9999"], "train.epochs=inf must be a finite number, at least 0"),
+    (["dry=perhaps"], "dry=perhaps must be true or false"),
+    (["method.lewm.encoder.channels=8,,16"], "must be a list without an empty element, e.g. a,b"),
+    (["method.lewm.encoder.channels=[8,x]"], "encoder.channels=x must be a whole number"),
+    (["protocol.strata_min={a: much}"], "protocol.strata_min.a=much must be a number"),
+    (["protocol.strata_min=0.5"], "protocol.strata_min=0.5 must be of the form {name: value,"),
+    (["method.lewm.sigreg_weight=-1"], "method.lewm.sigreg_weight=-1.0 must be at least 0"),
+    (["for.toy.method.lewm.dropout=1"], "method.lewm.dropout=1.0 must be at least 0 and below 1"),
+    (
+        ["method.gcbc.policy_goals.random=0.5"],
+        "method.gcbc.policy_goals.current, future and random must add up to 1, not (0.0, 1.0, 0.5)",
+    ),
     (["method.lewm=3"], "method.lewm takes no value (3) but keys: method.lewm.encoder.kind, "),
     (["for.lewm=3"], "for.lewm takes no value (3) but keys: for.lewm.data, for.lewm.train, "),
     (["for.toy.train=3"], "train takes no value (3) but keys: train.steps, "),
     (["for.toy.method=3"], "method takes no value (3) but keys: method.lewm, "),
     (["train.lr=1", "train.lr.x=2"], "train.lr.x: train.lr is given a value already"),
-    (["protocol.pairs=0"], "protocol.pairs, budget_steps and offset_steps must be at least 1"),
+    (["protocol.pairs=0"], "protocol.pairs=0 must be at least 1"),
     (["protocol.strata_min={a: 0.7, b: 0.7}"], "protocol.strata_min adds up to more than 1"),
     (
         ["protocol=strict", "tasks=[two_room]", "protocol.pairs=1"],
         "protocol.pairs=1 is fewer than the least shares take, {'detour': 1, 'through door': 1}",
     ),
     (["protocol.strata_min={a: 0.5, b: 0.5}", "protocol.pairs=25"], "protocol.pairs=25 is fewer"),
-    (["protocol.eval_seeds=[]"], "protocol.eval_seeds must name at least one seed"),
+    (["protocol.eval_seeds=[]"], "protocol.eval_seeds must have at least 1 element(s)"),
     (["mpc.execute_blocks=6"], "mpc.execute_blocks=6 must lie in 1..horizon_blocks=5"),
     (["planner.cem.elites=33"], "planner.cem.elites=33 must lie in 2..candidates=32"),
-    (["resources.cpu=0"], "resources.cpu must be above 0"),
-    (
-        ["resources.pairs_per_rollout=-1"],
-        "pairs_per_solve and pairs_per_rollout must be at least 0",
-    ),
-    (["train.lr=-1"], "train.lr=-1.0 must be above 0 and finite"),
-    (["train.lr=nan"], "train.lr=nan must be above 0 and finite"),
+    (["resources.cpu=0"], "resources.cpu=0.0 must be above 0"),
+    (["resources.pairs_per_rollout=-1"], "resources.pairs_per_rollout=-1 must be at least 0"),
+    (["train.lr=-1"], "train.lr=-1.0 must be above 0"),
+    (["train.lr=nan"], "train.lr=nan must be a finite number, above 0"),
     (["train.clip_norm=0"], "train.clip_norm=0.0 must be above 0"),
     (["train.log_every=0"], "train.log_every=0 must be at least 1"),
-    (["data.episodes=0"], "data.episodes, max_steps and image_size must be at least 1"),
-    (["data.test=0.9"], "data.validation and data.test are shares and leave some to train on"),
+    (["train.threads=2"], "train.threads=2 and resources.cpu=1: a trial needs a core for each"),
+    (["datasets=~no-such-user/d"], "~no-such-user has no home folder here: give the path from /"),
+    (["data.episodes=0"], "data.episodes=0 must be at least 1"),
+    (["data.test=0.9"], "data.validation=0.1 and test=0.9 must leave some to train on"),
 ]
+
+
+def test_a_home_folder_that_the_shell_did_not_put_in_is_put_in(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    weights = "method.dino_wm.weights"
+    words = [
+        "results=~/r",
+        "datasets=~root/d",
+        "run=~x",
+        f"{weights}=~/w",
+        f"for.toy.{weights}=~root/w",
+    ]
+    run = config.parse([*words, "suite=smoke"])
+    root = pwd.getpwnam("root").pw_dir
+    assert (run.results, run.datasets, run.run) == ("/home/me/r", f"{root}/d", "~x")
+    assert run.overrides["method"]["dino_wm"]["weights"] == "/home/me/w"
+    of_toy = run.overrides["for"]["toy"]["method"]["dino_wm"]["weights"]
+    assert of_toy == f"{root}/w"
 
 
 @pytest.mark.parametrize(("words", "said"), BAD, ids=[" ".join(words) for words, _ in BAD])
@@ -187,12 +224,35 @@ def test_every_key_that_is_listed_is_taken():
         value = values[branch]
         for part in path:
             value = value[part]
-        words.append(f"{key}={json.dumps(value)}")
+        words.append(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
     assert len(words) > 50 and len(set(keys)) == len(keys)
     found = tiny.spec("lewm", *words).config
     named = dataclasses.replace(found.protocol, name="smoke")
     assert found.protocol.name == "smoke modified"
     assert dataclasses.replace(found, protocol=named) == spec.config
+
+
+def test_the_papers_scale_has_the_published_data_and_goals():
+    """Rows of an episode in the released files, episodes, and the share that is trained on."""
+    for task, episodes, rows in (
+        ("two_room", 10_000, 101),
+        ("push_t", 18_685, 125),  # 2,336,736 rows in all
+        ("reacher", 10_000, 201),
+        ("cube", 10_000, 201),
+    ):
+        data = tiny.spec("lewm", "scale=paper", task=task).config.data
+        assert (data.episodes, data.max_steps, data.image_size) == (episodes, rows, 224)
+        assert data.validation + data.test == pytest.approx(0.1)
+        for method, random in (("gcbc", 0.0), ("gcivl", 0.5), ("gciql", 0.5)):
+            goals = tiny.spec(method, "scale=paper", task=task).config.method.policy_goals
+            assert (goals.current, goals.future, goals.random) == (0.0, 1 - random, random)
+
+
+def test_the_policys_goals_are_hashed():
+    later = tiny.spec("gcivl")
+    half = ("policy_goals.future=0.5", "policy_goals.random=0.5")
+    mixed = tiny.spec("gcivl", *(f"method.gcivl.{word}" for word in half))
+    assert config.config_hash(mixed) != config.config_hash(later)
 
 
 # -- YAML and hashes
@@ -259,6 +319,21 @@ def test_what_decides_the_outcome_changes_the_hashes(word):
     assert changed([word], config.config_hash) and changed([word], config.setting_hash)
     of_protocol = word.split(".")[0] in ("protocol", "planner", "mpc")
     assert changed([word], config.protocol_hash) == of_protocol
+
+
+def test_the_start_of_a_plan_is_hashed_where_plans_are_not_executed_whole():
+    """Rows from before there was a warm start do not count as done where it would have mattered."""
+    whole = tiny.spec("lewm")
+    mpc = dataclasses.replace(whole.config.mpc, warm_start=False)
+    other = dataclasses.replace(whole, config=dataclasses.replace(whole.config, mpc=mpc))
+    for hash_of in (config.config_hash, config.protocol_hash):
+        assert hash_of(other) == hash_of(whole)
+    shorter = "mpc.execute_blocks=4"
+    cold = tiny.spec("lewm", shorter, "mpc.warm_start=false")
+    assert config.config_hash(cold) != config.config_hash(tiny.spec("lewm", shorter))
+    text = config.to_yaml(cold)
+    before = config.from_yaml(text.replace("    warm_start: false\n", ""))
+    assert "warm_start" in text and config.config_hash(before) != config.config_hash(cold)
 
 
 def test_another_version_of_the_task_changes_the_hash(monkeypatch):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import rights
 
 from harness import doctor
 
@@ -37,31 +38,42 @@ def test_unknown_arguments_are_refused():
     assert doctor.parse(["datasets=/d"]) == {"results": "results", "datasets": "/d"}
 
 
-@pytest.mark.parametrize(("needed", "status"), [(True, "missing"), (False, "warning")])
-def test_a_broken_backend_shows_the_command_that_mends_it(monkeypatch, needed, status):
-    monkeypatch.setenv("MUJOCO_EGL_DEVICE_ID", "999")  # no such device: the context fails
-    check = doctor.backend("egl", needed)
-    assert check.status == status and check.detail
-    assert check.fix == "apt-get install -y libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
+@pytest.fixture
+def graphics(monkeypatch):
+    """What the doctor says of drawing in an environment."""
+
+    def checks(**variables):
+        for name in doctor.GL_VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return doctor.graphics()
+
+    return checks
 
 
-def test_without_mujoco_gl_osmesa_takes_the_place_of_a_broken_egl(monkeypatch):
-    monkeypatch.setenv("MUJOCO_EGL_DEVICE_ID", "999")
-    egl, osmesa = doctor.graphics("")
-    assert egl.status == "warning" and osmesa.status in ("ok", "missing")
-    assert doctor.graphics("egl")[0].status == "missing"
+def test_without_mujoco_gl_osmesa_takes_the_place_of_a_broken_egl(graphics):
+    osmesa, egl = graphics(MUJOCO_EGL_DEVICE_ID="999")  # no such device
+    if osmesa.status != "ok":
+        pytest.skip(f"no OSMesa here: {osmesa.detail}")
+    assert osmesa.name == "drawing, osmesa"
+    assert (egl.name, egl.status) == ("drawing, egl", "warning") and "999" in egl.detail
+    assert egl.fix == "apt-get install -y libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
 
 
-def test_a_backend_that_does_not_exist_is_to_be_unset():
-    check = doctor.graphics("nonsense")[-1]
-    assert check.status == "missing" and "nonsense" in check.detail
-    assert check.fix == "unset MUJOCO_GL"
+def test_a_broken_backend_that_is_named_keeps_runs_from_drawing(graphics):
+    drawing, *_ = graphics(MUJOCO_GL="egl", MUJOCO_EGL_DEVICE_ID="999")
+    assert (drawing.name, drawing.status) == ("drawing", "missing")
+    assert drawing.fix == "unset MUJOCO_GL PYOPENGL_PLATFORM"
 
 
-def test_a_frame_has_the_same_checksum_every_time():
-    first, second = doctor.backend("egl", True), doctor.backend("egl", True)
+def test_a_display_that_is_named_is_passed_over_as_in_a_run(graphics):
+    """And a frame has the same checksum every time."""
+    first, *_ = graphics(PYOPENGL_PLATFORM="glx", MUJOCO_GL="glfw")
     if first.status != "ok":
-        pytest.skip(f"no EGL here: {first.detail}")
+        pytest.skip(f"no drawing here: {first.detail}")
+    assert first.detail.endswith("in spite of MUJOCO_GL=glfw and PYOPENGL_PLATFORM=glx")
+    second, *_ = graphics()
     assert first.detail.split(",")[0] == second.detail.split(",")[0]
     assert len(first.detail.split(",")[0].removeprefix("frame ")) == 12
 
@@ -94,6 +106,16 @@ def test_a_folder_that_cannot_be_written_is_missing(tmp_path):
     assert doctor.folder("results", str(tmp_path / "new" / "deep")).status != "missing"
     assert not (tmp_path / "new").exists()
     assert doctor.folder("results", "s3://bucket/results").status == "info"
+
+
+def test_datasets_that_may_only_be_read_are_a_warning_where_there_are_some(tmp_path):
+    def status(name):
+        with rights.read_only(tmp_path):
+            return rights.without_root(lambda: doctor.folder(name, str(tmp_path))).status
+
+    assert (status("datasets"), status("results")) == ("missing", "missing")
+    (tmp_path / "toy-0123").mkdir()
+    assert (status("datasets"), status("results")) == ("warning", "missing")
 
 
 def test_brackets_in_a_detail_are_shown(capsys):

@@ -6,7 +6,9 @@ import torch
 
 from harness import config
 
-SPEC = tiny.spec("ema_jepa", "method.ema_jepa.momentum_start=0.5")
+SPEC = tiny.spec(
+    "ema_jepa", "method.ema_jepa.momentum_start=0.5", "method.ema_jepa.initial_share=1"
+)
 
 
 def weights(model):
@@ -32,12 +34,12 @@ def test_the_target_starts_as_a_copy_and_follows_on_the_schedule():
     model = tiny.model(SPEC)
     before = [parameter.clone() for parameter in weights(model)]
     moved(model)
-    for done, expected in (
-        (0.0, 0.5),  # momentum 0.5: half way
-        (0.5, 0.625),  # 0.75: a quarter of the rest
-        (1.0, 0.625),  # 1: it stands still
+    for step, expected in (
+        (0, 0.5),  # momentum 0.5: half way
+        (1, 0.625),  # 0.75: a quarter of the rest
+        (2, 0.625),  # 1: it stands still
     ):
-        model.after_step(done)
+        model.after_step(step, 3)
         assert torch.allclose(distances(model, before), torch.tensor(expected), atol=1e-5)
 
 
@@ -55,10 +57,18 @@ def test_the_target_encodes_at_evaluation(datasets):
     before = model.encode(obs)
     assert torch.equal(moved(model).encode(obs), before)
     for _ in range(30):
-        model.after_step(0.0)
+        model.after_step(0, 100)
     assert not torch.allclose(model.encode(obs), before)
 
 
-def test_a_momentum_beyond_1_is_refused():
-    with pytest.raises(config.ConfigError, match=r"momentum_end=1.5 must lie in 0..1"):
-        tiny.spec("ema_jepa", "method.ema_jepa.momentum_end=1.5")
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("momentum_end=1.5", "momentum_end=1.5 must be at least 0 and at most 1"),
+        ("momentum_start=1", "the target never moves; give one of them below 1"),
+        ("initial_share=0", "initial_share=0.0 must be above 0 and at most 1"),
+    ],
+)
+def test_momenta_that_make_no_sense_are_refused(word, reason):
+    with pytest.raises(config.ConfigError, match=reason):
+        tiny.spec("ema_jepa", f"method.ema_jepa.{word}")

@@ -1,6 +1,7 @@
 """What the plan says of the time it takes."""
 
 import dataclasses
+import shutil
 
 import pytest
 import tiny
@@ -23,7 +24,7 @@ def estimator(tmp_path, monkeypatch):
     monkeypatch.setattr(estimate, "_REFERENCE", str(tmp_path / "none"))
     known = [row("lewm", "a", 10, 20, 50), row("lewm", "b", 5, 20, 70), row("noop", "c", 0, 0, 7)]
     for made in known:
-        rows.write(f"{tmp_path}/r/trials/{made.key}", made, [], [])
+        rows.write(f"{tmp_path}/r/trials/{rows.folder_name(made.key, 'hash')}", made, [], [])
     return estimate.Estimator(str(tmp_path))
 
 
@@ -37,6 +38,15 @@ def test_a_trial_takes_the_median_of_those_like_it(estimator):
     assert estimator.seconds(spec("lewm")) == 6 * 3 + 40
     assert estimator.seconds(spec("noop")) == 7
     assert estimator.seconds(spec("pldm")) is None
+
+
+def test_a_copy_of_a_trial_or_of_a_run_counts_once(estimator, tmp_path):
+    lewm = tmp_path / "r" / "trials" / "a.hash"
+    shutil.copytree(lewm, lewm.with_name("a.hash.bak"))
+    shutil.copytree(lewm, lewm.parent / "old" / "a.hash")
+    for name in ("before", "again"):
+        shutil.copytree(lewm, tmp_path / name / "trials" / "a.hash")
+    assert estimate.Estimator(str(tmp_path)).seconds(spec("lewm")) == 6 * 3 + 40
 
 
 def test_trials_share_the_machine_and_take_at_least_as_long_as_the_longest(estimator):

@@ -145,7 +145,7 @@ def train(model, batches, steps):
         optimizer.zero_grad()
         model.loss(batches())["loss"].backward()
         optimizer.step()
-        model.after_step((step + 1) / steps)
+        model.after_step(step, steps)
 
 
 def unexplained(model, batch):
@@ -178,7 +178,7 @@ def test_targets_follow_encoder_and_heads(datasets):
             with torch.no_grad():
                 for parameter in online.parameters():
                     parameter.add_(1)
-            model.after_step(0.5)
+            model.after_step(0, 2)
             moved = [p - b for p, b in zip(target.parameters(), before, strict=True)]
             assert all(torch.allclose(m, torch.tensor(0.25)) for m in moved)
 

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rights
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 
 from harness import config, launch, pretrain, report, rows, trial, zoo
 from harness.data import collect, episodes, features
 from harness.data.episodes import DatasetError
 from harness.interfaces import Obs
+from harness.nn import mae
+from harness.nn.frozen import FrozenConfig
 
 CPU = torch.device("cpu")
 WORDS = [
@@ -110,6 +114,63 @@ def test_it_is_trained_once_and_the_same_again(pool, tmp_path):
         pretrain.ready(method, pool, str(tmp_path), CPU, tiny.quiet)
 
 
+def damage_weights(folder):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["layernorm.weight"] *= float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+DAMAGES = {
+    r"there is no model.safetensors; delete": lambda f: (f / "model.safetensors").unlink(),
+    r"there is no manifest.json; delete": lambda f: (f / "manifest.json").unlink(),
+    r"manifest.json cannot be read \(.*; delete": lambda f: (f / "manifest.json").write_text("{"),
+    r"made with another format \(None instead of 1\); delete": lambda f: (
+        f / "manifest.json"
+    ).write_text("{}"),
+    r"has NaN or infinite values, in layernorm.weight.*; or delete": damage_weights,
+}
+
+
+@pytest.mark.parametrize("said", DAMAGES)
+def test_an_encoder_that_is_damaged_is_refused_before_a_training(
+    said, pool, trained_once, tmp_path
+):
+    folder = shutil.copytree(trained_once, tmp_path / trained_once.name)
+    method = spec_of("dino_wm").config.method
+    assert pretrain.ready(method, pool, str(tmp_path), CPU, tiny.quiet).weights == str(folder)
+    DAMAGES[said](folder)
+    with pytest.raises(DatasetError, match=rf"{folder.name}.*{said} the folder, it is made again$"):
+        pretrain.ready(method, pool, str(tmp_path), CPU, tiny.quiet)
+
+
+@pytest.fixture(scope="module")
+def trained_once(pool, tmp_path_factory):
+    """The folder of the encoder for `pool`."""
+    root = str(tmp_path_factory.mktemp("encoder"))
+    return Path(
+        pretrain.ready(spec_of("dino_wm").config.method, pool, root, CPU, tiny.quiet).weights
+    )
+
+
+def test_in_a_folder_that_may_only_be_read_the_encoder_is_used_or_missed(
+    pool, trained_once, tmp_path
+):
+    method, root = spec_of("dino_wm").config.method, trained_once.parent
+    with rights.read_only(root, trained_once, tmp_path):
+        made = rights.without_root(
+            lambda: pretrain.ready(method, pool, str(root), CPU, tiny.quiet).weights
+        )
+        with pytest.raises(OSError, match="is missing and") as caught:
+            rights.without_root(
+                lambda: pretrain.ready(method, pool, str(tmp_path), CPU, tiny.quiet)
+            )
+    assert made == str(trained_once)
+    assert str(caught.value) == (
+        f"{trained_once.name} is missing and {tmp_path} cannot be written: Permission denied. "
+        f"Give another datasets=FOLDER"
+    )
+
+
 def test_after_an_interruption_the_weights_are_the_same(pool, tmp_path):
     method = spec_of("dino_wm").config.method
     made = []
@@ -163,3 +224,52 @@ def test_trials_use_it_and_every_table_says_so(datasets, tmp_path):
             assert label in text, kind
         for label in ("GCBC", "GCIVL", "GCIQL"):
             assert f"{label} (MAE encoder)" in text, kind
+
+
+def test_a_trial_computes_tokens_where_the_datasets_may_only_be_read(tmp_path, caplog):
+    spec = tiny.spec("dino_wm", *WORDS[6:])
+    (tmp_path / "data").mkdir()
+    (tmp_path / "r").mkdir()
+    dataset = tiny.dataset(spec, tmp_path / "data").folder
+    place = trial.Place(str(tmp_path / "r"), "r", "smoke", str(tmp_path / "data"))
+    trained = []
+
+    def progress(stage, done, total):
+        if stage == "probing":
+            raise InterruptedError("after the training")
+        trained.append((stage, done))
+
+    with rights.read_only(tmp_path / "data", dataset):
+        row = rights.without_root(lambda: trial.run(spec, place, progress))
+        rights.without_root(lambda: launch.prepare_datasets([spec, tiny.spec("lewm")], place))
+    assert f"{place.datasets} cannot be written: where tokens of a frozen" in caplog.text
+    assert row.error == "InterruptedError: after the training" and trained[-1] == ("train", 4)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [Path(dataset).name]
+    assert "cannot be written (Permission denied): features are computed for" in caplog.text
+
+
+def test_a_trial_goes_on_with_the_encoder_that_it_began_with(tmp_path, datasets):
+    """Another one may lie in the same folder by then, and its tokens beside the datasets."""
+    folder = tmp_path / "weights"
+    words = ["train.checkpoint_every_s=0", f"method.dino_wm.weights={folder}"]
+    spec = tiny.spec("dino_wm", *WORDS[6:], *words)
+    place = trial.Place(str(tmp_path / "r"), "r", "smoke", str(datasets))
+
+    def save(seed):
+        torch.manual_seed(seed)
+        sizes = {"encoder_width": 32, "encoder_depth": 1, "encoder_heads": 2, "encoder_patch": 8}
+        mae.Autoencoder(FrozenConfig(weights="mae", **sizes), 32).save(folder)
+
+    def error(stop_at):
+        def progress(stage, done, total):
+            if (stage, done) == ("train", stop_at):
+                raise InterruptedError(f"stopped at {done}")
+
+        return trial.run(spec, place, progress).error
+
+    save(1)
+    assert "stopped at 3" in error(3)
+    save(2)
+    assert "training.pt was begun with another frozen encoder (" in error(4)
+    save(1)
+    assert "stopped at 4" in error(4)

@@ -1,7 +1,6 @@
 """The main command, end to end in one process: what is done again, and what bad input leads to."""
 
 import contextlib
-import dataclasses
 import logging
 import re
 import resource
@@ -132,6 +131,15 @@ def test_a_report_is_made_of_what_can_be_read(command, caplog):
     paths = report.write(str(command.folder / "r"))
     (table,) = (Path(path).read_text() for path in paths if path.endswith("success.csv"))
     assert "replay" in table and "noop" not in table and "is left out" in caplog.text
+
+
+def test_a_trial_of_another_command_that_cannot_be_read_ends_the_run_with_1(command):
+    assert command.launch("methods=[noop,replay]") == 0
+    (broken,) = command.trials.glob("toy.noop.*/metrics.parquet")
+    broken.write_bytes(b"PAR1")
+    assert command.run("methods=[replay]") == 1
+    assert "cannot be read." in (command.folder / "r" / "index.html").read_text()
+    assert command.run("methods=[noop,replay]") == 0
 
 
 # -- bad input
@@ -347,19 +355,3 @@ def test_a_disk_too_full_for_anything(command, caplog):
     assert {path: path.read_bytes() for path in before} == before
     assert not [path for path in left_over(command) if path.suffix == ".parquet"]
     assert command.launch("methods=[noop,random,replay]") == 0
-
-
-# -- help
-
-
-def test_help_names_everything_that_can_be_chosen(capsys):
-    assert run.main(["--help"]) == 0
-    text = capsys.readouterr().out
-    for name in ("suite", "smoke", "tiny", "lewm-v3", "two_room", "pldm", "cem", "train"):
-        assert re.search(rf"^  {re.escape(name)}\b", text, re.M), name
-
-
-def test_help_has_a_sentence_for_every_word_of_the_run():
-    assert list(run._WORDS) == [
-        f.name for f in dataclasses.fields(config.RunConfig) if f.name != "overrides"
-    ]

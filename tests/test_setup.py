@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,84 @@ def test_a_python_that_is_too_old_or_absent_is_named(tmp_path):
     )
     assert done.returncode == 1
     assert "no-such-python" in done.stderr and "3.11" in done.stderr
+
+
+# -- ways of calling them, and other people's environments
+
+STUB = """#!/bin/sh
+if [ "$1" = -V ]; then echo Python 3.11.0; exit; fi
+pwd -P
+env | grep -E '^(PYTHON|PIP_)' | sort | tr '\\n' ' '
+echo
+for word in "$@"; do echo "$word"; done
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout after its installation, whose Python shows how it was called."""
+    root = tmp_path / "a checkout"
+    (root / ".venv" / "bin").mkdir(parents=True)
+    (root / "pyproject.toml").write_text("[project]\n")
+    (root / ".venv" / "bin" / "python").write_text(STUB)
+    (root / ".venv" / "bin" / "python").chmod(0o755)
+    for script in ("run.sh", "test.sh", "setup.sh"):
+        shutil.copy(ROOT / script, root)
+    bash(root, 'wanted_stamp >"$STAMP"')
+    return root
+
+
+def call(folder, *command, **environment):
+    """The folder that Python was called in, its variables, and its arguments."""
+    base = {name: v for name, v in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
+    done = subprocess.run(
+        command, cwd=folder, env={**base, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    where, variables, *arguments = done.stdout.splitlines()
+    return where, variables.split(), arguments
+
+
+def test_the_command_is_the_same_however_it_is_called(checkout, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "bench").symlink_to(checkout / "run.sh")
+    (tmp_path / "decoy" / "a checkout").mkdir(parents=True)
+    expected = (str(checkout), ["PIP_USER=0"], ["-m", "harness.run", "suite=all", "run=a b"])
+    words = ["suite=all", "run=a b"]
+    decoy = str(tmp_path / "decoy")
+    assert call(checkout, "./run.sh", *words) == expected
+    assert call(checkout, "sh", "run.sh", *words) == expected
+    assert call("/", checkout / "run.sh", *words) == expected
+    assert call(tmp_path, "bash", "a checkout/run.sh", *words, CDPATH=decoy) == expected
+    assert call("/", "bench", *words, PATH=f"{tmp_path}/bin:{os.environ['PATH']}") == expected
+    assert call(checkout, "./run.sh", *words, LC_ALL="C", HOME="") == expected
+    assert call(checkout, "env", "-i", "PATH=/usr/bin:/bin", "./run.sh", *words) == expected
+    assert call(checkout, "bash", "-c", "set -u; umask 077; ./run.sh suite=all 'run=a b'") == (
+        expected
+    )
+    assert call(checkout, "./run.sh")[2] == ["-m", "harness.run"]
+
+
+def test_variables_of_another_python_do_not_reach_ours(checkout):
+    names = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_USER")
+    others = {name: "/opt/other" for name in names} | {"PIP_INDEX_URL": "https://mirror"}
+    _, variables, _ = call(checkout, "./run.sh", **others, VIRTUAL_ENV="/opt", CONDA_PREFIX="/opt")
+    assert variables == ["PIP_INDEX_URL=https://mirror", "PIP_USER=0"]
+
+
+def test_pip_installs_into_the_environment_of_a_user_who_installs_with_user(tmp_path):
+    again = f"{shlex.quote(sys.executable)} -m pip -q install --dry-run --no-index rich"
+    own = f"own_environment; {again} 2>&1; echo installed"
+    assert bash(tmp_path, own, PIP_USER="1", PYTHONHOME="/opt/other") == "installed"
+
+
+def test_folders_are_relative_to_where_the_command_was_called(checkout, tmp_path):
+    words = ["results=out", "datasets=../d", "suite=x", "results=/r", "results=s3://b/r"]
+    _, _, arguments = call(tmp_path, checkout / "run.sh", *words)
+    here = [f"results={tmp_path}/out", f"datasets={tmp_path}/../d"]
+    assert arguments[2:] == [*here, *words[2:]]
+    assert call(tmp_path, checkout / "run.sh", "results=~/r")[2][2:] == ["results=~/r"]
+    assert call(checkout, "./run.sh", *words)[2][2:] == words
 
 
 def test_torch_is_pinned_exactly_and_found_by_the_script():

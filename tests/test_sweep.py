@@ -242,6 +242,15 @@ def test_a_word_is_recorded_as_a_word(datasets, tmp_path):
     assert (row.name, row.unit) == ("train.precision", "bf16") and math.isnan(row.value)
 
 
+def test_a_list_is_recorded_as_a_word(datasets, tmp_path):
+    key = "method.lewm.encoder.channels"
+    sweep = Sweeping(tmp_path, datasets, f"space.{key}=choice:[8],[16]").parsed()
+    spec = sweep.spec({key: "[16]"})
+    trial.record_failure(spec, sweep.place, "not run")
+    (row,) = rows.read_one(trial.folder(sweep.place, spec)).metrics.itertuples()
+    assert (row.name, row.unit) == (key, "(16,)") and math.isnan(row.value)
+
+
 # -- words
 
 
@@ -255,14 +264,16 @@ def test_a_word_is_recorded_as_a_word(datasets, tmp_path):
         ([f"space.{WEIGHT}=uniform:0:inf"], "LOW < HIGH"),
         ([f"space.{WEIGHT}=uniform:0:1:2"], "uniform:LOW:HIGH"),
         (["space.train.steps=int:1:2.5"], "int:LOW:HIGH"),
-        (["space.train.steps=uniform:1:9"], "Integer"),
-        (["space.train.steps=int:-9:9"], "must be above 0"),
+        (["space.train.steps=uniform:1:9"], "train.steps=1.0 must be a whole number"),
+        (["space.train.steps=int:-9:9"], "train.steps=-9 must be at least 0"),
         (["space.train.precision=choice:fp32"], "two or more"),
         (["space.train.precision=choice:fp32,fp99"], "fp99"),
         (["space.method.lewm.sigreg_wieght=log:0.1:1"], f'Did you mean "{WEIGHT}"'),
         (["space.method.pldm.dropout=uniform:0:1"], 'unknown key "method.pldm.dropout"'),
         (["space.protocol.pairs=int:4:8"], 'unknown key "protocol.pairs"'),
         (["space.resources.cpu=int:1:2"], 'unknown key "resources.cpu"'),
+        ([f"space.{WEIGHT}=uniform:-1:1"], f"{WEIGHT}=-1.0 must be at least 0"),
+        ([*SPACE, "seed=1.5"], "seed=1.5: give a whole number"),
         ([*SPACE, "protocol.split=test"], "validation pairs only"),
         ([*SPACE, f"for.toy.{WEIGHT}=0.1"], "leave one of them out"),
         ([*SPACE, "trials=0"], "at least 1"),

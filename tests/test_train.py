@@ -1,5 +1,6 @@
 """Training: resumable to the same weights, and clear about what stops it."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -148,13 +149,61 @@ def test_parts_of_another_model_are_refused(tmp_path):
     checkpoint.save_training(model, optimizer, 3, 1.0, [])
     checkpoint.finish(model, "text: yaml")
     other = torch.nn.Linear(1, 1)
-    said = r"{} is of another version of this model: delete it$"
-    with pytest.raises(CheckpointError, match=said.format(TRAINING)):
+    said = r"{} is of another version of this model \({}.*\): delete it$"
+    names = "2 missing: bias, weight; 2 unexpected: flat.weight, steep.weight"
+    with pytest.raises(CheckpointError, match=said.format(TRAINING, names)):
         checkpoint.load_training(other, torch.optim.AdamW(other.parameters()))
-    with pytest.raises(CheckpointError, match=said.format(TRAINING)):  # other groups
+    with pytest.raises(CheckpointError, match=said.format(TRAINING, ".*parameter group")):
         checkpoint.load_training(model, torch.optim.AdamW([model.flat.weight]))
-    with pytest.raises(CheckpointError, match=said.format(WEIGHTS)):
+    with pytest.raises(CheckpointError, match=said.format(WEIGHTS, names)):
         checkpoint.load_weights(other)
+    model.flat = torch.nn.Linear(2, 1, bias=False)
+    shape = (
+        r"1 of another type or shape: flat.weight is float32 \(1, 1\) instead of float32 \(1, 2\)"
+    )
+    with pytest.raises(CheckpointError, match=said.format(WEIGHTS, shape)):
+        checkpoint.load_weights(model)
+
+
+def test_an_optimizers_state_of_other_weights_is_refused(tmp_path):
+    """As after the parts of a model have changed their order: the optimizer counts parameters."""
+    checkpoint = Checkpoint(str(tmp_path), "a hash")
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW([model.weight, model.bias])
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    checkpoint.save_training(model, optimizer, 3, 1.0, [])
+    said = r"the optimizer's exp_avg is \(2, 3\) for weights of \(2,\)\): delete it$"
+    with pytest.raises(CheckpointError, match=said):
+        checkpoint.load_training(model, torch.optim.AdamW([model.bias, model.weight]))
+    assert checkpoint.load_training(model, optimizer).step == 3
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    checkpoint, model = Checkpoint(str(tmp_path), "a hash"), Unequal()
+    optimizer = torch.optim.AdamW(model.parameters())
+    model.flat.weight.data.fill_(math.inf)
+    checkpoint.save_training(model, optimizer, 3, 1.0, [])
+    checkpoint.finish(model, "text: yaml")
+    said = r"{} has NaN or infinite values, in flat.weight: delete it"
+    with pytest.raises(CheckpointError, match=said.format(TRAINING)):
+        checkpoint.load_training(Unequal(), optimizer)
+    with pytest.raises(CheckpointError, match=said.format(WEIGHTS)):
+        checkpoint.load_weights(Unequal())
+
+
+def test_a_training_goes_on_with_the_data_and_the_encoder_that_it_began_with(tmp_path):
+    model = Unequal()
+    optimizer = torch.optim.AdamW(model.parameters())
+    began = {"dataset": "d" * 64, "frozen encoder": "e" * 64}
+    Checkpoint(str(tmp_path), "a hash", began).save_training(model, optimizer, 3, 1.0, [])
+    assert Checkpoint(str(tmp_path), "a hash", began).load_training(model, optimizer).step == 3
+    other = Checkpoint(str(tmp_path), "a hash", began | {"frozen encoder": "f" * 64})
+    said = r"training.pt was begun with another frozen encoder \(eeeeeeee, now ffffffff\): put that"
+    with pytest.raises(CheckpointError, match=said):
+        other.load_training(model, optimizer)
+    Checkpoint(str(tmp_path), "a hash").save_training(model, optimizer, 4, 1.0, [])  # of old
+    assert other.load_training(model, optimizer).step == 4
 
 
 def test_two_processes_that_save_at_once_leave_a_whole_file(tmp_path):

@@ -1,10 +1,14 @@
 """One trial by itself: what its row says, and the command that runs it from a file."""
 
+import dataclasses
 import logging
-import subprocess
 
+import pyarrow.parquet as pq
 import pytest
+import repositories
 import tiny
+import torch
+from threadpoolctl import threadpool_limits
 
 from harness import config, provenance, rows, trial
 
@@ -21,22 +25,51 @@ def only_row(results):
     return rows.read_trial(str(folder))
 
 
-def commit(folder, message):
-    """Make an empty commit; its hash."""
-    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", message], check=True)
-    done = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
 def test_a_row_has_the_commit_that_the_trial_began_with(place, tmp_path, monkeypatch):
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    first = commit(tmp_path, "first")
+    first = repositories.checkout(tmp_path)
     monkeypatch.setattr(provenance, "_ROOT", tmp_path)
     provenance.git.cache_clear()
-    row = trial.run(tiny.spec("noop", *SMALL), place, lambda *_: commit(tmp_path, "later"))
+    row = trial.run(
+        tiny.spec("noop", *SMALL), place, lambda *_: repositories.commit(tmp_path, "later")
+    )
     provenance.git.cache_clear()
     assert row.git_commit == first and row.status == "ok"
+
+
+@pytest.mark.parametrize("method", ["lewm", "gcbc", "dino_wm"])
+def test_cores_and_threads_change_no_outcome(method, place):
+    """Their times apart, trials with one core and with two are equal to the last bit."""
+    outcomes = []
+    for cores in (1, 2):
+        spec = tiny.spec(method, *SMALL, f"resources.cpu={cores}")
+        own = dataclasses.replace(place, folder=f"{place.folder}{cores}")
+        torch.set_num_threads(cores)
+        with threadpool_limits(cores):  # as another machine or OMP_NUM_THREADS may have it
+            row = trial.run(spec, own, tiny.quiet)
+        assert row.status == "ok" and row.threads == cores, row.error
+        outcomes.append(outcome(row, trial.folder(own, spec)))
+    assert outcomes[0] == outcomes[1]
+
+
+def outcome(row, folder):
+    """What a trial found out, without what it took."""
+    timed = ["solve_s", "env_s", "render_s"]
+    episodes = pq.read_table(f"{folder}/episodes.parquet").drop_columns(timed).to_pylist()
+    metrics = pq.read_table(f"{folder}/metrics.parquet").to_pylist()
+    values = [line for line in metrics if line["unit"] != "s"]
+    return row.config_hash, row.checkpoint_hash, episodes, values
+
+
+def test_a_training_of_several_threads_is_another_configuration():
+    one, two = (
+        tiny.spec("lewm", f"train.threads={threads}", "resources.cpu=2") for threads in (1, 2)
+    )
+    assert config.config_hash(one) == config.config_hash(tiny.spec("lewm"))
+    assert config.config_hash(one) != config.config_hash(two)
+    with pytest.raises(config.ConfigError, match=r"give resources\.cpu=2 too"):
+        tiny.spec("lewm", "train.threads=2")
+    with pytest.raises(config.ConfigError, match=r"train\.threads=0 must be at least 1"):
+        tiny.spec("lewm", "train.threads=0")
 
 
 def test_the_command_runs_a_spec_file(place, tmp_path, caplog):
@@ -64,5 +97,7 @@ def test_a_spec_file_that_is_none(tmp_path, text, caplog):
     if text is not None:
         (tmp_path / "spec.yaml").write_text(text)
     assert trial.main([str(tmp_path / "spec.yaml"), f"results={tmp_path}/alone"]) == 2
-    assert trial.main([]) == 2 and "usage: python -m harness.trial" in caplog.text
+    for words in ([], ["resluts=x", "spec.yaml"], ["spec.yaml", "results="]):
+        assert trial.main(words) == 2
+    assert "usage: python -m harness.trial" in caplog.text
     assert not (tmp_path / "alone").exists()

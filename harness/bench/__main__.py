@@ -1,8 +1,6 @@
-"""Performance figures: python -m harness.bench [NAME] [key=value ...], e.g. plan scale=paper.
+"""Performance figures of this code, next to its peer where that is installed.
 
-Without a name: plan, train, data, collect and suite, one after the other, with the words that all
-of them have ([repeats=5] [results=results/bench]); others need a name. plan_ratio and profile run
-by their names alone.
+python -m harness.bench [NAME] [key=value ...]      e.g. plan scale=paper pairs=1
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from types import ModuleType
 
 import torch
 
-from harness import command, config, memory
+from harness import command, config, manual, memory
 from harness.bench import collect, data, plan, plan_ratio, profile, settings, suite, train
 from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
 from harness.launch import LaunchError
@@ -34,10 +32,10 @@ TOGETHER = ("plan", "train", "data", "collect", "suite")  # when none is named
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
     command.set_up_logging(verbose=False)
-    if {"-h", "--help", "help"} & set(argv):
-        console.print(_help(), markup=False)
-        return OK
     try:
+        if manual.HELP & set(argv):
+            sys.stdout.write(_help([word for word in argv if word not in manual.HELP]) + "\n")
+            return OK
         chosen = _chosen(argv)
     except config.ConfigError as error:
         console.print(f"error: {error}", markup=False)
@@ -89,8 +87,34 @@ def _run(figure: ModuleType, asked: settings.Common) -> int:
     return OK
 
 
-def _help() -> str:
-    return "\n\n".join([__doc__, *(figure.__doc__.strip() for figure in FIGURES.values())])
+def _help(names: Sequence[str]) -> str:
+    """The figures, or what one of them is and its words; raises config.ConfigError."""
+    names = [name for name in names if "=" not in name]
+    if names:
+        figures = {name: FIGURES[config.known("figure", name, FIGURES)] for name in names}
+        return "\n\n".join(f"{f.__doc__.strip()}\n\n{_words(f)}" for f in figures.values())
+    shown = {name: _sentence(figure) for name, figure in FIGURES.items()}
+    return "\n".join(
+        [
+            __doc__.strip(),
+            "",
+            "Figures (--help NAME says more, and its words):",
+            *manual.aligned(shown),
+            "",
+            f"Without a name: {', '.join(TOGETHER)}, one after the other. Words of all figures:",
+            manual.section(settings.Common()),
+        ]
+    )
+
+
+def _sentence(figure: ModuleType) -> str:
+    """The first of its docstring, without the name before it."""
+    first = figure.__doc__.strip().partition("\n\n")[0]
+    return " ".join(first.split()).partition(": ")[2]
+
+
+def _words(figure: ModuleType) -> str:
+    return f"Words:\n{manual.section(figure.Config())}"
 
 
 if __name__ == "__main__":

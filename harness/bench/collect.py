@@ -1,7 +1,5 @@
 """collect: frames a second of one process, stepped and drawn, against the peer's environments.
 
-[image_size=224] [copies=16] [frames=320] [repeats=5] [results=results/bench]
-
 Uniform random actions; a frame is one control step and its picture, with shadows and sky on the
 MuJoCo tasks, as the peer draws them. The peer steps one environment at a time and draws 224 px
 whatever image_size says. What cannot be made (a package is missing) is named: a task of ours is
@@ -28,6 +26,7 @@ import torch
 from harness import seeding, zoo
 from harness.bench import peer, settings, versus
 from harness.interfaces import Simulator
+from harness.setting import setting
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +37,9 @@ NAME = "collect"
 class Config(settings.Common):
     """The words of the command."""
 
-    image_size: int = 224
-    copies: int = 16  # of our simulator, side by side
-    frames: int = 320  # of one measurement; a fifth where drawing is slow
+    image_size: int = setting(224, "Side of the pictures, in px.", ge=1)
+    copies: int = setting(16, "Copies of our simulator, side by side.", ge=1)
+    frames: int = setting(320, "Frames of a measurement; a fifth where drawing is slow.", ge=1)
 
 
 def run(asked: Config) -> str:

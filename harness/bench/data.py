@@ -1,8 +1,5 @@
 """data: random training windows from disk, raw and compressed, against the peer's Lance reader.
 
-[task=two_room] [image_size=224] [episodes=40] [batch=64] [batches=20] [repeats=5] [threads=2]
-[datasets=data] [results=results/bench]
-
 The same recorded frames on every side, in the page cache: windows of four frames, one block apart,
 with their actions, put together as one array. `threads` threads read, each with a reader of its own
 of the peer's. Ours are stored without loss, raw or by LZ4; the peer's as JPEG, with loss, unpacked
@@ -33,6 +30,7 @@ from harness.bench import peer, settings, versus
 from harness.data import collect, normalize
 from harness.data.episodes import Dataset, open_dataset
 from harness.data.windows import Windows
+from harness.setting import setting
 
 NAME = "data"
 FRAMES = 4  # of a window
@@ -43,13 +41,13 @@ GROWTH = 4  # the larger dataset, in episodes
 class Config(settings.Common):
     """The words of the command."""
 
-    task: str = "two_room"
-    image_size: int = 224
-    episodes: int = 40
-    batch: int = 64
-    batches: int = 20  # of one measurement
-    threads: int = 2
-    datasets: str = "data"
+    task: str = setting("two_room", "The task that is recorded.", text=settings.A_TASK)
+    image_size: int = setting(224, "Side of the pictures, in px.", ge=1)
+    episodes: int = setting(40, "Recorded episodes.", ge=1)
+    batch: int = setting(64, "Windows of a batch.", ge=1)
+    batches: int = setting(20, "Batches of one measurement.", ge=1)
+    threads: int = setting(2, "Threads that read.", ge=1)
+    datasets: str = setting("data", "The folder of the datasets, made once.", text="a path")
 
 
 def run(asked: Config) -> str:

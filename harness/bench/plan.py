@@ -1,8 +1,5 @@
 """plan: one CEM plan of LeWM, and many together, against the peer's solver.
 
-[scale=laptop] [task=two_room] [iterations=10] [pairs=50] [repeats=5] [threads=2] [device=cpu]
-[results=results/bench]
-
 The same random weights, frames and numbers for the candidates on every side. "plain" is our model
 by its `rollout`, which predicts each latent anew from the whole history; ratios are to it where the
 peer is not installed. The peer plans many pairs one after the other, its default, and on another
@@ -27,6 +24,7 @@ from harness import seeding, zoo
 from harness.bench import peer, settings, versus
 from harness.interfaces import Batch, Noise, Obs, TrialSpec, WorldModel
 from harness.planning import cost
+from harness.setting import setting
 
 NAME = "plan"
 
@@ -35,8 +33,8 @@ NAME = "plan"
 class Config(settings.OfModels):
     """The words of the command."""
 
-    iterations: int = 10
-    pairs: int = 50  # planned together
+    iterations: int = setting(10, "Iterations of a plan.", ge=1)
+    pairs: int = setting(50, "Pairs that are planned together.", ge=1)
 
 
 def run(asked: Config) -> str:

@@ -1,8 +1,5 @@
 """plan_ratio: one plan of DINO-WM against one of LeWM: solve time and operations.
 
-[task=push_t] [candidates=300] [lewm_candidates=300] [dino_wm_candidates=300] [iterations=1]
-[repeats=3] [threads=1] [scale=paper] [device=cpu] [precision=fp32] [results=results/bench]
-
 Shapes are those of the scale (paper: 224 px, DINOv2 ViT-S/14's for DINO-WM), weights are random:
 neither time nor operations depend on their values. Each method is timed with its *_candidates and
 with half of them, the two methods in turn. Where those are fewer than `candidates`, the time is
@@ -16,18 +13,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from rich.markup import escape
 from rich.table import Table
 
-from harness import config, provenance, rows
+from harness import provenance, rows
 from harness.bench import settings, versus
 from harness.interfaces import TrialSpec, WorldModel
 from harness.planning.receding_horizon import MPCPolicy
 from harness.report import published
+from harness.setting import setting
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +37,19 @@ NAME = "plan_ratio"
 class Config(settings.OfModels):
     """The words of the command."""
 
-    task: str = "push_t"
-    candidates: int = 300  # of the plan that the ratio is of
-    lewm_candidates: int = 300  # the most that are timed
-    dino_wm_candidates: int = 300
-    iterations: int = 1
-    repeats: int = 3
-    threads: int = 1
-    scale: str = "paper"
-    precision: str = "fp32"  # of the rollouts, or bf16
-
-    def __post_init__(self):
-        if min(self.lewm_candidates, self.dino_wm_candidates, self.candidates) < 4:
-            raise config.ConfigError("candidates must be at least 4: half of them are timed too")
+    task: str = setting("push_t", "The task that is seen.", text=settings.A_TASK)
+    candidates: int = setting(300, "Candidates of the plan that the ratio is of.", ge=4)
+    lewm_candidates: int = setting(
+        300, "Candidates of LeWM that are timed; half of them are timed too.", ge=4
+    )
+    dino_wm_candidates: int = setting(
+        300, "Candidates of DINO-WM that are timed; half of them are timed too.", ge=4
+    )
+    iterations: int = setting(1, "Iterations of a plan.", ge=1)
+    repeats: int = setting(3, "How often each side is measured.", ge=1)
+    threads: int = setting(1, "Threads of a side.", ge=1)
+    scale: str = setting("paper", "How big the models are.", text=settings.A_SCALE)
+    precision: Literal["fp32", "bf16"] = setting("fp32", "Number format of the rollouts.")
 
 
 @dataclass(frozen=True)

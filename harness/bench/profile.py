@@ -1,8 +1,5 @@
 """profile: where the time of a training step and of a plan of LeWM goes, by kind of operation.
 
-[scale=laptop] [task=two_room] [precision=fp32] [windows=8] [iterations=2] [repeats=5] [threads=2]
-[device=cpu] [results=results/bench]
-
 torch's profiler, time of each operation without those that it calls; on CUDA that of its kernels,
 which in a plan, where iterations are recorded, are told apart by their own names.
 Random weights and frames, one pair. Beside ours the same by the peer's modules where they are
@@ -16,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,6 +25,7 @@ from harness.bench import train as training
 from harness.bench.plan import plain
 from harness.interfaces import TrialSpec, WorldModel
 from harness.planning.batch_solver import synchronise
+from harness.setting import setting
 
 NAME = "profile"
 WALL = "wall time"
@@ -46,9 +44,9 @@ OTHER = "other elementwise operations and overhead"
 class Config(settings.OfModels):
     """The words of the command."""
 
-    precision: str = "fp32"  # of both, or bf16
-    windows: int = 8  # of a training batch
-    iterations: int = 2  # of a plan
+    precision: Literal["fp32", "bf16"] = setting("fp32", "Number format of both.")
+    windows: int = setting(8, "Windows of a training batch.", ge=1)
+    iterations: int = setting(2, "Iterations of a plan.", ge=1)
 
 
 def run(asked: Config) -> str:

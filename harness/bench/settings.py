@@ -2,68 +2,52 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from harness import config, onednn, seeding, suites, zoo
+from harness import config, onednn, seeding, suites, words, zoo
 from harness.interfaces import Batch, LatentModel, Noise, Obs, Pair, TrialSpec, WorldModel
 from harness.planning.plan_search import PlanSearch
 from harness.planning.receding_horizon import MPCPolicy
 from harness.scales import SCALES
+from harness.setting import Settings, setting
 
-Settings = TypeVar("Settings")
-DEVICES = ("cpu", "cuda")
-PRECISIONS = ("fp32", "bf16")
+T = TypeVar("T")
+A_TASK, A_SCALE = f"one of {', '.join(zoo.TASKS)}", f"one of {', '.join(SCALES)}"
 _PRODUCTS = 5  # of which the median is taken
 
 
 @dataclass(frozen=True)
-class Common:
+class Common(Settings):
     """Words that every figure has."""
 
-    repeats: int = 5
-    results: str = "results/bench"
+    repeats: int = setting(5, "How often each side is measured.", ge=1)
+    results: str = setting("results/bench", "The folder of the rows and pictures.", text="a path")
 
 
 @dataclass(frozen=True)
 class OfModels(Common):
     """Words of figures about models."""
 
-    scale: str = "laptop"
-    task: str = "two_room"
-    threads: int = 2
-    device: str = "cpu"
+    scale: str = setting("laptop", "How big the model is.", text=A_SCALE)
+    task: str = setting("two_room", "The task that is seen.", text=A_TASK)
+    threads: int = setting(2, "Threads of a side.", ge=1)
+    device: Literal["cpu", "cuda"] = setting("cpu", "Where models run.")
 
 
-def parse(words: Sequence[str], kind: type[Settings]) -> Settings:
+def parse(argv: Sequence[str], kind: type[T]) -> T:
     """key=value words as the dataclass `kind`; raises config.ConfigError."""
-    kinds = {f.name: type(f.default) for f in dataclasses.fields(kind)}
-    values: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise config.ConfigError(f'"{word}" is not of the form key=value, e.g. repeats=3')
-        wanted = kinds[config.known("key", key, kinds)]
-        try:
-            values[key] = wanted(value)
-        except ValueError as error:
-            raise config.ConfigError(f"{key}={value} must be a whole number") from error
-    made = kind(**values)
-    known_values = {"task": zoo.TASKS, "scale": SCALES, "device": DEVICES, "precision": PRECISIONS}
-    for name, known in known_values.items():
-        if name in kinds:
-            config.known(name, getattr(made, name), known)
-    for name, value in vars(made).items():
-        if isinstance(value, int) and value < 1:
-            raise config.ConfigError(f"{name}={value} must be at least 1")
+    made = words.fill(kind(), dict(map(words.split, argv)))
+    for name, valid in (("task", zoo.TASKS), ("scale", SCALES)):
+        if hasattr(made, name):
+            config.known(name, getattr(made, name), valid)
     return made
 
 
@@ -72,9 +56,9 @@ def file(name: str, asked: OfModels) -> str:
     return f"{name}-{asked.scale}{'' if asked.device == 'cpu' else f'-{asked.device}'}"
 
 
-def spec(scale: str, task: str, method: str, *words: str, device: str = "cpu") -> TrialSpec:
+def spec(scale: str, task: str, method: str, *extra: str, device: str = "cpu") -> TrialSpec:
     """The trial that the scale has of this method; frozen encoders are not trained."""
-    said = ("suite=all", f"scale={scale}", f"tasks=[{task}]", f"methods=[{method}]", *words)
+    said = ("suite=all", f"scale={scale}", f"tasks=[{task}]", f"methods=[{method}]", *extra)
     weights = ("method.dino_wm.weights=random", f"device={device}")
     (made,) = suites.expand(config.parse([*said, *weights]))
     return made
@@ -96,6 +80,7 @@ def policy(
         zoo.TASKS[trial.task].spec.block_dim,
         cfg.mpc.precision,
         device,
+        threads=torch.get_num_threads(),
         noise=noise,
     )
     policy = MPCPolicy(

@@ -1,7 +1,5 @@
 """suite: how the report, the expansion of a suite and its way through Ray grow with the trials.
 
-[report_trials=10000] [ray_trials=1000] [episodes=100] [repeats=5] [results=results/bench]
-
 The report is `python -m harness.report` on made-up trials (four tasks, five methods, the rest
 seeds), each with `episodes` episodes and a training curve: wall time and largest memory of that
 process. Expansion is that of suite=all with more seeds. The suite through Ray is the toy task's
@@ -28,6 +26,7 @@ import numpy as np
 from harness import config, launch, rows, seeding, suites, zoo
 from harness.bench import settings, versus
 from harness.interfaces import TrialSpec
+from harness.setting import setting
 from harness.trial import Place
 
 NAME = "suite"
@@ -42,9 +41,9 @@ _POINTS = 12  # of a curve
 class Config(settings.Common):
     """The words of the command."""
 
-    report_trials: int = 10_000
-    ray_trials: int = 1000
-    episodes: int = 100
+    report_trials: int = setting(10_000, "Trials of the largest report.", ge=1)
+    ray_trials: int = setting(1000, "Trials of the largest suite through Ray.", ge=1)
+    episodes: int = setting(100, "Episodes of a made-up trial.", ge=1)
 
 
 def run(asked: Config) -> str:
@@ -134,7 +133,7 @@ def _write_trials(folder: str, count: int, episodes: int) -> None:
             for name in _CURVE
             for i, value in enumerate(np.exp(rng.normal(size=_POINTS)))
         ]
-        rows.write(f"{folder}/trials/{key}", trial, found, curves)
+        rows.write(f"{folder}/trials/{rows.folder_name(key, key)}", trial, found, curves)
 
 
 def _spec(task: str, method: str, seed: int) -> TrialSpec:

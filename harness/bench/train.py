@@ -1,8 +1,5 @@
 """train: one optimizer step of LeWM against one of the peer's modules.
 
-[scale=laptop] [task=two_room] [windows=64] [steps=5] [repeats=5] [threads=2]
-[device=cpu] [results=results/bench]
-
 The same random frames, actions and first weights on both sides; each side's own SIGReg with as many
 directions, the loss of LeWM eq. 4, clipped gradients, AdamW. fp32, and bf16 (autocast) as a figure
 of its own where the device multiplies it fast. The outcome is the loss of the last step. Where the
@@ -25,6 +22,7 @@ from torch import nn
 from harness import flops, train
 from harness.bench import peer, settings, versus
 from harness.interfaces import Batch, TrialSpec
+from harness.setting import setting
 
 NAME = "train"
 
@@ -33,8 +31,8 @@ NAME = "train"
 class Config(settings.OfModels):
     """The words of the command."""
 
-    windows: int = 64  # of a batch
-    steps: int = 5  # of one measurement
+    windows: int = setting(64, "Windows of a batch.", ge=1)
+    steps: int = setting(5, "Optimizer steps of a measurement.", ge=1)
 
 
 def run(asked: Config) -> str:

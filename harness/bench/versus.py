@@ -128,7 +128,7 @@ def write(folder: str, name: str, made: Sequence[BenchRow]) -> str:
     path = f"{folder.rstrip('/')}/{name}"
     rows.write_table(f"{path}.parquet", BenchRow, made)
     fs, base = rows.filesystem(f"{path}.png")
-    with fs.open_output_stream(base) as sink:
+    with rows.whole_file(fs, base) as sink:
         sink.write(figure_bench.png(pd.DataFrame(made)))
     return f"{path}.parquet"
 

@@ -21,10 +21,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from rich import progress
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from harness import seeding
 from harness.data import episodes, pixels, unfinished
 from harness.interfaces import Collector, Simulator, Task
+from harness.setting import Settings, setting
 
 log = logging.getLogger(__name__)
 
@@ -34,23 +36,38 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Settings):
     """What is collected; every field decides the dataset's folder."""
 
-    episodes: int = 800
-    max_steps: int = 150
-    image_size: int = 64
-    seed: int = 0
-    validation: float = 0.1  # share of the families
-    test: float = 0.1
-    scene: Literal["plain", "full"] = "plain"  # of MuJoCo tasks: shadows, sky and smooth edges
-    storage: pixels.Storage = "raw"  # of pictures; lz4: compressed without loss
+    episodes: int = setting(
+        800, "Recorded episodes, all splits together.", ge=1, paper="10000; 18685 on Push-T"
+    )
+    max_steps: int = setting(
+        150, "Longest episode, in steps.", ge=1, paper="200 on Reacher and Cube"
+    )
+    image_size: int = setting(64, "Side of the pictures, in px.", ge=1, paper=224)
+    seed: int = setting(0, "Seed of the collector; another one gives other episodes.", ge=0)
+    validation: float = setting(
+        0.1, "Share of the episodes' families that is held out for choices.", ge=0, lt=1
+    )
+    test: float = setting(
+        0.1, "Share of the episodes' families that is held out for results.", ge=0, lt=1, paper=0.1
+    )
+    scene: Literal["plain", "full"] = setting(
+        "plain",
+        "How MuJoCo tasks are drawn; full has shadows, sky and smooth edges.",
+        paper="full",
+    )
+    storage: pixels.Storage = setting(
+        "raw", "How pictures lie on disk; lz4 compresses each without loss."
+    )
 
     def __post_init__(self):
-        if min(self.episodes, self.max_steps, self.image_size) < 1:
-            raise ValueError("data.episodes, max_steps and image_size must be at least 1")
-        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
-            raise ValueError("data.validation and data.test are shares and leave some to train on")
+        super().__post_init__()
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation={self.validation} and test={self.test} must leave some to train on"
+            )
 
 
 class Chunk(NamedTuple):
@@ -73,16 +90,13 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
 
     Any number of processes may call this at once; the data do not depend on `workers`. A collection
     that was interrupted goes on after its last whole shard. Raises DatasetError for a folder
-    without a manifest and OSError when the disk is full.
+    without a manifest or with another dataset, OSError when the disk is full, and NotWritable where
+    the dataset is missing and `root` cannot be written.
     """
     folder = _folder(task, config, root)
-    if has(task, config, root):
-        return folder
     if os.path.exists(folder):
-        raise episodes.DatasetError(
-            f"{folder}: there is no {episodes.MANIFEST}; delete the folder; it is collected again"
-        )
-    _make_writable(root)
+        _check_dataset(folder, task, config)
+        return folder
     with unfinished.claimed(root, os.path.basename(folder)) as part:
         needed = _check_room(task, config, part, folder)
         try:
@@ -118,7 +132,8 @@ def _collect(task: Task, config: DataConfig, part: str, workers: int) -> None:
         log.info("%s: an interrupted collection goes on, %d episodes left", task.spec.name, wanted)
     if workers == 1:
         results = (_record(task, config, part, i) for i in missing)
-        chunks += _with_progress(results, task.spec.name, wanted)
+        with threadpool_limits(1, user_api="blas"):  # as the workers of a pool have it
+            chunks += _with_progress(results, task.spec.name, wanted)
     elif missing:
         with _pool(min(workers, len(missing))) as pool:
             pending = [pool.submit(_record, task, config, part, i) for i in missing]
@@ -138,7 +153,8 @@ def _kept(part: str) -> list[Chunk]:
         Chunk(**facts | {"shard": episodes.Shard(**facts["shard"])})
         for facts in unfinished.kept(part).values()
     ]
-    return [c for c in chunks if os.path.getsize(os.path.join(part, c.shard.file)) == c.shard.bytes]
+    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(part)}
+    return [chunk for chunk in chunks if sizes.get(chunk.shard.file) == chunk.shard.bytes]
 
 
 def _record(task: Task, config: DataConfig, part: str, chunk: int) -> Chunk:
@@ -254,13 +270,21 @@ def _folder(task: Task, config: DataConfig, root: str) -> str:
     return os.path.join(root, f"{task.spec.name}-{digest[:12]}")
 
 
-def _make_writable(root: str) -> None:
-    try:
-        os.makedirs(root, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"{root} cannot be written: {error.strerror}. Give another datasets=FOLDER"
-        ) from error
+def _check_dataset(folder: str, task: Task, config: DataConfig) -> None:
+    """The folder holds the dataset that its name promises. Raises DatasetError."""
+    manifest = episodes.read_manifest(folder)
+    expected = {"task": task.spec.name, "version": task.spec.version, **dataclasses.asdict(config)}
+    actual = {"task": manifest.task, "version": manifest.spec_version, **manifest.config}
+    actual.setdefault("storage", "raw")  # as before there was another
+    differences = [
+        f"{name} is {actual.get(name)} instead of {value}"
+        for name, value in expected.items()
+        if actual.get(name) != value
+    ]
+    if differences:
+        raise episodes.DatasetError(
+            f"{folder} holds another dataset ({', '.join(differences)}); {episodes.ADVICE}"
+        )
 
 
 def _publish(part: str, folder: str) -> None:

@@ -19,7 +19,8 @@ from harness.interfaces import Episode
 FORMAT = 1  # grows when the layout below changes
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation", "test")
-_ADVICE = "delete the folder; it is collected again"
+ADVICE = "delete the folder; it is collected again"
+_NO_RIGHT = "ask for the right to read it, or give another datasets=FOLDER"
 
 
 class DatasetError(ValueError):
@@ -140,11 +141,50 @@ def open_dataset(folder: str) -> Dataset:
 
     Raises DatasetError when the manifest is missing or does not agree with the files.
     """
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     shards = [_read_shard(folder, manifest, shard) for shard in manifest.shards]
+    count = len(manifest.lengths)
+    everyone = sorted(i for name in SPLITS for i in manifest.split.get(name, ()))
     if sum(manifest.lengths) != sum(len(s.step) for s in shards) or not shards:
-        raise DatasetError(f"{folder}: episodes and rows do not add up; {_ADVICE}")
-    return Dataset(folder, manifest, shards)
+        raise DatasetError(f"{folder}: episodes and rows do not add up; {ADVICE}")
+    if everyone != list(range(count)) or len(manifest.families) != count:
+        raise DatasetError(f"{folder}: the splits do not hold each episode once; {ADVICE}")
+    dataset = Dataset(folder, manifest, shards)
+    for name in ("state", "proprio", "actions"):
+        broken = np.flatnonzero(~np.isfinite(getattr(dataset, name)).all(axis=1))
+        if len(broken):
+            raise DatasetError(
+                f"{folder}: {name} has NaN or infinite values in {len(broken)} of "
+                f"{len(dataset.state)} steps, the first is row {broken[0]}; {ADVICE}"
+            )
+    return dataset
+
+
+def read_manifest(folder: str) -> Manifest:
+    """The manifest alone. Raises DatasetError when it is missing, cannot be read, or does not agree
+    with itself.
+    """
+    path = os.path.join(folder, MANIFEST)
+    try:
+        with open(path, encoding="utf-8") as file:
+            raw = json.load(file)
+        manifest = Manifest(**{**raw, "shards": [Shard(**shard) for shard in raw["shards"]]})
+    except FileNotFoundError:
+        raise DatasetError(f"{folder}: there is no {MANIFEST}; {ADVICE}") from None
+    except PermissionError as error:
+        raise DatasetError(f"{path} cannot be read ({_line(error)}); {_NO_RIGHT}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path} cannot be read ({_line(error)}); {ADVICE}") from None
+    if manifest.format != FORMAT:
+        raise DatasetError(f"{folder}: format {manifest.format}, not {FORMAT}; {ADVICE}")
+    hashes = {"hash": content_hash(manifest.shards), "split_hash": split_hash(manifest.split)}
+    for name, value in hashes.items():
+        if getattr(manifest, name) != value:
+            raise DatasetError(
+                f"{path}: its {name} is {getattr(manifest, name)[:12]}, that of what it lists is "
+                f"{value[:12]}; {ADVICE}"
+            )
+    return manifest
 
 
 def write_shard(folder: str, file: str, columns: Columns, storage: pixels.Storage = "raw") -> Shard:
@@ -210,36 +250,23 @@ def _arrow(field: pa.Field, values: np.ndarray) -> pa.Array:
     return pa.array(values)
 
 
-def _read_manifest(folder: str) -> Manifest:
-    path = os.path.join(folder, MANIFEST)
-    try:
-        with open(path, encoding="utf-8") as file:
-            raw = json.load(file)
-        manifest = Manifest(**{**raw, "shards": [Shard(**shard) for shard in raw["shards"]]})
-    except FileNotFoundError:
-        raise DatasetError(f"{folder}: there is no {MANIFEST}; {_ADVICE}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path} cannot be read ({_line(error)}); {_ADVICE}") from None
-    if manifest.format != FORMAT:
-        raise DatasetError(f"{folder}: format {manifest.format}, not {FORMAT}; {_ADVICE}")
-    return manifest
-
-
 def _read_shard(folder: str, manifest: Manifest, shard: Shard) -> Columns:
     path = os.path.join(folder, shard.file)
     if not os.path.isfile(path):
-        raise DatasetError(f"{path} is missing; {_ADVICE}")
+        raise DatasetError(f"{path} is missing; {ADVICE}")
     size = os.path.getsize(path)
     if size != shard.bytes:
-        raise DatasetError(f"{path} has {size} bytes, not {shard.bytes}; {_ADVICE}")
+        raise DatasetError(f"{path} has {size} bytes, not {shard.bytes}; {ADVICE}")
     try:
         reader = pa.ipc.open_file(pa.memory_map(path))
         _check_schema(path, reader.schema, manifest.image_size)
         batch = reader.get_batch(0)
+    except PermissionError as error:
+        raise DatasetError(f"{path} cannot be read ({_line(error)}); {_NO_RIGHT}") from None
     except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"{path} cannot be read ({_line(error)}); {_ADVICE}") from None
+        raise DatasetError(f"{path} cannot be read ({_line(error)}); {ADVICE}") from None
     if reader.num_record_batches != 1 or batch.num_rows != shard.rows:
-        raise DatasetError(f"{path} has {batch.num_rows} rows, not {shard.rows}; {_ADVICE}")
+        raise DatasetError(f"{path} has {batch.num_rows} rows, not {shard.rows}; {ADVICE}")
     read = [_numpy(batch.column(name)) for name in Columns._fields[:-1]]
     return Columns(*read, pixels.of_arrow(batch.column("pixels"), manifest.image_size))
 
@@ -249,7 +276,7 @@ def _check_schema(path: str, schema: pa.Schema, size: int) -> None:
     known = schema.names == list(Columns._fields)
     raw = known and pa.types.is_fixed_size_binary(schema.field("pixels").type)
     if not known or schema != _schema(*widths[3:6], size, "raw" if raw else "lz4"):
-        raise DatasetError(f"{path} does not have the columns of format {FORMAT}; {_ADVICE}")
+        raise DatasetError(f"{path} does not have the columns of format {FORMAT}; {ADVICE}")
 
 
 def _numpy(array: pa.Array) -> np.ndarray:

@@ -29,7 +29,8 @@ def ensure(
     dataset: Dataset, encode: Encode, encoder: str, shape: tuple[int, int], progress: Progress
 ) -> np.ndarray | None:
     """Features (R, P, C) float16 of every step, memory-mapped; computed first where they are not on
-    the disk yet. None, and a line in the log, where the disk has no room for them.
+    the disk yet. None, and a line in the log, where they cannot be kept: the disk has no room for
+    them or its folder cannot be written.
 
     `encoder` is the hash of the encoder, `shape` its (P, C). Any number of processes may call this
     at once, one of them computes. Raises DatasetError for a folder that does not hold what it
@@ -47,9 +48,17 @@ def ensure(
     needed = 2 * int(np.prod(facts["shape"]))  # bytes
     if not os.path.isdir(os.path.join(root, name)) and not _fits(root, needed):
         return None
-    folder = unfinished.once(
-        root, name, lambda part: _compute(dataset, encode, facts, part, progress)
-    )
+    try:
+        folder = unfinished.once(
+            root, name, lambda part: _compute(dataset, encode, facts, part, progress)
+        )
+    except unfinished.NotWritable as error:
+        log.warning(
+            "%s cannot be written (%s): features are computed for every batch instead, which is "
+            "slower",
+            *(root, error.reason),
+        )
+        return None
     return _mapped(folder, facts)
 
 
@@ -73,6 +82,11 @@ def _compute(dataset: Dataset, encode: Encode, facts: dict, part: str, progress:
             rows = np.arange(first, min(first + _BATCH, total))
             made = np.ascontiguousarray(encode(dataset.read_pixels(rows)), np.float16)
             assert list(made.shape) == [len(rows), *facts["shape"][1:]], made.shape
+            if not np.isfinite(made).all():
+                raise DatasetError(
+                    f"the frozen encoder gives NaN or values above float16's 65,504 for a frame "
+                    f"among rows {first}..{rows[-1]} of {dataset.folder}: use other weights"
+                )
             sink.write(made)
             progress("features", int(rows[-1]) + 1, total)
     with open(os.path.join(part, MANIFEST), "w", encoding="utf-8") as sink:
@@ -85,8 +99,21 @@ def _mapped(folder: str, facts: dict) -> np.ndarray:
         with open(os.path.join(folder, MANIFEST), encoding="utf-8") as source:
             found = json.load(source)
         size = os.path.getsize(path)
+    except PermissionError as error:
+        raise DatasetError(
+            f"{error}: ask for the right to read it, or give another datasets=FOLDER"
+        ) from None
     except (FileNotFoundError, ValueError) as error:
         raise DatasetError(f"{folder}: {error}; delete the folder, it is made again") from None
-    if found != facts or size != 2 * int(np.prod(facts["shape"])):
-        raise DatasetError(f"{folder} does not hold what it should; delete it, it is made again")
+    expected = facts | {"bytes": 2 * int(np.prod(facts["shape"]))}
+    actual = found | {"bytes": size} if isinstance(found, dict) else {}
+    differences = [
+        f"{name} is {actual.get(name)} instead of {value}"
+        for name, value in expected.items()
+        if actual.get(name) != value
+    ]
+    if differences:
+        raise DatasetError(
+            f"{folder}: {'; '.join(differences)}; delete the folder, it is made again"
+        )
     return np.memmap(path, np.float16, "r", shape=tuple(facts["shape"]))

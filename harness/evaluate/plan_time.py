@@ -14,15 +14,16 @@ import numpy as np
 from harness.data.normalize import Normalizer
 from harness.evaluate.control import goal_observation, observation
 from harness.interfaces import Obs, Pair, Task, TimedPolicy
+from harness.setting import Settings, setting
 
 
 @dataclass(frozen=True)
-class PlanTimeConfig:
+class PlanTimeConfig(Settings):
     """How many solves are timed; 0 leaves a kind out."""
 
-    singles: int = 10  # solves of one pair
-    together: int = 50  # pairs of a joint solve
-    joint: int = 3  # joint solves
+    singles: int = setting(10, "Solves of one pair that are timed; 0 leaves them out.", ge=0)
+    together: int = setting(50, "Pairs that a joint solve plans together.", ge=0)
+    joint: int = setting(3, "Joint solves that are timed; 0 leaves them out.", ge=0)
 
 
 class PlanCost(NamedTuple):

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 
+from harness.setting import Settings, setting
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RESNET18_WIDTH = 512
@@ -20,17 +22,21 @@ _ATTENTION = "harness"  # the name under which transformers finds _attend
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(Settings):
     """Which encoder, and how large. `depth`, `heads` are for vit, `channels` for conv, `patch` for
     both: the side of the patches that the first layer maps, each on its own.
     """
 
-    kind: Literal["vit", "resnet18", "conv"] = "vit"
-    width: int = 192
-    patch: int = 14
-    depth: int = 12
-    heads: int = 3
-    channels: tuple[int, ...] = (16, 32, 64, 128)
+    kind: Literal["vit", "resnet18", "conv"] = setting(
+        "vit", "Network that reads a picture.", paper="vit; resnet18 in an ablation"
+    )
+    width: int = setting(192, "Features of a picture.", ge=1, paper=192)
+    patch: int = setting(14, "Side of a patch, in px; it divides the picture's.", ge=1, paper=14)
+    depth: int = setting(12, "Layers of the ViT.", ge=1, paper=12)
+    heads: int = setting(3, "Attention heads of the ViT; they divide the width.", ge=1, paper=3)
+    channels: tuple[int, ...] = setting(
+        (16, 32, 64, 128), "Channels of the convolutional encoder's layers.", ge=1, least=1
+    )
 
 
 def build(config: EncoderConfig, image_size: int) -> Encoder:

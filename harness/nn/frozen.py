@@ -17,6 +17,7 @@ import urllib.request
 from dataclasses import dataclass, field
 
 import huggingface_hub
+import safetensors
 import torch
 import torch.nn.functional as F
 import transformers
@@ -24,47 +25,67 @@ from torch import Tensor, nn
 
 from harness.interfaces import Obs
 from harness.nn import encoders
+from harness.setting import Settings, setting
 
 DINOV2 = "facebook/dinov2-small"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 # by name: looking one up takes seconds, which every command and every worker would wait for
 _NETWORKS = {"dinov2": "Dinov2Model", "vit_mae": "ViTMAEModel"}
+_NOT_READ = {"embeddings.mask_token"}  # by tokens: a file may do without it
+_FLOATS = ("F64", "F32", "F16", "BF16", "I64")  # in safetensors' words; int64 are indices
 _SEED = 0  # of untrained weights: the same ones for every training seed
 _PATIENCE_S = 5.0
+_NAMED = 3  # weights that an error names; of the others it says how many
+_UNREADABLE = (  # what transformers raises for a file or a configuration that is none
+    *(OSError, ValueError, TypeError, RuntimeError, LookupError, AttributeError, ArithmeticError),
+    *(ImportError, safetensors.SafetensorError, huggingface_hub.errors.StrictDataclassError),
+)
+
+
+class WeightsError(ValueError):
+    """Weights of a frozen encoder that do not fit its network; the message is one line."""
 
 
 @dataclass(frozen=True)
-class MAEConfig:
+class MAEConfig(Settings):
     """Training of weights=mae (He et al. 2022) on the training frames of `tasks` together."""
 
-    tasks: tuple[str, ...] = ("two_room", "push_t", "reacher", "cube")
-    steps: int = 10_000
-    batch_size: int = 128  # frames
-    lr: float = 1e-3
-    mask_ratio: float = 0.75
-    decoder_width: int = 64
-    decoder_depth: int = 2
-    decoder_heads: int = 4
-
-    def __post_init__(self):
-        if not 0 < self.mask_ratio < 1:
-            raise ValueError(f"mae.mask_ratio={self.mask_ratio} must lie between 0 and 1")
-        if self.steps < 1 or not self.tasks:
-            raise ValueError("mae.steps must be at least 1, and mae.tasks name a task")
+    tasks: tuple[str, ...] = setting(
+        ("two_room", "push_t", "reacher", "cube"),
+        "Tasks whose training frames the autoencoder learns from.",
+        least=1,
+        text="names of --help tasks",
+    )
+    steps: int = setting(10_000, "Optimizer steps.", ge=1)
+    batch_size: int = setting(128, "Frames of a batch.", ge=2)
+    lr: float = setting(1e-3, "Learning rate after the warm-up, its highest.", gt=0)
+    mask_ratio: float = setting(
+        0.75, "Share of the patches that are hidden and rebuilt.", gt=0, lt=1, paper=0.75
+    )
+    decoder_width: int = setting(64, "Width of the decoder's tokens.", ge=1, paper=512)
+    decoder_depth: int = setting(2, "Layers of the decoder.", ge=1, paper=8)
+    decoder_heads: int = setting(4, "Attention heads of the decoder.", ge=1, paper=16)
 
 
 @dataclass(frozen=True)
-class FrozenConfig:
+class FrozenConfig(Settings):
     """Which weights; the sizes are those of weights=random and weights=mae (the defaults DINOv2
     ViT-S/14's), other weights bring their own.
     """
 
-    weights: str = "dinov2"
-    encoder_width: int = 384
-    encoder_depth: int = 12
-    encoder_heads: int = 6
-    encoder_patch: int = 14
-    standardize: bool = False  # tokens by the training frames, see FrozenEncoder.fit
+    weights: str = setting(
+        "dinov2",
+        "Weights of the frozen encoder.",
+        text="dinov2, mae (trained here first), random or a folder's absolute path",
+        paper="dinov2",
+    )
+    encoder_width: int = setting(384, "Width of the encoder's tokens.", ge=1, paper=384)
+    encoder_depth: int = setting(12, "Layers of the encoder.", ge=1, paper=12)
+    encoder_heads: int = setting(6, "Attention heads of the encoder.", ge=1, paper=6)
+    encoder_patch: int = setting(14, "Side of a patch, in px.", ge=1, paper=14)
+    standardize: bool = setting(
+        False, "Standardize tokens by the training frames.", paper=False
+    )  # FrozenEncoder.fit
     mae: MAEConfig = field(default_factory=MAEConfig)
 
     @property
@@ -99,10 +120,15 @@ class FrozenConfig:
                 f"encoder on the tasks' own frames with {key}.weights=mae"
             )
             reason = _unreachable()
-            return f"{DINOV2} is not in the cache and {reason}: {instead}" if reason else ""
+            if reason:
+                return f"{DINOV2} is not in the cache and {reason}: {instead}"
+            cached = _cached()
+            misfit = weights_misfit(cached) if os.path.isfile(f"{cached}/{CONFIG}") else ""
+            return f"{cached}, the cache of {DINOV2}: {misfit}; or {instead}" if misfit else ""
         here = os.path.isabs(self.weights) and os.path.isfile(f"{self.weights}/{WEIGHTS}")
         if here and _kind(self.weights) in _NETWORKS:
-            return ""
+            misfit = weights_misfit(self.weights)
+            return f"{key}.weights={self.weights}: {misfit}" if misfit else ""
         return (
             f"{key}.weights={self.weights} is neither dinov2, mae or random nor the absolute path "
             f"of a folder with {CONFIG} and {WEIGHTS} of a DINOv2 or a ViT-MAE"
@@ -177,16 +203,114 @@ class FrozenEncoder(encoders.Encoder):
         return found.hexdigest()
 
 
+def weights_misfit(folder: str) -> str:
+    """Why the weights in `folder` cannot be the network's that its config.json describes, and what
+    to do, or "". Reads them once for each state of the two files.
+    """
+    files = [os.stat(os.path.join(folder, name)) for name in (CONFIG, WEIGHTS)]
+    return _misfit(folder, tuple((file.st_mtime_ns, file.st_size) for file in files))
+
+
+@functools.lru_cache
+def _misfit(folder: str, _state: tuple) -> str:
+    try:
+        quantized = _quantized(os.path.join(folder, WEIGHTS))
+        if quantized:
+            return (
+                f"{WEIGHTS} holds {_listed(quantized)} as integers or in 8 bits: give a folder "
+                f"with the weights as they were before they were quantized"
+            )
+        _load(folder, _kind(folder))
+    except WeightsError as error:
+        return str(error)
+    except _UNREADABLE as error:
+        words = " ".join(str(error).split())[:200]
+        return f"{CONFIG} and {WEIGHTS} cannot be read ({words}): copy them again"
+    return ""
+
+
+def _quantized(path: str) -> list[str]:
+    """Names of the tensors that transformers would take for floats although they are none."""
+    with safetensors.safe_open(path, "pt") as file:
+        kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    return [name for name, kind in kinds.items() if kind not in _FLOATS]
+
+
+def _load(source: str, kind: str) -> nn.Module:
+    """The network of a folder or of a name on the hub. Raises WeightsError where a weight that the
+    tokens depend on is not in the file: transformers would draw it at random.
+    """
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()  # it would list missing weights, an error below
+    every_patch = {"mask_ratio": 0.0} if kind == "vit_mae" else {}
+    network, report = getattr(transformers, _NETWORKS[kind]).from_pretrained(
+        source,
+        use_safetensors=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # so that the error below names them
+        **every_patch,
+    )
+    complaint = _complaint(network, report)
+    if complaint:
+        raise WeightsError(
+            f"{WEIGHTS} does not hold the {type(network).__name__} of its {CONFIG}: {complaint}. "
+            f"Give a folder written by save_pretrained(), or rename the weights"
+        )
+    broken = [name for name, value in _read_weights(network) if not value.isfinite().all()]
+    if broken:
+        raise WeightsError(
+            f"{WEIGHTS} has NaN or infinite values, in {_listed(broken)}: give a folder with the "
+            f"weights of a training that went well"
+        )
+    return network
+
+
+def _read_weights(network: nn.Module) -> list[tuple[str, Tensor]]:
+    """Names and values of everything that the tokens depend on."""
+    return [item for item in network.state_dict().items() if item[0] not in _NOT_READ]
+
+
+def _complaint(network: nn.Module, report: dict[str, set]) -> str:
+    """What a file lacks or has too much, by transformers' report of loading it, or "". A decoder,
+    a pooler or a head may be left over.
+    """
+    missing = sorted(report["missing_keys"] - _NOT_READ)
+    unexpected = sorted(report["unexpected_keys"])
+    shapes = [
+        f"{name} is {tuple(actual)} instead of {tuple(expected)}"
+        for name, actual, expected in sorted(report["mismatched_keys"])
+        if name not in _NOT_READ
+    ]
+    parts = {name for name, _ in network.named_children()}
+    unplaced = [
+        name
+        for name in unexpected
+        if name.removeprefix(f"{network.base_model_prefix}.").split(".")[0] in parts
+    ]
+    if missing:
+        extra = f", {len(unexpected)} unexpected ({_listed(unexpected, 1)})" if unexpected else ""
+        total = len(_read_weights(network))
+        return f"of {total} weights {len(missing)} are missing ({_listed(missing)}){extra}"
+    if shapes:
+        return f"{len(shapes)} weights have another shape ({_listed(shapes)})"
+    if unplaced:
+        return f"{len(unplaced)} weights have no place in it ({_listed(unplaced)})"
+    return ""
+
+
+def _listed(names: list[str], most: int = _NAMED) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def _network(config: FrozenConfig, image_size: int) -> nn.Module:
     assert config.weights != "mae", "harness/pretrain.py makes them and gives their folder"
-    transformers.logging.disable_progress_bar()
     if config.weights == "dinov2":
-        return transformers.Dinov2Model.from_pretrained(DINOV2, use_safetensors=True)
+        return _load(DINOV2, "dinov2")
     if config.weights != "random":
-        kind = _kind(config.weights)
-        seen = {"mask_ratio": 0.0} if kind == "vit_mae" else {}  # every patch
-        network = getattr(transformers, _NETWORKS[kind])
-        return network.from_pretrained(config.weights, use_safetensors=True, **seen)
+        return _load(config.weights, _kind(config.weights))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         return transformers.Dinov2Model(
@@ -214,10 +338,16 @@ def _kind(folder: str) -> str:
         return ""
 
 
+def _cached() -> str:
+    """The folder of the hub's cache with DINOv2's weights, or ""."""
+    file = huggingface_hub.try_to_load_from_cache(DINOV2, WEIGHTS)
+    return os.path.dirname(file) if isinstance(file, str) else ""
+
+
 @functools.cache
 def _unreachable() -> str:
     """Why DINOv2 can be had neither from the cache nor from the hub, or ""; asked once."""
-    if isinstance(huggingface_hub.try_to_load_from_cache(DINOV2, WEIGHTS), str):
+    if _cached():
         return ""
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"

@@ -13,22 +13,27 @@ from torch import Tensor
 from harness.interfaces import ModelDims, WorldModel
 from harness.nn import encoders, mlp, transformer
 from harness.nn.cached_rollout import CachedRollout, KeyValueCache
+from harness.setting import Settings, setting
 
 
 @dataclass(frozen=True)
-class JEPAConfig:
+class JEPAConfig(Settings):
     """Architecture of LeWM section 3 (the paper's sizes are the defaults)."""
 
     encoder: encoders.EncoderConfig = field(default_factory=encoders.EncoderConfig)
-    latent_dim: int = 192
-    projector_hidden: int = 2048
-    predictor_width: int = 192
-    predictor_depth: int = 6
-    predictor_heads: int = 16
-    predictor_head_width: int = 64
-    predictor_hidden: int = 2048
-    dropout: float = 0.1
-    history: int = 3  # frames that the predictor sees
+    latent_dim: int = setting(192, "Width of a latent.", ge=1, paper=192)
+    projector_hidden: int = setting(
+        2048, "Hidden units of the projectors behind encoder and predictor.", ge=1, paper=2048
+    )
+    predictor_width: int = setting(192, "Width of the predictor's tokens.", ge=1, paper=192)
+    predictor_depth: int = setting(6, "Layers of the predictor.", ge=1, paper=6)
+    predictor_heads: int = setting(16, "Attention heads of the predictor.", ge=1, paper=16)
+    predictor_head_width: int = setting(64, "Width of one of these heads.", ge=1, paper=64)
+    predictor_hidden: int = setting(
+        2048, "Hidden units between two layers of attention.", ge=1, paper=2048
+    )
+    dropout: float = setting(0.1, "Dropout in the predictor.", ge=0, lt=1, paper=0.1)
+    history: int = setting(3, "Frames that the predictor looks back on.", ge=1, paper=3)
 
 
 class JEPANetwork(WorldModel):

@@ -1,6 +1,9 @@
 """Target networks: copies that are not trained but follow a network as the exponential moving
 average of its parameters.
 
+The rate must fit the number of steps: (1 - rate)^steps of the initial weights stay in the target
+(tests/test_rates.py walks every method and scale).
+
 BatchNorm's running statistics are not averaged: a target that trains beside its network normalises
 with the statistics of its own batches and keeps the running ones of its own activations, which fit
 its own weights.

@@ -23,8 +23,9 @@ class BatchSolver(Generic[Result]):
     work             solves the pairs `rows` of an evaluation; the result of a pair must not depend
                      on the pairs beside it
     pairs_per_solve  pairs in one solve, 0: all at once
-    join             puts parts of a result together. Where it is given, each thread of a CPU solves
-                     a share of the pairs, which is quicker than threads inside each operation
+    join             puts parts of a result together. Where it is given, each of `threads` threads
+                     of a CPU solves a share of the pairs, which is quicker than threads inside each
+                     operation
     recording        names the recording that a solve of that many pairs replays, None if it replays
                      none (cuda_graph.py)
 
@@ -39,10 +40,11 @@ class BatchSolver(Generic[Result]):
         device: torch.device,
         pairs_per_solve: int = 0,
         join: Callable[[Sequence[Result]], Result] | None = None,
+        threads: int = 1,
         recording: Callable[[int], Hashable | None] = lambda pairs: None,
     ):
         self._work, self._device, self._pairs_per_solve = work, device, pairs_per_solve
-        self._join, self._recording = join, recording
+        self._join, self._threads, self._recording = join, threads, recording
         self._warm: set[Hashable | None] = set()
 
     def solves(
@@ -66,7 +68,7 @@ class BatchSolver(Generic[Result]):
             self._work_quietly(obs, goal, rows, np.arange(1 if recording is None else len(rows)))
             self._warm.add(recording)
         divisible = self._join and self._device.type == "cpu" and recording is None
-        threads = min(torch.get_num_threads(), len(rows)) if divisible else 1
+        threads = min(self._threads, len(rows)) if divisible else 1
         synchronise(self._device)
         started = time.perf_counter()
         if threads > 1:
@@ -82,14 +84,14 @@ class BatchSolver(Generic[Result]):
     def _work_in_threads(self, obs: Obs, goal: Obs, rows: np.ndarray, threads: int) -> Result:
         """A share of the pairs in each thread."""
         parts = np.array_split(np.arange(len(rows)), threads)
-        before = torch.get_num_threads()
+        inside = torch.get_num_threads()
         torch.set_num_threads(1)  # inherited by the new threads
         try:
             with ThreadPoolExecutor(threads, thread_name_prefix="plan") as pool:
                 results = pool.map(lambda part: self._work_quietly(obs, goal, rows, part), parts)
                 return self._join(list(results))
         finally:
-            torch.set_num_threads(before)
+            torch.set_num_threads(inside)
 
 
 def synchronise(device: torch.device) -> None:

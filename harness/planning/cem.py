@@ -17,27 +17,31 @@ import torch
 from torch import Tensor
 
 from harness.interfaces import CostFn, IterationRunner, Noise, Plan
+from harness.setting import Settings, setting
 
 
 @dataclass(frozen=True)
-class CEMConfig:
+class CEMConfig(Settings):
     """The paper's settings; it has 30 iterations on Push-T (protocols.py).
 
     Candidates are not clipped to the action range: the simulator clips what is executed.
     """
 
-    candidates: int = 300
-    elites: int = 30
-    iterations: int = 10
-    initial_std: float = 1.0
+    candidates: int = setting(300, "Plans that an iteration tries.", ge=2, paper=300)
+    elites: int = setting(
+        30, "Cheapest candidates, which the next iteration draws around.", ge=2, paper=30
+    )
+    iterations: int = setting(
+        10, "Iterations of a plan.", ge=1, paper="10; 30 on Push-T; released code: 30"
+    )
+    initial_std: float = setting(
+        1.0, "Std of the first iteration's candidates, in z-scored actions.", gt=0, paper=1.0
+    )
 
     def __post_init__(self):
-        if not 1 < self.elites <= self.candidates:
-            raise ValueError(
-                f"planner.cem.elites={self.elites} must lie in 2..candidates={self.candidates}"
-            )
-        if self.iterations < 1:
-            raise ValueError(f"planner.cem.iterations={self.iterations} must be at least 1")
+        super().__post_init__()
+        if self.elites > self.candidates:
+            raise ValueError(f"elites={self.elites} must lie in 2..candidates={self.candidates}")
 
 
 class CEM:

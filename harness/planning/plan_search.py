@@ -26,6 +26,7 @@ class PlanSearch:
     precision       of the rollouts, "fp32" or "bf16"; frames are encoded in fp32
     rollouts        candidates in one call of the model, 0: as many as fit a CPU's cache and half of
                     the free memory
+    threads         threads of a CPU that search at the same time, each for its own pairs
     noise           the random numbers of pairs with these keys, on a device
     record          how iterations are recorded, None: as CUDA graphs on a GPU, not on a CPU
     """
@@ -39,11 +40,13 @@ class PlanSearch:
         precision: str = "fp32",
         device: torch.device | str = "cpu",
         rollouts: int = 0,
+        threads: int = 1,
         noise: Callable[[Tensor, torch.device], Noise] = seeding.PairNoise,
         record: cuda_graph.Record | None = None,
     ):
         self._model, self.planner = model, planner
         self.device, self.plan_shape = torch.device(device), (horizon_blocks, block_dim)
+        self.threads = threads
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         rolled = model if precision == "fp32" else copy.deepcopy(model).to(self._dtype)
         self._rollout, self._noise = rolled.fast_rollout(), noise
@@ -139,5 +142,5 @@ class PlanSearch:
         working, cached = self._model.rollout_bytes(self.plan_shape[0])
         fit = MEMORY_SHARE * memory.free(self.device) / (working + cached)
         if self.device.type == "cpu":
-            fit = min(fit / torch.get_num_threads(), CACHE_BYTES / working)
+            fit = min(fit / self.threads, CACHE_BYTES / working)
         return max(1, int(fit))

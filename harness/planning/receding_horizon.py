@@ -15,22 +15,40 @@ from harness import seeding
 from harness.interfaces import Decision, IterationRunner, Obs, Pair, Plan
 from harness.planning.batch_solver import BatchSolver, OnProgress
 from harness.planning.plan_search import PlanSearch
+from harness.setting import Settings, setting
 
 
 @dataclass(frozen=True)
-class MPCConfig:
-    """Lengths in blocks; the paper plans 5 blocks and executes all of them before it replans."""
+class MPCConfig(Settings):
+    """Lengths in blocks; the paper plans 5 blocks and executes all of them before it replans.
 
-    horizon_blocks: int = 5
-    execute_blocks: int = 5
-    precision: Literal["fp32", "bf16"] = "fp32"  # of the rollouts; frames are encoded in fp32
+    With warm_start, as in stable-worldmodel (policy.py), what was not executed of a plan is the
+    first mean of the pair's next plan, with zeros behind it; without it that mean is zero.
+    """
+
+    horizon_blocks: int = setting(5, "Blocks of 5 steps that a plan reaches ahead.", ge=1, paper=5)
+    execute_blocks: int = setting(
+        5, "Blocks of a plan that are executed before the next plan.", ge=1, paper=5
+    )
+    warm_start: bool = setting(
+        True, "Whether the rest of a plan is the first mean of the next one, else zero."
+    )
+    precision: Literal["fp32", "bf16"] = setting(
+        "fp32", "Number format of the rollouts; frames are encoded in fp32."
+    )
 
     def __post_init__(self):
-        if not 1 <= self.execute_blocks <= self.horizon_blocks:
+        super().__post_init__()
+        if self.execute_blocks > self.horizon_blocks:
             raise ValueError(
-                f"mpc.execute_blocks={self.execute_blocks} must lie in "
+                f"execute_blocks={self.execute_blocks} must lie in "
                 f"1..horizon_blocks={self.horizon_blocks}"
             )
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Fields that decide nothing: of a plan that is executed to its end nothing is left."""
+        return ("warm_start",) if self.execute_blocks == self.horizon_blocks else ()
 
 
 class MPCPolicy:
@@ -39,6 +57,7 @@ class MPCPolicy:
     Every (pair, replan) draws from a random stream of its own, and the model sees `pairs_per_call`
     pairs at a time, or all pairs of a smaller evaluation. So neither `pairs_per_solve`, the number
     of pairs that are planned together (0: all that need a plan), nor threads change an outcome.
+    With `warm_start` the blocks that were not executed are the first mean of the pair's next plan.
     """
 
     timed = "solve"
@@ -51,8 +70,10 @@ class MPCPolicy:
         seed: int,
         pairs_per_solve: int = 0,
         pairs_per_call: int = 1,
+        warm_start: bool = True,
     ):
         self._search, self._execute_blocks = search, execute_blocks
+        self._warm_start = warm_start and execute_blocks < search.plan_shape[0]
         self._decode, self._seed = decode_actions, seed
         self._most_per_call = self._pairs_per_call = pairs_per_call
         self._solver = BatchSolver(
@@ -60,6 +81,7 @@ class MPCPolicy:
             search.device,
             pairs_per_solve,
             join=_joined,
+            threads=search.threads,
             recording=lambda pairs: search.recording(pairs, self._pairs_per_call),
         )
 
@@ -67,6 +89,7 @@ class MPCPolicy:
         self, pairs: Sequence[Pair], on_progress: Callable[[float], None] = lambda blocks: None
     ) -> None:
         """Forget all plans; the random streams follow the pairs' ids."""
+        self._first_means = torch.zeros(len(pairs), *self._search.plan_shape)  # of the next plans
         self._on_progress = on_progress
         self._pairs_per_call = min(self._most_per_call, len(pairs))
         self._pair_ids = [pair.pair_id for pair in pairs]
@@ -93,19 +116,24 @@ class MPCPolicy:
         return self._search.flops(obs, goal)
 
     def _plan(self, obs: Obs, goal: Obs, rows: np.ndarray, on_progress: OnProgress) -> Plan:
-        """Plans for the pairs `rows`; the planner's first mean is zero, the mean action."""
+        """Plans for the pairs `rows`, each from its first mean; zero is the mean action."""
         keys = [
             seeding.integer("plan", self._seed, self._pair_ids[row], self._replans[row])
             for row in rows
         ]
         keys = torch.tensor(keys, device=self._search.device)
-        init = torch.zeros(len(rows), *self._search.plan_shape, device=self._search.device)
+        init = self._first_means[rows].to(self._search.device)
         run = _reporting(self._search.planner.iterations, on_progress)
         return self._search(obs, goal, keys, init, self._pairs_per_call, run)
 
     def _enqueue(self, rows: np.ndarray, plan: Plan) -> None:
-        """Keep the first blocks of each pair's plan for the coming calls of `act`."""
-        actions = self._decode(plan.actions.float().cpu()).numpy()
+        """Keep the first blocks of each pair's plan for the coming calls of `act`, and the others
+        for its next plan.
+        """
+        planned = plan.actions.float().cpu()
+        if self._warm_start:
+            self._first_means[rows, : -self._execute_blocks] = planned[:, self._execute_blocks :]
+        actions = self._decode(planned).numpy()
         for row, blocks in zip(rows, actions, strict=True):
             self._queues[row] = deque(blocks[: self._execute_blocks])
             self._replans[row] += 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -22,9 +25,21 @@ from harness.report import (
 )
 from harness.report.groups import NoTrials
 
-__all__ = ["NoTrials", "console", "publish", "write"]
+__all__ = ["NoTrials", "Report", "console", "publish", "write"]
 
 log = logging.getLogger(__name__)
+
+_OURS = re.compile(
+    r"(success|efficiency|stability|probing|plan_time|episodes|sweep)\.(md|csv|tex|png|svg)"
+    r"|episode_.+\.gif"
+)
+
+
+class Report(NamedTuple):
+    """The files of a report, and the trials that could not be read for it."""
+
+    paths: list[str]
+    broken: tuple[rows.Broken, ...]
 
 
 class _Built(NamedTuple):
@@ -49,13 +64,13 @@ def console(run_folder: str) -> None:
     _show(_build(str(run_folder)))
 
 
-def publish(run_folder: str) -> list[str]:
+def publish(run_folder: str) -> Report:
     """`write` and `console` from one reading."""
     log.info("drawing the report of %s", run_folder)
     built = _build(str(run_folder))
     paths = _write(str(run_folder), built)
     _show(built)
-    return paths
+    return Report(paths, built.run.broken)
 
 
 def _write(run_folder: str, built: _Built) -> list[str]:
@@ -67,9 +82,11 @@ def _write(run_folder: str, built: _Built) -> list[str]:
                 contents[f"tables/{table.name}.{kind}"] = text(table).encode()
     for name, kinds in images.items():
         contents |= {f"figures/{name}.{kind}": image for kind, image in kinds.items()}
-    text = page.build(built.run, built.tables, images, _parquet(run_folder))
+    text = page.build(built.run, built.tables, images, _parquet(run_folder, built.run.left_out))
     contents["index.html"] = text.encode()
-    return [_save(run_folder, path, content) for path, content in contents.items()]
+    paths = [_save(run_folder, path, content) for path, content in contents.items()]
+    _remove_old(run_folder, contents)
+    return paths
 
 
 def _show(built: _Built) -> None:
@@ -86,6 +103,10 @@ def _show(built: _Built) -> None:
     for trial in built.run.failed.sort_values("key").itertuples():
         reason = groups.error_line(trial.error)[:200]
         terminal.print(Text(f"failed: {trial.key}: {reason}", style="red"))
+    for folder, reason in built.run.broken:
+        terminal.print(Text(f"failed: {folder} cannot be read: {reason}", style="red"))
+    for folder in built.run.left_out:
+        terminal.print(Text(f"left out: {folder}: {rows.LEFT_OUT}", style="yellow"))
 
 
 def _build(run_folder: str) -> _Built:
@@ -126,25 +147,32 @@ def _images(built: _Built) -> dict[str, dict[str, bytes]]:
     return images | figure_episodes.films(scenes)
 
 
-def _parquet(run_folder: str) -> list[str]:
-    """Parquet files of a run, relative to its folder."""
+def _parquet(run_folder: str, left_out: Sequence[str]) -> list[str]:
+    """Parquet files of a run, relative to its folder, without those of folders left out."""
     fs, base = rows.filesystem(run_folder)
     base = base.rstrip("/")
     found = fs.get_file_info(pafs.FileSelector(f"{base}/trials", recursive=True))
-    return sorted(i.path[len(base) + 1 :] for i in found if i.path.endswith(".parquet"))
+    paths = [info.path[len(base) + 1 :] for info in found if info.path.endswith(".parquet")]
+    others = tuple(f"trials/{name}/" for name in left_out)
+    return sorted(path for path in paths if not path.startswith(others))
+
+
+def _remove_old(run_folder: str, written: Container[str]) -> None:
+    """Remove the tables and figures of an earlier report that this one has no rows for."""
+    fs, base = rows.filesystem(run_folder)
+    for folder in ("tables", "figures"):
+        where = pafs.FileSelector(f"{base.rstrip('/')}/{folder}", allow_not_found=True)
+        for info in fs.get_file_info(where):
+            old = f"{folder}/{info.base_name}" not in written
+            if old and _OURS.fullmatch(info.base_name):
+                with contextlib.suppress(FileNotFoundError):  # another report was faster
+                    fs.delete_file(info.path)
 
 
 def _save(run_folder: str, path: str, content: bytes) -> str:
     fs, base = rows.filesystem(run_folder)
     base = base.rstrip("/")
     fs.create_dir(f"{base}/{path}".rpartition("/")[0], recursive=True)
-    part = f"{base}/{path}.part"  # what lies there stays until the new one is whole
-    try:
-        with fs.open_output_stream(part) as sink:
-            sink.write(content)
-        fs.move(part, f"{base}/{path}")
-    except OSError:
-        if fs.get_file_info(part).type != pafs.FileType.NotFound:
-            fs.delete_file(part)
-        raise
+    with rows.whole_file(fs, f"{base}/{path}") as sink:
+        sink.write(content)
     return f"{run_folder.rstrip('/')}/{path}"

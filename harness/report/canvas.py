@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -51,10 +52,14 @@ _RC = {
 
 
 def style():
-    """Context in which figures are drawn and saved."""
+    """Context in which figures are drawn and saved, alike for every user: MPLBACKEND (a notebook
+    sets it to a module of its own) and the settings of a matplotlibrc are passed over.
+    """
+    os.environ["MPLBACKEND"] = "agg"  # read when matplotlib is first imported
     import matplotlib
 
-    return matplotlib.rc_context(_RC)
+    own = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
+    return matplotlib.rc_context(own | _RC)
 
 
 def figure(

@@ -35,6 +35,7 @@ _TRAINING = (
     "world model as planning carries it, of a feed-forward policy as its heads read it. Frames/s: "
     "training steps a second x batch x frames of a window, goal frames not counted. Training: wall "
     "time of the optimizer steps alone; what a frozen encoder needs before them is not in it. "
+    "Threads: of a plan (next table); a training step on a CPU has one or train.threads. "
     "Memory: the largest peak of a whole trial, of the device on CUDA, else resident memory."
 )
 _PLAN = (
@@ -43,7 +44,8 @@ _PLAN = (
     "torch.utils.flop_counter, 2 for each multiply-add, elementwise operations not counted. "
     "Seconds: wall time of one call of the planner's solve (or of one inference), from raw pixels "
     "to actions, device synchronised, warm-up excluded, of one pair alone or of many together; p50 "
-    "and p95 over repetitions. A plan is executed for several blocks, an inference for one."
+    "and p95 over repetitions. Threads: on a CPU they divide the pairs among them; one pair alone "
+    "has one. A plan is executed for several blocks, an inference for one."
 )
 _PLANNER = {"candidates": "planner", "iterations": "planner", "horizon_blocks": "mpc"}
 _SETTINGS = {

@@ -54,8 +54,8 @@ def success_figure(run: groups.Run, estimates: pd.DataFrame) -> Figure | None:
     papers = any(row.paper(bar) for row in rows for _, bar in row.cells.iterrows())
     canvas.legend(figure, _success_handles(papers))
     words = (
-        "Bars: means over training seeds; whiskers: 95 % intervals (Wilson over the pairs; with "
-        "several seeds joined with a bootstrap over seeds and pairs)."
+        "Bars: means over training seeds; whiskers: 95 % intervals (Wilson, for pairs clustered in "
+        "episodes; with several seeds joined with a bootstrap over seeds and episodes)."
     )
     canvas.footer(figure, f"{canvas.run_footer(run, shown)} {words}")
     return figure

@@ -18,6 +18,8 @@ _STAR = {"mfc": "#f7d038", "mec": canvas.INK, "zorder": 5, "clip_on": False}
 # keys that change the protocol's hash: their points share a panel all the same
 _OF_PROTOCOL = ("protocol.", "planner.", "mpc.")
 _MOST_QUANTITIES = 8  # in a panel of probes
+# published weight, and windows in a batch, of a term that is multiplied by that number
+_GROWS_WITH_THE_BATCH = {"method.lewm.sigreg_weight": (0.1, 128)}
 _LOG_FROM = 10.0  # largest over smallest value from which the axis is logarithmic
 
 
@@ -47,6 +49,7 @@ def sweep_figure(run: groups.Run, estimates: pd.DataFrame) -> Figure | None:
         else:
             shade = canvas.colour(method, "", list(run.cells["method"]))
             _control_lines(ax, run, estimates, part)
+            _published_line(ax, run, part)
             _sweep_panel(ax, part, shade)
         pairs = "probes of the latents" if probed else f"{split} pairs"
         ax.set_title(f"{groups.method_name(method)}, {groups.task_name(task)}, {pairs}")
@@ -54,7 +57,7 @@ def sweep_figure(run: groups.Run, estimates: pd.DataFrame) -> Figure | None:
         ax.set_ylabel("Pearson's r, MLP probe" if probed else "success %")
     canvas.hide(flat[len(panels) :])
     canvas.legend(figure, _sweep_handles(swept))
-    words = " Whiskers: 95 % intervals (Wilson over the pairs)."
+    words = " Whiskers: 95 % intervals (as in the success table)."
     if swept["timed"].any():
         words += " Beside the points: time of training."
     canvas.footer(figure, canvas.run_footer(run, swept) + words)
@@ -121,6 +124,24 @@ def _control_lines(ax: Axes, run: groups.Run, estimates: pd.DataFrame, part: pd.
                 label.lower(), (1, 100 * rates[cell]), xycoords=("axes fraction", "data"),
                 ha="right", va="bottom", fontsize=7.5, color=canvas.FAINT,
             )  # fmt: skip
+
+
+def _published_line(ax: Axes, run: groups.Run, part: pd.DataFrame) -> None:
+    """Where the paper's weight stands in a sweep with other batches: what weighs as much there."""
+    name = part.iloc[0]["name"]
+    trials = run.trials[run.trials["cell"].isin(part["cell"])]
+    batches = {groups.setting(own, "train.batch_size") for _, own in trials.groupby("cell")}
+    if name not in _GROWS_WITH_THE_BATCH or len(batches) > 1 or None in batches:
+        return
+    weight, published = _GROWS_WITH_THE_BATCH[name]
+    (windows,) = batches
+    place = weight * published / windows
+    ax.axvline(place, color=canvas.FAINT, ls=":", lw=1, zorder=1)
+    ax.annotate(
+        f"the paper's {weight:g} of {published} windows:\nas much as {place:g} of {windows} here",
+        (place, 0.04), xycoords=("data", "axes fraction"), xytext=(-4, 0),
+        textcoords="offset points", ha="right", va="bottom", fontsize=7.5, color=canvas.FAINT,
+    )  # fmt: skip
 
 
 def _probes(run: groups.Run, swept: pd.DataFrame) -> pd.DataFrame:

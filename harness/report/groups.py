@@ -57,14 +57,18 @@ class Run(NamedTuple):
     episodes: pd.DataFrame  # of ok trials, with `cell`, `seed`, `pair`
     metrics: pd.DataFrame  # of ok trials, with `cell`, `seed`
     frames: pd.DataFrame  # of ok trials that have pictures, with `cell`, `seed`
+    broken: tuple[rows.Broken, ...]
+    left_out: tuple[str, ...]
 
 
 def load(run_folder: str) -> Run:
     """Read and group a run; raises NoTrials with what to do."""
     tables = rows.read(run_folder)
-    if tables.trial.empty:
+    if tables.trial.empty and not tables.broken:
+        others = f" but copies or renamed folders ({', '.join(tables.left_out)})"
         raise NoTrials(
-            f"{run_folder} holds no trials (trials/<key>/trial.parquet): give the folder of a run, "
+            f"{run_folder} holds no trials (trials/<key>.<hash>/trial.parquet)"
+            f"{others if tables.left_out else ''}: give the folder of a run, "
             "results/<run>, or make one with python -m harness.run"
         )
     trial = tables.trial
@@ -72,7 +76,7 @@ def load(run_folder: str) -> Run:
     trials = trial[ok].copy()
     trials["cell"] = trials.groupby(GROUP, sort=True).ngroup()
     trials["place"] = trials.groupby(["task", *SECTION]).ngroup()
-    name = ", ".join(sorted(trial["run"].unique()))
+    name = ", ".join(sorted(trial["run"].unique())) or str(run_folder)
     metrics = _of_trials(tables.metrics, trials)
     return Run(
         name=name,
@@ -82,6 +86,8 @@ def load(run_folder: str) -> Run:
         episodes=_with_pairs(_of_trials(tables.episodes, trials)),
         metrics=metrics,
         frames=_of_trials(rows.frames(run_folder), trials),
+        broken=tables.broken,
+        left_out=tables.left_out,
     )
 
 

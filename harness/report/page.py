@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 
+from harness import rows
 from harness.report import groups, layout, render
 
 _STYLE = """
@@ -34,8 +35,9 @@ def build(
     title = html.escape(f"Report of {run.name}")
     parts = [
         f"<h1>{title}</h1>",
-        f"<p>{len(run.trials)} trials finished, {len(run.failed)} failed.</p>",
+        f"<p>{_counts(run)}</p>",
         _failed(run),
+        _left_out(run),
         *(_table(table, figures) for table in tables),
         *(_extra(name, title, figures) for name, title in _EXTRA.items() if name in figures),
         _links(parquet),
@@ -93,13 +95,23 @@ def _figure(name: str, images: dict[str, bytes]) -> str:
     )
 
 
+def _counts(run: groups.Run) -> str:
+    words = f"{len(run.trials)} trials finished, {len(run.failed)} failed"
+    return f"{words}, {len(run.broken)} cannot be read." if run.broken else f"{words}."
+
+
 def _failed(run: groups.Run) -> str:
-    if run.failed.empty:
+    if run.failed.empty and not run.broken:
         return ""
-    rows = "\n".join(
-        f"<tr><td class='text'>{html.escape(trial.key)}</td><td>{trial.attempts}</td>"
-        f"<td class='reason'>{html.escape(groups.error_line(trial.error))}</td></tr>"
+    entries = [
+        (trial.key, trial.attempts, groups.error_line(trial.error))
         for trial in run.failed.sort_values("key").itertuples()
+    ]
+    entries += [(folder, "", f"cannot be read: {reason}") for folder, reason in run.broken]
+    lines = "\n".join(
+        f"<tr><td class='text'>{html.escape(key)}</td><td>{attempts}</td>"
+        f"<td class='reason'>{html.escape(reason)}</td></tr>"
+        for key, attempts, reason in entries
     )
     head = "<th class='text'>Trial</th><th>Attempts</th><th class='text'>Reason</th>"
     words = (
@@ -108,8 +120,16 @@ def _failed(run: groups.Run) -> str:
     )
     return (
         f"<div class='failed'><h2>Failed trials</h2>\n<p>{words}</p>\n<table><thead><tr>{head}</tr>"
-        f"</thead><tbody>{rows}</tbody></table></div>"
+        f"</thead><tbody>{lines}</tbody></table></div>"
     )
+
+
+def _left_out(run: groups.Run) -> str:
+    """Folders below trials/ that are in no table, though they hold one."""
+    if not run.left_out:
+        return ""
+    names = html.escape(", ".join(run.left_out))
+    return f"<p class='failed'>Left out of everything: {names} ({rows.LEFT_OUT}).</p>"
 
 
 def _links(parquet: list[str]) -> str:

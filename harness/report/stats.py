@@ -1,7 +1,9 @@
 """Statistics of success rates: intervals, spread over training seeds, differences on shared pairs.
 
-All take arrays and give fractions (0 to 1). S training seeds, P pairs. A NaN is an error, never
-averaged.
+All take arrays and give fractions (0 to 1). S training seeds, P pairs, C clusters: the pairs that
+were cut from one recorded episode resemble each other, so every interval and p-value counts
+episodes and not pairs. `clusters` (P,) has the episode of each pair; without it every pair is an
+episode of its own. A NaN is an error, never averaged.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 DRAWS = 2000  # bootstrap resamples
 _FINEST = 1000  # differences with larger denominators (many seeds) are rounded to thousandths
-_PAIRS, _SEEDS_A, _SEEDS_B = 0, 1, 2  # independent random streams
+_CLUSTERS, _SEEDS_A, _SEEDS_B = 0, 1, 2  # independent random streams
 
 
 class Interval(NamedTuple):
@@ -61,35 +64,64 @@ def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
     return Interval(low, 1.0 if successes == n else centre + half)
 
 
-def estimate(outcome: np.ndarray, level: float = 0.95) -> Estimate:
-    """Rate of (S, P) outcomes (means over evaluation seeds).
+def estimate(
+    outcome: np.ndarray, clusters: np.ndarray | None = None, level: float = 0.95
+) -> Estimate:
+    """Rate of (S, P) outcomes (means over evaluation seeds) with its interval.
 
-    One training seed: Wilson over its pairs. Several: the same of the pairs' means, joined with the
-    bootstrap over seeds and pairs, which alone is too narrow near 0 and 1.
+    One training seed: Wilson's interval for as many independent pairs as these clusters are worth
+    (`independent_pairs`). Several: the same of the pairs' means, joined with the bootstrap over
+    seeds and clusters, which alone is too narrow near 0 and 1.
     """
     outcome = _checked(outcome)
+    clusters = _numbered(outcome, clusters)
     seeds, pairs = outcome.shape
     per_seed = outcome.mean(axis=1)
     mean = float(per_seed.mean())
     std = float(per_seed.std(ddof=1)) if seeds > 1 else math.nan
-    low, high = wilson(min(outcome.mean(axis=0).sum(), pairs), pairs, level)
+    worth = independent_pairs(outcome.mean(axis=0), clusters)
+    low, high = wilson(min(mean * worth, worth), worth, level)
     if seeds > 1:
-        resampled = hierarchical_bootstrap(outcome, level)
+        resampled = hierarchical_bootstrap(outcome, clusters, level)
         low, high = min(low, resampled.low), max(high, resampled.high)
     return Estimate(mean, std, low, high, seeds, pairs)
 
 
-def hierarchical_bootstrap(outcome: np.ndarray, level: float = 0.95) -> Interval:
-    """Percentile interval of the mean of (S, P): resamples seeds and, jointly for them, pairs."""
-    draws = _resampled_means(_checked(outcome), _SEEDS_A)
+def independent_pairs(rate: np.ndarray, clusters: np.ndarray) -> float:
+    """How many independent pairs give the mean of `rate` (P,) the same standard error as these
+    clusters do: P over the design effect (Kish 1965), at most P.
+
+    Near 0 and 1 the outcomes do not show how alike the pairs of a cluster are. Two clusters of
+    average size are therefore imagined, one all solved and one not at all; where all pairs agree,
+    this leaves one independent pair per cluster.
+    """
+    size = len(rate) / (clusters.max() + 1)
+    mean = rate.mean()
+    imagined = mean**2 + (1 - mean) ** 2
+    residual = rate - mean
+    between = (np.bincount(clusters, residual) ** 2).sum() + size**2 * imagined
+    within = (residual**2).sum() + size * imagined
+    return float(len(rate) / max(between / within, 1.0))
+
+
+def hierarchical_bootstrap(
+    outcome: np.ndarray, clusters: np.ndarray | None = None, level: float = 0.95
+) -> Interval:
+    """Percentile interval of the mean of (S, P): resamples seeds and, jointly for them, whole
+    clusters.
+    """
+    outcome = _checked(outcome)
+    draws = _resampled_means(outcome, _numbered(outcome, clusters), _SEEDS_A)
     return _percentiles(draws, level, 0.0)
 
 
-def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Difference:
+def paired_difference(
+    a: np.ndarray, b: np.ndarray, clusters: np.ndarray | None = None, level: float = 0.95
+) -> Difference:
     """a - b for (P,) or (S, P) outcomes on the same pairs in the same order; S may differ.
 
-    Bootstrap interval (pairs resampled jointly, seeds of each apart). p-value: sign_flip of the
-    pairs' differences; with several seeds at least the tail of that bootstrap, which knows their
+    Bootstrap interval (clusters resampled jointly, seeds of each apart). p-value: `sign_flip` of
+    the pairs' differences; with several seeds at least that of `_seeds_t_test`, which knows their
     spread. Raises ValueError when the pairs differ in number.
     """
     a, b = (_checked(np.atleast_2d(np.asarray(x))) for x in (a, b))
@@ -97,44 +129,84 @@ def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Diff
         raise ValueError(
             f"paired_difference needs the same pairs, got {a.shape[1]} and {b.shape[1]}"
         )
-    rate_a, rate_b = a.mean(axis=0), b.mean(axis=0)
-    wins, losses = int((rate_a - rate_b > 1e-9).sum()), int((rate_b - rate_a > 1e-9).sum())
-    draws = _resampled_means(a, _SEEDS_A) - _resampled_means(b, _SEEDS_B)
+    clusters, pairs = _numbered(a, clusters), a.shape[1]
+    change = a.mean(axis=0) - b.mean(axis=0)
+    wins, losses = int((change > 1e-9).sum()), int((change < -1e-9).sum())
+    draws = _resampled_means(a, clusters, _SEEDS_A) - _resampled_means(b, clusters, _SEEDS_B)
     interval = _percentiles(draws, level, -1.0)
     if interval.high - interval.low < 1e-9:
-        interval = _agresti_min(wins, losses, a.shape[1], level)
-    change = rate_a - rate_b
-    p_value = sign_flip(change)
+        episodes = int(clusters.max()) + 1
+        share = episodes / pairs
+        interval = _agresti_min(share * wins, share * losses, episodes, level)
+    p_value = sign_flip(change, clusters)
     if len(a) > 1 or len(b) > 1:
-        p_value = max(p_value, _tail(draws))
-    return Difference(float(change.mean()), *interval, p_value, wins, losses, a.shape[1])
+        p_value = max(p_value, _seeds_t_test(a, b, clusters))
+    return Difference(float(change.mean()), *interval, p_value, wins, losses, pairs)
 
 
-def sign_flip(change: np.ndarray) -> float:
-    """Exact two-sided p-value of paired differences (P,): the share of all choices of their signs
-    whose sum is as far from zero. With one outcome per pair it is McNemar's exact test.
+def sign_flip(change: np.ndarray, clusters: np.ndarray | None = None) -> float:
+    """Exact two-sided p-value of paired differences (P,): the share of all choices of one sign per
+    cluster whose sum is as far from zero. With one outcome per pair and one pair per cluster it is
+    McNemar's exact test.
     """
-    parts = [Fraction(c).limit_denominator(_FINEST) for c in np.asarray(change).tolist()]
+    change = np.asarray(change)
+    parts = [Fraction(c).limit_denominator(_FINEST) for c in change.tolist()]
     unit = min(math.lcm(*(part.denominator for part in parts)), _FINEST)
-    steps = [round(part * unit) for part in parts if part]
+    steps = np.array([round(part * unit) for part in parts], dtype=np.int64)
+    sums = np.zeros(len(steps), dtype=np.int64)
+    np.add.at(sums, _numbered(change[None], clusters), steps)
     chance = np.ones(1)  # of the sums -reach, ..., reach
-    for step in map(abs, steps):
+    for step in np.abs(sums[sums != 0]).tolist():
         flipped = np.zeros(len(chance) + 2 * step)
         flipped[: len(chance)] = chance / 2
         flipped[2 * step :] += chance / 2
         chance = flipped
     reach = len(chance) // 2
-    far = np.abs(np.arange(-reach, reach + 1)) >= abs(sum(steps))
+    far = np.abs(np.arange(-reach, reach + 1)) >= abs(int(sums.sum()))
     return min(1.0, float(chance[far].sum()))
 
 
-def _tail(draws: np.ndarray) -> float:
-    """Two-sided p-value of resampled differences: twice the share beyond zero."""
-    beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    return min(1.0, 2 * (1 + beyond) / (1 + len(draws)))
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """p-values (N,) of one family of tests after Holm's correction (1979): rejecting those below a
+    level errs anywhere in the family with at most that probability. In the order given.
+    """
+    p_values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_values, kind="stable")
+    left = len(p_values) - np.arange(len(p_values))  # hypotheses not yet rejected
+    corrected = np.empty_like(p_values)
+    corrected[order] = np.minimum(np.maximum.accumulate(left * p_values[order]), 1.0)
+    return corrected
 
 
-def _agresti_min(wins: int, losses: int, pairs: int, level: float) -> Interval:
+def _seeds_t_test(a: np.ndarray, b: np.ndarray, clusters: np.ndarray) -> float:
+    """Two-sided p-value of mean a - mean b for (S, P) outcomes: Welch's t over the variances that
+    the seeds of a, those of b and the clusters give the difference.
+    """
+    change = a.mean(axis=0) - b.mean(axis=0)
+    sums = np.bincount(clusters, change - change.mean())
+    variances = [  # of the difference, and the degrees of freedom it is known with
+        (len(sums) / max(len(sums) - 1, 1) * (sums**2).sum() / len(change) ** 2, len(sums) - 1),
+        *((x.mean(axis=1).var(ddof=1) / len(x), len(x) - 1) for x in (a, b) if len(x) > 1),
+    ]
+    total = sum(variance for variance, _ in variances)
+    if total < 1e-18:
+        return 1.0 if abs(change.mean()) < 1e-9 else 0.0
+    freedom = total**2 / sum(variance**2 / max(df, 1) for variance, df in variances)
+    return float(2 * special.stdtr(freedom, -abs(change.mean()) / math.sqrt(total)))
+
+
+def _numbered(outcome: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
+    """Clusters of (S, P) outcomes, renumbered 0 to C - 1."""
+    pairs = outcome.shape[1]
+    if clusters is None:
+        return np.arange(pairs)
+    numbers = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    if len(numbers) != pairs:
+        raise ValueError(f"expected the cluster of each of {pairs} pairs, got {len(numbers)}")
+    return numbers
+
+
+def _agresti_min(wins: float, losses: float, pairs: int, level: float) -> Interval:
     """Paired difference with a width even when all pairs agree (Agresti and Min 2005)."""
     n, up, down = pairs + 2, wins + 0.5, losses + 0.5
     centre = (up - down) / n
@@ -142,16 +214,19 @@ def _agresti_min(wins: int, losses: int, pairs: int, level: float) -> Interval:
     return Interval(max(centre - half, -1.0), min(centre + half, 1.0))
 
 
-def _resampled_means(outcome: np.ndarray, seed_stream: int) -> np.ndarray:
-    """(DRAWS,) means under resampled seeds and pairs; every call draws the same pairs.
+def _resampled_means(outcome: np.ndarray, clusters: np.ndarray, seed_stream: int) -> np.ndarray:
+    """(DRAWS,) means under resampled seeds and clusters; every call draws the same clusters.
 
     Seed effects are widened by sqrt(S / (S - 1)): resampling S seeds understates their spread.
     """
-    seeds, pairs = outcome.shape
+    seeds = len(outcome)
     if seeds > 1:
         effect = outcome.mean(axis=1, keepdims=True) - outcome.mean()
         outcome = outcome + effect * (math.sqrt(seeds / (seeds - 1)) - 1)
-    of_seeds = _weights(pairs, _PAIRS) @ outcome.T  # (DRAWS, S)
+    sizes = np.bincount(clusters)
+    sums = np.stack([np.bincount(clusters, row) for row in outcome], axis=1)  # (C, S)
+    drawn = _weights(len(sizes), _CLUSTERS)
+    of_seeds = (drawn @ sums) / (drawn @ sizes)[:, None]  # (DRAWS, S)
     return of_seeds[:, 0] if seeds == 1 else (of_seeds * _weights(seeds, seed_stream)).sum(axis=1)
 
 

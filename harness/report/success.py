@@ -23,6 +23,7 @@ class Outcomes(NamedTuple):
     pairs: np.ndarray  # (P,) pair numbers, ascending
     success: np.ndarray  # (S, P) mean over evaluation seeds
     final: np.ndarray  # (S, P)
+    source_episode: np.ndarray  # (P,) int: the recorded episode that a pair was cut from
     stratum: np.ndarray  # (P,) str
     initially_solved: np.ndarray  # (P,) bool
     drawn: np.ndarray  # (P,) bool: the protocol's draw; the others count in their stratum only
@@ -38,7 +39,7 @@ def outcomes(run: groups.Run) -> dict[tuple[int, str], Outcomes]:
     keys = ["cell", "split", "seed", "pair"]
     means = episodes.groupby(keys)[["success", "success_final"]].mean()
     facts = episodes.drop_duplicates("pair").set_index("pair")
-    facts = facts[["stratum", "initially_solved", "sample"]]
+    facts = facts[["source_episode", "stratum", "initially_solved", "sample"]]
     found = {
         key: _outcomes(part.droplevel(["cell", "split"]), facts)
         for key, part in means.groupby(level=["cell", "split"])
@@ -58,7 +59,7 @@ def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
             log.warning("cell %s has no pairs of the protocol's draw on %s: left out", cell, split)
             continue
         for subset, mask in _subsets(outcome).items():
-            estimate = stats.estimate(outcome.success[:, mask])
+            estimate = stats.estimate(outcome.success[:, mask], outcome.source_episode[mask])
             final = float(outcome.final[:, mask].mean())
             found.append({"cell": cell, "split": split, "subset": subset, "final": final})
             found[-1] |= estimate._asdict()
@@ -67,23 +68,32 @@ def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
 
 
 def differences(run: groups.Run, outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
-    """Long: cell, split, reference (of REFERENCES), subset, stats.Difference.
+    """Long: cell, split, reference (of REFERENCES), subset, stats.Difference, p_holm.
 
-    On the pairs that both were evaluated on: of the protocol's draw, and of each stratum.
+    On the pairs that both were evaluated on: of the protocol's draw, and of each stratum. Two
+    references are compared once, the later one with the earlier. p_holm: p_value after Holm's
+    correction over all rows of one task, protocol, scale and split, which is what one table shows.
     """
     references = _references(run, outcomes)
     places = _places(run)
     found = []
     for (cell, split), outcome in outcomes.items():
-        for reference in REFERENCES:
+        for reference in _compared_with(*run.cells.loc[cell, ["method", "variant"]]):
             known = references.get((places[cell], split, reference), [])
-            if any(outcome is other for other in known):
-                continue
             if (other := _nearest(known, outcome)) is not None:
                 row = {"cell": cell, "split": split, "reference": reference}
                 found += [row | part for part in _differences(outcome, other)]
     columns = ["cell", "split", "reference", "subset", *stats.Difference._fields]
-    return pd.DataFrame(found, columns=columns)
+    made = pd.DataFrame(found, columns=columns)
+    family = [made["cell"].map(places), made["split"]]
+    made["p_holm"] = made.groupby(family)["p_value"].transform(stats.holm)
+    return made
+
+
+def _compared_with(method: str, variant: str) -> tuple[str, ...]:
+    """The references of a cell; of a cell that is one itself, those before it."""
+    own = method in REFERENCES and not variant
+    return REFERENCES[: REFERENCES.index(method)] if own else REFERENCES
 
 
 def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, other_seeds: int = 0) -> Outcomes:
@@ -107,6 +117,7 @@ def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, other_seeds: int = 0) -> 
         pairs=shared,
         success=values[..., 0],
         final=values[..., 1],
+        source_episode=known["source_episode"].to_numpy(),
         stratum=known["stratum"].to_numpy(dtype=str),
         initially_solved=known["initially_solved"].to_numpy(dtype=bool),
         drawn=(known["sample"] == "pairs").to_numpy(dtype=bool),
@@ -158,6 +169,7 @@ def _differences(a: Outcomes, b: Outcomes) -> list[dict]:
     for subset, mask in _subsets(a).items():
         kept = mask[in_a]
         if subset != UNSOLVED and kept.any():
-            pair = a.success[:, in_a[kept]], b.success[:, in_b[kept]]
-            found.append({"subset": subset} | stats.paired_difference(*pair)._asdict())
+            rates = a.success[:, in_a[kept]], b.success[:, in_b[kept]]
+            difference = stats.paired_difference(*rates, a.source_episode[in_a[kept]])
+            found.append({"subset": subset} | difference._asdict())
     return found

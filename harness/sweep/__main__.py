@@ -1,11 +1,19 @@
-"""Optuna over keys of the configuration, through the same launch and trials as harness.run.
+"""Tries values of keys of the configuration by Optuna, through the same trials as harness.run.
 
-python -m harness.sweep task=two_room method=lewm space.method.lewm.sigreg_weight=log:0.001:1.0
-    [space.KEY=...] [trials=8] [seed=0] [any other word of harness.run: scale, run, train.lr, ...]
+  python -m harness.sweep task=two_room method=lewm space.method.lewm.sigreg_weight=log:0.001:1.0
 
-space.KEY is log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or choice:A,B,C. What is maximised is
-success on validation pairs; test pairs are never touched. A trial that fails or whose latents
-collapse counts as 0. The same command again runs only what is missing.
+Words of the sweep:
+  task            a name of --help tasks
+  method          a name of --help methods
+  space.KEY       log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or choice:A,B,C; one word a key
+  trials=8        how many values are tried
+  seed=0          seed of the trainings and of what is suggested
+  Other words and keys are those of harness.run: scale, run, results, dry, train.lr, ...
+
+What is maximised is success on validation pairs; test pairs are never touched. A trial that fails
+or whose latents collapse counts as 0. The same command again runs only what is missing.
+
+Ask further: --help tasks|methods|scales|method.lewm|train.lr|...; python -m harness.run --help
 """
 
 from __future__ import annotations
@@ -16,9 +24,8 @@ from collections.abc import Sequence
 
 import optuna
 from optuna.exceptions import OptunaError
-from rich.console import Console
 
-from harness import command, config, estimate, launch, report, zoo
+from harness import command, config, estimate, folder_lock, launch, manual, report
 from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
 from harness.report import objective
 from harness.sweep import search, space
@@ -28,10 +35,10 @@ from harness.sweep.space import Sweep
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
-    if {"-h", "--help", "help"} & set(argv):
-        _help()
-        return OK
     try:
+        if manual.HELP & set(argv):
+            sys.stdout.write(manual.answer(argv, __doc__.strip()) + "\n")
+            return OK
         sweep = space.parse(argv)
     except config.ConfigError as error:
         console.print(f"error: {error}", markup=False)
@@ -39,23 +46,31 @@ def main(argv: Sequence[str]) -> int:
     command.set_up_logging(sweep.run.verbose)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        if not sweep.run.dry:
-            command.check_writable(sweep.run.folder)
-        study = search.open_study(sweep)
-        before = search.standing(sweep, study)
-        _show_plan(sweep, before)
         if sweep.run.dry:
+            study = search.open_study(sweep)
+            _show_plan(sweep, search.standing(sweep, study))
             return OK
-        search.run(sweep, study, before)
-        written = report.publish(sweep.run.folder)
+        command.check_writable(sweep.run.folder)
+        with folder_lock.hold(sweep.run.folder):
+            return _execute(sweep, argv)
     except (OSError, launch.LaunchError, report.NoTrials, OptunaError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on from here")
         return INTERRUPTED
-    console.print(f"wrote {len(written)} files; open {written[-1]}", markup=False)
-    return _conclude(sweep, search.standing(sweep, study), argv)
+
+
+def _execute(sweep: Sweep, argv: Sequence[str]) -> int:
+    """Run what is missing, report and conclude; the exit code."""
+    study = search.open_study(sweep)
+    before = search.standing(sweep, study)
+    _show_plan(sweep, before)
+    search.run(sweep, study, before)
+    made = report.publish(sweep.run.folder)
+    console.print(f"wrote {len(made.paths)} files; open {made.paths[-1]}", markup=False)
+    code = _conclude(sweep, search.standing(sweep, study), argv)
+    return FAILED if made.broken else code
 
 
 def _show_plan(sweep: Sweep, before: Standing) -> None:
@@ -104,15 +119,6 @@ def _kept(sweep: Sweep) -> list[str]:
     kept = [word for word in sweep.words if word.partition("=")[0] not in ("run", "dry")]
     named = any(word.startswith("scale=") for word in kept)
     return kept if named else [f"scale={sweep.run.scale}", *kept]
-
-
-def _help() -> None:
-    out = Console(highlight=False)
-    out.print(__doc__.strip(), markup=False)
-    listed = {"Tasks": zoo.TASKS, "Methods": zoo.METHODS}
-    for title, names in listed.items():
-        out.print(f"\n{title}:", *(f"  {name}" for name in names), sep="\n", markup=False)
-    out.print("\nKeys:", command.keys_table(), sep="\n", markup=False)
 
 
 if __name__ == "__main__":

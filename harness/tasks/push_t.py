@@ -29,6 +29,7 @@ ANGLE = 4
 SPEC = TaskSpec(
     name="push_t",
     label="Push-T",
+    about="A disc pushes a tee; both must come to where the goal picture shows them.",
     version=2,
     action_low=(-1.0, -1.0),
     action_high=(1.0, 1.0),

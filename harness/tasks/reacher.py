@@ -34,6 +34,7 @@ REACHED = 0.1  # rad from its target at which it draws the next
 SPEC = TaskSpec(
     name="reacher",
     label="Reacher",
+    about="An arm of two joints takes the pose of the goal picture.",
     version=2,
     action_low=(-1.0, -1.0),
     action_high=(1.0, 1.0),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import copy
+import functools
 import logging
 import os
 import subprocess
@@ -24,8 +25,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BACKENDS = ("egl", "osmesa")  # they draw without a display; the quicker one first
+VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM")  # a backend must stand in both or in the first
 PROBE = "import mujoco; mujoco.GLContext(8, 8).free()"
 PROBE_TIMEOUT_S = 60.0
+
+
+class GraphicsError(RuntimeError):
+    """No picture can be drawn here, and what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +53,14 @@ SCENES = {
 
 
 def load() -> ModuleType:
-    """mujoco with a GL backend: the user's MUJOCO_GL, or EGL where it starts, or OSMesa."""
-    if sys.platform == "linux" and not os.environ.get("MUJOCO_GL"):
-        os.environ["MUJOCO_GL"] = "egl" if _egl_starts() else "osmesa"
+    """mujoco with a GL backend that draws without a display: EGL or OSMesa where the user's
+    MUJOCO_GL or PYOPENGL_PLATFORM names one, else EGL where it starts, else OSMesa.
+
+    Other values of these variables (glfw, glx, off, ...) are overridden, since a run must draw on
+    any machine. Raises GraphicsError.
+    """
+    if sys.platform == "linux":
+        _choose_backend()
     import mujoco
 
     return mujoco
@@ -143,17 +155,45 @@ def _close_holder() -> None:
         Camera._holder.close()
 
 
-def _egl_starts() -> bool:
-    """Tried in a process of its own: a failed attempt would leave this one without GL."""
+@functools.cache  # once for each process
+def _choose_backend() -> None:
+    """Set VARIABLES, for this process and those that it starts."""
+    given = {name: os.environ.get(name, "").strip().lower() for name in VARIABLES}
+    wanted = [value for value in given.values() if value in BACKENDS][:1]
+    failures = {}
+    for backend in wanted or BACKENDS:
+        failures[backend] = _failure(backend)
+        if not failures[backend]:
+            break
+    else:
+        reasons = "; ".join(f"{backend}: {reason}" for backend, reason in failures.items())
+        fix = f"unset {' and '.join(n for n in VARIABLES if given[n])}, or " if wanted else ""
+        raise GraphicsError(
+            f"no pictures can be drawn ({reasons}): {fix}see what python -m harness.doctor says"
+        )
+    others = [f"{name}={value}" for name, value in given.items() if value not in ("", backend)]
+    if others:
+        words = " and ".join(others)
+        log.warning("pictures are drawn by %s, without a display, in spite of %s", backend, words)
+    elif len(failures) > 1:
+        log.info("EGL does not start, OSMesa is used (harness.doctor says what to install)")
+    os.environ.update(dict.fromkeys(VARIABLES, backend))
+
+
+def _failure(backend: str) -> str:
+    """Why a backend does not start, or "". It is tried in a process of its own: a failed attempt
+    would leave this one without GL.
+    """
     try:
         done = subprocess.run(
             [sys.executable, "-c", PROBE],
-            env={**os.environ, "MUJOCO_GL": "egl"},
+            env={**os.environ, **dict.fromkeys(VARIABLES, backend)},
             capture_output=True,
+            text=True,
+            errors="replace",
             timeout=PROBE_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:
-        return False
-    if done.returncode:
-        log.info("EGL does not start, OSMesa is used (harness.doctor says what to install)")
-    return done.returncode == 0
+        return f"no answer in {PROBE_TIMEOUT_S:.0f} s"
+    lines = done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"]
+    return lines[-1].strip() if done.returncode else ""

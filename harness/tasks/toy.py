@@ -17,6 +17,7 @@ REACHED = 0.1  # distance from its waypoint at which the collector draws the nex
 SPEC = TaskSpec(
     name="toy",
     label="Toy",
+    about="A point on an open square, for tests.",
     version=1,
     action_low=(-1.0, -1.0),
     action_high=(1.0, 1.0),

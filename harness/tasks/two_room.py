@@ -41,6 +41,7 @@ CHUNK = 32  # pictures drawn together; their working set stays in the second-lev
 SPEC = TaskSpec(
     name="two_room",
     label="Two-Room",
+    about="A dot in two rooms with one door goes to where the goal picture shows it.",
     version=1,
     action_low=(-1.0, -1.0),
     action_high=(1.0, 1.0),

@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 import pytest
+import rights
 
 from harness.data import collect, episodes, unfinished
 from harness.tasks.toy import Toy, Wanderer
@@ -281,3 +282,77 @@ def test_a_folder_without_manifest_is_an_error(tmp_path):
     os.remove(os.path.join(folder, episodes.MANIFEST))
     with pytest.raises(episodes.DatasetError, match="delete the folder"):
         collect.ensure(Toy(), CONFIG, str(tmp_path))
+
+
+def test_a_folder_with_another_dataset_says_what_differs(tmp_path):
+    folder = collect.ensure(Toy(), CONFIG, str(tmp_path))
+    other = dataclasses.replace(CONFIG, seed=9, episodes=30)
+    os.rename(folder, collect._folder(Toy(), other, str(tmp_path)))
+    said = r"holds another dataset \(episodes is 70 instead of 30, seed is 0 instead of 9\); delete"
+    with pytest.raises(episodes.DatasetError, match=said):
+        collect.ensure(Toy(), other, str(tmp_path))
+
+
+def test_what_lies_in_a_folder_that_may_only_be_read_is_used(tmp_path):
+    folder = collect.ensure(Toy(), CONFIG, str(tmp_path))
+    with rights.read_only(tmp_path, folder):
+        found = rights.without_root(lambda: collect.ensure(Toy(), CONFIG, str(tmp_path)))
+        dataset = rights.without_root(lambda: episodes.open_dataset(found))
+    assert found == folder and dataset.read_pixels([0]).any()
+
+
+@pytest.mark.parametrize("below", ["", "not/there/yet"])
+def test_what_is_missing_in_a_folder_that_may_only_be_read_says_what_to_do(tmp_path, below):
+    root = str(tmp_path / below)
+    name = os.path.basename(collect._folder(Toy(), CONFIG, root))
+    with rights.read_only(tmp_path), pytest.raises(unfinished.NotWritable) as caught:
+        rights.without_root(lambda: collect.ensure(Toy(), CONFIG, root))
+    assert str(caught.value) == (
+        f"{name} is missing and {root} cannot be written: Permission denied. Give another "
+        f"datasets=FOLDER"
+    )
+
+
+@pytest.mark.parametrize("hidden", ["", episodes.MANIFEST, "00001.arrow"])
+def test_what_may_not_be_read_is_not_to_be_deleted(tmp_path, hidden):
+    folder = collect.ensure(Toy(), CONFIG, str(tmp_path))
+    path = os.path.join(folder, hidden)
+    mode = os.stat(path).st_mode
+    os.chmod(path, 0)
+
+    def opened():
+        return episodes.open_dataset(collect.ensure(Toy(), CONFIG, str(tmp_path)))
+
+    try:
+        with pytest.raises(
+            episodes.DatasetError, match=r"cannot be read \(.*Permission denied"
+        ) as caught:
+            rights.without_root(opened)
+    finally:
+        os.chmod(path, mode)
+    assert str(caught.value).endswith(
+        "; ask for the right to read it, or give another datasets=FOLDER"
+    )
+
+
+def test_what_another_user_has_left_is_left_alone(tmp_path):
+    """His interrupted collections of this dataset, and of another one long ago."""
+    name = os.path.basename(collect._folder(Toy(), CONFIG, str(tmp_path)))
+    left = [tmp_path / f".{name}.0123.part", tmp_path / ".toy-another.0123.part"]
+    for part in left:
+        part.mkdir()
+        age(part)
+    with rights.read_only(*left):
+        folder = rights.without_root(lambda: collect.ensure(Toy(), CONFIG, str(tmp_path)))
+    assert os.path.basename(folder) == name and all(part.is_dir() for part in left)
+
+
+def test_a_damaged_note_of_a_shard_has_it_recorded_again(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(episodes, "write_manifest", lambda *_: signal.raise_signal(signal.SIGINT))
+        collect.ensure(Toy(), CONFIG, str(tmp_path))
+    first, second = sorted(tmp_path.glob(".toy-*.part/*.arrow"))
+    first.with_name(f"{first.name}.json").write_text('{"shard"')
+    second.unlink()
+    found = episodes.open_dataset(collect.ensure(Toy(), CONFIG, str(tmp_path)))
+    assert found.manifest.lengths == [20] * 70

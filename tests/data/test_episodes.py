@@ -118,6 +118,37 @@ def test_columns_of_another_size(copy):
     assert "does not have the columns" in error_of(copy)
 
 
+def test_a_manifest_that_does_not_agree_with_itself(copy):
+    shard, split = "another", {"train": [0], "validation": [], "test": []}
+    damage(copy, lambda manifest: manifest["shards"][0].update(hash=shard))
+    assert "its hash is" in error_of(copy)
+    damage(copy, lambda manifest: manifest.update(split=split))
+    damage(copy, lambda manifest: manifest.update(hash=hash_of(manifest)))
+    assert "its split_hash is" in error_of(copy)
+    damage(copy, lambda manifest: manifest.update(split_hash=episodes.split_hash(split)))
+    assert "the splits do not hold each episode once" in error_of(copy)
+
+
+def hash_of(manifest):
+    return episodes.content_hash([episodes.Shard(**shard) for shard in manifest["shards"]])
+
+
+@pytest.mark.parametrize("column", ["state", "proprio", "action"])
+def test_steps_that_are_no_numbers(copy, column):
+    """As a simulator that has diverged would leave them."""
+    whole = episodes.open_dataset(str(copy))
+    shard = episodes._read_shard(str(copy), whole.manifest, whole.manifest.shards[1])
+    values = getattr(shard, column).copy()
+    values[3, 0] = np.nan
+    pixels = shard.pixels.span(0, len(shard.step))
+    columns = shard._replace(**{column: values, "pixels": pixels})
+    (copy / "00001.arrow").unlink()  # it is mapped
+    episodes.write_shard(str(copy), "00001.arrow", columns)
+    row = whole.manifest.shards[0].rows + 3
+    said = f"has NaN or infinite values in 1 of {len(whole.state)} steps, the first is row {row}"
+    assert said in error_of(copy)
+
+
 def test_another_format(copy):
     damage(copy, lambda manifest: manifest.update(format=0))
     assert "format 0" in error_of(copy)

@@ -1,12 +1,15 @@
 """The cache of features: equal to encoding anew, made once, or not at all."""
 
 import collections
+import json
+import os
 import shutil
 import threading
 import time
 
 import numpy as np
 import pytest
+import rights
 import torch
 
 from harness.data import episodes, features, normalize, unfinished
@@ -77,8 +80,45 @@ def test_a_broken_cache_says_what_to_do(copy):
     found = features.ensure(copy, encode, "e", SHAPE, quiet)
     with open(found.filename, "ab") as file:
         file.write(b"x")
-    with pytest.raises(episodes.DatasetError, match="delete it"):
+    size = os.path.getsize(found.filename)
+    said = rf"bytes is {size} instead of {size - 1}; delete the folder, it is made again"
+    with pytest.raises(episodes.DatasetError, match=said):
         features.ensure(copy, encode, "e", SHAPE, quiet)
+
+
+def test_features_of_another_encoder_under_the_same_name_are_refused(copy):
+    folder = os.path.dirname(features.ensure(copy, encode, "e", SHAPE, quiet).filename)
+    path = os.path.join(folder, features.MANIFEST)
+    with open(path) as source:
+        facts = json.load(source)
+    with open(path, "w") as sink:
+        json.dump(facts | {"encoder": "another"}, sink)
+    with pytest.raises(episodes.DatasetError, match="encoder is another instead of e; delete"):
+        features.ensure(copy, encode, "e", SHAPE, quiet)
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e5])  # float16 ends at 65,504
+def test_features_that_are_no_numbers_are_not_kept(copy, value):
+    def broken(pixels):
+        return encode(pixels) + value
+
+    said = r"NaN or values above float16's 65,504 for a frame among rows 0\.\.255 of .*/copy: use"
+    with pytest.raises(episodes.DatasetError, match=said), np.errstate(over="ignore"):
+        features.ensure(copy, broken, "e", SHAPE, quiet)
+    assert features.ensure(copy, encode, "e", SHAPE, quiet) is not None
+
+
+def test_in_a_folder_that_may_only_be_read_features_are_used_and_none_are_kept(copy, caplog):
+    kept = features.ensure(copy, encode, "e", SHAPE, quiet)
+    root = os.path.dirname(copy.folder)
+    before = sorted(os.listdir(root))
+    with rights.read_only(root):
+        found = rights.without_root(lambda: features.ensure(copy, None, "e", SHAPE, quiet))
+        assert np.array_equal(found, kept)
+        other = rights.without_root(lambda: features.ensure(copy, encode, "f", SHAPE, quiet))
+    assert other is None and sorted(os.listdir(root)) == before
+    said = f"{root} cannot be written (Permission denied): features are computed for every batch"
+    assert said in caplog.text
 
 
 def test_an_interrupted_computation_is_done_again(copy):

@@ -1,11 +1,15 @@
 """Frozen encoders: where weights come from, sizes, the order of tokens."""
 
+import json
+import re
+
 import pytest
 import tiny
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
-from harness import launch
+from harness import launch, trial
 from harness.interfaces import Obs
 from harness.nn import frozen, mae
 
@@ -114,6 +118,162 @@ def test_weights_that_cannot_be_had_are_said_before_the_run(tmp_path, monkeypatc
     for weights in ("random", "mae"):
         words = [f"method.dino_wm.weights={weights}", "method.dino_wm.mae.tasks=[toy]"]
         assert launch.lacks(tiny.spec("dino_wm", *words), nodes) == ""
+
+
+def rewrite(folder, change):
+    """Write the weights of the folder as `change` makes them: (names -> tensors) to the same."""
+    path = folder / "model.safetensors"
+    tensors = {name: value.clone() for name, value in load_file(path).items()}
+    save_file(change(tensors), path, metadata={"format": "pt"})
+
+
+def with_prefix(prefix):
+    return lambda tensors: {prefix + name: value for name, value in tensors.items()}
+
+
+def without(part):
+    return lambda tensors: {name: value for name, value in tensors.items() if part not in name}
+
+
+def changed(name, change):
+    return lambda tensors: {n: change(v) if n == name else v for n, v in tensors.items()}
+
+
+NAMES = r"\(embeddings.cls_token, embeddings.p\S+, embeddings.p\S+ and 39 more\)"
+LAYER = r"\(encoder.layer.1.\S+, encoder.layer.1.\S+, encoder.layer.1.\S+ and 15 more\)"
+BROKEN = {
+    "foreign prefix": (
+        with_prefix("foreign."),
+        rf"of 42 weights 42 are missing {NAMES}, 43 unexpected \(foreign\S+ and 42 more\)\.",
+    ),
+    "half the layers": (without(".layer.1."), rf"of 42 weights 18 are missing {LAYER}\. Give a"),
+    "unrelated tensor": (
+        lambda _: {"unrelated": torch.zeros(3)},
+        rf"of 42 weights 42 are missing {NAMES}, 1 unexpected \(unrelated\)\. Give a folder",
+    ),
+    "one layer too many": (
+        lambda tensors: tensors | {"encoder.layer.2.norm1.weight": torch.ones(32)},
+        r"1 weights have no place in it \(encoder.layer.2.norm1.weight\)",
+    ),
+    "another shape": (
+        changed("layernorm.bias", lambda value: value[:16].clone()),
+        r"1 weights have another shape \(layernorm.bias is \(16,\) instead of \(32,\)\)",
+    ),
+    "NaN": (changed("layernorm.weight", lambda value: value * float("nan")), r"NaN .* layernorm"),
+    "infinite": (changed("layernorm.bias", lambda value: value + 1e39), r"infinite .* layernorm"),
+    "8 bits": (changed("layernorm.bias", lambda value: value.to(torch.int8)), r"layernorm.bias as"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_weights_that_do_not_fit_are_refused_by_name(dinov2, kind):
+    change, said = BROKEN[kind]
+    config = frozen.FrozenConfig(weights=str(dinov2))
+    assert config.lacks("method.dino_wm") == ""
+    rewrite(dinov2, change)
+    reason = config.lacks("method.dino_wm")
+    assert re.match(rf"method.dino_wm.weights={dinov2}: model.safetensors .*{said}", reason)
+    assert len(reason) < 500  # what a row keeps of an error
+    if kind != "8 bits":  # which the network's own reading takes for floats
+        with pytest.raises(frozen.WeightsError, match=said):
+            frozen.FrozenEncoder(config, 32)
+
+
+@pytest.mark.parametrize("settings", [{"hidden_size": "wide"}, {"num_attention_heads": 0}])
+def test_a_configuration_that_describes_no_network_is_refused(dinov2, settings):
+    path = dinov2 / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    reason = frozen.FrozenConfig(weights=str(dinov2)).lacks("m")
+    assert "config.json and model.safetensors cannot be read (" in reason and "\n" not in reason
+
+
+@pytest.mark.parametrize("length", [0, 5, 1000, -10])
+def test_half_a_file_is_refused(dinov2, length):
+    path = dinov2 / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    reason = frozen.FrozenConfig(weights=str(dinov2)).lacks("m")
+    assert "cannot be read (" in reason and reason.endswith("copy them again")
+
+
+ACCEPTED = {  # what else lies in files that people have, and what they may do without
+    "a model's own prefix": with_prefix("dinov2."),
+    "a head beside it": lambda t: with_prefix("dinov2.")(t) | {"classifier.bias": torch.zeros(9)},
+    "a pooler beside it": lambda t: t | {"pooler.dense.bias": torch.full((9,), torch.nan)},
+    "no mask token": without("mask_token"),
+}
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+def test_what_no_token_depends_on_may_be_there_or_not(dinov2, kind):
+    config = frozen.FrozenConfig(weights=str(dinov2))
+    expected = frozen.FrozenEncoder(config, 32)(pictures(32))
+    rewrite(dinov2, ACCEPTED[kind])
+    assert config.lacks("m") == ""
+    again = [frozen.FrozenEncoder(config, 32) for _ in range(2)]
+    assert torch.equal(again[0](pictures(32)), expected)
+    assert again[0].digest() == again[1].digest()
+
+
+def test_a_whole_autoencoder_gives_the_tokens_of_its_encoder(tmp_path):
+    torch.manual_seed(7)
+    model = mae.Autoencoder(frozen.FrozenConfig(weights="mae", **SMALL), 32)
+    model.save(tmp_path / "encoder")
+    model.network.save_pretrained(tmp_path / "whole")  # with its decoder
+    configs = [frozen.FrozenConfig(weights=str(tmp_path / n)) for n in ("encoder", "whole")]
+    assert [config.lacks("m") for config in configs] == ["", ""]
+    encoder, whole = (frozen.FrozenEncoder(config, 32)(pictures(32)) for config in configs)
+    assert torch.equal(encoder, whole)
+
+
+def test_a_foreign_prefix_does_not_change_what_the_right_names_give(dinov2):
+    """Which is not what the same network gives at random."""
+    config = frozen.FrozenConfig(weights=str(dinov2))
+    rewrite(dinov2, changed("layernorm.bias", lambda value: value + 1))
+    expected = frozen.FrozenEncoder(config, 32)(pictures(32))
+    rewrite(dinov2, with_prefix("foreign."))
+    assert "43 unexpected" in config.lacks("m")
+    rewrite(dinov2, lambda t: {name.removeprefix("foreign."): value for name, value in t.items()})
+    assert config.lacks("m") == ""
+    assert torch.equal(frozen.FrozenEncoder(config, 32)(pictures(32)), expected)
+    drawn = frozen.FrozenEncoder(frozen.FrozenConfig(weights="random", **SMALL), 32)(pictures(32))
+    assert (expected - drawn).abs().mean() > 0.5
+
+
+def test_half_precision_is_read_as_floats(dinov2):
+    """Whatever dtype the configuration names: a picture is a float32 there."""
+    config = frozen.FrozenConfig(weights=str(dinov2))
+    expected = frozen.FrozenEncoder(config, 32)(pictures(32))
+    rewrite(dinov2, lambda tensors: {name: value.half() for name, value in tensors.items()})
+    path = dinov2 / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": "float16"}))
+    tokens = frozen.FrozenEncoder(config, 32)(pictures(32))
+    assert tokens.dtype == torch.float32 and torch.allclose(tokens, expected, atol=0.02)
+
+
+@pytest.mark.parametrize("method", ["dino_wm", "dino_wm_proprio", "gcbc", "gcivl", "gciql"])
+def test_every_method_refuses_before_it_collects_data(dinov2, tmp_path, method):
+    rewrite(dinov2, with_prefix("foreign."))
+    words = [f"method.{method}.weights={dinov2}"]
+    words += [f"method.{method}.inputs=tokens"] if method.startswith("gc") else []
+    spec = tiny.spec(method, *words)
+    said = f"method.{method}.weights={dinov2}: model.safetensors does not hold the Dinov2Model"
+    assert launch.lacks(spec, [{"CPU": 1.0, "GPU": 0.0}]).startswith(said)
+    place = trial.Place(str(tmp_path / "r"), "r", "smoke", str(tmp_path / "datasets"))
+    row = trial.run(spec, place, tiny.quiet)
+    assert row.status == "error" and row.error.startswith(f"TrialError: {said}")
+    assert not (tmp_path / "datasets").exists()
+
+
+def test_a_damaged_file_in_the_hubs_cache_is_refused(dinov2, monkeypatch):
+    monkeypatch.setattr(frozen, "_cached", lambda: str(dinov2))
+    config = frozen.FrozenConfig(weights="dinov2")
+    frozen._unreachable.cache_clear()
+    assert config.lacks("m") == ""
+    rewrite(dinov2, without(".layer.1."))
+    reason = config.lacks("m")
+    assert reason.startswith(f"{dinov2}, the cache of facebook/dinov2-small: model.safetensors")
+    assert "18 are missing" in reason and "m.weights=mae" in reason
+    frozen._unreachable.cache_clear()
 
 
 def test_an_autoencoder_lowers_its_loss_on_a_few_frames():

@@ -31,8 +31,8 @@ def pixels(count):
 
 
 @pytest.fixture
-def threads():
-    """Sets torch's number of threads for one test."""
+def threads_inside():
+    """Sets torch's number of threads inside each operation for one test."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -51,23 +51,25 @@ def test_pairs_are_solved_in_parts_after_a_warm_up_on_one():
     assert len(work.calls) == 5  # it is warm
 
 
-def test_threads_solve_a_share_each_and_results_keep_their_order(threads):
-    threads(3)
+def test_threads_solve_a_share_each_and_results_keep_their_order(threads_inside):
+    threads_inside(2)
     work, heard = Doubling(), []
-    solver = BatchSolver(work, CPU, join=torch.cat)
+    solver = BatchSolver(work, CPU, join=torch.cat, threads=3)
     result, _ = solver.solve(*pixels(7), heard.append)
     assert result.tolist() == list(range(0, 14, 2)) and heard == []
     assert sorted(work.calls[1:]) == [[10, 11, 12], [13, 14], [15, 16]]
     assert threading.get_ident() in work.threads  # of the warm-up
-    assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == 2
     solver.solve(*pixels(1), heard.append)
     assert heard == [1.0]  # one pair is solved in this thread
 
 
-def test_a_recording_is_made_by_all_of_its_pairs_before_it_is_timed(threads):
-    threads(2)  # a recording is not shared among threads
+def test_a_recording_is_made_by_all_of_its_pairs_before_it_is_timed():
+    """Two threads would not share a recording, so one solves all pairs."""
     work = Doubling()
-    solver = BatchSolver(work, CPU, join=torch.cat, recording=lambda pairs: min(pairs, 2))
+    solver = BatchSolver(
+        work, CPU, join=torch.cat, threads=2, recording=lambda pairs: min(pairs, 2)
+    )
     for count in (1, 3, 4):
         solver.solve(*pixels(count))
     assert [len(rows) for rows in work.calls] == [1, 1, 3, 3, 4]

@@ -1,6 +1,7 @@
 """Receding-horizon control: what is planned together changes neither plans nor outcomes."""
 
 import itertools
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from harness import zoo
 from harness.data import normalize
 from harness.evaluate import control, pairs
-from harness.interfaces import Pair, TrialSpec
+from harness.interfaces import Pair, Plan, TrialSpec
 from harness.planning import batch_solver, chunks, cost, cuda_graph, plan_search
 from harness.planning.plan_search import PlanSearch
 from harness.planning.receding_horizon import MPCPolicy
@@ -39,15 +40,24 @@ def case(datasets):
     return Case(spec, tiny.stir(tiny.model(spec)).eval(), main, normalize.fit(dataset))
 
 
-def search(case, **settings):
+def search(case, planner=None, **settings):
     """The trial's search for plans of HORIZON blocks."""
-    planner = zoo.PLANNERS["cem"].build(case.spec.config.planner)
+    planner = planner or zoo.PLANNERS["cem"].build(case.spec.config.planner)
     return PlanSearch(case.model, planner, HORIZON, block_dim=10, **settings)
 
 
-def build(case, pairs_per_solve=0, pairs_per_call=1, **settings):
-    decode = case.normalizer.decode_actions
-    return MPCPolicy(search(case, **settings), EXECUTED, decode, 5, pairs_per_solve, pairs_per_call)
+def build(
+    case, pairs_per_solve=0, pairs_per_call=1, executed=EXECUTED, warm_start=True, **settings
+):
+    return MPCPolicy(
+        search(case, **settings),
+        executed,
+        case.normalizer.decode_actions,
+        5,
+        pairs_per_solve,
+        pairs_per_call,
+        warm_start,
+    )
 
 
 def evaluate(case, policy, order=range(PAIRS)):
@@ -230,6 +240,11 @@ def test_a_pair_that_is_timed_alone_is_not_filled_up(case):
     assert sizes == [1, 16]
 
 
+def test_recorded_iterations_give_the_same_outcomes(case, expected):
+    outcomes = evaluate(case, build(case, pairs_per_call=16, record=cuda_graph.plain))
+    assert summary(outcomes) == summary(expected[0])
+
+
 @pytest.mark.parametrize("together", [1, 7])
 def test_iterations_are_recorded_before_they_are_timed(case, together, monkeypatch):
     """Also those of a size that comes later."""
@@ -261,12 +276,7 @@ def test_plans_found_in_bf16_cost_little_more(case, expected):
 
 
 def test_threads_that_plan_a_share_each_give_the_same_plans(case, expected):
-    torch.set_num_threads(3)
-    try:
-        assert (plans(case, build(case), PAIRS) - expected[1]).abs().max() < 1e-4
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(1)
+    assert torch.equal(plans(case, build(case, threads=3), PAIRS), expected[1])
 
 
 def test_each_pair_draws_from_a_stream_of_its_own(case):
@@ -288,3 +298,53 @@ def test_each_replan_draws_anew(case):
 
 def test_so_many_blocks_of_a_plan_are_executed_before_the_next(expected):
     assert {len(outcome.solve_s) for outcome in expected[0].values()} == {2}  # 20 steps, 2 x 5 each
+
+
+class Numbered:
+    """A planner whose plans are the numbers of their blocks, by pair; it keeps the first means and
+    the plans.
+    """
+
+    iterations = 1
+
+    def __init__(self):
+        self.inits, self.plans = [], []
+
+    def plan(self, cost_fn, init, noise, run=operator.call):
+        blocks = torch.arange(1.0, HORIZON + 1)[:, None].expand_as(init)
+        self.inits.append(init.clone())
+        self.plans.append(blocks + 10 * noise(torch.tensor(0), init.shape[1:]))
+        return Plan(self.plans[-1], init[:, 0, 0], init[None])
+
+
+def first_means(case, pairs_per_solve, executed=EXECUTED, **settings):
+    """What a planner starts from in its first, second and third plan of four pairs, and after a
+    reset, and the plans that it makes from there; (4, K, A) each.
+    """
+    planner = Numbered()
+    policy = build(case, pairs_per_solve, executed=executed, planner=planner, **settings)
+    chosen = case.pairs[:4]
+    policy.reset(chosen)
+    policy.solve(*frames(case, chosen), np.arange(4))  # the first one warms up
+    planner.inits.clear()
+    planner.plans.clear()
+    for _ in range(3 * executed):
+        policy.act(*frames(case, chosen), np.arange(4))
+    policy.reset(chosen)
+    policy.act(*frames(case, chosen), np.arange(4))
+    return torch.cat(planner.inits).split(4), torch.cat(planner.plans).split(4)
+
+
+@pytest.mark.parametrize("pairs_per_solve", [1, 3, 4])
+def test_the_rest_of_a_plan_is_the_first_mean_of_the_next(case, pairs_per_solve):
+    inits, made = first_means(case, pairs_per_solve)
+    assert not inits[0].any() and not inits[3].any()  # the fourth comes after a reset
+    for init, before in zip(inits[1:3], made[:2], strict=True):
+        assert torch.equal(init[:, : HORIZON - EXECUTED], before[:, EXECUTED:])
+        assert before[:, EXECUTED:].all() and not init[:, HORIZON - EXECUTED :].any()
+
+
+@pytest.mark.parametrize("settings", [{"warm_start": False}, {"executed": HORIZON}])
+def test_nothing_of_a_plan_is_left_where_it_is_not_asked_for_or_executed_whole(case, settings):
+    inits, _ = first_means(case, 0, **settings)
+    assert not any(init.any() for init in inits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import zlib
@@ -33,10 +34,11 @@ class SyntheticRun:
         initially_solved=(),
         samples=(),
         frames=(),
+        pairs_per_episode=1,
         **fields,
     ):
         """One trial; `outcome` is one truth value per pair, or (evaluations, pairs); `frames` are
-        those of film().
+        those of film(); as many neighbouring pairs are cut from one recorded episode.
         """
         key = fields.pop("key", f"{task}.{method}.s{seed}")
         known = dict(
@@ -61,13 +63,21 @@ class SyntheticRun:
         trial = rows.TrialRow(key=key, **(known | fields))
         outcome = np.atleast_2d(np.asarray(outcome, bool))
         episodes = [
-            self._episode(key, e, p, bool(success), split, strata, initially_solved, samples)
+            dataclasses.replace(
+                self._episode(key, e, p, bool(success), split, strata, initially_solved, samples),
+                source_episode=p // pairs_per_episode,
+            )
             for e, line in enumerate(outcome)
             for p, success in enumerate(line)
         ]
         kept = [rows.MetricRow(key, *metric) for metric in metrics]
         shown = [rows.FrameRow(key, *frame) for frame in frames]
-        rows.write(f"{self.folder}/trials/{key}", trial, episodes, kept, shown)
+        rows.write(str(self.place(trial)), trial, episodes, kept, shown)
+        return trial
+
+    def place(self, trial):
+        """The trial's folder."""
+        return self.folder / "trials" / rows.folder_name(trial.key, trial.config_hash)
 
     @staticmethod
     def _episode(key, evaluation, pair, success, split, strata, initially_solved, samples):
@@ -76,7 +86,7 @@ class SyntheticRun:
             split=split,
             eval_seed=evaluation,
             pair_id=pair,
-            source_episode=pair // 3,
+            source_episode=pair,
             start_step=7 * pair,
             stratum=strata[pair % len(strata)] if strata else "",
             sample=samples[pair] if len(samples) else "pairs",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -39,6 +43,24 @@ def test_figures_are_written_with_text_as_text(written, name):
         assert words in re.sub(r"<[^>]+>", " ", svg), words
 
 
+def test_a_notebooks_backend_and_a_users_style_change_no_figure(written, tmp_path):
+    run, _ = written
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.size: 30\n")
+    copy = shutil.copytree(run.folder, tmp_path / "synthetic")
+    environment = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    environment |= {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.report", str(copy)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "Error" not in done.stderr, done.stderr
+    for name in NAMES:
+        picture = (run.folder / "figures" / f"{name}.png").read_bytes()
+        assert (copy / "figures" / f"{name}.png").read_bytes() == picture
+
+
 def test_the_success_figure_has_strata_and_the_floor(written):
     run, _ = written
     svg = (run.folder / "figures" / "success.svg").read_text()
@@ -58,12 +80,14 @@ def test_the_page_holds_every_table_figure_and_link(written):
     run, paths = written
     page = (run.folder / "index.html").read_text()
     assert paths[-1].endswith("index.html")
+    names = [path.rpartition("/")[2] for path in paths[:-1]]
+    assert all(report._OURS.fullmatch(name) for name in names)  # a later report removes these
     assert page.count("src='data:image/png;base64,") == 3
     for title in ("Success", "Efficiency", "Training stability"):
         assert f"<h2>{title}</h2>" in page
     for link in re.findall(r"href='([^']+)'", page):
         assert (run.folder / link).is_file(), link
-    assert "trials/push_t.lewm.s1/episodes.parquet" in page
+    assert "trials/push_t.lewm.s1.push_t.l/episodes.parquet" in page
     assert "http" not in page
     markdown = (run.folder / "tables" / "success.md").read_text()
     for heading in re.findall(r"^## (.*)$", markdown, re.M):
@@ -78,7 +102,7 @@ def test_a_sweep_has_its_figure_and_no_bars(run, split):
             key=f"sweep{i}",
             split=split,
             setting_hash=str(i),
-            config=f"method:\n  lewm:\n    sigreg_weight: {weight}\n",
+            config=f"config: {{train: {{batch_size: 64}}, method: {{sigreg_weight: {weight}}}}}",
             outcome=rng.random(20) < 0.5,
             metrics=[("sweep", "method.lewm.sigreg_weight", 0, weight, "1")],
         )
@@ -88,6 +112,7 @@ def test_a_sweep_has_its_figure_and_no_bars(run, split):
     svg = (run.folder / "figures" / "sweep.svg").read_text()
     assert "method.lewm.sigreg_weight" in svg
     assert f"{split} pairs" in svg
+    assert "as much as 0.2 of 64 here" in svg
     assert ("the value chosen" in svg) == (split == "validation")
 
 

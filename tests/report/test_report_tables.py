@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import math
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from harness import report
 from harness.report import __main__ as command
-from harness.report import groups
+from harness.report import groups, stats
 
 
 def outcome(successes, n=50):
@@ -53,6 +55,35 @@ def test_differences_are_on_the_same_pairs(run):
     assert row.minus_random_points == pytest.approx(75.0)  # 40 of 40 against 10 of 40
     assert row.minus_random_p == pytest.approx(2 / 2**30)
     assert "minus_heuristic_points" not in row
+
+
+def test_pairs_of_one_episode_count_as_one_where_they_agree(run):
+    for method, successes in (("lewm", 40), ("mine", 50)):
+        run.trial(method=method, outcome=outcome(successes), pairs_per_episode=5)
+    rows = raw(run).set_index("method")
+    ends = stats.wilson(8, 10)  # 10 episodes: 8 solved, 2 not
+    assert rows.loc["lewm", ["low_pct", "high_pct"]].tolist() == pytest.approx(
+        [100 * end for end in ends], abs=0.1
+    )
+    assert rows.loc["mine", "minus_lewm_p"] == pytest.approx(2 / 2**2)  # two episodes differ
+
+
+def test_p_values_are_corrected_over_their_table_and_no_further(run):
+    """Push-T has 2 comparisons on all pairs and 2 on each stratum, Two-Room has one."""
+    for method, successes in (("random", 10), ("lewm", 20), ("mine", 11)):
+        run.trial("push_t", method, outcome=outcome(successes), strata=("near", "far"))
+    for method, successes in (("random", 10), ("mine", 20)):
+        run.trial("two_room", method, outcome=outcome(successes))
+    rows = raw(run).set_index(["task", "method"])
+    alone = rows.loc[("two_room", "mine")]
+    assert alone.minus_random_p_holm == alone.minus_random_p == pytest.approx(2 / 2**10)
+    best = rows.loc[("push_t", "lewm")]
+    assert best.minus_random_p == pytest.approx(2 / 2**10)
+    assert best.minus_random_p_holm == pytest.approx(9 * 2 / 2**10)
+    assert rows.loc[("push_t", "mine"), "minus_random_p_holm"] == 1.0
+    shown = table(run, "success", "md")
+    assert "corrected for all 9 comparisons" in shown and "| 0.018 |" in shown
+    assert "corrected for all 1 comparison of" in shown
 
 
 def test_strata_and_pairs_not_solved_at_start(run):
@@ -355,9 +386,51 @@ def test_a_folder_without_trials_says_so(tmp_path, caplog):
 
 def test_an_unreadable_trial_is_left_out(run):
     run.trial(seed=0, outcome=outcome(40))
-    run.trial(seed=1, outcome=outcome(0))
-    (run.folder / "trials" / "two_room.lewm.s1" / "episodes.parquet").write_bytes(b"broken")
+    broken = run.place(run.trial(seed=1, outcome=outcome(0)))
+    (broken / "episodes.parquet").write_bytes(b"broken")
     assert raw(run).iloc[0].success_pct == 80.0
+
+
+def test_a_trial_that_cannot_be_read_is_shown_as_failed_and_ends_the_command_with_1(run, capsys):
+    run.trial(seed=0, outcome=outcome(40))
+    broken = run.place(run.trial(seed=1, outcome=outcome(0)))
+    table = pq.read_table(broken / "metrics.parquet")
+    pq.write_table(table.drop_columns(["unit"]), broken / "metrics.parquet")
+    assert command.main([str(run.folder)]) == 1
+    page, said = (run.folder / "index.html").read_text(), capsys.readouterr().out
+    assert "1 trials finished, 0 failed, 1 cannot be read." in page
+    reason = "cannot be read: metrics.parquet: column unit is missing"
+    assert broken.name in page and reason in page and f"failed: {broken.name} {reason}" in said
+
+
+def test_a_run_of_which_nothing_can_be_read_has_a_page_and_no_tables_of_an_earlier_report(run):
+    broken = run.place(run.trial(outcome=outcome(40)))
+    assert command.main([str(run.folder)]) == 0
+    assert (run.folder / "tables" / "success.csv").exists()
+    own = run.folder / "figures" / "mine.png"
+    own.write_bytes(b"")
+    (broken / "trial.parquet").write_bytes(b"broken")
+    assert command.main([str(run.folder)]) == 1
+    assert (
+        "0 trials finished, 0 failed, 1 cannot be read." in (run.folder / "index.html").read_text()
+    )
+    left = [path for path in run.folder.glob("[tf]*s/*.*") if path.is_file()]
+    assert left == [own]
+
+
+def test_a_copy_of_a_trial_is_in_no_table_and_named(run, capsys):
+    made = run.place(run.trial(method="random", outcome=outcome(10)))
+    run.trial(seed=1, outcome=outcome(40))
+    expected = raw(run)
+    copy = made.with_name(f"{made.name}.bak")
+    shutil.copytree(made, copy)
+    solved = pq.read_table(copy / "episodes.parquet").to_pandas().assign(success=True)
+    solved.to_parquet(copy / "episodes.parquet")
+    assert command.main([str(run.folder)]) == 0
+    pd.testing.assert_frame_equal(raw(run), expected)
+    page = (run.folder / "index.html").read_text()
+    assert "2 trials finished, 0 failed." in page and f"{copy.name} (a copy" in page
+    assert f"{copy.name}/" not in page and f"left out: {copy.name}" in capsys.readouterr().out
 
 
 def test_a_configuration_that_cannot_be_parsed_is_tolerated():

@@ -1,0 +1,96 @@
+"""What this process may use of the machine: cores and memory, where a scheduler or a container
+grants only a part of them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+_MEMBERSHIP = Path("/proc/self/cgroup")
+_GROUPS = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """Whole cores that this process may use: no more than its affinity and the CPU quota of its
+    control groups allow, and at least 1.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        allowed = len(os.sched_getaffinity(0))
+    else:
+        allowed = os.cpu_count() or 1
+    return max(1, math.floor(min(allowed, cpu_quota(_membership(), _GROUPS))))
+
+
+def counted(cores: float) -> str:
+    """ "1 core", "4 cores"."""
+    return f"{cores:g} core{'' if cores == 1 else 's'}"
+
+
+def memory() -> tuple[int, int]:
+    """Bytes of memory (in all, that can be taken now), at most what the control groups allow."""
+    whole = psutil.virtual_memory()
+    limit, left = memory_limits(_membership(), _GROUPS)
+    return int(min(whole.total, limit)), int(max(0, min(whole.available, left)))
+
+
+def cpu_quota(membership: str, root: Path) -> float:
+    """Cores that control groups (version 1 or 2) below `root` grant; infinite without a quota.
+
+    membership: the text of /proc/PID/cgroup. A group that is not visible here is passed over.
+    """
+    granted = math.inf
+    for folder in _folders(membership, root, "cpu"):
+        quota, period = _text(folder / "cpu.max").split() or ("max", "1")
+        if quota == "max":
+            quota = _text(folder / "cpu.cfs_quota_us") or "-1"
+            period = _text(folder / "cpu.cfs_period_us") or "1"
+        if float(quota) > 0:
+            granted = min(granted, float(quota) / float(period))
+    return granted
+
+
+def memory_limits(membership: str, root: Path) -> tuple[float, float]:
+    """Bytes that control groups below `root` grant (in all, beyond what they hold by now); infinite
+    without a limit. Pages of files do not count as held: they make room when memory is asked for.
+    """
+    in_all = left = math.inf
+    for folder in _folders(membership, root, "memory"):
+        for limit_file, usage_file, prefix in (
+            ("memory.max", "memory.current", ""),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+        ):
+            limit = _text(folder / limit_file)
+            if not limit.isdecimal():
+                continue
+            stat = dict(line.split() for line in _text(folder / "memory.stat").splitlines())
+            pages = sum(int(stat.get(f"{prefix}{k}_file", 0)) for k in ("active", "inactive"))
+            held = max(0, int(_text(folder / usage_file) or 0) - pages)
+            in_all, left = min(in_all, int(limit)), min(left, int(limit) - held)
+    return in_all, left
+
+
+def _membership() -> str:
+    return _text(_MEMBERSHIP)
+
+
+def _folders(membership: str, root: Path, controller: str) -> Iterator[Path]:
+    """The process's group and all above it: a limit of each of them holds."""
+    for line in membership.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = root / controller if controllers else root  # version 1 has a tree for each controller
+        group = top / path.strip("/")
+        yield from (group, *(above for above in group.parents if above.is_relative_to(top)))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
