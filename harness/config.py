@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -117,8 +118,9 @@ class RunConfig(Settings):
 
     @property
     def folder(self) -> str:
-        """Where this run's results lie."""
-        return f"{self.results.rstrip('/')}/{self.run}"
+        """Where this run's results lie; in a URI the name is percent-encoded."""
+        name = urllib.parse.quote(self.run, safe="") if "://" in self.results else self.run
+        return f"{self.results.rstrip('/')}/{name}"
 
 
 _BRANCHES = (

@@ -3,7 +3,7 @@
 
 Every check is a small function that returns Checks. What may be broken (a GL backend, Ray) is tried
 in a process of its own. Heavy packages are imported where they are tried: of an installation, the
-doctor itself needs only rich, psutil and packaging.
+doctor itself needs only rich, psutil and packaging. What killed commands left is removed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness import machine
+from harness import machine, processes
 
 ROOT = Path(__file__).parent.parent
 GL_FIX = "apt-get install -y libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
@@ -40,6 +40,7 @@ MEMORY_ADVISED = 6 * 2**30  # bytes
 DISK_NEEDED, DISK_ADVISED = 2 * 2**30, 20 * 2**30  # bytes
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TIMEOUT_S = 120.0
+RAY_TIMEOUT_S = 300.0  # it tries twice where the machine is busy
 FRAMES = 20
 FRAME_SIZE = 64
 SCENE = """
@@ -76,7 +77,7 @@ _USAGE = (
 
 def main(argv: list[str]) -> int:
     """Run all checks and show them; 0 when nothing needed is missing, 2 for unknown arguments."""
-    console = Console()
+    console = Console(emoji=False)
     if {"-h", "--help", "help"} & set(argv):
         console.print(_USAGE, markup=False)
         return 0
@@ -89,6 +90,7 @@ def main(argv: list[str]) -> int:
         checks = [
             python(),
             *packages(ROOT / "pyproject.toml"),
+            leftovers(),
             ray(ROOT / "pyproject.toml"),
             cores(),
             *threads(dict(os.environ)),
@@ -120,7 +122,9 @@ def show(console: Console, checks: list[Check]) -> None:
     for column in ("check", "status", "detail"):
         table.add_column(column)
     for check in checks:
-        table.add_row(check.name, f"[{COLOURS[check.status]}]{check.status}", escape(check.detail))
+        table.add_row(
+            escape(check.name), f"[{COLOURS[check.status]}]{check.status}", escape(check.detail)
+        )
     console.print(table)
     for check in checks:
         if check.fix:
@@ -167,14 +171,27 @@ def _pip(*arguments: str) -> str:
     return shlex.join([sys.executable, "-m", "pip", "install", *arguments])
 
 
+def leftovers() -> Check:
+    """What killed commands of this user left behind; it is removed."""
+    found = [leftover.words() for leftover in processes.remove_leftovers()]
+    return Check("leftovers", "info" if found else "ok", f"removed {', '.join(found) or 'nothing'}")
+
+
 def ray(pyproject: Path) -> Check:
-    """Ray Tune loads."""
+    """Ray Tune loads, and a local Ray starts as it does for a run."""
     code = "import ray, ray.tune, sys; sys.stdout.write(ray.__version__)"
     done = _run([sys.executable, "-c", code], dict(os.environ))
-    if done.returncode == 0:
-        return Check("ray", "ok", f"{done.stdout.strip()}, ray.tune loads")
-    pins = [str(r) for r in _requirements(pyproject) if r.name == "ray"]
-    return Check("ray", "missing", _last_line(done.stderr), _pip("--force-reinstall", *pins))
+    if done.returncode != 0:
+        pins = [str(r) for r in _requirements(pyproject) if r.name == "ray"]
+        return Check("ray", "missing", _last_line(done.stderr), _pip("--force-reinstall", *pins))
+    began = time.monotonic()
+    code = "from harness import launch; launch.try_ray()"
+    tried = _run([sys.executable, "-c", code], dict(os.environ), RAY_TIMEOUT_S)
+    if tried.returncode == 0:
+        detail = f"{done.stdout.strip()}, started a worker in {time.monotonic() - began:.0f} s"
+        return Check("ray", "ok", detail)
+    reason = _last_line(tried.stderr).removeprefix("harness.launch.LaunchError: ")
+    return Check("ray", "missing", reason, "./run.sh suite=all backend=loop")
 
 
 def cores() -> Check:
@@ -308,7 +325,6 @@ def _drawn(name: str, variables: dict[str, str], otherwise: Status) -> tuple[Che
     """
     code = "from harness import doctor; doctor.draw()"
     environment = {**os.environ, **dict.fromkeys(GL_VARIABLES, ""), **variables}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = _run([sys.executable, "-c", code], environment)
     if done.returncode:
         detail = _last_line(done.stderr) or f"ended with code {done.returncode}"
@@ -358,13 +374,15 @@ def weights() -> Check:
     return Check("DINOv2 weights", "info", detail)
 
 
-def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: list[str], environment: dict[str, str], timeout_s: float = TIMEOUT_S
+) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s
         )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"no answer in {TIMEOUT_S:.0f} s")
+        return subprocess.CompletedProcess(command, 124, "", f"no answer in {timeout_s:.0f} s")
 
 
 def _last_line(text: str) -> str:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
+import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from harness import config, machine, pretrain, provenance, rows, trial, zoo
+from harness import command, config, machine, pretrain, provenance, rows, supervised, trial, zoo
 from harness.data import collect
 from harness.interfaces import TrialSpec
 from harness.progress import Display
@@ -23,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _REPORT_EVERY_S = 1.0
 _OBJECT_STORE_BYTES = 100 * 2**20
+_FIRST_WORKER_S = 120.0  # that Ray's first worker process may take to start
 _RETRIES = 1  # of a trial whose process died; it goes on from its checkpoint
 
 Node = Mapping[str, float]  # what a machine has, in Ray's words: CPU, GPU
@@ -45,15 +44,32 @@ def launch(specs: Sequence[TrialSpec], place: trial.Place, run: config.RunConfig
     """Run the trials, their datasets made (prepare_datasets); each writes its own rows, failed
     ones too. Raises LaunchError.
     """
-    if not specs:
-        return
-    provenance.git()  # says once, here, where no commit can be recorded
-    with Display(len(specs)) as display:
-        if run.backend == "loop":
+    if specs:
+        provenance.git()  # says once, here, where no commit can be recorded
+    if run.backend == "loop" and specs:
+        with Display(len(specs)) as display:
             _loop(specs, place, display)
-        else:
-            with cluster(run) as nodes:
-                _by_ray(specs, place, nodes, display)
+    elif specs:
+        before = {spec.key: attempts(spec, place) for spec in specs}
+        under_ray(run, _by_ray, specs, before, place, run)
+
+
+def under_ray(run: config.RunConfig, function: Callable[..., None], *arguments: Any) -> None:
+    """`function(scratch, *arguments)` in a process that may use Ray; called again, to go on from
+    what is done, when a Ray that was started for this run dies. Raises LaunchError.
+    """
+    restarts = 0 if run.ray.address else supervised.RESTARTS
+    where = f"Ray at {run.ray.address}" if run.ray.address else "Ray"
+    call = _with_logging, run.verbose, function, *arguments
+    try:
+        supervised.call(*call, restarts=restarts, verbose=run.verbose)
+    except supervised.Failed as error:
+        raise LaunchError(str(error)) from None
+    except supervised.Died as error:
+        raise LaunchError(
+            f"{where} cannot go on: {error}. What is done is kept: issue the same command again, "
+            f"where memory was short with a smaller scale, or use backend=loop"
+        ) from None
 
 
 def missing_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> list[str]:
@@ -103,25 +119,50 @@ def run_here(spec: TrialSpec, place: trial.Place, display: Display) -> None:
         log.error("%s: its row cannot be written: %s", spec.key, error)
 
 
-def _by_ray(
-    specs: Sequence[TrialSpec], place: trial.Place, nodes: Sequence[Node], display: Display
+def _with_logging(
+    scratch: str, verbose: bool, function: Callable[..., None], *arguments: Any
 ) -> None:
-    """One Tune trial per spec; specs that no node can hold are recorded as failed at once."""
-    possible = {}
-    for spec in specs:
-        reason = lacks(spec, nodes)
-        if reason:
-            _fail(spec, place, reason)
-            display.finish(spec.key, outcome(spec, place))
-        else:
-            possible[spec.key] = spec
-    if not possible:
-        return
+    command.set_up_logging(verbose)
+    function(scratch, *arguments)
+
+
+def _by_ray(
+    scratch: str,
+    specs: Sequence[TrialSpec],
+    before: Mapping[str, int],
+    place: trial.Place,
+    run: config.RunConfig,
+) -> None:
+    """One Tune trial per spec that has not ended since it had `before` attempts; specs that no node
+    can hold are recorded as failed at once.
+    """
+    nodes = cluster(scratch, run)
+    left = [spec for spec in specs if attempts(spec, place) == before[spec.key]]
+    with Display(len(specs), len(specs) - len(left)) as display:
+        possible = {}
+        for spec in left:
+            reason = lacks(spec, nodes)
+            if reason:
+                _fail(spec, place, reason)
+                display.finish(spec.key, outcome(spec, place))
+            else:
+                possible[spec.key] = spec
+        if possible:
+            _tune(scratch, possible, before, place, display)
+
+
+def _tune(
+    scratch: str,
+    possible: Mapping[str, TrialSpec],
+    before: Mapping[str, int],
+    place: trial.Place,
+    display: Display,
+) -> None:
     texts = {key: config.to_yaml(spec) for key, spec in possible.items()}
-    before = {key: attempts(spec, place) for key, spec in possible.items()}
     from ray import tune
 
     tune_trials(
+        scratch,
         tune.with_parameters(_worker, texts=texts, place=place),
         {"key": tune.grid_search(list(possible))},
         lambda words: resources(possible[words["key"]]),
@@ -218,18 +259,11 @@ def _to_display(display: Display, key: str) -> trial.Progress:
     return lambda stage, done, total: display.update(key, stage, done, total)
 
 
-@contextmanager
-def cluster(run: config.RunConfig) -> Iterator[list[Node]]:
-    """Ray, started for this run or joined at ray.address; yields its machines."""
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    # Tune's handler would end the trials as if they had failed; so KeyboardInterrupt comes through
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray's default of 15 lets any other program come first
-    os.environ.setdefault("RAY_worker_niceness", "0")
+def cluster(scratch: str, run: config.RunConfig) -> list[Node]:
+    """Start Ray for this process, its files below `scratch`, or join it at ray.address; returns its
+    machines. Ray ends with the process. Raises supervised.StartError.
+    """
+    _set_environment(scratch, joins=bool(run.ray.address))
     import ray
 
     quiet = {"log_to_driver": run.verbose, "logging_level": logging.ERROR}
@@ -239,22 +273,59 @@ def cluster(run: config.RunConfig) -> Iterator[list[Node]]:
         else:
             own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
             own["num_cpus"] = machine.cores()  # Ray itself would count the machine's
-            ray.init(address="local", **own, **quiet)  # else RAY_ADDRESS or a running one is joined
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise LaunchError(
-            f"Ray does not start ({str(error).splitlines()[0]}): check ray.address (a cluster with "
-            f"a token needs RAY_AUTH_MODE=token), or use backend=loop"
+            # "local", or else RAY_ADDRESS or a running one is joined
+            ray.init(address="local", _temp_dir=scratch, **own, **quiet)
+            ray.get(ray.remote(num_cpus=0)(_nothing).remote(), timeout=_FIRST_WORKER_S)
+    except Exception as error:  # a timeout is a bare Exception
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise supervised.StartError(
+            f"Ray does not start ({reason}): check ray.address (a cluster with a token needs "
+            f"RAY_AUTH_MODE=token), or use backend=loop"
         ) from error
     if not run.verbose:
         logging.getLogger("ray").setLevel(logging.ERROR)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a dead worker gets our own row
-    try:
-        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    finally:
-        ray.shutdown()
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _set_environment(scratch: str, joins: bool) -> None:
+    """Ray reads its settings from the environment when it is imported."""
+    settings = {
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_worker_niceness": "0",  # Ray's default of 15 lets any other program come first
+        "RAY_USAGE_STATS_ENABLED": "0",  # it would read a file in the home folder
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    if not joins and os.environ.get("RAY_AUTH_MODE") != "disabled":
+        # a token of this run's own: Ray would write one into the home folder
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN_PATH"] = os.path.join(scratch, "token")
+        os.environ.pop("RAY_AUTH_TOKEN", None)  # comes before the path
+        with open(os.environ["RAY_AUTH_TOKEN_PATH"], "w", encoding="utf-8") as sink:
+            sink.write(secrets.token_hex(32))
+
+
+def _nothing() -> None:
+    """Ray's first task: where no worker process can start, trials would wait for ever."""
+
+
+def try_ray() -> None:
+    """Start Ray as a run does, and end it. Raises LaunchError."""
+    run = config.parse([])
+    under_ray(run, _try_ray, run)
+
+
+def _try_ray(scratch: str, run: config.RunConfig) -> None:
+    cluster(scratch, run)
 
 
 def tune_trials(
+    scratch: str,
     worker: Callable[[dict[str, Any]], None],
     space: Mapping[str, Any],
     resources_of: Callable[[dict[str, Any]], dict[str, float]],
@@ -266,22 +337,18 @@ def tune_trials(
     """Ray Tune over `space` with nothing of Tune's own on the terminal or left on the disk."""
     from ray import tune
 
-    scratch = tempfile.mkdtemp(prefix="tune-")
-    try:
-        tuner = tune.Tuner(
-            tune.with_resources(worker, resources_of),
-            param_space=dict(space),
-            tune_config=tune.TuneConfig(reuse_actors=True, **tune_config),
-            run_config=tune.RunConfig(
-                storage_path=scratch,
-                verbose=0,
-                callbacks=[_callback(display, name_of, finished)],
-                failure_config=tune.FailureConfig(max_failures=_RETRIES),
-            ),
-        )
-        tuner.fit()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    tuner = tune.Tuner(
+        tune.with_resources(worker, resources_of),
+        param_space=dict(space),
+        tune_config=tune.TuneConfig(reuse_actors=True, **tune_config),
+        run_config=tune.RunConfig(
+            storage_path=os.path.join(scratch, "tune"),
+            verbose=0,
+            callbacks=[_callback(display, name_of, finished)],
+            failure_config=tune.FailureConfig(max_failures=_RETRIES),
+        ),
+    )
+    tuner.fit()
 
 
 def report_progress() -> trial.Progress:

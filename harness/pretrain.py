@@ -58,6 +58,13 @@ def slowness(method: Any, root: str) -> str:
     )
 
 
+def untrained(method: Any) -> Any:
+    """The method's configuration without any trained weights, of the same sizes."""
+    if isinstance(method, FrozenConfig):
+        return dataclasses.replace(method, weights="random")
+    return method
+
+
 def ready(
     method: Any, pool: Sequence[Dataset], root: str, device: torch.device, progress: Progress
 ) -> Any:

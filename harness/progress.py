@@ -42,12 +42,12 @@ class Display:
         self._stages: dict[str, _Stage] = {}
         self._bars: dict[str, TaskID] = {}
         self._trials, self._done = trials, done
-        console = Console(stderr=True)
+        console = Console(stderr=True, emoji=False)
         self._live = console.is_terminal and sys.stderr.isatty()
         self._progress = Progress(
-            TextColumn("{task.description:<28}"),
+            TextColumn("{task.description:<28}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[words]}"),
+            TextColumn("{task.fields[words]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             disable=not self._live,

@@ -122,6 +122,37 @@ class MetricRow:
     unit: str
 
 
+PROBE_SOURCES = ("latent", "untrained", "pixels", "shuffled")  # the first is no control
+
+
+class ProbeName(NamedTuple):
+    """The name of a metric of stage "probing": what was read from what, by which probe.
+
+    Rows written before there were controls have three of the five parts; their probes were fitted
+    on 6,000 frames, and the network had one hidden layer of 128 units.
+    """
+
+    quantity: str  # "block_angle"
+    source: str  # of PROBE_SOURCES
+    probe: str  # "linear"; "mlp2x256": hidden layers x units
+    frames: int  # that the probe was fitted on
+    measure: str  # "r" or "error"
+
+    def text(self) -> str:
+        """The name as a row holds it."""
+        return ".".join(map(str, self))
+
+    @classmethod
+    def of(cls, text: str) -> ProbeName:
+        """The parts of a row's name; raises ValueError for another text."""
+        parts = text.split(".")
+        if len(parts) == 3:
+            quantity, probe, measure = parts
+            return cls(quantity, "latent", {"mlp": "mlp1x128"}.get(probe, probe), 6000, measure)
+        quantity, source, probe, frames, measure = parts
+        return cls(quantity, source, probe, int(frames), measure)
+
+
 @dataclass(frozen=True)
 class FrameRow:
     """One picture of the episode that a trial shows, or of its goal."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from harness import (
     command,
@@ -27,7 +28,7 @@ from harness import (
     suites,
     trial,
 )
-from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
+from harness.command import FAILED, OK, USAGE, console
 from harness.interfaces import TrialSpec
 from harness.scales import SCALES
 
@@ -51,14 +52,13 @@ def main(argv: Sequence[str]) -> int:
         return OK
     try:
         command.check_writable(run.folder)
-        with folder_lock.hold(run.folder):
+        with folder_lock.hold(run.folder), command.ended_by_signals():
             return _execute(run, specs, argv)
     except (OSError, launch.LaunchError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on from here")
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return command.interrupted(error)
 
 
 def _execute(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> int:
@@ -94,7 +94,9 @@ def _report(folder: str) -> bool:
     except (OSError, report.NoTrials) as error:
         console.print(f"error: no report: {error}", markup=False)
         return False
-    console.print(f"wrote {len(made.paths)} files; open {made.paths[-1]}", markup=False)
+    console.print(
+        f"wrote {len(made.paths)} files; open {shlex.quote(made.paths[-1])}", markup=False
+    )
     return not made.broken
 
 
@@ -115,7 +117,7 @@ def _show_plan(
         state = "cannot run" if reasons.get(spec.key) else state
         words = "" if state == "done" else command.duration(seconds)
         asked = spec.config.resources
-        table.add_row(spec.key, state, f"{asked.cpu:g}", f"{asked.gpu:g}", words)
+        table.add_row(Text(spec.key), state, f"{asked.cpu:g}", f"{asked.gpu:g}", words)
     console.print(
         f"suite {run.suite}, scale {run.scale}, protocol {run.protocol}, {run.device} with "
         f"{machine.counted(machine.cores())}, backend {run.backend}, results in {run.folder}",
@@ -172,9 +174,7 @@ def _show_failures(specs: list[TrialSpec], place: trial.Place, argv: Sequence[st
         console.print(f"{spec.key} failed: {launch.outcome(spec, place)}", markup=False)
     if failed:
         again = shlex.join([os.path.relpath(sys.executable), "-m", "harness.run", *argv])
-        console.print(
-            f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}", markup=False
-        )
+        command.show_command(f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}")
     return FAILED if failed else OK
 
 

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -118,7 +119,8 @@ def record_failure(spec: TrialSpec, place: Place, error: str) -> rows.TrialRow:
 
 def _line(failure: Exception, place: Place) -> str:
     """One line that says what failed, and for a full disk what to do."""
-    line = f"{type(failure).__name__}: {' '.join(str(failure).split())}"[:500]
+    words = "".join(c if c.isprintable() else " " for c in str(failure))  # no colours, no half text
+    line = f"{type(failure).__name__}: {' '.join(words.split())}"[:500]
     if isinstance(failure, OSError) and failure.errno in _DISK_FULL:
         word = "datasets" if str(failure.filename).startswith(place.datasets) else "results"
         line += f": free disk space or give another {word}=FOLDER, then issue the command again"
@@ -149,6 +151,7 @@ def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) 
         else:
             policy = method.build(cfg.method, task, seeding.integer(spec.seed, eval_seed))
         _control(spec, policy, main, extra, eval_seed, normalizer, record, progress)
+        record.metrics += _families(spec.key, dataset, [*main, *extra])
         if (
             "plan_time" in spec.stages
             and eval_seed == cfg.protocol.eval_seeds[0]
@@ -190,10 +193,8 @@ def _trained_model(
     """The model of this trial, trained from its last checkpoint on where there is one."""
     cfg, task = spec.config, _task(spec)
     method = pretrain.ready(cfg.method, _pool(spec, place), place.datasets, device, progress)
-    torch.manual_seed(seeding.integer("model", spec.seed))
     dims = task.spec.model_dims(cfg.data.image_size)
-    model = zoo.METHODS[spec.method].build(method, dims)
-    model.to(device)
+    model = _untrained(spec, method, device)
     record.metrics += _sizes(spec, model, dims)
     inputs = pretrain.inputs(model, dataset)
     checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec), inputs)
@@ -225,6 +226,13 @@ def _trained_model(
     return model
 
 
+def _untrained(spec: TrialSpec, method: Any, device: torch.device) -> LatentModel:
+    """The model as its training starts, with the configuration `method`."""
+    torch.manual_seed(seeding.integer("model", spec.seed))
+    dims = _task(spec).spec.model_dims(spec.config.data.image_size)
+    return zoo.METHODS[spec.method].build(method, dims).to(device)
+
+
 def _pool(spec: TrialSpec, place: Place) -> list[Dataset]:
     """The datasets that the method's encoder is trained on first; mostly none."""
     return [
@@ -250,7 +258,8 @@ def _look_inside(
         )
     if "probing" in spec.stages:
         progress("probing", 0, 1)
-        record.metrics += probing.measure(spec.key, model, dataset, task.state_names, device)
+        other = _untrained(spec, pretrain.untrained(spec.config.method), device)
+        record.metrics += probing.measure(spec.key, model, other, dataset, task.state_names, device)
 
 
 def _sizes(spec: TrialSpec, model: LatentModel, dims: ModelDims) -> list[rows.MetricRow]:
@@ -292,6 +301,17 @@ def _control(
     record.fields["eval_s"] = record.fields.get("eval_s", 0.0) + elapsed
     if eval_seed == protocol.eval_seeds[0]:
         record.frames = film.draw(spec.key, task, chosen, outcomes, protocol.success_rule)
+
+
+def _families(key: str, dataset: Dataset, chosen: list[Pair]) -> list[rows.MetricRow]:
+    """The family of each source episode, by its number, where families are more than one episode:
+    the report's intervals count families then.
+    """
+    families = dataset.manifest.families
+    if len(set(families)) == len(families):
+        return []
+    sources = sorted({pair.episode for pair in chosen})
+    return [rows.MetricRow(key, "pairs", "family", i, float(families[i]), "") for i in sources]
 
 
 def _episode_row(

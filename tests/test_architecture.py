@@ -38,6 +38,8 @@ MAY_IMPORT = {
     "onednn": set(),
     "machine": set(),
     "memory": {"machine"},
+    "processes": set(),
+    "supervised": {"processes"},
     "progress": set(),
     "provenance": set(),
     "setting": set(),
@@ -48,12 +50,12 @@ MAY_IMPORT = {
     "report": {"rows"},
     "planning": LEAVES | {"flops", "memory"},
     "tasks": LEAVES,
-    "data": LEAVES,
+    "data": LEAVES | {"processes"},
     "checkpoint": LEAVES,
     "folder_lock": {"rows"},
     "scales": LEAVES,
     "protocols": LEAVES,
-    "doctor": LEAVES | {"machine", "tasks.rendering"},
+    "doctor": LEAVES | {"machine", "processes", "tasks.rendering"},
     "estimate": LEAVES,
     "command": LEAVES | {"config"},
     "train": LEAVES | {"data", "checkpoint", "onednn"},
@@ -71,13 +73,15 @@ MAY_IMPORT = {
     "policies": LEAVES
     | {"zoo", "planning.plan_search", "planning.receding_horizon", "planning.feed_forward"},
     "launch": LEAVES
-    | {"trial", "data", "zoo", "config", "machine", "pretrain", "progress", "provenance"},
+    | {"trial", "data", "zoo", "config", "machine", "pretrain", "progress", "provenance"}
+    | {"supervised", "command"},
     "run": LEAVES | COMMAND | {"estimate", "machine"},
     "sweep": LEAVES | COMMAND | {"estimate", "progress"},
     "bench": LEAVES
     | MEASURED
     | {"zoo", "config", "protocols", "scales", "suites", "launch", "command", "manual", "words"}
-    | {"flops", "memory", "onednn", "provenance", "report.published", "report.figure_bench"},
+    | {"flops", "memory", "onednn", "processes", "provenance"}
+    | {"report.published", "report.figure_bench"},
 }
 ONLY_IN = {  # third-party package -> rooms that may import it
     "ray": {"launch", "sweep"},
@@ -93,7 +97,7 @@ ONLY_IN = {  # third-party package -> rooms that may import it
     "timm": set(),
 }
 NOT_IN = {"torch": {"report", "rows"}}  # third-party package -> rooms that must do without it
-CATCH_ALL = {"trial", "launch"}  # the trial boundary
+CATCH_ALL = {"trial", "launch", "supervised"}  # the boundaries of a trial and of a process
 SIDE_EFFECTS = {"run", "sweep", "trial", "doctor", "bench", "launch"}  # entry points
 SIDE_EFFECT_FILES = {"harness/report/__main__.py"}
 EMPTY_NAMES = {"utils", "common", "misc", "helpers"}
@@ -260,7 +264,6 @@ def test_rule_holds(rule):
 PACKAGE_OF = {  # module -> package, where the names differ
     "PIL": "pillow",
     "huggingface_hub": "huggingface-hub",
-    "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
 

@@ -118,13 +118,15 @@ def test_tokens_stand_for_the_pixels_they_were_made_of(method, datasets):
 
 
 def test_evaluation_reads_latents_of_several_tokens(datasets, monkeypatch):
-    monkeypatch.setattr(probing, "FIT_FRAMES", 200)
+    monkeypatch.setattr(probing, "FRAMES", {"train": 200, "validation": 100, "test": 100})
     monkeypatch.setattr(probing, "MOST_FEATURES", 32)  # of 2 x 2 x 32
     spec = tiny.spec("dino_wm_proprio")
     data, model = tiny.dataset(spec, datasets), tiny.model(spec).eval()
     made = latents.measure("k", model, data, normalize.fit(data), 5, 5, CPU)
-    made += probing.measure("k", model, data, ("x [side]", "y [side]"), CPU)
+    monkeypatch.setattr(probing, "EPOCHS", 2)
+    untrained = tiny.model(spec).eval()
+    made += probing.measure("k", model, untrained, data, ("x [side]", "y [side]"), CPU)
     values = {row.name: row.value for row in made}
     assert all(math.isfinite(row.value) for row in made)
     assert values["latent_std"] > 0 and values["effective_rank"] > 1
-    assert {"x.linear.r", "y.mlp.error"} <= set(values)
+    assert {"x.latent.linear.200.r", "y.pixels.mlp2x256.200.error"} <= set(values)

@@ -6,9 +6,12 @@ import re
 import resource
 import shlex
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
+import started
 import tiny
 import torch
 
@@ -355,3 +358,29 @@ def test_a_disk_too_full_for_anything(command, caplog):
     assert {path: path.read_bytes() for path in before} == before
     assert not [path for path in left_over(command) if path.suffix == ".parquet"]
     assert command.launch("methods=[noop,random,replay]") == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_a_run_as_ctrl_c_does(datasets, tmp_path, number, code):
+    words = ["-m", "harness.run", "suite=smoke", "scale=tiny", "device=cpu", "backend=loop"]
+    words += ["methods=lewm", "train.steps=1000000", "train.checkpoint_every_s=0", "run=r"]
+    words += [f"results={tmp_path}", f"datasets={datasets}"]
+    with started.process(words, tmp_path / "said") as process:
+        while process.poll() is None and not list(tmp_path.glob("r/trials/*/checkpoint/*")):
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(30) == code
+    said = (tmp_path / "said").read_text()
+    assert said.endswith("interrupted; the same command goes on from here\n")
+    assert not list(tmp_path.glob("r/trials/*/trial.parquet"))
+
+
+def test_a_run_that_began_with_ctrl_c_ignored_goes_on(datasets, tmp_path):
+    """As under `nohup ... &`; the command's own signal is SIGTERM then."""
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN);"
+        "from harness import command\n"
+        "with command.ended_by_signals(): signal.raise_signal(signal.SIGINT)\n"
+        "assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
+    )
+    assert started.run(["-c", code], tmp_path / "said", 60) == (0, "")

@@ -1,10 +1,9 @@
-"""`suite=smoke scale=tiny` through Ray, the whole way, with the trials' processes killed once."""
+"""`suite=smoke scale=tiny` through Ray, the whole way, with the trials' processes killed once, and
+Ray's raylet once.
+"""
 
 import contextlib
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -12,16 +11,17 @@ from typing import NamedTuple
 import pandas as pd
 import psutil
 import pytest
+import started
 import tiny
 import torch
 
 from harness import rows, trial, zoo
 from harness.checkpoint import TRAINING
 
-ROOT = Path(__file__).parent.parent
+COMMAND = ["-m", "harness.run", "suite=smoke", "scale=tiny", "device=cpu", "run=r"]
 STEPS = 80
 WORDS = [f"for.lewm.train.steps={STEPS}", "for.lewm.train.checkpoint_every_s=0"]
-PATIENCE_S = 300
+PATIENCE_S = 600
 
 
 class Run(NamedTuple):
@@ -42,12 +42,12 @@ def training_step(trials):
     return 0
 
 
-def trial_processes(process):
-    """Ray's processes that run a trial now."""
+def named(process, beginning):
+    """The processes under `process` whose command line begins so."""
     found = []
-    for child in psutil.Process(process.pid).children(recursive=True):
+    for child in started.descendants(process.pid):
         with contextlib.suppress(psutil.NoSuchProcess, IndexError):
-            if child.cmdline()[0].startswith("ray::ImplicitFunc"):
+            if Path(child.cmdline()[0]).name.startswith(beginning):
                 found.append(child)
     return found
 
@@ -55,23 +55,20 @@ def trial_processes(process):
 @pytest.fixture(scope="module")
 def smoke(datasets, tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke")
-    command = [sys.executable, "-m", "harness.run", "suite=smoke", "scale=tiny", "device=cpu"]
-    command += [*WORDS, f"results={folder}", f"datasets={datasets}", "run=r"]
+    words = [*COMMAND, *WORDS, f"results={folder}", f"datasets={datasets}"]
     steps, killed = [], 0
-    env = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1"}  # another cluster: it was not asked for
-    with open(folder / "said", "w") as said:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdout=said, stderr=subprocess.STDOUT
-        )
+    victims = [(5, "ray::ImplicitFunc"), (STEPS // 2, "raylet")]  # (from this step on, who)
+    another = {"RAY_ADDRESS": "127.0.0.1:1"}  # another cluster: it was not asked for
+    with started.process(words, folder / "said", **another) as process:
         began = time.monotonic()
         while process.poll() is None and time.monotonic() - began < PATIENCE_S:
             step = training_step(folder / "r" / "trials")
             if step and step != (steps or [0])[-1]:
                 steps.append(step)
-            if step > 5 and not killed:
-                for victim in trial_processes(process):
+            if victims and step > victims[0][0]:
+                for victim in named(process, victims.pop(0)[1]):
                     victim.send_signal(signal.SIGKILL)
-                    killed = len(steps)
+                    killed = killed or len(steps)
             time.sleep(0.05)
         process.terminate()
         code = process.wait(30)
@@ -91,6 +88,11 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(smoke):
     before, after = smoke.steps[: smoke.killed], smoke.steps[smoke.killed :]
     assert before[-1] < STEPS and after[-1] > before[-1]
     assert smoke.steps == sorted(smoke.steps)  # a training from the start would write step 1 again
+
+
+def test_a_dead_raylet_is_one_line_and_ray_is_started_again(smoke):
+    lines = [line for line in smoke.said.splitlines() if "aylet" in line]
+    assert lines == ["Ray's raylet died; Ray is started again for what is missing (1 of 2)"]
 
 
 def test_its_weights_are_those_of_a_trial_that_was_not_killed(smoke, datasets, tmp_path):
@@ -136,18 +138,23 @@ def test_tables_figures_and_page_are_written(smoke):
     assert set(zoo.METHODS) <= set(success.to_numpy().astype(str).ravel())
 
 
-def test_ctrl_c_keeps_the_checkpoint_and_leaves_no_row(datasets, tmp_path):
-    command = [sys.executable, "-m", "harness.run", "suite=smoke", "scale=tiny", "device=cpu"]
-    command += ["methods=[lewm]", "train.steps=1000000", "train.checkpoint_every_s=0"]
-    command += [f"results={tmp_path}", f"datasets={datasets}", "run=r"]
+def test_ctrl_c_keeps_the_checkpoint_and_leaves_no_row_and_no_process(datasets, tmp_path):
+    """With a home folder that cannot be written, and too long a path to that of temporary files."""
+    words = [*COMMAND, "methods=[lewm]", "train.steps=1000000", "train.checkpoint_every_s=0"]
+    words += [f"results={tmp_path}", f"datasets={datasets}"]
     trials = tmp_path / "r" / "trials"
-    with open(tmp_path / "said", "w") as said:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
+    (tmp_path / ("t" * 120)).mkdir()
+    odd = {"HOME": "/proc/nowhere", "TMPDIR": str(tmp_path / ("t" * 120))}
+    with started.process(words, tmp_path / "said", **odd) as process:
         began = time.monotonic()
         while training_step(trials) < 5 and time.monotonic() - began < PATIENCE_S:
             time.sleep(0.1)
+        family = started.descendants(process.pid)
+        folders = {word for p in named(process, "raylet") for word in p.cmdline()}
+        (folder,) = {w.partition("=")[2] for w in folders if w.startswith("--temp_dir=")}
         process.send_signal(signal.SIGINT)
-        code = process.wait(60)
+        assert process.wait(60) == 130
+        assert psutil.wait_procs(family, timeout=5)[1] == [] and not Path(folder).exists()
     said = (tmp_path / "said").read_text()
-    assert code == 130 and "interrupted; the same command goes on from here" in said
+    assert said.endswith("interrupted; the same command goes on from here\n")
     assert training_step(trials) >= 5 and not list(trials.glob("*/trial.parquet"))

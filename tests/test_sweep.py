@@ -6,13 +6,11 @@ import io
 import math
 import shlex
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import optuna
 import pandas as pd
 import pytest
+import started
 import tiny
 from optuna.trial import TrialState
 
@@ -21,7 +19,6 @@ from harness.report import objective
 from harness.sweep import search, space
 from harness.sweep.__main__ import main
 
-ROOT = Path(__file__).parent.parent
 WEIGHT = "method.lewm.sigreg_weight"
 BASE = ["task=toy", "method=lewm", "scale=tiny", "device=cpu", "run=r"]
 SPACE = [f"space.{WEIGHT}=log:0.001:1.0"]
@@ -145,9 +142,9 @@ def test_another_sweep_needs_another_folder(swept):
 
 def test_ray_tune_runs_the_same_trials(datasets, tmp_path):
     sweeping = Sweeping(tmp_path, datasets, *SPACE, "trials=2", "train.steps=20", "resources.cpu=2")
-    command = [sys.executable, "-m", "harness.sweep", *sweeping.words, "backend=ray"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
+    words = ["-m", "harness.sweep", *sweeping.words, "backend=ray"]
+    code, said = started.run(words, tmp_path / "said", 180)
+    assert code == 0, said
     assert set(sweeping.tables.trial["status"]) == {"ok"} and len(sweeping.tables.trial) == 2
     told, worth = sweeping.values()
     assert [told[v] for v in sorted(told)] == [worth[v] for v in sorted(worth)]

@@ -82,6 +82,17 @@ def test_the_command_runs_a_spec_file(place, tmp_path, caplog):
     assert (alone.config_hash, alone.status) == (row.config_hash, "ok")
 
 
+def test_families_of_the_pairs_episodes_are_recorded_where_there_are_some(place, datasets):
+    spec = tiny.spec("noop", *SMALL, task="push_t")
+    assert trial.run(spec, place, lambda *_: None).status == "ok"
+    tables = rows.read_one(trial.folder(place, spec))
+    families = tiny.dataset(spec, datasets).manifest.families
+    found = tables.metrics[tables.metrics["stage"] == "pairs"]
+    assert set(found["index"]) == set(tables.episodes["source_episode"])
+    assert found["value"].tolist() == [families[i] for i in found["index"]]
+    assert trial._families("k", tiny.dataset(tiny.spec("noop", *SMALL), datasets), []) == []
+
+
 def test_the_command_says_what_lacks_before_it_collects_data(tmp_path):
     spec = tiny.spec("dino_wm", f"method.dino_wm.weights={tmp_path}/absent")
     (tmp_path / "spec.yaml").write_text(config.to_yaml(spec))

@@ -14,7 +14,7 @@ import torch
 
 from harness import command, config, manual, memory
 from harness.bench import collect, data, plan, plan_ratio, profile, settings, suite, train
-from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
+from harness.command import FAILED, OK, USAGE, console
 from harness.launch import LaunchError
 
 FIGURES = {
@@ -41,10 +41,10 @@ def main(argv: Sequence[str]) -> int:
         console.print(f"error: {error}", markup=False)
         return USAGE
     try:
-        return max([_run(figure, asked) for figure, asked in chosen])
-    except KeyboardInterrupt:
-        console.print("interrupted; what is written stays")
-        return INTERRUPTED
+        with command.ended_by_signals():
+            return max([_run(figure, asked) for figure, asked in chosen])
+    except KeyboardInterrupt as error:
+        return command.interrupted(error, "what is written stays")
 
 
 def _chosen(argv: Sequence[str]) -> list[tuple[ModuleType, settings.Common]]:

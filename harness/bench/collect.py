@@ -15,6 +15,7 @@ import gc
 import logging
 import math
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from harness import seeding, zoo
+from harness import processes, seeding, zoo
 from harness.bench import peer, settings, versus
 from harness.interfaces import Simulator
 from harness.setting import setting
@@ -58,8 +59,8 @@ def _figures(asked: Config) -> Iterator[versus.Figure]:
             for name, measured in sides_of.items():
                 # a process of its own: two MuJoCo renderers in one get in each other's way
                 context = multiprocessing.get_context("spawn")
-                made = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare)
-                pool = stack.enter_context(made)
+                begins = {"initializer": _prepare, "initargs": (os.getpid(),)}
+                pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=context, **begins))
                 once = functools.partial(_elsewhere, pool, measured, asked, task)
                 if math.isfinite(once()[0]):
                     sides.append(versus.Side(name, once))
@@ -73,8 +74,9 @@ def _elsewhere(pool: ProcessPoolExecutor, measured: Callable, *words) -> tuple[f
     return pool.submit(measured, *words).result()
 
 
-def _prepare() -> None:
-    """A process that measures: one thread, and what it logs is shown."""
+def _prepare(parent: int) -> None:
+    """A process that measures: one thread, what it logs is shown, and it ends with its parent."""
+    processes.end_with_parent(parent)
     torch.set_num_threads(1)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("harness").setLevel(logging.INFO)

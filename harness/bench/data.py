@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness import seeding, zoo
+from harness import processes, seeding, zoo
 from harness.bench import peer, settings, versus
 from harness.data import collect, normalize
 from harness.data.episodes import Dataset, open_dataset
@@ -157,11 +157,15 @@ def _elsewhere(
 ) -> Callable[[], tuple[float, float]]:
     """_memory in a process of its own, which ends with the stack."""
     context = multiprocessing.get_context("spawn")
-    made = ProcessPoolExecutor(
-        1, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    )
+    made = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare, initargs=(os.getpid(),))
     pool = stack.enter_context(made)
     return lambda: pool.submit(_memory, asked, folder).result()
+
+
+def _prepare(parent: int) -> None:
+    """One thread in a process that ends with its parent."""
+    processes.end_with_parent(parent)
+    torch.set_num_threads(1)
 
 
 def _memory(asked: Config, folder: str) -> tuple[float, float]:

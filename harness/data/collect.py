@@ -23,7 +23,7 @@ from rich import progress
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from harness import seeding
+from harness import processes, seeding
 from harness.data import episodes, pixels, unfinished
 from harness.interfaces import Collector, Simulator, Task
 from harness.setting import Settings, setting
@@ -318,14 +318,21 @@ def _disk_full(folder: str, needed: int) -> OSError:
 
 @contextlib.contextmanager
 def _pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    """Fresh worker processes with one BLAS thread each."""
+    """Fresh worker processes with one BLAS thread each; they end with this process."""
     before = {name: os.environ.get(name) for name in _THREAD_LIMITS}
     os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))  # read when numpy is imported there
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn")
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=processes.end_with_parent,
+        initargs=(os.getpid(),),
     )
     try:
         yield pool
+    except KeyboardInterrupt:
+        for worker in multiprocessing.active_children():
+            worker.kill()  # its chunk would take on for minutes
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
         for name, value in before.items():

@@ -1,30 +1,33 @@
-"""What can be read out of frozen latents: the simulator's state, by a linear map and by a small
-network (LeWM's probing experiment).
+"""What can be read out of frozen latents: the simulator's state, by a linear map and by a network
+of two hidden layers (LeWM's probing experiment), beside three controls that say what a reading is
+worth: an untrained encoder, the picture itself, and labels that belong to other frames.
 """
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, NamedTuple
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from harness import rows, seeding
 from harness.data.episodes import Dataset
 from harness.interfaces import Obs
 
-if TYPE_CHECKING:
-    from sklearn.linear_model import Ridge
-    from sklearn.neural_network import MLPRegressor
-
-FIT_FRAMES, TEST_FRAMES = 6000, 2000
+FRAMES = {"train": 12_000, "validation": 2000, "test": 2000}  # to fit on, to stop by, to judge
 RIDGE = 1e-3
-HIDDEN = 128
-EPOCHS = 60
+WIDTH = 256  # units of each of the network's two hidden layers
+EPOCHS, PATIENCE = 60, 15  # at most; without a better reading of any quantity
+GREY_SIDE = 32  # px, of the pictures that serve as a control
 MOST_FEATURES = 8192  # of a latent; more are added up into so many
 _BATCH = 128  # frames encoded at once
+_MLP_BATCH, _MLP_LR, _MLP_DECAY = 512, 2e-3, 1e-2
+_LEAST_SPREAD = 0.1  # of the features' mean std: what hardly varies is not blown up
 _SKIPPED = "solver_"  # states that are no quantity of the scene
 
 
@@ -32,7 +35,9 @@ class Probe(NamedTuple):
     """How well one quantity is read from held-out frames."""
 
     quantity: str  # "block_angle"
-    kind: str  # "linear" or "mlp"
+    source: str  # rows.PROBE_SOURCES
+    kind: str  # "linear" or "mlp2x256"
+    frames: int  # the probe was fitted on
     r: float  # Pearson correlation; of an angle the mean of its sine's and cosine's
     error: float  # mean absolute error, of an angle the shorter way round
     unit: str
@@ -44,67 +49,155 @@ class _Quantity(NamedTuple):
     targets: np.ndarray  # (M, 1), of an angle its sine and cosine (M, 2)
 
 
+_Splits = Mapping[str, np.ndarray]  # of FRAMES: (M, features), or targets side by side
+
+
 def measure(
     key: str,
     model: nn.Module,
+    untrained: nn.Module,
     dataset: Dataset,
     state_names: tuple[str, ...],
     device: torch.device,
 ) -> list[rows.MetricRow]:
-    """`probe` for the trial `key`: a correlation and an error for every quantity and kind."""
+    """`probe` for the trial `key`: a correlation and an error for every quantity, source and kind
+    of probe.
+    """
     return [
-        rows.MetricRow(key, "probing", f"{found.quantity}.{found.kind}.{name}", 0, value, unit)
-        for found in probe(model, dataset, state_names, device)
-        for name, value, unit in (("r", found.r, ""), ("error", found.error, found.unit))
+        rows.MetricRow(
+            *(key, "probing", rows.ProbeName(*found[:4], measure).text(), 0, value, unit)
+        )
+        for found in probe(model, untrained, dataset, state_names, device)
+        for measure, value, unit in (("r", found.r, ""), ("error", found.error, found.unit))
     ]
 
 
 def probe(
-    model: nn.Module, dataset: Dataset, state_names: tuple[str, ...], device: torch.device
+    model: nn.Module,
+    untrained: nn.Module,
+    dataset: Dataset,
+    state_names: tuple[str, ...],
+    device: torch.device,
 ) -> list[Probe]:
-    """Fit both probes on frames of training episodes and test them on those of test episodes.
+    """Fit both probes on frames of training episodes and judge them on those of test episodes, for
+    the model's latents and for each control.
 
-    state_names with units, "agent_x [px]"; quantities in rad count as angles; what does not vary
-    is left out.
+    `untrained` is the same architecture with the weights that it starts from. state_names with
+    units, "agent_x [px]"; quantities in rad count as angles; what does not vary is left out. The
+    result is the same on any number of cores: the probes run on one.
     """
-    from sklearn.exceptions import ConvergenceWarning
-
-    model.eval()
-    fit, test = (
-        _frames(dataset, split, n) for split, n in (("train", FIT_FRAMES), ("test", TEST_FRAMES))
+    chosen = {split: _frames(dataset, split, count) for split, count in FRAMES.items()}
+    wanted = _quantities(dataset.state[chosen["train"]], state_names)
+    names = {q.name for q in wanted}
+    true = {
+        split: _quantities(dataset.state[frames], state_names, names)
+        for split, frames in chosen.items()
+    }
+    others = {split: _other_frames(split, found) for split, found in true.items()}
+    latents, first, grey = (
+        {split: read(frames) for split, frames in chosen.items()}
+        for read in (
+            lambda frames: _latents(model, dataset, frames, device),
+            lambda frames: _latents(untrained, dataset, frames, device),
+            lambda frames: _grey(dataset, frames),
+        )
     )
-    seen, unseen = _latents(model, dataset, fit, device), _latents(model, dataset, test, device)
-    middle, spread = seen.mean(0), np.maximum(seen.std(0), 1e-6)
-    seen, unseen = (seen - middle) / spread, (unseen - middle) / spread
-    wanted = _quantities(dataset.state[fit], state_names)
-    true = {q.name: q for q in _quantities(dataset.state[test], state_names)}
-    targets = np.concatenate([q.targets for q in wanted], axis=1)
-    centre, scale = targets.mean(0), np.maximum(targets.std(0), 1e-9)
-    found = []
-    for kind, regressor in _regressors().items():
-        # many tokens side by side leave a matrix that float32 cannot solve
-        digits = np.float64 if kind == "linear" else np.float32
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a bounded fit is what is meant
-            regressor.fit(seen.astype(digits), (targets - centre) / scale)
-        read = regressor.predict(unseen.astype(digits)).reshape(len(unseen), -1) * scale + centre
-        first = 0
-        for quantity in wanted:
-            width = quantity.targets.shape[1]
-            columns = read[:, first : first + width]
-            found.append(_judged(kind, true[quantity.name], columns))
-            first += width
-    return found
+    with _one_thread():
+        return [
+            *_read("latent", latents, true),
+            *_read("untrained", first, true),
+            *_read("pixels", grey, true),
+            *_read("shuffled", latents, others),
+        ]
 
 
-def _regressors() -> dict[str, Ridge | MLPRegressor]:
-    from sklearn.linear_model import Ridge  # a second that other stages need not wait for
-    from sklearn.neural_network import MLPRegressor
+def _read(
+    source: str, inputs: _Splits, quantities: Mapping[str, list[_Quantity]]
+) -> Iterator[Probe]:
+    """Both probes of one source, judged on its test frames."""
+    inputs = _standardized(inputs)
+    fitted = np.concatenate([q.targets for q in quantities["train"]], axis=1)
+    centre, scale = fitted.mean(0), np.maximum(fitted.std(0), 1e-9)
+    labels = (fitted - centre) / scale
+    linear = _linear(inputs["train"], labels, inputs["test"]) * scale + centre
+    columns = _columns(quantities["test"])
+    for quantity, own in zip(quantities["test"], columns, strict=True):
+        yield _judged(source, "linear", len(labels), quantity, linear[:, own])
+    best = _mlp(inputs, labels, lambda read: read * scale + centre, quantities["validation"])
+    for quantity, own, read in zip(quantities["test"], columns, best, strict=True):
+        yield _judged(source, f"mlp2x{WIDTH}", len(labels), quantity, read[:, own])
 
-    network = MLPRegressor(
-        hidden_layer_sizes=(HIDDEN,), max_iter=EPOCHS, early_stopping=True, random_state=0
-    )
-    return {"linear": Ridge(RIDGE), "mlp": network}
+
+def _standardized(inputs: _Splits) -> dict[str, np.ndarray]:
+    """By the training frames' means and stds."""
+    spread = inputs["train"].std(0)
+    spread = np.maximum(spread, max(_LEAST_SPREAD * spread.mean(), 1e-6))
+    middle = inputs["train"].mean(0)
+    return {split: (values - middle) / spread for split, values in inputs.items()}
+
+
+def _linear(inputs: np.ndarray, labels: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+    """Ridge regression; float64, since many tokens side by side leave a matrix that float32 cannot
+    solve.
+    """
+    x, y = (torch.from_numpy(values).double() for values in (inputs, labels))
+    penalty = RIDGE * torch.eye(min(x.shape), dtype=torch.float64)
+    if x.shape[1] <= x.shape[0]:
+        weights = torch.linalg.solve(x.T @ x + penalty, x.T @ y)
+    else:
+        weights = x.T @ torch.linalg.solve(x @ x.T + penalty, y)
+    return (torch.from_numpy(unseen).double() @ weights).numpy()
+
+
+def _mlp(
+    inputs: _Splits,
+    labels: np.ndarray,
+    in_units: Callable[[np.ndarray], np.ndarray],
+    stop: list[_Quantity],
+) -> list[np.ndarray]:
+    """Readings of the test frames (M, all targets) for each quantity, of the epoch after which its
+    error on validation episodes was least.
+    """
+    x = {split: torch.from_numpy(values.astype(np.float32)) for split, values in inputs.items()}
+    y = torch.from_numpy(labels.astype(np.float32))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeding.integer("probing", "network"))
+        network = nn.Sequential(
+            *(nn.Linear(x["train"].shape[1], WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)),
+            *(nn.ReLU(), nn.Linear(WIDTH, y.shape[1])),
+        )
+    optimizer = torch.optim.AdamW(network.parameters(), _MLP_LR, weight_decay=_MLP_DECAY)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
+    order = seeding.stream("probing", "order")
+    columns, last = _columns(stop), 0
+    least, best = [np.inf] * len(stop), [np.empty(0)] * len(stop)
+    for epoch in range(EPOCHS):
+        for batch in torch.from_numpy(order.permutation(len(y))).split(_MLP_BATCH):
+            loss = F.mse_loss(network(x["train"][batch]), y[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        decay.step()
+        with torch.no_grad():
+            seen, unseen = (in_units(network(x[s]).numpy()) for s in ("validation", "test"))
+        for i, (quantity, own) in enumerate(zip(stop, columns, strict=True)):
+            error = _error(quantity, seen[:, own])
+            if not error >= least[i]:  # a NaN is a reading as well
+                least[i], best[i], last = error, unseen, epoch
+        if epoch - last >= PATIENCE:
+            break
+    return best
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in one order, whatever the trial may use."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _frames(dataset: Dataset, split: str, count: int) -> np.ndarray:
@@ -112,6 +205,26 @@ def _frames(dataset: Dataset, split: str, count: int) -> np.ndarray:
     rows = dataset.split_rows(split)
     chosen = seeding.stream("probing", split).permutation(len(rows))[:count]
     return np.sort(rows[chosen])
+
+
+def _other_frames(split: str, quantities: list[_Quantity]) -> list[_Quantity]:
+    """The same values, each at another frame: no probe can do better than guess. Those of the test
+    frames stay.
+    """
+    if split == "test":
+        return quantities
+    order = seeding.stream("probing", "shuffled", split).permutation(len(quantities[0].targets))
+    return [q._replace(targets=q.targets[order]) for q in quantities]
+
+
+def _grey(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """(M, GREY_SIDE ** 2): pictures in grey, brought to that size."""
+    parts = []
+    for first in range(0, len(rows), _BATCH):
+        pixels = torch.from_numpy(dataset.read_pixels(rows[first : first + _BATCH]))
+        grey = pixels.float().mean(1, keepdim=True)
+        parts.append(F.adaptive_avg_pool2d(grey, GREY_SIDE).flatten(1).numpy())
+    return np.concatenate(parts)
 
 
 @torch.inference_mode()
@@ -123,6 +236,7 @@ def _latents(
     Above MOST_FEATURES every feature is added, with a random sign, to one of so many sums, which
     keeps inner products on average (count sketch, Charikar et al. 2002).
     """
+    model.eval()
     parts = []
     for first in range(0, len(rows), _BATCH):
         pixels = torch.from_numpy(dataset.read_pixels(rows[first : first + _BATCH]))
@@ -141,25 +255,40 @@ def _sketched(z: torch.Tensor) -> torch.Tensor:
     return z.new_zeros(len(z), MOST_FEATURES).index_add_(1, place, z * sign)
 
 
-def _quantities(state: np.ndarray, names: tuple[str, ...]) -> list[_Quantity]:
+def _quantities(
+    state: np.ndarray, names: tuple[str, ...], wanted: set[str] | None = None
+) -> list[_Quantity]:
+    """Those of `wanted`; where that is not given, those that vary."""
     found = []
     for name, values in zip(names, state.T, strict=True):
         quantity, _, unit = name.partition(" ")
-        if quantity.startswith(_SKIPPED) or np.ptp(values) < 1e-9:
+        varies = not quantity.startswith(_SKIPPED) and np.ptp(values) >= 1e-9
+        if not (varies if wanted is None else quantity in wanted):
             continue
         columns = [np.sin(values), np.cos(values)] if unit == "[rad]" else [values]
         found.append(_Quantity(quantity, unit.strip("[]"), np.stack(columns, axis=1)))
     return found
 
 
-def _judged(kind: str, true: _Quantity, read: np.ndarray) -> Probe:
+def _columns(quantities: list[_Quantity]) -> list[slice]:
+    """Where each quantity's targets stand side by side."""
+    ends = np.cumsum([0, *(q.targets.shape[1] for q in quantities)]).tolist()
+    return [slice(first, end) for first, end in itertools.pairwise(ends)]
+
+
+def _judged(source: str, kind: str, frames: int, true: _Quantity, read: np.ndarray) -> Probe:
     r = np.mean([_correlation(a, b) for a, b in zip(true.targets.T, read.T, strict=True)])
+    return Probe(true.name, source, kind, frames, float(r), _error(true, read), true.unit)
+
+
+def _error(true: _Quantity, read: np.ndarray) -> float:
+    """Mean absolute error, of an angle the shorter way round."""
     if true.targets.shape[1] == 2:
         error = np.arctan2(*read.T) - np.arctan2(*true.targets.T)
         error = (error + np.pi) % (2 * np.pi) - np.pi
     else:
         error = read - true.targets
-    return Probe(true.name, kind, float(r), float(np.abs(error).mean()), true.unit)
+    return float(np.abs(error).mean())
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

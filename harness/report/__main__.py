@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import sys
 
 from harness import report
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, report.NoTrials) as error:
         log.error("%s", error)
         return 2
-    log.info("wrote %d files; open %s", len(made.paths), made.paths[-1])
+    log.info("wrote %d files; open %s", len(made.paths), shlex.quote(made.paths[-1]))
     return 1 if made.broken else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import textwrap
+import warnings
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -34,6 +35,7 @@ _COLOURS = {
 _OTHERS = ("#56B4E9", "#999933", "#117733", "#AA4499", "#A65628")
 _RC = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name may hold a $
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -106,6 +108,9 @@ def wrap(label: str, width: int = 24) -> str:
 def legend(figure: Figure, handles: list) -> None:
     """One legend above all panels, in as many columns as its longest label allows."""
     if handles:
+        for handle in handles:
+            if handle.get_label().startswith("_"):  # matplotlib would leave it out
+                handle.set_label(f" {handle.get_label()}")
         longest = max(len(handle.get_label()) for handle in handles)
         columns = max(1, min(len(handles), 5, int(128 / (longest + 7))))
         figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=8.5)
@@ -170,7 +175,10 @@ def render(figure: Figure) -> dict[str, bytes]:
     found = {}
     for kind in ("png", "svg"):
         sink = io.BytesIO()
-        figure.savefig(sink, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else {})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn
+            metadata = {"Date": None} if kind == "svg" else {}
+            figure.savefig(sink, format=kind, dpi=200, metadata=metadata)
         figure.set_layout_engine("none")  # keeps the places found for the first kind
         found[kind] = sink.getvalue()
     return found | {"png": _fewer_colours(found["png"])}

@@ -34,6 +34,7 @@ _TERMS = {  # Tol's bright and muted sets; one colour for a term in every panel
     "critic": "#882255",
     "loss": "#222222",
 }
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _OTHER_TERMS = ("#332288", "#DDCC77", "#CC6677", "#661100")
 
 
@@ -141,10 +142,17 @@ def _decorate(ax: Axes, title: str) -> None:
     if high < 60 * low:  # powers of ten alone would leave one tick or none
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter("{x:g}")
+    else:
+        ax.yaxis.set_major_formatter(lambda value, _: _power_of_ten(value))
     ax.yaxis.set_minor_formatter("")  # ticks alone say that the axis is logarithmic
     ax.tick_params(labelsize=7.5)
     ax.locator_params(axis="x", nbins=4)
     ax.margins(x=0.02)
+
+
+def _power_of_ten(value: float) -> str:
+    """ "10⁻³" for 0.001."""
+    return "10" + f"{math.log10(value):.0f}".translate(_SUPERSCRIPT)
 
 
 def _thin(curve: np.ndarray, most: int = 300) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from harness.report import canvas, groups, objective, success
+from harness.report import canvas, groups, objective, probing_table, success
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,15 +145,15 @@ def _published_line(ax: Axes, run: groups.Run, part: pd.DataFrame) -> None:
 
 
 def _probes(run: groups.Run, swept: pd.DataFrame) -> pd.DataFrame:
-    """cell, quantity, r of the MLP, of those tasks whose quantities fit into a panel."""
-    probing = run.metrics[
-        (run.metrics["stage"] == "probing") & run.metrics["cell"].isin(swept["cell"])
-    ]
-    units = probing[probing["name"].str.endswith(".mlp.error")]
-    speeds = set(units.loc[units["unit"].str.contains("/s"), "name"].str.split(".").str[0])
-    found = probing[probing["name"].str.endswith(".mlp.r")]
-    found = found.assign(quantity=found["name"].str.split(".").str[0])
-    found = found[~found["quantity"].isin(speeds)]
+    """cell, quantity, r of the MLP, of those tasks whose quantities fit into a panel. Where trials
+    were probed by several networks, only the one fitted on most frames: they do not compare.
+    """
+    probing = probing_table.named(run)
+    probing = probing[probing["cell"].isin(swept["cell"]) & (probing["source"] == "latent")]
+    probing = probing[probing["probe"] != "linear"]
+    probing = probing[probing["frames"] == probing["frames"].max()]
+    speeds = probing.loc[probing["unit"].str.contains("/s"), "quantity"]
+    found = probing[(probing["measure"] == "r") & ~probing["quantity"].isin(speeds)]
     counts = found.groupby("cell")["quantity"].transform("nunique")
     return found[counts <= _MOST_QUANTITIES][["cell", "quantity", "value"]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import urllib.parse
 
 from harness import rows
 from harness.report import groups, layout, render
@@ -80,7 +81,8 @@ def _moving(figures: dict[str, dict[str, bytes]]) -> str:
     """Links to the films of the tasks."""
     tasks = [name.removeprefix("episode_") for name, kinds in figures.items() if "gif" in kinds]
     links = ", ".join(
-        f"<a href='figures/episode_{task}.gif'>{html.escape(groups.task_name(task))}</a>"
+        f"<a href='figures/episode_{urllib.parse.quote(task)}.gif'>"
+        f"{html.escape(groups.task_name(task))}</a>"
         for task in tasks
     )
     return f"\n<p>Moving: {links}.</p>"
@@ -134,8 +136,7 @@ def _left_out(run: groups.Run) -> str:
 
 def _links(parquet: list[str]) -> str:
     items = "\n".join(
-        f"<li><a href='{html.escape(path, quote=True)}'>{html.escape(path)}</a></li>"
-        for path in parquet
+        f"<li><a href='{urllib.parse.quote(path)}'>{html.escape(path)}</a></li>" for path in parquet
     )
     return (
         f"<h2>Record</h2>\n<details><summary>{len(parquet)} Parquet files</summary>"

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness import rows as record
 from harness.report import groups, layout
 
 _PROBING = (
-    "Read from frozen latents of single frames of test episodes, probes fitted on training "
-    "episodes: Pearson's r of a linear map and of a network with one hidden layer (MLP), of an "
-    "angle the mean of its sine's and cosine's; error: mean absolute error, of an angle the "
-    "shorter way round. Means over training seeds. One frame shows no speed, so speeds are in the "
-    "CSV only."
+    "Read from frozen latents of single frames of test episodes, probes fitted on {frames:,} "
+    "frames of training episodes: Pearson's r of a linear map and of a network with {network} "
+    "units (MLP), of an angle the mean of its sine's and cosine's; error: mean absolute error, of "
+    "an angle the shorter way round. Means over training seeds. One frame shows no speed, so "
+    "speeds are in the CSV only."
 )
+_CONTROLS = (
+    " Controls, what the same MLP reads without the training: untrained, from the same "
+    "architecture with the weights that it starts from (a frozen encoder with random ones); "
+    "shuffled, from latents where each label belongs to another frame, which is guessing; row "
+    '"{pixels}", from the picture itself.'
+)
+_PIXELS = "32 px grey pixels"
 _ROLLOUT = (
     "Open loop: squared error of the rollout from one frame after one block and after the last "
     "block of the horizon, as a share of the latents' variance on validation episodes; in "
@@ -21,52 +29,96 @@ _ROLLOUT = (
 
 
 def probing_table(run: groups.Run) -> layout.Table:
-    """Two sections per task: quantities, and rollouts."""
+    """Sections per task: quantities, one section for each generation of probes, and rollouts."""
     raw = _raw(run)
     sections = []
     for section, (task,), rows in layout.by_section(raw, "task"):
-        caption = f"Run {run.name}, {groups.section_name(section)}. {_PROBING}"
-        title = f"{groups.task_name(task)}, {section[1]}: what the latents hold"
-        sections.append(layout.Section(title, caption, _probing_frame(rows)))
+        title = f"{groups.task_name(task)}, {section[1]}"
+        place = f"Run {run.name}, {groups.section_name(section)}."
+        for (frames, network), part in rows.groupby(["frames", "mlp"], sort=False):
+            words = _PROBING.format(frames=frames, network=network)
+            controls = part["untrained_mlp_error"].notna().any()
+            words += _CONTROLS.format(pixels=_PIXELS) if controls else ""
+            shown = _probing_frame(part, bool(controls))
+            sections.append(
+                layout.Section(f"{title}: what the latents hold", f"{place} {words}", shown)
+            )
         astray = _rollout_frame(run, rows)
         if not astray.empty:
-            title = f"{groups.task_name(task)}, {section[1]}: rollouts"
-            caption = f"Run {run.name}, {groups.section_name(section)}. {_ROLLOUT}"
-            sections.append(layout.Section(title, caption, astray))
+            sections.append(layout.Section(f"{title}: rollouts", f"{place} {_ROLLOUT}", astray))
     return layout.Table("probing", "Probing", raw, sections)
 
 
-def _raw(run: groups.Run) -> pd.DataFrame:
-    """One row per cell and quantity, in the order of recording."""
+def named(run: groups.Run) -> pd.DataFrame:
+    """The metrics of stage "probing" with the parts of their names as columns."""
     metrics = run.metrics[run.metrics["stage"] == "probing"]
-    rows = []
-    if not metrics.empty:
-        parts = metrics["name"].str.split(".", expand=True).set_axis(["of", "kind", "what"], axis=1)
-        metrics = metrics.join(parts)
-        for (cell, quantity), part in metrics.groupby(["cell", "of"], sort=False):
-            values = part.groupby(["kind", "what"])["value"].mean()
-            unit = part.loc[part["what"] == "error", "unit"].iloc[0]
-            row = layout.identity(run, cell) | {"quantity": quantity, "unit": unit}
-            rows.append(row | {f"{kind}_{what}": v for (kind, what), v in values.items()})
-    return layout.in_order(run, pd.DataFrame(rows))
+    names = {name: record.ProbeName.of(name) for name in metrics["name"].unique()}
+    parts = pd.DataFrame(
+        [names[name] for name in metrics["name"]],
+        columns=record.ProbeName._fields,
+        index=metrics.index,
+    )
+    return metrics.join(parts)
 
 
-def _probing_frame(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row per quantity and method, in the order of the quantities."""
+def _raw(run: groups.Run) -> pd.DataFrame:
+    """One row per cell, quantity and generation of probes, in the order of recording."""
+    metrics = named(run)
+    found = []
+    for (cell, quantity, frames), part in metrics.groupby(
+        ["cell", "quantity", "frames"], sort=False
+    ):
+        unit = part.loc[part["measure"] == "error", "unit"].iloc[0]
+        networks = part.loc[part["probe"] != "linear", "probe"].str.removeprefix("mlp")
+        row = layout.identity(run, cell) | {"quantity": quantity, "unit": unit, "frames": frames}
+        row["mlp"] = networks.iloc[0].replace("x", " x ")
+        kind = part["probe"].where(part["probe"] == "linear", "mlp")
+        for (source, probe, measure), value in (
+            part.groupby(["source", kind, "measure"])["value"].mean().items()
+        ):
+            prefix = "" if source == "latent" else f"{source}_"
+            row[f"{prefix}{probe}_{measure}"] = value
+        found.append(row)
+    raw = pd.DataFrame(found)
+    for control in record.PROBE_SOURCES[1:]:
+        if found and f"{control}_mlp_error" not in raw:
+            raw[f"{control}_mlp_error"] = float("nan")
+    return layout.in_order(run, raw)
+
+
+def _probing_frame(rows: pd.DataFrame, controls: bool) -> pd.DataFrame:
+    """A row per quantity and method, in the order of the quantities; below the methods what the
+    pixels hold, which are the same for all.
+    """
     rows = rows[~rows["unit"].str.contains("/s")]
+    if controls:
+        rows = pd.concat([rows, _of_pixels(rows)])
     place = {quantity: i for i, quantity in enumerate(rows["quantity"].unique())}
     rows = rows.sort_values("quantity", key=lambda names: names.map(place), kind="stable")
     units = (" " + rows["unit"]).where(rows["unit"] != "1", "")
-    return pd.DataFrame(
-        {
-            "Quantity": rows["quantity"],
-            "Method": rows["label"],
-            "linear r": rows["linear_r"].map(layout.two),
-            "MLP r": rows["mlp_r"].map(layout.two),
-            "linear error": rows["linear_error"].map(layout.three) + units,
-            "MLP error": rows["mlp_error"].map(layout.three) + units,
+    shown = {
+        "Quantity": rows["quantity"],
+        "Method": rows["label"],
+        "linear r": rows["linear_r"].map(layout.two),
+        "MLP r": rows["mlp_r"].map(layout.two),
+        "linear error": rows["linear_error"].map(layout.three) + units,
+        "MLP error": rows["mlp_error"].map(layout.three) + units,
+    }
+    if controls:
+        shown |= {
+            f"MLP error, {control}": rows[f"{control}_mlp_error"].map(layout.three)
+            for control in ("untrained", "shuffled")
         }
-    ).reset_index(drop=True)
+    return pd.DataFrame(shown).reset_index(drop=True)
+
+
+def _of_pixels(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per quantity, with the pixels' readings in the place of the latents'."""
+    columns = {f"pixels_{end}": end for end in ("linear_r", "mlp_r", "linear_error", "mlp_error")}
+    means = rows.groupby("quantity", sort=False).agg(
+        {"unit": "first"} | dict.fromkeys(columns, "mean")
+    )
+    return means.rename(columns=columns).reset_index().assign(label=_PIXELS)
 
 
 def _rollout_frame(run: groups.Run, rows: pd.DataFrame) -> pd.DataFrame:

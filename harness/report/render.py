@@ -18,7 +18,8 @@ def markdown(table: layout.Table) -> str:
     """Every section with its heading and caption."""
     parts = [f"# {table.title}"]
     for section in table.sections:
-        parts += [f"## {section.title}", _markdown_table(section.frame), section.caption]
+        title, caption = _markdown_text(section.title), _markdown_text(section.caption)
+        parts += [f"## {title}", _markdown_table(section.frame), caption]
     return "\n\n".join(parts) + "\n"
 
 
@@ -71,8 +72,14 @@ def _markdown_table(frame: pd.DataFrame) -> str:
     columns = [str(column) for column in frame.columns]
     rules = [":---" if _is_text(column) else "---:" for column in columns]
     rows = [columns, rules, *frame.itertuples(index=False, name=None)]
-    escaped = ([str(cell).replace("|", "\\|") for cell in row] for row in rows)
+    escaped = ([_markdown_text(cell) for cell in row] for row in rows)
     return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
+
+
+def _markdown_text(text: str) -> str:
+    """On one line, without a beginning of markup: of emphasis, code, a tag or another cell."""
+    one_line = " ".join(str(text).split())
+    return re.sub(r"[\\`*|]|<(?=[A-Za-z/!?])", r"\\\g<0>", one_line)
 
 
 def _tex_table(section: layout.Section) -> str:
@@ -102,7 +109,8 @@ def _tex_row(cells: tuple[str, ...]) -> str:
 
 
 def _tex_text(text: str) -> str:
-    return re.sub(r"[\\~^&%$#_{}−–<>]", lambda found: _TEX[found[0]], str(text))
+    one_line = " ".join(str(text).split())  # an empty line would end a caption
+    return re.sub(r"[\\~^&%$#_{}−–<>]", lambda found: _TEX[found[0]], one_line)
 
 
 def _html_table(section: layout.Section) -> str:

@@ -91,13 +91,13 @@ def independent_pairs(rate: np.ndarray, clusters: np.ndarray) -> float:
     """How many independent pairs give the mean of `rate` (P,) the same standard error as these
     clusters do: P over the design effect (Kish 1965), at most P.
 
-    Near 0 and 1 the outcomes do not show how alike the pairs of a cluster are. Two clusters of
-    average size are therefore imagined, one all solved and one not at all; where all pairs agree,
-    this leaves one independent pair per cluster.
+    Near 0 and 1 the outcomes do not show how alike the pairs of a cluster are. One more cluster of
+    average size is therefore imagined, with equal chances all solved or not at all; where all pairs
+    agree, this leaves one independent pair per cluster.
     """
     size = len(rate) / (clusters.max() + 1)
     mean = rate.mean()
-    imagined = mean**2 + (1 - mean) ** 2
+    imagined = (mean**2 + (1 - mean) ** 2) / 2
     residual = rate - mean
     between = (np.bincount(clusters, residual) ** 2).sum() + size**2 * imagined
     within = (residual**2).sum() + size * imagined

@@ -23,7 +23,7 @@ class Outcomes(NamedTuple):
     pairs: np.ndarray  # (P,) pair numbers, ascending
     success: np.ndarray  # (S, P) mean over evaluation seeds
     final: np.ndarray  # (S, P)
-    source_episode: np.ndarray  # (P,) int: the recorded episode that a pair was cut from
+    cluster: np.ndarray  # (P,) int: pairs of one recorded episode, or of one family of them
     stratum: np.ndarray  # (P,) str
     initially_solved: np.ndarray  # (P,) bool
     drawn: np.ndarray  # (P,) bool: the protocol's draw; the others count in their stratum only
@@ -39,7 +39,8 @@ def outcomes(run: groups.Run) -> dict[tuple[int, str], Outcomes]:
     keys = ["cell", "split", "seed", "pair"]
     means = episodes.groupby(keys)[["success", "success_final"]].mean()
     facts = episodes.drop_duplicates("pair").set_index("pair")
-    facts = facts[["source_episode", "stratum", "initially_solved", "sample"]]
+    facts["cluster"] = _clusters(run, facts)
+    facts = facts[["cluster", "stratum", "initially_solved", "sample"]]
     found = {
         key: _outcomes(part.droplevel(["cell", "split"]), facts)
         for key, part in means.groupby(level=["cell", "split"])
@@ -59,7 +60,7 @@ def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
             log.warning("cell %s has no pairs of the protocol's draw on %s: left out", cell, split)
             continue
         for subset, mask in _subsets(outcome).items():
-            estimate = stats.estimate(outcome.success[:, mask], outcome.source_episode[mask])
+            estimate = stats.estimate(outcome.success[:, mask], outcome.cluster[mask])
             final = float(outcome.final[:, mask].mean())
             found.append({"cell": cell, "split": split, "subset": subset, "final": final})
             found[-1] |= estimate._asdict()
@@ -96,6 +97,16 @@ def _compared_with(method: str, variant: str) -> tuple[str, ...]:
     return REFERENCES[: REFERENCES.index(method)] if own else REFERENCES
 
 
+def _clusters(run: groups.Run, pairs: pd.DataFrame) -> np.ndarray:
+    """(P,) the family of each pair's source episode; where none is recorded, the episode."""
+    families = run.metrics[(run.metrics["stage"] == "pairs") & (run.metrics["name"] == "family")]
+    families = families.groupby(["dataset_hash", "index"])["value"].first()
+    episodes = pd.MultiIndex.from_frame(pairs[["dataset_hash", "source_episode"]])
+    known = families.reindex(episodes).to_numpy()
+    alone = -1 - pairs["source_episode"].to_numpy()  # negative: no family has that number
+    return np.where(np.isnan(known), alone, known).astype(np.int64)
+
+
 def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, other_seeds: int = 0) -> Outcomes:
     """`part`: seed, pair -> means, sorted."""
     seed, pair = (part.index.get_level_values(level).to_numpy() for level in ("seed", "pair"))
@@ -117,7 +128,7 @@ def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, other_seeds: int = 0) -> 
         pairs=shared,
         success=values[..., 0],
         final=values[..., 1],
-        source_episode=known["source_episode"].to_numpy(),
+        cluster=known["cluster"].to_numpy(),
         stratum=known["stratum"].to_numpy(dtype=str),
         initially_solved=known["initially_solved"].to_numpy(dtype=bool),
         drawn=(known["sample"] == "pairs").to_numpy(dtype=bool),
@@ -170,6 +181,6 @@ def _differences(a: Outcomes, b: Outcomes) -> list[dict]:
         kept = mask[in_a]
         if subset != UNSOLVED and kept.any():
             rates = a.success[:, in_a[kept]], b.success[:, in_b[kept]]
-            difference = stats.paired_difference(*rates, a.source_episode[in_a[kept]])
+            difference = stats.paired_difference(*rates, a.cluster[in_a[kept]])
             found.append({"subset": subset} | difference._asdict())
     return found

@@ -11,10 +11,10 @@ from harness.report import groups, layout, published, success
 
 _INTERVALS = (
     "95 % interval: Wilson's, for the number of independent pairs that these pairs are worth, "
-    "since those cut from one recorded episode resemble each other (design effect over episodes; "
-    "two more are imagined, one solved throughout and one not at all). With several training seeds "
-    "it is joined with a bootstrap (2,000 draws) that resamples these and, jointly, episodes "
-    "(optimistic below five seeds)."
+    "since those cut from one recorded episode, or from episodes that start alike, resemble each "
+    "other (design effect over groups of such pairs, with one imagined group all of whose pairs "
+    "agree). With several training seeds it is joined with a bootstrap (2,000 draws) that "
+    "resamples these and, jointly, the groups (optimistic below five seeds)."
 )
 
 
@@ -41,11 +41,12 @@ def success_table(run: groups.Run, outcomes: dict, estimates: pd.DataFrame) -> l
 
 
 _PAIRED = (
-    "Points of success. 95 % interval, not corrected: bootstrap (2,000 draws) over the recorded "
-    "episodes of the shared pairs and, with several training seeds, over those. p: exact two-sided "
-    "test, over one sign for the summed differences of each episode's pairs (McNemar's with one "
-    "seed and one pair an episode); with several seeds at least that of Welch's t-test over seeds "
-    "and episodes. Where few pairs differ, interval and p can disagree; p is exact."
+    "Points of success. Pairs cut from one recorded episode, or from episodes that start alike, "
+    "form a group. 95 % interval, not corrected: bootstrap (2,000 draws) over the groups of the "
+    "shared pairs and, with several training seeds, over those. p: exact two-sided test, over one "
+    "sign for the summed differences of each group (McNemar's with one seed and one pair a group); "
+    "with several seeds at least that of Welch's t-test over seeds and groups. Where few groups "
+    "differ, interval and p can disagree; p is exact."
 )
 
 

@@ -26,7 +26,7 @@ import optuna
 from optuna.exceptions import OptunaError
 
 from harness import command, config, estimate, folder_lock, launch, manual, report
-from harness.command import FAILED, INTERRUPTED, OK, USAGE, console
+from harness.command import FAILED, OK, USAGE, console
 from harness.report import objective
 from harness.sweep import search, space
 from harness.sweep.search import Standing
@@ -51,14 +51,13 @@ def main(argv: Sequence[str]) -> int:
             _show_plan(sweep, search.standing(sweep, study))
             return OK
         command.check_writable(sweep.run.folder)
-        with folder_lock.hold(sweep.run.folder):
+        with folder_lock.hold(sweep.run.folder), command.ended_by_signals():
             return _execute(sweep, argv)
     except (OSError, launch.LaunchError, report.NoTrials, OptunaError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on from here")
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return command.interrupted(error)
 
 
 def _execute(sweep: Sweep, argv: Sequence[str]) -> int:
@@ -68,7 +67,9 @@ def _execute(sweep: Sweep, argv: Sequence[str]) -> int:
     _show_plan(sweep, before)
     search.run(sweep, study, before)
     made = report.publish(sweep.run.folder)
-    console.print(f"wrote {len(made.paths)} files; open {made.paths[-1]}", markup=False)
+    console.print(
+        f"wrote {len(made.paths)} files; open {shlex.quote(made.paths[-1])}", markup=False
+    )
     code = _conclude(sweep, search.standing(sweep, study), argv)
     return FAILED if made.broken else code
 
@@ -101,9 +102,8 @@ def _conclude(sweep: Sweep, after: Standing, argv: Sequence[str]) -> int:
         spec = sweep.spec(values)
         console.print(f"{spec.key} failed: {launch.outcome(spec, sweep.place)}", markup=False)
     again = shlex.join(["python", "-m", "harness.sweep", *argv])
-    console.print(
-        f"{missing} of {sweep.trials} trials failed or did not run; to retry them: {again}",
-        markup=False,
+    command.show_command(
+        f"{missing} of {sweep.trials} trials failed or did not run; to retry them: {again}"
     )
     return FAILED
 
@@ -111,7 +111,7 @@ def _conclude(sweep: Sweep, after: Standing, argv: Sequence[str]) -> int:
 def _show_best(sweep: Sweep, tried: list[str], judgement: objective.Judgement) -> None:
     words = [f"tasks={sweep.task}", f"methods={sweep.method}", *_kept(sweep), *tried, "seeds=3"]
     console.print(f"best: {' '.join(tried)}: {judgement.words()}", markup=False)
-    console.print(f"on test pairs: python -m harness.run {shlex.join(words)}", markup=False)
+    command.show_command(f"on test pairs: python -m harness.run {shlex.join(words)}")
 
 
 def _kept(sweep: Sweep) -> list[str]:

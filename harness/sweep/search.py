@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness import config, launch, rows, seeding, trial
@@ -36,7 +37,7 @@ def open_study(sweep: Sweep) -> optuna.Study:
     file = os.path.join(sweep.run.folder, STUDY_FILE)
     try:
         new = sweep.run.dry and not os.path.exists(file)
-        storage = InMemoryStorage() if new else RDBStorage(f"sqlite:///{file}")
+        storage = InMemoryStorage() if new else _storage(file)
         if set(optuna.get_all_study_names(storage)) - {sweep.study}:
             raise launch.LaunchError(
                 f"{sweep.run.folder} holds another sweep (of another range, seed or configuration):"
@@ -54,6 +55,11 @@ def open_study(sweep: Sweep) -> optuna.Study:
     seed = seeding.integer("sweep", sweep.seed, len(study.trials)) % 2**32
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_FIRST, seed=seed)
     return study
+
+
+def _storage(file: str) -> RDBStorage:
+    """The database; in its URL special characters of the path are percent-encoded."""
+    return RDBStorage(URL.create("sqlite", database=file).render_as_string())
 
 
 def standing(sweep: Sweep, study: optuna.Study) -> Standing:
@@ -84,23 +90,37 @@ def run(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
         _check_fits(sweep, launch.local_nodes())
     _ask_again(sweep, study, before)
     launch.prepare_datasets([sweep.example], sweep.place)
-    with Display(missing) as display:
-        if sweep.run.backend == "loop":
+    if sweep.run.backend == "loop":
+        with Display(missing) as display:
             _loop(sweep, study, missing, display)
-        else:
-            with launch.cluster(sweep.run) as nodes:
-                _by_ray(sweep, study, missing, display, nodes)
+    else:
+        launch.under_ray(sweep.run, _by_ray, sweep, missing, _completed(study) + missing)
+
+
+def _completed(study: optuna.Study) -> int:
+    """How many suggestions have a value, good or worst."""
+    return sum(t.state == TrialState.COMPLETE for t in study.get_trials(deepcopy=False))
 
 
 def _ask_again(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
     """Enqueue what a killed call left running, and what failed, with the same values."""
-    waiting = []
-    for suggestion in study.get_trials(deepcopy=False):
-        if suggestion.state == TrialState.RUNNING:
-            study.tell(suggestion.number, state=TrialState.FAIL)
-        elif suggestion.state == TrialState.WAITING:
-            waiting.append(_values(suggestion))
-    for values in before.again.values():
+    _give_up_running(study)
+    _enqueue(study, list(before.again.values()))
+
+
+def _give_up_running(study: optuna.Study) -> list[dict[str, Any]]:
+    """Close what a killed call left running; returns its values."""
+    running = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]
+    for suggestion in running:
+        study.tell(suggestion.number, state=TrialState.FAIL)
+    return [_values(suggestion) for suggestion in running]
+
+
+def _enqueue(study: optuna.Study, again: Sequence[dict[str, Any]]) -> None:
+    """Have these values suggested next, those that wait already once."""
+    trials = study.get_trials(deepcopy=False)
+    waiting = [_values(t) for t in trials if t.state == TrialState.WAITING]
+    for values in again:
         if values not in waiting:
             study.enqueue_trial(values)
 
@@ -116,19 +136,30 @@ def _loop(sweep: Sweep, study: optuna.Study, missing: int, display: Display) -> 
             display.finish(spec.key, _outcome(sweep, spec))
 
 
-def _by_ray(
-    sweep: Sweep, study: optuna.Study, missing: int, display: Display, nodes: Sequence[launch.Node]
-) -> None:
+def _by_ray(scratch: str, sweep: Sweep, missing: int, until: int) -> None:
+    """Run suggestions until `until` of the study have a value; `missing` had none at the start."""
+    nodes = launch.cluster(scratch, sweep.run)
+    _check_fits(sweep, nodes)
+    study = open_study(sweep)
+    # where Ray died under an earlier call
+    running = [v for v in _give_up_running(study) if set(v) == set(sweep.space)]
+    _enqueue(study, running)
+    left = until - _completed(study)
+    with Display(missing, missing - left) as display:
+        _tune(scratch, sweep, study, left, display)
+
+
+def _tune(scratch: str, sweep: Sweep, study: optuna.Study, left: int, display: Display) -> None:
     import ray
     from ray import tune
 
-    _check_fits(sweep, nodes)
     asked = launch.resources(sweep.example)
     whole = ray.cluster_resources()
     together = min(whole.get(kind.upper(), 0) / amount for kind, amount in asked.items())
-    searcher = _searcher(sweep, study, missing, display)
+    searcher = _searcher(sweep, study, left, display)
     place = sweep.place  # what is sent to a worker must not belong to this module (__main__)
     launch.tune_trials(
+        scratch,
         tune.with_parameters(launch.run_text, place=place),
         {},
         lambda words: asked,
@@ -136,7 +167,7 @@ def _by_ray(
         display,
         finished=lambda key: _outcome(sweep, searcher.specs[key]),
         search_alg=searcher,
-        num_samples=missing,
+        num_samples=left,
         max_concurrent_trials=max(1, int(together)),
     )
 
@@ -198,7 +229,7 @@ def _searcher(sweep: Sweep, study: optuna.Study, missing: int, display: Display)
         mode="max",
         sampler=study.sampler,
         study_name=sweep.study,
-        storage=RDBStorage(f"sqlite:///{sweep.run.folder}/{STUDY_FILE}"),
+        storage=_storage(os.path.join(sweep.run.folder, STUDY_FILE)),
     )
 
 

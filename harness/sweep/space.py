@@ -26,6 +26,7 @@ _OVERLAY = {"protocol": {"split": "validation"}}  # under the command line: no "
 _WORDS = ("task", "method", "seed", "trials")
 _NOT_OURS = ("suite", "tasks", "methods", "seeds", "ray", "overrides")
 _DIGITS = 4  # of a suggested number; what is named is what is tried
+_LONGEST_VALUE = 60  # characters in the name of a folder; of a path the last ones
 
 
 @dataclass(frozen=True)
@@ -209,4 +210,5 @@ def _text(value: Any, kind: BaseDistribution) -> str:
 def _in_a_name(word: str) -> str:
     """ "method.lewm.sigreg_weight=0.0123" -> "sigreg_weight-0p0123"."""
     key, _, text = word.partition("=")
-    return f"{key.rpartition('.')[2]}-{re.sub('[^0-9A-Za-z_-]', '_', text.replace('.', 'p'))}"
+    plain = re.sub("[^0-9A-Za-z_-]", "_", text.replace(".", "p"))
+    return f"{key.rpartition('.')[2]}-{plain[-_LONGEST_VALUE:]}"

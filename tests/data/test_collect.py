@@ -13,8 +13,10 @@ import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 import rights
+import started
 
 from harness.data import collect, episodes, unfinished
 from harness.tasks.toy import Toy, Wanderer
@@ -162,6 +164,26 @@ def test_a_collection_killed_outright_leaves_nothing_that_opens(tmp_path):
     assert left.name.endswith(".part")
     with pytest.raises(episodes.DatasetError, match=r"there is no manifest.json"):
         episodes.open_dataset(str(left))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_the_workers_of_a_collection_end_with_it(tmp_path, number):
+    code = (
+        "import sys; from harness.data import collect; from harness.tasks.toy import Toy\n"
+        "if __name__ == '__main__':\n"
+        "    config = collect.DataConfig(episodes=100000, image_size=32)\n"
+        "    collect.ensure(Toy(), config, sys.argv[1], workers=2)\n"
+    )
+    (tmp_path / "code.py").write_text(code)
+    words = [str(tmp_path / "code.py"), str(tmp_path / "data")]
+    with started.process(words, tmp_path / "said", PYTHONPATH=str(started.ROOT)) as process:
+        while not list(tmp_path.glob("data/.toy-*.part/*.arrow")):
+            assert process.poll() is None, (tmp_path / "said").read_text()
+            time.sleep(0.01)
+        workers = [p for p in started.descendants(process.pid) if "spawn_main" in str(p.cmdline())]
+        process.send_signal(number)
+        process.wait(10)
+        assert len(workers) == 2 and psutil.wait_procs(workers, timeout=5)[1] == []
 
 
 def test_what_a_sudden_death_leaves_is_not_a_dataset_and_goes_after_a_week(tmp_path, caplog):

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from harness import report
+from harness import report, rows
 from harness.report import __main__ as command
 from harness.report import groups, stats
 
@@ -66,6 +66,14 @@ def test_pairs_of_one_episode_count_as_one_where_they_agree(run):
         [100 * end for end in ends], abs=0.1
     )
     assert rows.loc["mine", "minus_lewm_p"] == pytest.approx(2 / 2**2)  # two episodes differ
+
+
+def test_episodes_of_one_family_count_as_one_where_they_agree(run):
+    families = [("pairs", "family", episode, float(episode // 5), "") for episode in range(50)]
+    run.trial(method="lewm", outcome=outcome(40), metrics=families)
+    run.trial(method="mine", outcome=outcome(50))  # on the same data, before they were recorded
+    row = raw(run).set_index("method").loc["mine"]
+    assert row.minus_lewm_p == pytest.approx(2 / 2**2)
 
 
 def test_p_values_are_corrected_over_their_table_and_no_further(run):
@@ -456,3 +464,44 @@ def test_published_numbers_do_not_stand_beside_those_of_tests(run):
     )
     assert "published_success_pct" not in raw(run)
     assert "published_plan_s" not in raw(run, "efficiency")
+
+
+def probed(error, source="latent", probe="mlp2x256", frames=12000):
+    """Metrics of stage "probing" of one angle, read by a linear map and by a network."""
+    kinds = {"linear": error + 0.5, probe: error}
+    return [
+        ("probing", rows.ProbeName("angle", source, kind, frames, what).text(), 0, value, unit)
+        for kind, off in kinds.items()
+        for what, value, unit in (("r", 1 - off, ""), ("error", off, "rad"))
+    ]
+
+
+def test_controls_stand_beside_what_the_latents_hold(run):
+    controls = probed(0.4, "untrained") + probed(0.1, "pixels") + probed(0.5, "shuffled")
+    for method, error in (("lewm", 0.2), ("pldm", 0.3)):
+        run.trial(method=method, outcome=outcome(10), metrics=probed(error) + controls)
+    report.write(run.folder)
+    shown = table(run, "probing", "md")
+    lines = [line for line in shown.splitlines() if line.startswith("| angle")]
+    assert lines[0] == "| angle | LeWM | 0.30 | 0.80 | 0.700 rad | 0.200 rad | 0.400 | 0.500 |"
+    assert lines[2] == "| angle | 32 px grey pixels | 0.40 | 0.90 | 0.600 rad | 0.100 rad | – | – |"
+    assert len(lines) == 3 and "12,000 frames" in shown and "2 x 256 units" in shown
+
+
+def test_rows_of_an_older_probe_stand_in_a_section_of_their_own(run):
+    old = [("probing", f"angle.{kind}.{what}", 0, 0.6, "") for kind in ("linear", "mlp")
+           for what in ("r", "error")]  # fmt: skip
+    run.trial(method="pldm", outcome=outcome(10), metrics=old)
+    run.trial(method="lewm", outcome=outcome(10), metrics=probed(0.2))
+    rows_of = raw(run, "probing").set_index("method")
+    assert rows_of["mlp"].to_dict() == {"lewm": "2 x 256", "pldm": "1 x 128"}
+    assert rows_of["frames"].to_dict() == {"lewm": 12000, "pldm": 6000}
+    parts = table(run, "probing", "md").split("\n## ")[1:]
+    assert len(parts) == 2 and not any("LeWM" in part and "PLDM" in part for part in parts)
+
+
+def test_a_name_of_a_probe_is_read_as_it_was_written():
+    name = rows.ProbeName("block_angle", "untrained", "mlp2x256", 12000, "error")
+    assert rows.ProbeName.of(name.text()) == name
+    old = rows.ProbeName("block_angle", "latent", "mlp1x128", 6000, "r")
+    assert rows.ProbeName.of("block_angle.mlp.r") == old
