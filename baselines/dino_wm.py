@@ -7,13 +7,13 @@
 3. The loss is the squared error of the tokens (and of the embedded proprio), teacher forced.
 4. Planning compares the last predicted tokens (and proprio) with the goal's.
 
-Deviations from gaoyuezhou/dino_wm: no picture decoder; frames keep their size up to the nearest
-multiple of the patch (theirs are first shrunk to 14/16 of it: 196 tokens at 224 px, here 256); the
-pixels-only method has no proprio at all; action, proprio and predictor share one optimizer with
-warm-up and cosine (theirs two AdamW without a schedule); loss and planning cost weigh the parts
-alike (their loss is a mean over all dimensions together, and their planning cost a mean of each
-part, with a weight of its own for proprio); gradients are clipped. With standardize=true (the
-laptop's autoencoder) tokens are standardized first, FrozenEncoder.fit.
+Source: gaoyuezhou/dino_wm. Departures from the source: no picture decoder; frames keep their size
+up to the nearest multiple of the patch (theirs are first shrunk to 14/16 of it: 196 tokens at 224
+px, here 256); the pixels-only method has no proprio at all; action, proprio and predictor share one
+optimizer with warm-up and cosine (theirs two AdamW without a schedule); loss and planning cost
+weigh the parts alike (their loss is a mean over all dimensions together, and their planning cost a
+mean of each part, with a weight of its own for proprio); gradients are clipped. With
+standardize=true (the laptop's autoencoder) tokens are standardized first, FrozenEncoder.fit.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.interfaces import Batch, Obs, Shape
-from harness.nn import spread
+from harness.interfaces import Batch, ModelDims, Obs, WorldModel
+from harness.nn.cached_rollout import CachedRollout, KeyValueCache, LayerCache
 from harness.nn.frozen import FrozenConfig, FrozenEncoder
-from harness.nn.transformer import FeedForward, autoregressive
+from harness.nn.latent_std import latent_std
+from harness.nn.rollout import autoregressive
+from harness.nn.transformer import FeedForward
 from harness.setting import setting
 
 
@@ -51,20 +53,20 @@ class DinoWMConfig(FrozenConfig):
     )
 
 
-class DinoWM(nn.Module):
-    """Pixels only (interfaces.WorldModel): z (B, T, P, C) is what the encoder gives."""
+class DinoWM(WorldModel):
+    """Pixels only: z (B, T, P, C) is what the frozen encoder gives. `predictor` is a transformer
+    over tokens that have the embedded action beside them.
+    """
 
-    extra = 0  # features of a latent token beside the encoder's
+    proprio_width = 0  # features of a latent token beside the encoder's
 
-    goal_sampling = None
-
-    def __init__(self, config: DinoWMConfig, shape: Shape):
+    def __init__(self, config: DinoWMConfig, dims: ModelDims):
         super().__init__()
         self.history = config.history
-        self.frozen = FrozenEncoder(config, shape.image_size)
-        self.action_embedder = nn.Linear(shape.action_dim, config.action_width)
+        self.frozen = FrozenEncoder(config, dims.image_size)
+        self.action_embedder = nn.Linear(dims.block_dim, config.action_width)
         self.predictor = FrameCausalTransformer(
-            width=self.frozen.width + self.extra + config.action_width,
+            width=self.frozen.width + self.proprio_width + config.action_width,
             frames=config.history,
             tokens=self.frozen.tokens,
             depth=config.predictor_depth,
@@ -75,18 +77,42 @@ class DinoWM(nn.Module):
         )
 
     @property
-    def window_frames(self) -> int:
-        """Frames of a training window: the history and the last target."""
-        return self.history + 1
+    def frozen_encoder(self) -> FrozenEncoder:
+        """interfaces.LatentModel.frozen_encoder."""
+        return self.frozen
 
     @property
     def tokens_per_frame(self) -> int:
-        """Latent tokens that planning carries for each frame."""
+        """P, the latent tokens that planning carries for each frame."""
         return self.frozen.tokens
 
     def encode(self, obs: Obs) -> Tensor:
         """(B, T, P, C); every frame on its own."""
         return self.frozen.read(obs)
+
+    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Latents z (B, T, P, D) and the blocks taken there (B, T, A) to the next latents (B, T, P,
+        D), T <= history.
+        """
+        return self.predict_embedded(z, self.action_embedder(actions))
+
+    def predict_embedded(
+        self,
+        z: Tensor,
+        actions: Tensor,
+        last_only: bool = False,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """The same from embedded actions (B, T, 10); with last_only (B, 1, P, D), the latents after
+        the last frame. With a cache, z are the frames after those that it has.
+        """
+        repeated = actions[:, :, None].expand(-1, -1, z.shape[2], -1)
+        tokens = torch.cat([z, repeated], dim=-1)  # (B, T, P, D + 10)
+        return self.predictor(tokens, last_only, cache)[..., : z.shape[-1]]
+
+    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
+        """interfaces.WorldModel.rollout, (N, K, P, D)."""
+        return autoregressive(self.predict, self.history, z, past, plan)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Error of the next frame's tokens, teacher forced over the window."""
@@ -95,51 +121,19 @@ class DinoWM(nn.Module):
         squared = (predicted - z[:, 1:].detach()).pow(2)
         width = self.frozen.width
         terms = {"visual": squared[..., :width].mean()}
-        if self.extra:
+        if self.proprio_width:
             terms["proprio"] = squared[..., width:].sum(-1).mean() / width  # its weight is in z
-        return {"loss": sum(terms.values()), **terms, "latent_std": spread.latent_std(z)}
+        return {"loss": sum(terms.values()), **terms, "latent_std": latent_std(z)}
 
-    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Latents z (B, T, P, D) and the blocks taken there (B, T, A) to the next latents (B, T, P,
-        D), T <= history.
-        """
-        return self._next(z, self.action_embedder(actions))
-
-    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
-        """interfaces.WorldModel.rollout: autoregressive, over at most `history` frames, (N, K, P,
-        D). Equal to repeated `predict` with its last output appended; keys and values are kept
-        while the history grows.
-        """
-        assert past.shape[1] == z.shape[1] - 1, (past.shape, z.shape)
-        embedded = self.action_embedder(torch.cat([past, plan], dim=1))  # (N, H - 1 + K, 10)
-
-        def step(seen: Tensor, frames: slice, kept: list[list[Tensor]] | None) -> Tensor:
-            return self._next(seen, embedded[:, frames], True, kept)[:, 0]
-
-        layers = len(self.predictor.blocks)
-        return autoregressive(step, z, plan.shape[1], self.history, layers)
+    def fast_rollout(self) -> CachedRollout:
+        """The same as `rollout` with less work."""
+        return DinoWMRollout(self)
 
     def rollout_bytes(self, blocks: int) -> tuple[int, int]:
         """interfaces.WorldModel.rollout_bytes."""
-        own, each = self.predictor, 4 * self.frozen.tokens
-        kept = self.history * own.kept + blocks * own.width
-        return each * self.history * own.widest, each * kept
-
-    def after_step(self, step: int, steps: int) -> None:
-        """No target network."""
-
-    def _next(
-        self,
-        z: Tensor,
-        actions: Tensor,
-        last: bool = False,
-        kept: list[list[Tensor]] | None = None,
-    ) -> Tensor:
-        """Next latents (B, T, P, D), or (B, 1, P, D) after the last frame alone; actions (B, T,
-        10); `kept` as in FrameCausalTransformer.
-        """
-        repeated = actions[:, :, None].expand(-1, -1, z.shape[2], -1)
-        return self.predictor(torch.cat([z, repeated], dim=-1), last, kept)[..., : z.shape[-1]]
+        own, token_bytes = self.predictor, 4 * self.frozen.tokens
+        cached = self.history * own.cached_floats + blocks * own.width
+        return token_bytes * self.history * own.working_floats, token_bytes * cached
 
 
 class DinoWMProprio(DinoWM):
@@ -150,27 +144,50 @@ class DinoWMProprio(DinoWM):
     An observation without proprio counts as one whose proprio is the mean.
     """
 
-    def __init__(self, config: DinoWMConfig, shape: Shape):
-        if not shape.proprio_dim:
+    def __init__(self, config: DinoWMConfig, dims: ModelDims):
+        if not dims.proprio_dim:
             raise ValueError("this task has no proprio: use the method dino_wm")
-        self.extra = config.proprio_width
-        super().__init__(config, shape)
-        self.proprio_embedder = nn.Linear(shape.proprio_dim, config.proprio_width)
+        self.proprio_width = config.proprio_width
+        super().__init__(config, dims)
+        self.proprio_embedder = nn.Linear(dims.proprio_dim, config.proprio_width)
         self.scale = math.sqrt(config.proprio_weight * self.frozen.width / config.proprio_width)
 
     def encode(self, obs: Obs) -> Tensor:
         """(B, T, P, C + 10)."""
         tokens = super().encode(obs)
-        seen = obs.proprio
-        if seen is None:
-            seen = tokens.new_zeros(*tokens.shape[:2], self.proprio_embedder.in_features)
-        embedded = self.scale * self.proprio_embedder(seen).float()
+        proprio = obs.proprio
+        if proprio is None:
+            proprio = tokens.new_zeros(*tokens.shape[:2], self.proprio_embedder.in_features)
+        embedded = self.scale * self.proprio_embedder(proprio).float()
         return torch.cat([tokens, embedded[:, :, None].expand(-1, -1, tokens.shape[2], -1)], dim=-1)
 
-    def _next(self, z: Tensor, *how) -> Tensor:
-        parts = z.new_ones(z.shape[-1])
-        parts[self.frozen.width :] = self.scale
-        return super()._next(z / parts, *how) * parts
+    def predict_embedded(
+        self,
+        z: Tensor,
+        actions: Tensor,
+        last_only: bool = False,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """The predictor works on the proprio without its scale."""
+        scales = z.new_ones(z.shape[-1])
+        scales[self.frozen.width :] = self.scale
+        return super().predict_embedded(z / scales, actions, last_only, cache) * scales
+
+
+class DinoWMRollout(CachedRollout):
+    """The actions of all blocks are embedded at once."""
+
+    def __init__(self, model: DinoWM):
+        super().__init__(model.history, layers=len(model.predictor.blocks))
+        self._model = model
+
+    def conditions(self, actions: Tensor) -> list[Tensor]:
+        return [self._model.action_embedder(actions)]
+
+    def next_latent(
+        self, z: Tensor, conditions: list[Tensor], cache: KeyValueCache | None
+    ) -> Tensor:
+        return self._model.predict_embedded(z, conditions[0], last_only=True, cache=cache)[:, 0]
 
 
 class FrameCausalTransformer(nn.Module):
@@ -189,9 +206,10 @@ class FrameCausalTransformer(nn.Module):
     ):
         super().__init__()
         self.width = width
-        # floats of a token: at most in a block; keys and values of all blocks
-        self.widest = 3 * width + 4 * heads * head_width + 2 * hidden
-        self.kept = 2 * depth * heads * head_width
+        # memory of one token in floats, for rollout_bytes: the most that a block works on at a
+        # time; the keys and values of all blocks
+        self.working_floats = 3 * width + 4 * heads * head_width + 2 * hidden
+        self.cached_floats = 2 * depth * heads * head_width
         self.positions = nn.Parameter(torch.randn(1, frames * tokens, width))
         self.blocks = nn.ModuleList(
             FrameCausalBlock(width, heads, head_width, hidden, dropout) for _ in range(depth)
@@ -199,28 +217,29 @@ class FrameCausalTransformer(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(
-        self, x: Tensor, last: bool = False, kept: list[list[Tensor]] | None = None
+        self, x: Tensor, last_only: bool = False, cache: KeyValueCache | None = None
     ) -> Tensor:
-        """x (B, T, P, width) -> the same, or (B, 1, P, width) for the last frame alone.
+        """x (B, T, P, width) -> the same, or with last_only (B, 1, P, width), the last frame.
 
-        With `kept`, an empty list for each block at first, x are the frames after those of the
-        calls before; all together at most `frames`.
+        With a cache, x are the frames after those that it has; `frames` bounds all of them.
         """
         frames, tokens = x.shape[1:3]
-        kept = kept or [None] * len(self.blocks)
-        past = kept[0][0].shape[1] if kept[0] else 0
+        first = cache.positions if cache else 0
+        layers = cache.layers if cache else [None] * len(self.blocks)
         x = x.flatten(1, 2)
-        x = x + self.positions[:, past : past + x.shape[1]]
-        frame = torch.arange(past // tokens + frames, device=x.device).repeat_interleave(tokens)
-        seen = frame[past:, None] >= frame if frames > 1 else None  # (T P, past + T P) bool
-        for block, memory in zip(self.blocks, kept, strict=True):
-            only = last and block is self.blocks[-1]  # the last frame sees everything
-            x = block(x, *((None, tokens) if only else (seen, frames * tokens)), memory)
+        x = x + self.positions[:, first : first + x.shape[1]]
+        frame = torch.arange(first // tokens + frames, device=x.device).repeat_interleave(tokens)
+        visible = frame[first:, None] >= frame if frames > 1 else None  # (T P, first + T P) bool
+        for block, layer in zip(self.blocks, layers, strict=True):
+            if last_only and block is self.blocks[-1]:  # the last frame sees all others
+                x = block(x, None, tokens, layer)
+            else:
+                x = block(x, visible, frames * tokens, layer)
         return self.norm(x).unflatten(1, (-1, tokens))
 
 
 class FrameCausalBlock(nn.Module):
-    """Attention and MLP; the outputs are those of the last `wanted` tokens."""
+    """Attention and MLP; the output is that of the last `outputs` tokens."""
 
     def __init__(self, width: int, heads: int, head_width: int, hidden: int, dropout: float):
         super().__init__()
@@ -233,19 +252,18 @@ class FrameCausalBlock(nn.Module):
         self.mlp = FeedForward(width, hidden, dropout)
 
     def forward(
-        self, x: Tensor, seen: Tensor | None, wanted: int, kept: list[Tensor] | None = None
+        self, x: Tensor, visible: Tensor | None, outputs: int, cache: LayerCache | None = None
     ) -> Tensor:
-        """x (B, M, width), seen (wanted, M) bool -> (B, wanted, width); with `kept`, the keys and
-        values of earlier tokens, those are seen too, and these are kept with them.
+        """x (B, M, width) -> (B, outputs, width). visible (outputs, M) bool says which tokens each
+        output sees, None that it sees all; with a cache, M counts the tokens that it has as well.
         """
-        normed, x = self.norm(x), x[:, -wanted:]
-        q = self.query(normed[:, -wanted:]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        normed, x = self.norm(x), x[:, -outputs:]
+        q = self.query(normed[:, -outputs:]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         kv = self.key_value(normed)
-        if kept is not None:
-            kv = torch.cat([*kept, kv], dim=1)
-            kept[:] = [kv]
+        if cache is not None:
+            kv = cache.extended(kv)
         k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, dropout_p=dropout)
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         return x + self.mlp(x)

@@ -1,22 +1,22 @@
 """EMA JEPA: prediction of a target network's latents, the older remedy against collapse.
 
-LeWM's encoder, predictor and planner; no regulariser. The targets are latents of a second encoder
-and projector, which receives no gradient and follows the first as an exponential moving average
-with a momentum that rises linearly over training (I-JEPA, arXiv 2301.08243, 0.996 to 1.0; the idea
-is BYOL's). A training of few steps has a lower momentum: with 0.996, 600 steps would leave 30 % of
-the random initial weights in the target, and 2,400 steps would leave it far behind the online
-network.
+LeWM's network and planner; no regulariser. The targets of the prediction are latents of a second
+encoder and projector, which receive no gradient and follow the first as an exponential moving
+average with a momentum that rises linearly over training (0.996 to 1.0). A training of few steps
+has a lower momentum: with 0.996, 600 steps would leave 30 % of the random initial weights in the
+target, and 2,400 steps would leave it far behind the online network.
 
-Both start and goal are encoded by the target network at evaluation. The predictor's outputs are
-predictions of that network's latents, so this is where the planning cost compares like with like,
-and where all inputs of a rollout but its first lie; I-JEPA evaluates its target encoder as well.
-What remains is that the first input of a rollout comes from the target, while in training it came
+The target network also encodes start and goal at evaluation. The predictor's outputs are
+predictions of that network's latents, so the planning cost compares like with like there, and all
+inputs of a rollout but its first are of this kind; I-JEPA evaluates its target encoder as well. One
+difference remains: the first input of a rollout comes from the target, while in training it came
 from the online encoder, which the target follows closely by the end of the cosine schedule.
 
-Deviations from I-JEPA: the next frame is predicted from frames and actions, not masked patches from
-visible ones; squared error instead of smoothed L1; BatchNorm in the projector (and in the
-convolutional encoder), whose running statistics each network keeps for itself instead of averaging
-them; LeWM's optimizer with a constant weight decay.
+Source: I-JEPA (arXiv 2301.08243); the idea is BYOL's. Departures from the source: the next frame is
+predicted from frames and actions, not masked patches from visible ones; squared error instead of
+smoothed L1; BatchNorm in the projector (and in the convolutional encoder), whose running statistics
+each network keeps for itself instead of averaging them; LeWM's optimizer with a constant weight
+decay.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.interfaces import Batch, Obs, Shape
-from harness.nn import moving_average, spread
-from harness.nn.jepa import JEPA, JEPAConfig
+from harness.interfaces import Batch, ModelDims, Obs
+from harness.nn import moving_average
+from harness.nn.jepa import JEPAConfig, JEPANetwork
+from harness.nn.latent_std import latent_std
+from harness.nn.rollout import autoregressive
 from harness.setting import setting
 
 
@@ -73,29 +75,42 @@ class EMAJEPAConfig(JEPAConfig):
         return min(1.0, faster * (first + (last - first) * done))
 
 
-class EMAJEPA(JEPA):
-    """LeWM's architecture, its collapse prevented by a target network alone."""
+class EMAJEPA(JEPANetwork):
+    """LeWM's network, and the target network: a copy of encoder and projector."""
 
-    def __init__(self, config: EMAJEPAConfig, shape: Shape):
-        super().__init__(config, shape)
+    def __init__(self, config: EMAJEPAConfig, dims: ModelDims):
+        super().__init__(config, dims)
         self.config = config
         self.target_encoder = moving_average.frozen_copy(self.encoder)
         self.target_projector = moving_average.frozen_copy(self.projector)
+
+    def encode_online(self, obs: Obs) -> Tensor:
+        """(B, T, D) of the network that is trained."""
+        features = self.encoder(obs.pixels.flatten(0, 1))
+        return self.projector(features.unflatten(0, obs.pixels.shape[:2]))
 
     def encode(self, obs: Obs) -> Tensor:
         """(B, T, D) of the target network; every frame on its own."""
         features = self.target_encoder(obs.pixels.flatten(0, 1))
         return self.target_projector(features.unflatten(0, obs.pixels.shape[:2]))
 
+    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Latents z (B, T, D) and the blocks taken there (B, T, A) to the next ones (B, T, D)."""
+        return self.predictor_projector(self.predictor(z, self.action_embedder(actions)))
+
+    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
+        """interfaces.WorldModel.rollout, (N, K, D)."""
+        return autoregressive(self.predict, self.history, z, past, plan)
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Prediction error against the target network, teacher forced over the window."""
-        z = super().encode(batch.obs.frames(slice(None, -1)))  # (B, T - 1, D), online
+        z = self.encode_online(batch.obs.frames(slice(None, -1)))  # (B, T - 1, D)
         with torch.no_grad():
             target = self.encode(batch.obs.frames(slice(1, None)))  # (B, T - 1, D)
         predicted = self.predict(z, batch.actions[:, :-1])
         prediction = F.mse_loss(predicted.float(), target.float())
-        spread_out = spread.latent_std(target)  # of the latents that planning compares
-        return {"loss": prediction, "pred": prediction, "latent_std": spread_out}
+        std = latent_std(target)  # of the latents that planning compares
+        return {"loss": prediction, "pred": prediction, "latent_std": std}
 
     def after_step(self, step: int, steps: int) -> None:
         """Move the target network towards the online one."""

@@ -1,10 +1,11 @@
-"""GCBC: goal-conditioned behavioural cloning, the recorded block that was on the way to the goal.
+"""GCBC: goal-conditioned behavioural cloning, regression of the recorded block of actions on the
+frame and a goal that was reached later; goals are later frames of the same episode, uniformly.
 
-Source: OGBench (arXiv 2410.20092, impls/agents/gcbc.py); goals are later frames of the same
-episode, uniformly. Deviations from it: one action is a block of 5 steps and goals are whole blocks
-away; squared error, which is its log-likelihood at a fixed std up to a constant; frame and goal
-pass the same encoder one at a time and their features are joined (there, pictures are stacked
-before the encoder); no random crops. From the LeWM paper's GCBC: baselines/goal_conditioned.py.
+Source: OGBench (arXiv 2410.20092, impls/agents/gcbc.py). Departures from the source: one action is
+a block of 5 steps and goals are whole blocks away; squared error, which is its log-likelihood at a
+fixed std up to a constant; frame and goal pass the same encoder one at a time and their features
+are joined (there, pictures are stacked before the encoder); no random crops. Departures from the
+LeWM paper's GCBC: baselines/goal_conditioned.py.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class GCBCConfig(GoalConditionedConfig):
 
 
 class GCBC(GoalConditioned):
-    """The trunk under a regression of actions."""
+    """Encoder and policy head, trained to give the recorded actions."""
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error of the first block, z-scored."""

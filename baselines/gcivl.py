@@ -5,14 +5,14 @@
 
 Source: OGBench (arXiv 2410.20092, impls/agents/gcivl.py): two value heads, the target's smaller
 value in the advantage that picks the side of the expectile, each head towards its own target;
-its shares of goals. One summed loss and one optimizer, as there. Deviations from it:
+its shares of goals. One summed loss and one optimizer, as there. Departures from the source:
 - A step is a block of 5 steps: reward -1 and discount per block, goals whole blocks away.
 - Each encoder, the values' and the policy's, reads frame and goal one at a time (there, pictures
   are stacked). Advantages are constants, so the policy trains nothing of the values.
 - Gradients are clipped, the policy's and the values' each by themselves.
 - Squared error for the policy, the log-likelihood at a fixed std up to constants; no random crops.
 - BatchNorm: encoder and target encoder normalise by their own batches (nn/moving_average.py).
-From the LeWM paper's GCIVL: baselines/goal_conditioned.py, and OGBench's two heads.
+Departures from the LeWM paper's GCIVL: baselines/goal_conditioned.py, and OGBench's two heads.
 """
 
 from __future__ import annotations
@@ -22,45 +22,52 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.implicit import Features, Implicit, ImplicitConfig, Values, expectile_loss, returns
-from harness.interfaces import Batch, Shape
+from baselines.implicit import (
+    Features,
+    ImplicitConfig,
+    ImplicitQBase,
+    ValueHeads,
+    expectile_loss,
+    returns,
+)
+from harness.interfaces import Batch, ModelDims
 from harness.nn import moving_average
 
 
 @dataclass(frozen=True)
 class GCIVLConfig(ImplicitConfig):
-    """Nothing of its own."""
+    """The fields of ImplicitConfig."""
 
 
-class GCIVL(Implicit):
-    """Values of (frame, goal)."""
+class GCIVL(ImplicitQBase):
+    """Two value heads V(s, g) and their target."""
 
-    def __init__(self, config: GCIVLConfig, shape: Shape):
-        super().__init__(config, shape)
-        self.value = Values(2, 2 * self.value_frames.width, config)
+    def __init__(self, config: GCIVLConfig, dims: ModelDims):
+        super().__init__(config, dims)
+        self.value = ValueHeads(2, 2 * self.value_encoder.width, config)
         self.target_value = moving_average.frozen_copy(self.value)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Value loss plus policy loss; "mse" is the policy's error without weights."""
-        seen = self.seen(batch)
-        z = self.features(seen)
-        now, after = self._targets(seen)  # (2, B) each
+        inputs = self.transition_inputs(batch)
+        z = self.features(inputs)
+        now, after = self._targets(inputs)  # (2, B) each
         values = self.value(z.now, z.value_goal)  # (2, B)
         reached, discount = batch.goals.reached, self.config.discount
         value = value_loss(values, now, after, reached, discount, self.config.expectile)
-        policy, mse = self.policy_loss(seen, batch.actions[:, 0], self._advantage(z))
+        policy, mse = self.policy_loss(inputs, batch.actions[:, 0], self._advantage(z))
         terms = {"value": value, "policy": policy, "mse": mse, "value_mean": values.mean()}
         return {"loss": value + policy, **terms}
 
     @torch.no_grad()
-    def _targets(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def _targets(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """The target network's values (2, B) of the transition's two frames."""
-        now, after, goal = self.target_features(seen)
+        now, after, goal = self.target_features(inputs)
         return self.target_value(now, goal), self.target_value(after, goal)
 
     @torch.no_grad()
     def _advantage(self, z: Features) -> Tensor:
-        """What the transition gains towards the policy's goal, (B,)."""
+        """The gain in value that the transition brings towards the policy's goal, (B,)."""
         gained = self.value(z.after, z.policy_goal) - self.value(z.now, z.policy_goal)
         return gained.mean(0)
 

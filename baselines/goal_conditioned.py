@@ -1,5 +1,5 @@
-"""What the goal-conditioned baselines share: features of the frame seen and of the frame wanted,
-and a policy head on them. Where the features come from is `inputs`:
+"""The network that the goal-conditioned baselines share: features of the frame seen and of the
+frame wanted, and a policy head on them. `inputs` says where the features come from:
 
     pixels   an encoder that is trained with the method, of LeWM's kinds
     tokens   a transformer that is trained, over the patch tokens of a frozen encoder
@@ -12,9 +12,11 @@ draws half of GCIVL's and GCIQL's from the whole data set instead: `scale=paper`
 policy_goals.future=0.5 with policy_goals.random=0.5 does it at any scale. Goals of the values are
 0.2 current, 0.5 future, 0.3 random in all three.
 
-Deviations of `tokens` from that code (wm/gcrl): each transformer reads a frame on its own and the
-heads join frame and goal (there, the observation attends to the goal in it); what is read passes
-BatchNorm; 6 heads of 64 (there 16); no history of three frames, no dropout, no proprio.
+Source: the heads are OGBench's (arXiv 2410.20092), `tokens` is the input of the LeWM paper's
+baselines (stable-worldmodel, wm/gcrl). Departures of `tokens` from that source: each transformer
+reads a frame on its own and the heads join frame and goal (there, the observation attends to the
+goal in it); the pooled token passes BatchNorm; 6 heads of 64 (there 16); no history of three
+frames, no dropout, no proprio.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from harness.interfaces import GoalConfig, GoalSampling, Obs, Shape
+from harness.interfaces import GoalConfig, GoalPolicy, GoalSampling, ModelDims, Obs
 from harness.nn import encoders
 from harness.nn.frozen import FrozenConfig, FrozenEncoder
 from harness.setting import Settings, setting
@@ -36,7 +38,7 @@ _QUERY_STD = 0.02  # at the start; positions have 1 (stable-worldmodel, wm/gcrl.
 
 
 @dataclass(frozen=True)
-class ReaderConfig(Settings):
+class TokenPoolerConfig(Settings):
     """The transformer over a frame's tokens, as wide as they are."""
 
     depth: int = setting(6, "Layers of the transformer over the tokens.", ge=1, paper=6)
@@ -56,7 +58,7 @@ class GoalConditionedConfig(FrozenConfig):
         paper="tokens",
     )
     encoder: encoders.EncoderConfig = field(default_factory=encoders.EncoderConfig)
-    reader: ReaderConfig = field(default_factory=ReaderConfig)
+    reader: TokenPoolerConfig = field(default_factory=TokenPoolerConfig)
     hidden: int = setting(512, "Hidden units of a layer of the heads.", ge=1, paper=512)
     layers: int = setting(3, "Hidden layers of the heads.", ge=1, paper=3)
     discount: float = setting(
@@ -87,63 +89,71 @@ class GoalConditionedConfig(FrozenConfig):
         return f"{reason}; or give {instead}" if reason else ""
 
 
-class GoalConditioned(nn.Module):
-    """interfaces.GoalPolicy without a loss."""
+class GoalConditioned(GoalPolicy):
+    """An encoder of frames and goals, and a policy head on both; the methods add losses.
+
+    frozen   the frozen encoder of inputs=tokens, None with inputs=pixels
+    encoder  pixels or frozen tokens of a frame to its features (M, D)
+    policy   features of frame and goal to a block of actions
+    """
 
     window_frames = 1
 
-    def __init__(self, config: GoalConditionedConfig, shape: Shape):
+    def __init__(self, config: GoalConditionedConfig, dims: ModelDims):
         super().__init__()
         self.goal_sampling = GoalSampling(config.policy_goals, discount=config.discount)
-        self.frozen = FrozenEncoder(config, shape.image_size) if config.used else None
-        self.frames = self.frame_encoder(config, shape)
-        self.policy = head(2 * self.frames.width, config, shape.action_dim, nn.Identity)
+        self.frozen = FrozenEncoder(config, dims.image_size) if config.used else None
+        self.encoder = self.new_encoder(config, dims)
+        self.policy = head(2 * self.encoder.width, config, dims.block_dim, nn.Identity)
         with torch.no_grad():
             self.policy[-1].weight.mul_(_LAST_LAYER_GAIN)
 
-    def frame_encoder(self, config: GoalConditionedConfig, shape: Shape) -> nn.Module:
-        """A new one, of what `inputs` gives for a frame."""
+    def new_encoder(self, config: GoalConditionedConfig, dims: ModelDims) -> nn.Module:
+        """An untrained encoder of pixels or of frozen tokens."""
         if self.frozen is None:
-            return encoders.build(config.encoder, shape.image_size)
-        return Reader(config.reader, self.frozen.tokens, self.frozen.width)
+            return encoders.build(config.encoder, dims.image_size)
+        return TokenPooler(config.reader, self.frozen.tokens, self.frozen.width)
+
+    @property
+    def frozen_encoder(self) -> FrozenEncoder | None:
+        """interfaces.LatentModel.frozen_encoder."""
+        return self.frozen
 
     @property
     def tokens_per_frame(self) -> int:
-        """What `frames` reads of a frame; a picture counts as one."""
+        """Tokens that `encoder` reads of a frame; a picture counts as one."""
         return 1 if self.frozen is None else self.frozen.tokens
 
     def inputs(self, *parts: Obs) -> Tensor:
-        """What `frames` reads, pixels or frozen tokens, of several observations as one, (B, T1 +
-        T2 + ..., ...).
+        """The pixels or frozen tokens of several observations, joined to one of (B, T1 + T2 + ...,
+        ...), for `encoder`.
 
-        Read together, equal frames have equal features even where BatchNorm looks at the batch.
+        Encoded together, equal frames have equal features even where BatchNorm looks at the batch.
         """
         read = [obs.pixels if self.frozen is None else self.frozen.read(obs) for obs in parts]
         return torch.cat(read, dim=1)
 
     def encode(self, obs: Obs) -> Tensor:
         """(B, T, D); every frame on its own."""
-        return each(self.frames, self.inputs(obs))
+        return each_frame(self.encoder, self.inputs(obs))
 
     def act(self, obs: Obs, goal: Obs) -> Tensor:
         """interfaces.GoalPolicy.act."""
         return self.actions(self.inputs(obs.frames(slice(-1, None)), goal))
 
-    def actions(self, seen: Tensor) -> Tensor:
+    def actions(self, inputs: Tensor) -> Tensor:
         """Actions (B, A), z-scored, from inputs (B, 2, ...): the frame and the goal."""
-        return self.policy(each(self.frames, seen).flatten(1)).float()
-
-    def after_step(self, step: int, steps: int) -> None:
-        """No target network."""
+        return self.policy(each_frame(self.encoder, inputs).flatten(1)).float()
 
 
-class Reader(nn.Module):
-    """A transformer over a frame's tokens and one more, a learned one, whose output is read.
+class TokenPooler(nn.Module):
+    """A frame's tokens to one feature: a transformer over them and one learned token more, whose
+    output is the feature.
 
-    The output is z-scored over the batch: much of a token is the same in all frames.
+    The feature is z-scored over the batch: much of a token is the same in all frames.
     """
 
-    def __init__(self, config: ReaderConfig, tokens: int, width: int):
+    def __init__(self, config: TokenPoolerConfig, tokens: int, width: int):
         super().__init__()
         if width % config.heads:
             raise ValueError(
@@ -176,9 +186,9 @@ class Reader(nn.Module):
         return self.norm(x[:, 0])
 
 
-def each(frames: nn.Module, inputs: Tensor) -> Tensor:
-    """The features (B, T, D) that `frames` gives to each of the inputs (B, T, ...)."""
-    return frames(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
+def each_frame(encoder: nn.Module, inputs: Tensor) -> Tensor:
+    """The features (B, T, D) that the encoder gives to each of the inputs (B, T, ...)."""
+    return encoder(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
 
 
 def head(

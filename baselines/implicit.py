@@ -1,5 +1,6 @@
-"""What GCIVL and GCIQL share: implicit learning of goal-conditioned values (IQL, arXiv 2110.06169)
-in OGBench's form (arXiv 2410.20092, impls/agents), and a policy by advantage-weighted regression.
+"""The part that GCIVL and GCIQL share: implicit learning of goal-conditioned values (IQL, arXiv
+2110.06169) in OGBench's form (arXiv 2410.20092, impls/agents), and a policy by advantage-weighted
+regression.
 
 The reward is -1 a block until the goal is reached, where the episode ends: the value of a goal k
 blocks away is -(1 - discount^k) / (1 - discount).
@@ -13,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from baselines.goal_conditioned import GoalConditioned, GoalConditionedConfig, each, head
-from harness.interfaces import Batch, GoalConfig, GoalSampling, Shape
+from baselines.goal_conditioned import GoalConditioned, GoalConditionedConfig, each_frame, head
+from harness.interfaces import Batch, GoalConfig, GoalSampling, ModelDims
 from harness.nn import moving_average
 from harness.setting import setting
 
@@ -54,67 +55,67 @@ class Features(NamedTuple):
     value_goal: Tensor
 
 
-class Implicit(GoalConditioned):
-    """The policy with its frame encoder, another one for the values and its target; the heads that
-    estimate values are added by the methods, each with its own target.
+class ImplicitQBase(GoalConditioned):
+    """The policy with its encoder, another encoder for the values and its target; the methods add
+    the heads that estimate values, each with its own target.
     """
 
     window_frames = 2  # a transition
 
-    def __init__(self, config: ImplicitConfig, shape: Shape):
-        super().__init__(config, shape)
+    def __init__(self, config: ImplicitConfig, dims: ModelDims):
+        super().__init__(config, dims)
         self.goal_sampling = GoalSampling(config.policy_goals, config.value_goals, config.discount)
         self.config = config
-        self.value_frames = self.frame_encoder(config, shape)
-        self.target_frames = moving_average.frozen_copy(self.value_frames)
+        self.value_encoder = self.new_encoder(config, dims)
+        self.target_encoder = moving_average.frozen_copy(self.value_encoder)
 
     @property
-    def clipped_apart(self) -> tuple[nn.Module, ...]:
+    def separate_clip_groups(self) -> tuple[tuple[nn.Module, ...], ...]:
         """The policy. Clipped together with the larger gradients of the values it may learn nothing
         for a whole training. (The LeWM paper's code trains it after the values, OGBench does not
         clip.)
         """
-        return self.frames, self.policy
+        return ((self.encoder, self.policy),)
 
-    def seen(self, batch: Batch) -> Tensor:
-        """What encoders read (B, 4, ...): frame, next frame, the policy's and the value's goal."""
+    def transition_inputs(self, batch: Batch) -> Tensor:
+        """Inputs of the encoders (B, 4, ...): frame, next frame, policy goal, value goal."""
         return self.inputs(batch.obs, batch.goals.policy, batch.goals.value)
 
-    def features(self, seen: Tensor) -> Features:
-        """Of the values' trained encoder, all frames together."""
-        return Features(*each(self.value_frames, seen).unbind(1))
+    def features(self, inputs: Tensor) -> Features:
+        """Features of all four frames by the values' trained encoder, encoded together."""
+        return Features(*each_frame(self.value_encoder, inputs).unbind(1))
 
-    def target_features(self, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the target encoder: frame, next frame and value goal, (B, D) each."""
-        return each(self.target_frames, seen[:, [0, 1, 3]]).unbind(1)
+    def target_features(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features of frame, next frame and value goal by the target encoder, (B, D) each."""
+        return each_frame(self.target_encoder, inputs[:, [0, 1, 3]]).unbind(1)
 
     def policy_loss(
-        self, seen: Tensor, actions: Tensor, advantage: Tensor
+        self, inputs: Tensor, actions: Tensor, advantage: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Squared errors weighted by exp(inverse_temperature * advantage), and plain; scalars."""
-        error = (self.actions(seen[:, [0, 2]]) - actions).pow(2).mean(-1)  # (B,)
+        error = (self.actions(inputs[:, [0, 2]]) - actions).pow(2).mean(-1)  # (B,)
         weight = (self.config.inverse_temperature * advantage).exp().clamp(max=MAX_WEIGHT)
         return (weight.detach() * error).mean(), error.mean()
 
     def after_step(self, step: int, steps: int) -> None:
         """Move the target encoder towards the trained one."""
-        moving_average.follow(self.target_frames, self.value_frames, self.config.target_rate)
+        moving_average.follow(self.target_encoder, self.value_encoder, self.config.target_rate)
 
 
-class Values(nn.ModuleList):
-    """Independent scalar estimates of the same thing."""
+class ValueHeads(nn.ModuleList):
+    """Heads that estimate the same scalar, independently of each other."""
 
     def __init__(self, count: int, width_in: int, config: ImplicitConfig):
         super().__init__(head(width_in, config, 1, nn.LayerNorm) for _ in range(count))
 
     def forward(self, *parts: Tensor) -> Tensor:
-        """(B, D), (B, D'), ... side by side -> (count, B)."""
+        """(B, D), (B, D'), ..., joined to one input -> (count, B)."""
         joined = torch.cat(parts, dim=-1)
-        return torch.stack([one(joined)[:, 0].float() for one in self])
+        return torch.stack([estimate(joined)[:, 0].float() for estimate in self])
 
 
 def returns(after: Tensor, reached: Tensor, discount: float) -> Tensor:
-    """Reward and discounted value `after` (..., B) of the next frame; 0 where `reached` (B,)."""
+    """Reward plus discounted value `after` (..., B) of the next frame; 0 where `reached` (B,)."""
     return torch.where(reached, 0.0, -1 + discount * after)
 
 

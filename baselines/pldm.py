@@ -1,8 +1,11 @@
-"""PLDM: joint-embedding prediction kept from collapse by seven variance and covariance terms.
+"""PLDM: joint-embedding prediction kept from collapse by variance and covariance terms.
 
-Encoder, predictor and planner are those of LeWM, as in the LeWM paper's comparison; the weights are
-that paper's grid-searched ones, the same for all tasks. Deviations from `vladisai/PLDM`: the
-encoder and the transformer predictor (theirs are convolutional), one-step teacher forcing over the
+The loss is the prediction error plus six weighted terms over the latents of a window: variance and
+covariance over the batch, the same over time, smoothness in time, and inverse dynamics (vcreg.py).
+
+Source: `vladisai/PLDM`; the weights are the grid-searched ones of the LeWM paper's comparison, the
+same for all tasks. Departures from the source: encoder, transformer predictor and planner are
+LeWM's, as in that comparison (there, they are convolutional), one-step teacher forcing over the
 window instead of an unrolled prediction loss.
 """
 
@@ -15,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import vcreg
-from harness.interfaces import Batch, Shape
-from harness.nn import spread
-from harness.nn.jepa import JEPA, JEPAConfig
+from harness.interfaces import Batch, ModelDims, Obs
+from harness.nn.jepa import JEPAConfig, JEPANetwork
+from harness.nn.latent_std import latent_std
+from harness.nn.rollout import autoregressive
 from harness.setting import setting
 
 
@@ -40,11 +44,13 @@ class PLDMConfig(JEPAConfig):
     )
 
 
-class PLDM(JEPA):
-    """LeWM's architecture under PLDM's objective."""
+class PLDM(JEPANetwork):
+    """LeWM's network, and where `idm` has a weight a linear head: two latents to the block between
+    them.
+    """
 
-    def __init__(self, config: PLDMConfig, shape: Shape):
-        super().__init__(config, shape)
+    def __init__(self, config: PLDMConfig, dims: ModelDims):
+        super().__init__(config, dims)
         self.weights = {
             "var": config.var,
             "cov": config.cov,
@@ -54,7 +60,20 @@ class PLDM(JEPA):
             "idm": config.idm,
         }
         if config.idm > 0:
-            self.inverse_dynamics = nn.Linear(2 * config.latent_dim, shape.action_dim)
+            self.inverse_dynamics = nn.Linear(2 * config.latent_dim, dims.block_dim)
+
+    def encode(self, obs: Obs) -> Tensor:
+        """(B, T, D); every frame on its own."""
+        features = self.encoder(obs.pixels.flatten(0, 1))
+        return self.projector(features.unflatten(0, obs.pixels.shape[:2]))
+
+    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Latents z (B, T, D) and the blocks taken there (B, T, A) to the next ones (B, T, D)."""
+        return self.predictor_projector(self.predictor(z, self.action_embedder(actions)))
+
+    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
+        """interfaces.WorldModel.rollout, (N, K, D)."""
+        return autoregressive(self.predict, self.history, z, past, plan)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Prediction error plus the weighted terms; each is logged by its name."""
@@ -63,7 +82,7 @@ class PLDM(JEPA):
         terms = {"pred": F.mse_loss(predicted.float(), z[:, 1:].float())}
         terms |= self.terms(z.float(), batch.actions)
         total = terms["pred"] + sum(self.weights[name] * terms[name] for name in self.weights)
-        return {"loss": total, **terms, "latent_std": spread.latent_std(z)}
+        return {"loss": total, **terms, "latent_std": latent_std(z)}
 
     def terms(self, z: Tensor, actions: Tensor) -> dict[str, Tensor]:
         """The six terms beside the prediction error, unweighted: z (B, T, D), actions (B, T, A)."""
@@ -74,10 +93,10 @@ class PLDM(JEPA):
             "time_sim": vcreg.similarity(z),
             "time_var": vcreg.variance(z),
             "time_cov": vcreg.covariance(z),
-            "idm": self._idm(z, actions),
+            "idm": self._inverse_dynamics_error(z, actions),
         }
 
-    def _idm(self, z: Tensor, actions: Tensor) -> Tensor:
+    def _inverse_dynamics_error(self, z: Tensor, actions: Tensor) -> Tensor:
         if self.weights["idm"] == 0:
             return z.new_zeros(())
         ends = torch.cat([z[:, :-1], z[:, 1:]], dim=-1)  # (B, T - 1, 2 D)

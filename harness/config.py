@@ -26,7 +26,7 @@ from harness import words, zoo
 from harness.data.collect import DataConfig
 from harness.evaluate.plan_time import PlanTimeConfig
 from harness.interfaces import TrialSpec
-from harness.planning.mpc import MPCConfig
+from harness.planning.receding_horizon import MPCConfig
 from harness.protocols import PROTOCOLS, ProtocolConfig
 from harness.scales import DEFAULT_PROTOCOL, SCALES
 from harness.setting import Settings, setting

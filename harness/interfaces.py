@@ -1,4 +1,4 @@
-"""Types and protocols that the rooms share; nothing here does any work.
+"""Types, protocols and base classes that the rooms share; nothing here does any work.
 
 Shape legend, used in every comment of the project:
     B batch, T frames, H history, K horizon in blocks, N candidates, A action block (steps x action
@@ -10,6 +10,7 @@ Shape legend, used in every comment of the project:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -33,7 +34,8 @@ def _moved(value: Any, device: torch.device) -> Any:
 class Obs(NamedTuple):
     """What a model may see. Simulator state is never part of it.
 
-    Pixels are there unless the tokens that a frozen encoder makes of them are (data/features.py).
+    An observation has pixels, or the tokens that a frozen encoder made of them
+    (data/features.py); `pixels` is None then.
     """
 
     pixels: Tensor | None  # (B, T, 3, height, width) uint8
@@ -156,11 +158,11 @@ class Decision(NamedTuple):
     solves: tuple[Solve, ...] = ()  # the solves it took
 
 
-class Shape(NamedTuple):
-    """All that a model must know of its task to be built."""
+class ModelDims(NamedTuple):
+    """The sizes that a model needs from its task to be built."""
 
-    image_size: int
-    action_dim: int  # A: one block, flattened
+    image_size: int  # px, pictures are square
+    block_dim: int  # A: one block of actions, flattened
     proprio_dim: int
 
 
@@ -187,9 +189,14 @@ class TaskSpec:
         """Action dimension of one step."""
         return len(self.action_low)
 
-    def shape(self, image_size: int) -> Shape:
-        """The shapes a model of this task works with."""
-        return Shape(image_size, self.action_dim * self.action_block, len(self.proprio_names))
+    @property
+    def block_dim(self) -> int:
+        """A, the dimension of one block of actions, flattened."""
+        return self.action_dim * self.action_block
+
+    def model_dims(self, image_size: int) -> ModelDims:
+        """The sizes that a model of this task is built with."""
+        return ModelDims(image_size, self.block_dim, len(self.proprio_names))
 
 
 @runtime_checkable
@@ -263,49 +270,108 @@ class Task(Protocol):
         """(B, a): the trivial policy of the task, with privileged state."""
 
 
-class Trainable(Protocol):
-    """A model that `harness.train` can train.
+class Trainable(nn.Module, ABC):
+    """A network that `harness.train` can train."""
 
-    Its gradients are clipped together, but for modules that it may name in `clipped_apart`, a
-    sequence: those whose loss no other module shares.
-    """
-
-    window_frames: int  # frames of a training window
-    goal_sampling: GoalSampling | None  # None: it learns without goals
-
+    @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalars; "loss" is minimised, the rest is logged: its terms, without their weights, and
-        "latent_std" of a world model (nn/spread.py).
+        """Scalars. "loss" is minimised. The others are logged: the terms of the loss, without
+        their weights, and for a world model "latent_std" (nn/latent_std.py).
         """
 
     def after_step(self, step: int, steps: int) -> None:
-        """Called after optimizer step `step`, 0 for the first, of a training of `steps` (target
-        networks).
+        """Called after optimizer step `step`, 0 for the first, of a training of `steps`; a method
+        with a target network moves it here.
         """
 
+    @property
+    def separate_clip_groups(self) -> tuple[tuple[nn.Module, ...], ...]:
+        """Groups of parts whose gradients are clipped apart from all others, by the norm of their
+        group: parts whose loss no other part shares.
+        """
+        return ()
 
-class WorldModel(Trainable, Protocol):
-    """Latent dynamics; *D is (D,) or (P, D)."""
 
-    history: int  # frames the predictor looks back on
+class LatentModel(Trainable):
+    """The network of a trained method. It maps frames to latents and learns from windows."""
 
+    window_frames: int  # frames of a training window
+    goal_sampling: GoalSampling | None = None  # None: training needs no goals
+    tokens_per_frame: int = 1  # latent tokens of one frame; a pooled latent counts as one
+
+    @abstractmethod
     def encode(self, obs: Obs) -> Tensor:
-        """(B, T, *D)."""
+        """Latents (B, T, *D), every frame on its own; *D is (D,) or (P, D)."""
 
-    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
-        """Latents after each block of the plan.
+    @property
+    def frozen_encoder(self) -> FrozenTokens | None:
+        """The encoder that is never trained, if there is one: its tokens of all frames are
+        computed once and kept beside the dataset.
+        """
+        return None
 
-        z (N, H, *D): observed latents, oldest first, H <= history; past (N, H - 1, A): the blocks
-        between them; plan (N, K, A). Returns (N, K, *D).
+
+class FrozenTokens(Protocol):
+    """A picture encoder that is never trained (nn/frozen.py)."""
+
+    tokens: int  # P, of a frame
+    width: int  # C, of a token
+    standardize: bool  # fit() is wanted before training
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Pictures (M, 3, height, width) uint8 to tokens (M, P, C), not standardized."""
+
+    def fit(self, tokens: Tensor) -> None:
+        """Standardize all further tokens by the mean and the spread of these (M, P, C)."""
+
+    def digest(self) -> str:
+        """A hash of all that decides the tokens of a picture."""
+
+
+Rollout = Callable[[Tensor, Tensor, Tensor], Tensor]  # the arguments of WorldModel.rollout
+
+
+class WorldModel(LatentModel):
+    """Latent dynamics: a method that acts by planning."""
+
+    history: int  # frames that the predictor looks back on
+
+    @property
+    def window_frames(self) -> int:
+        """Frames of a training window: the history and the last target."""
+        return self.history + 1
+
+    @abstractmethod
+    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
+        """The next latent after each of T <= history frames, (B, T, *D), from latents z (B, T, *D)
+        and the blocks of actions taken there (B, T, A). It sees no later frame.
         """
 
+    @abstractmethod
+    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
+        """Latents after each block of the plan, (N, K, *D): the plain form.
+
+        z (N, H, *D) are observed latents, oldest first, H <= history; past (N, H - 1, A) are the
+        blocks of actions between them; plan is (N, K, A).
+        """
+
+    def fast_rollout(self) -> Rollout:
+        """What planning and evaluation use as `rollout`: a faster form where the model has one.
+        It gives the same latents to rounding (tests/test_contracts.py).
+        """
+        return self.rollout
+
+    @abstractmethod
     def rollout_bytes(self, blocks: int) -> tuple[int, int]:
-        """About what one candidate takes in float32: activations of a layer; what is kept."""
+        """About how many bytes of float32 one candidate of `blocks` blocks takes in fast_rollout:
+        working memory of one layer, and what stays in memory from block to block.
+        """
 
 
-class GoalPolicy(Trainable, Protocol):
-    """A feed-forward policy's network."""
+class GoalPolicy(LatentModel):
+    """The network of a feed-forward policy: a method that acts without planning."""
 
+    @abstractmethod
     def act(self, obs: Obs, goal: Obs) -> Tensor:
         """The next block (B, A), z-scored, for the last frame of obs and the goal frame."""
 
@@ -314,9 +380,11 @@ class GoalPolicy(Trainable, Protocol):
 class Policy(Protocol):
     """Observation and goal in, one block of actions out."""
 
-    def reset(self, pairs: Sequence[Pair], told: Callable[[float], None] = ...) -> None:
-        """Start an evaluation of these pairs, together. An `act` that takes long tells meanwhile
-        for how many of the coming blocks it has found actions, a fraction at first.
+    def reset(self, pairs: Sequence[Pair], on_progress: Callable[[float], None] = ...) -> None:
+        """Start an evaluation of these pairs, together.
+
+        During an `act` that takes long, `on_progress` is called with the number of blocks, from
+        this one on, whose actions are found by now; fractions count.
         """
 
     def act(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Decision:
@@ -324,6 +392,20 @@ class Policy(Protocol):
 
         obs and goal are (len(rows), 1, ...): the frame seen now, the frame wanted.
         """
+
+
+class TimedPolicy(Policy, Protocol):
+    """A policy of a trained model, whose solves can be timed and counted."""
+
+    timed: Literal["solve", "inference"]  # the name of one solve in the record
+
+    def solve(self, obs: Obs, goal: Obs, rows: np.ndarray) -> tuple[Any, float]:
+        """What is found for the pairs `rows`, and the wall time in seconds from raw pixels to it,
+        device synchronised, after a warm-up.
+        """
+
+    def flops(self, obs: Obs, goal: Obs) -> int:
+        """Floating-point operations of one solve for one pair; obs and goal (1, 1, ...)."""
 
 
 @runtime_checkable
@@ -348,7 +430,15 @@ class Noise(Protocol):
         """(B, *shape) float32; the same `draw`, a whole number, gives the same numbers."""
 
 
-Run = Callable[..., tuple[Tensor, ...]]  # calls its first argument with the others
+class IterationRunner(Protocol):
+    """Carries out one iteration of a planner, e.g. by calling it, or by replaying a recording of it
+    (planning/cuda_graph.py).
+    """
+
+    def __call__(
+        self, iterate: Callable[..., tuple[Tensor, ...]], *state: Tensor
+    ) -> tuple[Tensor, ...]:
+        """iterate(*state), or its like: the same function with tensors of the same shapes."""
 
 
 class PlannerEntry(NamedTuple):
@@ -364,9 +454,9 @@ class Planner(Protocol):
 
     iterations: int  # of a plan
 
-    def plan(self, cost_fn: CostFn, init: Tensor, noise: Noise, run: Run = ...) -> Plan:
-        """init (B, K, A): mean of the first iteration. Each iteration is one function of tensors,
-        called by `run` where that is given.
+    def plan(self, cost_fn: CostFn, init: Tensor, noise: Noise, run: IterationRunner = ...) -> Plan:
+        """init (B, K, A): mean of the first iteration. Each iteration is a function of tensors
+        alone and is carried out by `run`, which calls it unless another runner is given.
         """
 
 
@@ -374,14 +464,14 @@ class Planner(Protocol):
 class Method:
     """An entry of zoo.METHODS.
 
-    A trained method has build(config, shape) -> nn.Module (a WorldModel or a GoalPolicy); a
+    A trained method has build(config, dims) -> WorldModel or GoalPolicy, with dims: ModelDims; a
     control has build(config, task, seed) -> StatePolicy. `version` grows when its code gives other
     outcomes for the same configuration (it is hashed: its trials run again).
     """
 
     label: str
     config: type
-    build: Callable[..., nn.Module | StatePolicy]
+    build: Callable[..., LatentModel | StatePolicy]
     trained: bool
     version: int = 1
     about: str = ""  # one sentence

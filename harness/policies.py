@@ -5,51 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness import seeding, zoo
-from harness.interfaces import TrialSpec
+from harness.interfaces import GoalPolicy, TimedPolicy, TrialSpec, WorldModel
 from harness.planning.feed_forward import FeedForwardPolicy
-from harness.planning.mpc import MPCPolicy
+from harness.planning.plan_search import PlanSearch
+from harness.planning.receding_horizon import MPCPolicy
 
 
 def of_model(
     spec: TrialSpec,
-    model: nn.Module,
+    model: WorldModel | GoalPolicy,
     decode_actions: Callable[[Tensor], Tensor],
     eval_seed: int,
     device: torch.device,
-) -> MPCPolicy | FeedForwardPolicy:
-    """The policy of a trial: MPC for a model that has `rollout`, for others its own `act`."""
-    if hasattr(model, "rollout"):
-        return _planned(spec, model, decode_actions, eval_seed, device)
-    resources = spec.config.resources
-    return FeedForwardPolicy(
-        model.eval(),
-        decode_actions,
-        device,
-        resources.pairs_per_solve,
-        resources.pairs_per_rollout,
-    )
-
-
-def _planned(
-    spec: TrialSpec,
-    model: nn.Module,
-    decode_actions: Callable[[Tensor], Tensor],
-    eval_seed: int,
-    device: torch.device,
-) -> MPCPolicy:
-    cfg, task = spec.config, zoo.TASKS[spec.task].spec
-    return MPCPolicy(
-        model.eval(),
+) -> TimedPolicy:
+    """The policy of a trial: a WorldModel plans, a GoalPolicy acts by itself."""
+    cfg, resources = spec.config, spec.config.resources
+    sizes = resources.pairs_per_solve, resources.pairs_per_rollout
+    model.eval()
+    if isinstance(model, GoalPolicy):
+        return FeedForwardPolicy(model, decode_actions, device, *sizes)
+    search = PlanSearch(
+        model,
         zoo.PLANNERS[cfg.planner_name].build(cfg.planner),
-        cfg.mpc,
-        decode_actions,
-        task.action_dim * task.action_block,
-        seeding.integer(spec.seed, eval_seed),
+        cfg.mpc.horizon_blocks,
+        zoo.TASKS[spec.task].spec.block_dim,
+        cfg.mpc.precision,
         device,
-        cfg.resources.pairs_per_solve,
-        cfg.resources.pairs_per_rollout,
-        threads=max(1, round(cfg.resources.cpu)),
+        threads=max(1, round(resources.cpu)),
+    )
+    seed = seeding.integer(spec.seed, eval_seed)
+    return MPCPolicy(
+        search, cfg.mpc.execute_blocks, decode_actions, seed, *sizes, warm_start=cfg.mpc.warm_start
     )

@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from harness import seeding
 from harness.checkpoint import Checkpoint
 from harness.data import features, unfinished
 from harness.data.episodes import Dataset, DatasetError
-from harness.interfaces import Batch, Obs, Window
+from harness.interfaces import Batch, LatentModel, Obs, Window
 from harness.nn import frozen, mae
 from harness.nn.frozen import FrozenConfig
 from harness.train import TrainConfig, TrainResult, train
@@ -92,9 +91,9 @@ def ready(
     return dataclasses.replace(method, weights=folder)
 
 
-def inputs(model: nn.Module, dataset: Dataset) -> dict[str, str]:
+def inputs(model: LatentModel, dataset: Dataset) -> dict[str, str]:
     """Hashes of what a training reads that its configuration does not hold (for a Checkpoint)."""
-    encoder = getattr(model, "frozen", None)
+    encoder = model.frozen_encoder
     found = {"dataset": dataset.hash, "split": dataset.split_hash}
     return found if encoder is None else found | {"frozen encoder": encoder.digest()}
 
@@ -130,12 +129,12 @@ _DECIDES = {f.name for f in dataclasses.fields(FrozenConfig)} - {"standardize"}
 
 
 def tokens(
-    model: nn.Module, dataset: Dataset, device: torch.device, progress: Progress
+    model: LatentModel, dataset: Dataset, device: torch.device, progress: Progress
 ) -> np.ndarray | None:
-    """Tokens (R, P, C) of every frame where the model has a frozen encoder (its part `frozen`) and
-    the disk has room for them, else None. Standardizes the encoder where it asks for that.
+    """Tokens (R, P, C) of every frame where the model has a frozen encoder and the disk has room
+    for them, else None. Standardizes the encoder where it asks for that.
     """
-    encoder = getattr(model, "frozen", None)
+    encoder = model.frozen_encoder
     if encoder is None:
         return None
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harness import onednn, seeding
 from harness.checkpoint import Checkpoint
 from harness.data.windows import Windows
-from harness.interfaces import Batch
+from harness.interfaces import Batch, Trainable
 from harness.setting import Settings, setting
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -83,7 +83,7 @@ def total_steps(config: TrainConfig, windows: int) -> int:
 
 
 def train(
-    model: nn.Module,
+    model: Trainable,
     windows: Windows,
     config: TrainConfig,
     seed: int,
@@ -131,17 +131,20 @@ def train(
     return TrainResult(steps, seconds + time.perf_counter() - started, waited, curve)
 
 
-def optimizer_of(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW over what is trained, in the groups whose gradients are clipped apart."""
-    apart = {p for part in getattr(model, "clipped_apart", ()) for p in part.parameters()}
+def optimizer_of(model: Trainable, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW over the trained parameters, in the groups whose gradients are clipped together."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [[p for p in trained if p not in apart], [p for p in trained if p in apart]]
-    made = [{"params": group} for group in groups if group]
-    return torch.optim.AdamW(made, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    groups = []
+    for parts in model.separate_clip_groups:
+        separate = {p for part in parts for p in part.parameters()}
+        groups.append([p for p in trained if p in separate])
+        trained = [p for p in trained if p not in separate]
+    params = [{"params": group} for group in [trained, *groups] if group]
+    return torch.optim.AdamW(params, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def optimizer_step(
-    model: nn.Module,
+    model: Trainable,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     config: TrainConfig,

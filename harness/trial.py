@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
 
 from harness import (
     config,
@@ -41,7 +40,17 @@ from harness.data.episodes import Dataset, open_dataset
 from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
 from harness.evaluate import control, film, latents, pairs, plan_time, probing
-from harness.interfaces import Pair, Policy, Shape, StatePolicy, Task, TrialSpec
+from harness.interfaces import (
+    LatentModel,
+    ModelDims,
+    Pair,
+    Policy,
+    StatePolicy,
+    Task,
+    TimedPolicy,
+    TrialSpec,
+    WorldModel,
+)
 from harness.progress import Display
 from harness.train import train
 
@@ -180,13 +189,13 @@ def _trained_model(
     record: _Record,
     progress: Progress,
     device: torch.device,
-) -> nn.Module:
+) -> LatentModel:
     """The model of this trial, trained from its last checkpoint on where there is one."""
     cfg, task = spec.config, _task(spec)
     method = pretrain.ready(cfg.method, _pool(spec, place), place.datasets, device, progress)
-    shape = task.spec.shape(cfg.data.image_size)
+    dims = task.spec.model_dims(cfg.data.image_size)
     model = _untrained(spec, method, device)
-    record.metrics += _sizes(spec, model, shape)
+    record.metrics += _sizes(spec, model, dims)
     inputs = pretrain.inputs(model, dataset)
     checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec), inputs)
     record.checkpoint = checkpoint  # its training state stays until the rows are written
@@ -217,11 +226,11 @@ def _trained_model(
     return model
 
 
-def _untrained(spec: TrialSpec, method: Any, device: torch.device) -> nn.Module:
+def _untrained(spec: TrialSpec, method: Any, device: torch.device) -> LatentModel:
     """The model as its training starts, with the configuration `method`."""
     torch.manual_seed(seeding.integer("model", spec.seed))
-    shape = _task(spec).spec.shape(spec.config.data.image_size)
-    return zoo.METHODS[spec.method].build(method, shape).to(device)
+    dims = _task(spec).spec.model_dims(spec.config.data.image_size)
+    return zoo.METHODS[spec.method].build(method, dims).to(device)
 
 
 def _pool(spec: TrialSpec, place: Place) -> list[Dataset]:
@@ -234,7 +243,7 @@ def _pool(spec: TrialSpec, place: Place) -> list[Dataset]:
 
 def _look_inside(
     spec: TrialSpec,
-    model: nn.Module,
+    model: LatentModel,
     dataset: Dataset,
     normalizer: Normalizer,
     record: _Record,
@@ -243,17 +252,17 @@ def _look_inside(
 ) -> None:
     """Health of a world model's latent space, and what can be read out of any encoder."""
     task, horizon = _task(spec).spec, spec.config.mpc.horizon_blocks
-    if hasattr(model, "rollout"):
+    if isinstance(model, WorldModel):
         record.metrics += latents.measure(
             spec.key, model, dataset, normalizer, task.action_block, horizon, device
         )
-    if "probing" in spec.stages and hasattr(model, "encode"):
+    if "probing" in spec.stages:
         progress("probing", 0, 1)
         other = _untrained(spec, pretrain.untrained(spec.config.method), device)
         record.metrics += probing.measure(spec.key, model, other, dataset, task.state_names, device)
 
 
-def _sizes(spec: TrialSpec, model: nn.Module, shape: Shape) -> list[rows.MetricRow]:
+def _sizes(spec: TrialSpec, model: LatentModel, dims: ModelDims) -> list[rows.MetricRow]:
     """Parameters of each part of the model, logged and recorded; frames of a training window, and
     floats that one frame becomes.
     """
@@ -262,7 +271,7 @@ def _sizes(spec: TrialSpec, model: nn.Module, shape: Shape) -> list[rows.MetricR
     }
     words = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
     log.info("%s: %s; %.2f M parameters in all", spec.key, words, sum(counts.values()) / 1e6)
-    floats = latents.floats_per_frame(flops.shapes_only(model), shape, flops.META)
+    floats = latents.floats_per_frame(flops.shapes_only(model), dims, flops.META)
     return [
         *(rows.MetricRow(spec.key, "model", n, 0, k, "parameters") for n, k in counts.items()),
         rows.MetricRow(spec.key, "model", "window_frames", 0, model.window_frames, "frames"),
@@ -337,7 +346,7 @@ def _episode_row(
 
 def _plan_time(
     spec: TrialSpec,
-    policy: plan_time.Solver,
+    policy: TimedPolicy,
     chosen: list[Pair],
     normalizer: Normalizer,
     record: _Record,

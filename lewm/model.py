@@ -1,26 +1,28 @@
 """LeWorldModel (arXiv 2603.19312), in the order of the paper's method section.
 
-1. An encoder maps each frame to one latent token, z_t = enc(o_t): a ViT's CLS token through a
-   BatchNorm projector.
-2. A causal predictor maps the last latents and action blocks to the next latent,
+1. An encoder maps each frame to one latent, z_t = enc(o_t).
+2. A causal predictor maps the last latents and blocks of actions to the next latent,
    z^_{t+1} = pred(z_{<=t}, a_{<=t}).
-3. Two losses and nothing else, no stop-gradient, no target network:
-   the prediction error, and SIGReg, which keeps the latents of a batch isotropic Gaussian.
-4. Planning: roll the predictor out over candidate plans and compare the last latent with that of
-the goal
-   (harness/planning/cost.py, cem.py, mpc.py).
+3. Two losses and nothing else, no stop-gradient, no target network: the prediction error, and
+   SIGReg, which keeps the latents of a batch isotropic Gaussian (lewm/sigreg.py).
+4. Planning rolls the predictor out over candidate plans and compares the last latent with that of
+   the goal (harness/planning/cost.py, cem.py, receding_horizon.py).
+
+Shapes: B windows, T frames, D floats of a latent, A floats of a block of actions, H observed
+frames, K blocks of a plan, N candidate plans.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.interfaces import Batch, Shape
-from harness.nn import spread
-from harness.nn.jepa import JEPA, JEPAConfig
+from harness.interfaces import Batch, ModelDims, Obs
+from harness.nn.jepa import JEPAConfig, JEPANetwork
+from harness.nn.latent_std import latent_std
 from harness.setting import setting
 from lewm.sigreg import sigreg
 
@@ -28,6 +30,10 @@ from lewm.sigreg import sigreg
 @dataclass(frozen=True)
 class LeWMConfig(JEPAConfig):
     """Defaults are the paper's; the released code has sigreg_weight 0.09.
+
+    The architecture's fields are JEPAConfig's: a ViT-Tiny with patches of 14 px, latents of 192
+    floats, projectors with 2048 hidden units, and a predictor of 6 layers, 16 heads of 64 and
+    dropout 0.1 that sees 3 frames.
 
     The statistic is multiplied by the number of windows in the batch, 128 in the paper: with 64, a
     weight of 0.2 weighs as much as the paper's 0.1 (weight x windows / 128).
@@ -56,13 +62,43 @@ class CollapsedConfig(LeWMConfig):
     )
 
 
-class LeWM(JEPA):
-    """Encoder and predictor (1 and 2 above) are harness/nn/jepa.py; this is the objective."""
+class LeWM(JEPANetwork):
+    """The network has five parts:
 
-    def __init__(self, config: LeWMConfig, shape: Shape):
-        super().__init__(config, shape)
+    encoder              a ViT; its CLS token is the feature of a frame
+    projector            Linear, BatchNorm, GELU, Linear: the feature to the latent
+    action_embedder      1x1 convolution to 10 channels, then an MLP: a block of actions to D
+    predictor            a transformer over at most `history` latents, causal, learned positions;
+                         the embedded actions shift, scale and gate each layer (AdaLN-zero)
+    predictor_projector  like projector: the predictor's output to the next latent
+    """
+
+    def __init__(self, config: LeWMConfig, dims: ModelDims):
+        super().__init__(config, dims)
         self.sigreg_weight = config.sigreg_weight
         self.sigreg_directions = config.sigreg_directions
+
+    def encode(self, obs: Obs) -> Tensor:
+        """z_t = enc(o_t): latents (B, T, D), each frame on its own."""
+        features = self.encoder(obs.pixels.flatten(0, 1))  # (B * T, width)
+        return self.projector(features.unflatten(0, obs.pixels.shape[:2]))
+
+    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
+        """z^_{t+1} = pred(z_{<=t}, a_{<=t}) for each t: latents z (B, T, D) and the blocks taken
+        there (B, T, A) to the next latents (B, T, D), T <= history.
+        """
+        return self.predictor_projector(self.predictor(z, self.action_embedder(actions)))
+
+    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
+        """The latents (N, K, D) that a plan (N, K, A) leads to, after the observed ones
+        z (N, H, D) and the blocks between those, past (N, H - 1, A).
+        """
+        actions, observed = torch.cat([past, plan], dim=1), z.shape[1]
+        for t in range(observed, observed + plan.shape[1]):
+            seen = slice(max(0, t - self.history), t)
+            following = self.predict(z[:, seen], actions[:, seen])[:, -1:]
+            z = torch.cat([z, following], dim=1)
+        return z[:, observed:]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Prediction error plus weighted SIGReg (LeWM eq. 4), teacher forced over the window."""
@@ -74,5 +110,5 @@ class LeWM(JEPA):
             "loss": prediction + self.sigreg_weight * regulariser,
             "pred": prediction,
             "sigreg": regulariser,
-            "latent_std": spread.latent_std(z),
+            "latent_std": latent_std(z),
         }

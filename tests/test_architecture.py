@@ -64,13 +64,14 @@ MAY_IMPORT = {
     "zoo": LEAVES | {"lewm", "baselines", "tasks", "planning"},
     "config": LEAVES  # it gathers the dataclasses of these
     | {"words", "protocols", "scales", "zoo", "train", "data.collect"}
-    | {"planning.mpc", "evaluate.plan_time"},
+    | {"planning.receding_horizon", "evaluate.plan_time"},
     "manual": LEAVES | {"config", "suites", "scales", "protocols", "zoo", "words"},
     "suites": LEAVES | {"config", "zoo", "protocols", "scales"},
     "trial": LEAVES
     | {"zoo", "data", "train", "evaluate", "checkpoint", "config", "policies"}
     | {"flops", "folder_lock", "memory", "pretrain", "progress", "provenance"},
-    "policies": LEAVES | {"zoo", "planning.mpc", "planning.feed_forward"},
+    "policies": LEAVES
+    | {"zoo", "planning.plan_search", "planning.receding_horizon", "planning.feed_forward"},
     "launch": LEAVES
     | {"trial", "data", "zoo", "config", "machine", "pretrain", "progress", "provenance"}
     | {"supervised", "command"},
@@ -321,7 +322,7 @@ BROKEN = [  # rule, path, text, line
 ]
 SOUND = [  # path, text
     ("harness/config.py", "from harness.evaluate.plan_time import PlanTimeConfig\n"),
-    ("harness/policies.py", "from harness.planning import mpc\n"),
+    ("harness/policies.py", "from harness.planning import receding_horizon\n"),
     ("harness/zoo.py", "from lewm import model\nfrom harness.planning import cem\n"),
     ("harness/launch.py", "import ray\nimport os\nos.environ.setdefault('A', 'b')\n"),
     ("harness/trial.py", "try:\n    x = 1\nexcept Exception as error:\n    x = error\n"),

@@ -38,27 +38,27 @@ def case(request, datasets):
     return Case(spec, model, windows.sample(np.random.default_rng(0), 16).batch)
 
 
-def offering(case, name):
-    """The case in evaluation mode, where its model offers `name`."""
-    if not hasattr(case.model, name):
-        pytest.skip(f"offers no {name}")
+def of_kind(case, kind):
+    """The case in evaluation mode, where its model is of this kind."""
+    if not isinstance(case.model, kind):
+        pytest.skip(f"is no {kind.__name__}")
     case.model.eval()
     return case
 
 
 @pytest.fixture
 def world(case):
-    return offering(case, "rollout")
+    return of_kind(case, interfaces.WorldModel)
 
 
 @pytest.fixture
 def encoder(case):
-    return offering(case, "encode")
+    return of_kind(case, interfaces.LatentModel)
 
 
 @pytest.fixture
 def actor(case):
-    return offering(case, "act")
+    return of_kind(case, interfaces.GoalPolicy)
 
 
 def loss(case, seed=0):
@@ -150,7 +150,14 @@ def test_a_resumed_training_ends_with_the_same_weights(variant, datasets, tmp_pa
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_method_plans_or_acts(name):
     model = tiny.model(tiny.spec(name))
-    assert hasattr(model, "rollout") != hasattr(model, "act")
+    assert isinstance(model, interfaces.WorldModel) != isinstance(model, interfaces.GoalPolicy)
+
+
+def test_parts_that_are_clipped_apart_are_trained_parts_of_one_group(case):
+    parts = [part for group in case.model.separate_clip_groups for part in group]
+    parameters = [id(p) for part in parts for p in part.parameters()]
+    assert len(parameters) == len(set(parameters))
+    assert set(parameters) <= {id(p) for p in case.model.parameters() if p.requires_grad}
 
 
 @torch.no_grad()
@@ -186,7 +193,7 @@ def latents_and_plan(world, observed):
 
 
 @torch.no_grad()
-def test_rollout_is_repeated_predict(world):
+def test_both_rollouts_are_repeated_predict(world):
     model = world.model
     for observed in range(1, model.history + 1):
         z, past, plan = latents_and_plan(world, observed)
@@ -196,9 +203,10 @@ def test_rollout_is_repeated_predict(world):
             first = max(0, end - model.history)
             predicted = model.predict(latents[:, first:], actions[:, first:end])
             latents = torch.cat([latents, predicted[:, -1:]], dim=1)
-        rolled = model.rollout(z, past, plan)
-        assert rolled.shape == (len(z), HORIZON, *z.shape[2:])
-        assert torch.allclose(rolled, latents[:, observed:], atol=1e-4)
+        for rollout in (model.rollout, model.fast_rollout()):
+            rolled = rollout(z, past, plan)
+            assert rolled.shape == (len(z), HORIZON, *z.shape[2:])
+            assert torch.allclose(rolled, latents[:, observed:], atol=1e-4)
 
 
 @torch.no_grad()
@@ -206,9 +214,10 @@ def test_a_rollout_depends_on_its_plan_from_the_changed_block_on(world):
     z, past, plan = latents_and_plan(world, 1)
     changed = plan.clone()
     changed[:, 2] += 1
-    before, after = world.model.rollout(z, past, plan), world.model.rollout(z, past, changed)
-    assert torch.equal(before[:, :2], after[:, :2])
-    assert ((before - after)[:, 2].flatten(1).abs().amax(1) > 1e-3).all()
+    for rollout in (world.model.rollout, world.model.fast_rollout()):
+        before, after = rollout(z, past, plan), rollout(z, past, changed)
+        assert torch.equal(before[:, :2], after[:, :2])
+        assert ((before - after)[:, 2].flatten(1).abs().amax(1) > 1e-3).all()
 
 
 @torch.no_grad()

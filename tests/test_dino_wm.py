@@ -9,7 +9,7 @@ import torch
 from baselines.dino_wm import DinoWM, DinoWMConfig, DinoWMProprio, FrameCausalTransformer
 from harness.data import normalize
 from harness.evaluate import latents, probing
-from harness.interfaces import Obs, Shape
+from harness.interfaces import ModelDims, Obs
 
 CPU = torch.device("cpu")
 SMALL = DinoWMConfig(
@@ -42,16 +42,16 @@ def test_a_token_sees_all_of_its_own_and_of_earlier_frames_and_nothing_later():
             changed[:, frame, token] *= -1
             moved = (model(changed) - before).abs().amax((0, 3)) > 1e-6  # (T, P)
             assert not moved[:frame].any() and moved[frame:].all()
-    assert torch.allclose(model(x, last=True), before[:, -1:], atol=1e-6)
+    assert torch.allclose(model(x, last_only=True), before[:, -1:], atol=1e-6)
 
 
 def test_sizes_of_the_paper():
     """DINOv2 ViT-S/14 with 256 tokens of 384 at 224 px, and a predictor as wide as token and
     action.
     """
-    config, shape = DinoWMConfig(weights="random"), Shape(224, action_dim=10, proprio_dim=4)
+    config, dims = DinoWMConfig(weights="random"), ModelDims(224, block_dim=10, proprio_dim=4)
     with torch.device("meta"):
-        model = DinoWM(config, shape)
+        model = DinoWM(config, dims)
     sizes = [sum(p.numel() for p in part.parameters()) for part in (model.frozen, model.predictor)]
     assert round(sizes[0] / 1e6, 1) == 21.6  # positions for 224 px, the released ones for 518
     width, inner = 384 + 10, 16 * 64
@@ -67,7 +67,7 @@ def test_sizes_of_the_paper():
 def test_proprio_weighs_as_a_mean_of_its_own():
     torch.manual_seed(0)
     config = DinoWMConfig(**{**vars(SMALL), "proprio_weight": 0.5})
-    model = DinoWMProprio(config, Shape(32, 10, 2)).eval()
+    model = DinoWMProprio(config, ModelDims(32, 10, 2)).eval()
     obs = Obs(pictures(2, 1, 3, 32, 32), torch.randn(2, 1, 2))
     with torch.no_grad():
         z = model.encode(obs)
@@ -102,7 +102,7 @@ def test_the_loss_is_the_sum_of_the_parts_means(datasets):
 
 def test_without_proprio_the_proprio_method_refuses():
     with pytest.raises(ValueError, match="use the method dino_wm"):
-        DinoWMProprio(SMALL, Shape(32, 10, 0))
+        DinoWMProprio(SMALL, ModelDims(32, 10, 0))
 
 
 @pytest.mark.parametrize("method", ["dino_wm", "dino_wm_proprio"])

@@ -12,15 +12,15 @@ from torch import nn
 
 from harness import flops, policies, zoo
 from harness.evaluate import latents
-from harness.interfaces import Obs
+from harness.interfaces import Obs, WorldModel
 from harness.planning.cem import CEM, CEMConfig
-from harness.planning.mpc import MPCConfig, MPCPolicy
+from harness.planning.plan_search import PlanSearch
 
 TRAINED = [name for name, method in zoo.METHODS.items() if method.trained]
 PIXELS, LATENT, ACTION = 3 * 8 * 8, 5, 4
 
 
-class Linear(nn.Module):
+class Linear(WorldModel):
     """A world model of two matrices: pixels to latents, latent and action to the next latent."""
 
     history = 1
@@ -40,8 +40,14 @@ class Linear(nn.Module):
             latents.append(self.dynamics(torch.cat([latents[-1], block], dim=-1)))
         return torch.stack(latents[1:], dim=1)
 
+    def predict(self, z, actions):
+        return self.dynamics(torch.cat([z, actions], dim=-1))
+
     def rollout_bytes(self, blocks):
         return 1, 1
+
+    def loss(self, batch):
+        return {}
 
 
 def observation(size=8, proprio=2):
@@ -50,10 +56,10 @@ def observation(size=8, proprio=2):
 
 def test_a_linear_model_takes_what_is_counted_by_hand():
     planner = CEM(CEMConfig(candidates=7, elites=3, iterations=4))
-    policy = MPCPolicy(Linear(), planner, MPCConfig(3, 1), lambda a: a, ACTION, seed=0)
+    search = PlanSearch(Linear(), planner, horizon_blocks=3, block_dim=ACTION)
     encoding = 2 * (2 * PIXELS * LATENT)  # start and goal, 2 operations for each multiply-add
     rollouts = 4 * 7 * 3 * (2 * (LATENT + ACTION) * LATENT)  # iterations, candidates, blocks
-    assert policy.flops(observation(), observation()) == encoding + rollouts
+    assert search.flops(observation(), observation()) == encoding + rollouts
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -83,13 +89,13 @@ def test_a_plan_in_numbers_takes_the_products_that_were_counted_on_shapes(name):
     seen = observation(spec.config.data.image_size)
     shapes = policy.flops(seen, seen)
     start = model.encode(seen)  # (1, 1, *D)
-    plans = torch.zeros(40, spec.config.mpc.horizon_blocks, 10)
+    plans, rollout = torch.zeros(40, spec.config.mpc.horizon_blocks, 10), model.fast_rollout()
 
     def plan():
         with nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH):
             model.encode(seen), model.encode(seen)
             for _ in range(2):
-                model.rollout(start.expand(40, *start.shape[1:]), plans[:, :0], plans)
+                rollout(start.expand(40, *start.shape[1:]), plans[:, :0], plans)
 
     _, real = flops.counted(plan)
     few = name == "lewm"  # its attention over few frames is elementwise on a CPU
@@ -124,9 +130,9 @@ def test_counting_changes_neither_model_nor_random_numbers(name):
 def test_floats_of_a_frame_are_those_of_its_latent(name):
     spec = tiny.spec(name)
     model = tiny.model(spec).eval()
-    shape = zoo.TASKS[spec.task].spec.shape(spec.config.data.image_size)
-    found = latents.floats_per_frame(flops.shapes_only(model), shape, flops.META)
-    seen = observation(shape.image_size, shape.proprio_dim)
+    dims = zoo.TASKS[spec.task].spec.model_dims(spec.config.data.image_size)
+    found = latents.floats_per_frame(flops.shapes_only(model), dims, flops.META)
+    seen = observation(dims.image_size, dims.proprio_dim)
     with torch.inference_mode():
         assert found == model.encode(seen)[0, 0].numel()
     if name == "lewm":

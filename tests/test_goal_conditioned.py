@@ -161,17 +161,18 @@ def test_the_policy_trains_no_value_head(datasets):
         model = tiny.model(tiny.spec(name))
         batch = batch_of(model, name, datasets)
         model.loss(batch)["policy"].backward()
-        for head in [*heads, "value_frames"]:
+        for head in [*heads, "value_encoder"]:
             assert all(p.grad is None for p in getattr(model, head).parameters())
-        assert all(p.grad.any() for p in model.frames.parameters())
-        apart = {p for part in model.clipped_apart for p in part.parameters()}
-        assert apart == {p for p in model.parameters() if p.grad is not None}
+        assert all(p.grad.any() for p in model.encoder.parameters())
+        (group,) = model.separate_clip_groups
+        policy = {p for part in group for p in part.parameters()}
+        assert policy == {p for p in model.parameters() if p.grad is not None}
 
 
 def test_targets_follow_encoder_and_heads(datasets):
     for name, head in (("gcivl", "value"), ("gciql", "critic")):
         model = tiny.model(tiny.spec(name, f"method.{name}.target_rate=0.25"))
-        for part, followed in (("value_frames", "frames"), (head, head)):
+        for part, followed in (("value_encoder", "encoder"), (head, head)):
             online, target = getattr(model, part), getattr(model, f"target_{followed}")
             before = [p.clone() for p in target.parameters()]
             with torch.no_grad():
@@ -185,12 +186,12 @@ def test_targets_follow_encoder_and_heads(datasets):
 def test_weights_are_clipped(datasets):
     model = tiny.model(tiny.spec("gcivl"))
     batch = batch_of(model, "gcivl", datasets)
-    seen, actions = model.seen(batch), batch.actions[:, 0]
+    inputs, actions = model.transition_inputs(batch), batch.actions[:, 0]
     with torch.no_grad():
-        weighted, plain = model.policy_loss(seen, actions, torch.full((16,), 50.0))
+        weighted, plain = model.policy_loss(inputs, actions, torch.full((16,), 50.0))
     assert float(weighted) == pytest.approx(implicit.MAX_WEIGHT * float(plain), rel=1e-5)
     with torch.no_grad():
-        weighted, _ = model.policy_loss(seen, actions, torch.full((16,), -0.5))
+        weighted, _ = model.policy_loss(inputs, actions, torch.full((16,), -0.5))
     assert float(weighted) == pytest.approx(float(torch.tensor(-1.5).exp() * plain), rel=1e-5)
 
 
@@ -198,7 +199,7 @@ def test_equal_frames_have_equal_features(datasets):
     """Where the goal is the current frame the value can see it, BatchNorm or not."""
     model = tiny.model(tiny.spec("gcivl")).train()
     batch = batch_of(model, "gcivl", datasets)
-    z = model.features(model.seen(batch))
+    z = model.features(model.transition_inputs(batch))
     assert batch.goals.reached.any()
     same = batch.goals.reached
     assert torch.allclose(z.now[same], z.value_goal[same], atol=1e-5)

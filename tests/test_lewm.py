@@ -4,14 +4,14 @@ import pytest
 import tiny
 import torch
 
-from harness.interfaces import Shape
+from harness.interfaces import ModelDims
 from lewm.model import LeWM, LeWMConfig
 
 
 def test_sizes_of_the_paper():
     """5.50 M + 10.79 M of 18.03 M; 303 entries as in the released weights (Push-T: A = 10)."""
     with torch.device("meta"):
-        model = LeWM(LeWMConfig(), Shape(image_size=224, action_dim=10, proprio_dim=4))
+        model = LeWM(LeWMConfig(), ModelDims(image_size=224, block_dim=10, proprio_dim=4))
 
     def millions(part):
         return round(sum(p.numel() for p in part.parameters()) / 1e6, 2)

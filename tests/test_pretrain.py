@@ -196,7 +196,7 @@ def test_tokens_are_standardized_by_the_training_frames_where_that_is_asked_for(
     for room in (False, True):
         monkeypatch.setattr(features, "_fits", lambda *_, room=room: room)
         model = zoo.METHODS["dino_wm"].build(
-            spec.config.method, zoo.TASKS["toy"].spec.shape(dataset.image_size)
+            spec.config.method, zoo.TASKS["toy"].spec.model_dims(dataset.image_size)
         )
         kept = pretrain.tokens(model, dataset, CPU, tiny.quiet)
         assert (kept is not None) == room

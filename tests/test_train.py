@@ -11,6 +11,7 @@ import torch
 from harness import onednn, seeding
 from harness import train as training
 from harness.checkpoint import TRAINING, WEIGHTS, Checkpoint, CheckpointError
+from harness.interfaces import Trainable
 from harness.train import (
     TrainConfig,
     TrainingError,
@@ -256,7 +257,7 @@ def test_learning_rate_warms_up_and_falls_to_zero(windows, tmp_path):
     assert curve == [*sorted(curve[:4]), *sorted(curve[4:], reverse=True)] and curve[-1] < 5e-5
 
 
-class Unequal(torch.nn.Module):
+class Unequal(Trainable):
     """Two scalars; the loss is a thousand times steeper in the first."""
 
     def __init__(self):
@@ -271,8 +272,8 @@ class Apart(Unequal):
     """The same, clipped apart."""
 
     @property
-    def clipped_apart(self):
-        return (self.flat,)
+    def separate_clip_groups(self):
+        return ((self.flat,),)
 
 
 @pytest.mark.parametrize(("kind", "expected"), [(Unequal, 0.0005), (Apart, 0.5)])

@@ -24,8 +24,8 @@ def dataset(spec, root):
 def model(spec, seed=0):
     """The trial's untrained model."""
     torch.manual_seed(seed)
-    shape = zoo.TASKS[spec.task].spec.shape(spec.config.data.image_size)
-    return zoo.METHODS[spec.method].build(spec.config.method, shape)
+    dims = zoo.TASKS[spec.task].spec.model_dims(spec.config.data.image_size)
+    return zoo.METHODS[spec.method].build(spec.config.method, dims)
 
 
 def windows(spec, root, frames, split="train", goals=None):

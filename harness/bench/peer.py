@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.nn.jepa import JEPA
+from harness.nn.jepa import JEPANetwork
 from harness.tasks import rendering
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def find() -> str:
     return version
 
 
-def lewm(ours: JEPA) -> nn.Module:
+def lewm(ours: JEPANetwork) -> nn.Module:
     """The peer's LeWM with our encoder (a ViT with transformers' own attention, like the peer's)
     and a copy of our other weights.
     """
@@ -86,23 +86,23 @@ def batches() -> bool:
 
 
 def solver(
-    model: nn.Module, pairs: int, blocks: int, action_dim: int, together: int = 1, **settings: Any
+    model: nn.Module, pairs: int, blocks: int, block_dim: int, together: int = 1, **settings: Any
 ):
-    """A CEMSolver for plans of `blocks` blocks of `action_dim` numbers, `together` pairs in one
+    """A CEMSolver for plans of `blocks` blocks of `block_dim` numbers, `together` pairs in one
     call of the model.
     """
     gymnasium = importlib.import_module("gymnasium")
     settings |= {"batch_size": together} if together > 1 else {}
     made = _module("solver").CEMSolver(model, seed=SEED, **settings)
-    box = gymnasium.spaces.Box(-1, 1, (pairs, action_dim), np.float32)
+    box = gymnasium.spaces.Box(-1, 1, (pairs, block_dim), np.float32)
     config = _module("policy").PlanConfig(blocks, blocks)
     made.configure(action_space=box, n_envs=pairs, config=config)
     return made
 
 
-def solve(made, start: Tensor, goal: Tensor, action_dim: int) -> Tensor:
+def solve(made, start: Tensor, goal: Tensor, block_dim: int) -> Tensor:
     """Plans (B, K, A) from normalised frames start and goal (B, 1, 3, size, size)."""
-    info = {"pixels": start, "goal": goal, "action": torch.zeros(len(start), 1, action_dim)}
+    info = {"pixels": start, "goal": goal, "action": torch.zeros(len(start), 1, block_dim)}
     if getattr(made, "batch_size", 1) > 1:  # its cost is for one pair but where goals are encoded
         with torch.inference_mode():
             info["goal_emb"] = made.model.encode({"pixels": goal})["emb"]

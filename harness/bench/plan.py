@@ -1,10 +1,10 @@
 """plan: one CEM plan of LeWM, and many together, against the peer's solver.
 
 The same random weights, frames and numbers for the candidates on every side. "plain" is our model
-with every step of a rollout worked out anew (predict over the whole history); it is what ratios are
-to where the peer is not installed. Of many pairs the peer plans one after the other, as it does
-unless told, and all in one call of the model (batch_size); ratios are to the first on a CPU, where
-it is the quicker one, and to the second on CUDA. The outcome is the cost of the plan found, by the
+by its `rollout`, which predicts each latent anew from the whole history; ratios are to it where the
+peer is not installed. The peer plans many pairs one after the other, its default, and on another
+side all in one call of the model (batch_size); ratios are to the first on a CPU, where it is the
+quicker one, and to the second on CUDA. The outcome is the cost of the plan found, by the
 plain form in fp32. bf16 is a side of its own, where the device multiplies it fast.
 """
 
@@ -18,11 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness import seeding, zoo
 from harness.bench import peer, settings, versus
-from harness.interfaces import Noise, TrialSpec
+from harness.interfaces import Batch, Noise, Obs, TrialSpec, WorldModel
 from harness.planning import cost
 from harness.setting import setting
 
@@ -70,39 +70,44 @@ def _figures(asked: Config) -> Iterator[versus.Figure]:
         yield versus.Figure(f"{words}, {shape}", sides, reference, outcome_name="plan cost")
 
 
-class Plain(nn.Module):
-    """A world model whose rollout is repeated prediction, nothing kept from step to step."""
+class Plain(WorldModel):
+    """A world model that plans by its plain rollout: its fast one is left out."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: WorldModel):
         super().__init__()
         self.model, self.history = model, model.history
-        self.encode, self.rollout_bytes = model.encode, model.rollout_bytes
+
+    def encode(self, obs: Obs) -> Tensor:
+        return self.model.encode(obs)
+
+    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
+        return self.model.predict(z, actions)
 
     def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
-        """interfaces.WorldModel.rollout."""
-        first, actions = z.shape[1], torch.cat([past, plan], dim=1)
-        for end in range(first, first + plan.shape[1]):
-            seen = slice(max(0, end - self.history), end)
-            z = torch.cat([z, self.model.predict(z[:, seen], actions[:, seen])[:, -1:]], dim=1)
-        return z[:, first:]
+        return self.model.rollout(z, past, plan)
+
+    def rollout_bytes(self, blocks: int) -> tuple[int, int]:
+        return self.model.rollout_bytes(blocks)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        return self.model.loss(batch)
 
 
 def plain(trial: TrialSpec, device: str) -> Plain:
-    """The trial's model in the plain form, by torch's own linear layers."""
+    """The trial's model with its plain rollout, by torch's own linear layers."""
     return Plain(settings.unaccelerated(trial, device))
 
 
 class _Bench:
     """The same pairs, weights and (for one pair) candidates for each side."""
 
-    def __init__(self, asked: Config, trial: TrialSpec, model: nn.Module, pairs: int):
+    def __init__(self, asked: Config, trial: TrialSpec, model: WorldModel, pairs: int):
         self._trial, self._model, self._pairs = trial, model, pairs
         self._device = torch.device(asked.device)
         self._now, self._goal = settings.frames(trial, pairs)
-        task = zoo.TASKS[trial.task].spec
-        self._action_dim = task.action_dim * task.action_block
+        self._block_dim = zoo.TASKS[trial.task].spec.block_dim
 
-    def ours(self, model: nn.Module, precision: str) -> Callable[[], tuple[float, float]]:
+    def ours(self, model: WorldModel, precision: str) -> Callable[[], tuple[float, float]]:
         """Our policy's solve."""
         cfg = self._trial.config
         mpc = dataclasses.replace(cfg.mpc, precision=precision)
@@ -138,25 +143,23 @@ class _Bench:
         }
 
         def once() -> tuple[float, float]:
-            solver = peer.solver(
-                theirs, self._pairs, _blocks(self._trial), self._action_dim, **made
-            )
+            solver = peer.solver(theirs, self._pairs, _blocks(self._trial), self._block_dim, **made)
             started = time.perf_counter()
             start, goal = (
                 self._model.encoder.normalised(obs.pixels[:, 0].to(self._device))[:, None]
                 for obs in (self._now, self._goal)
             )
-            plan = peer.solve(solver, start, goal, self._action_dim)
+            plan = peer.solve(solver, start, goal, self._block_dim)
             return time.perf_counter() - started, self._cost(plan.to(self._device))
 
         return once
 
     def _same_noise(self) -> Callable[[Tensor, torch.device], Noise]:
-        """Of one pair: the numbers that the peer draws, in its order. All are drawn here, since
-        those of a generator cannot be recorded, and stay where they are.
+        """The numbers that the peer draws for one pair, in its order. They are drawn here and stay
+        where they are, since a recorded iteration cannot draw from a generator.
         """
         planner = self._trial.config.planner
-        shape = 1, planner.candidates, _blocks(self._trial), self._action_dim
+        shape = 1, planner.candidates, _blocks(self._trial), self._block_dim
         drawn = torch.Generator(self._device).manual_seed(peer.SEED)
         table = torch.cat(
             [
@@ -177,7 +180,8 @@ class _Bench:
         z, goal = (
             self._model.encode(obs.to(self._device))[:, -1] for obs in (self._now, self._goal)
         )
-        whole = cost.latent_distance(Plain(self._model), z, goal, self._pairs, sys.maxsize)
+        rollout = self._model.rollout
+        whole = cost.latent_distance(rollout, z, goal, self._pairs, sys.maxsize)
         return whole(actions.float()[:, None]).mean().item()
 
 

@@ -22,8 +22,8 @@ from rich.table import Table
 
 from harness import provenance, rows
 from harness.bench import settings, versus
-from harness.interfaces import TrialSpec
-from harness.planning.mpc import MPCPolicy
+from harness.interfaces import TrialSpec, WorldModel
+from harness.planning.receding_horizon import MPCPolicy
 from harness.report import published
 from harness.setting import setting
 
@@ -129,7 +129,7 @@ def _timed(asked: Config, method: str) -> tuple[int, int]:
 
 
 def _policy(
-    asked: Config, method: str, model: torch.nn.Module, candidates: int, *words: str
+    asked: Config, method: str, model: WorldModel, candidates: int, *words: str
 ) -> MPCPolicy:
     """A policy that plans with that many candidates; `words` may say more."""
     words = words or (f"planner.cem.iterations={asked.iterations}",)

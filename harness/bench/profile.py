@@ -17,15 +17,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from harness.bench import peer, settings, versus
 from harness.bench import train as training
 from harness.bench.plan import plain
-from harness.interfaces import TrialSpec
-from harness.planning import recorded
+from harness.interfaces import TrialSpec, WorldModel
+from harness.planning.batch_solver import synchronise
 from harness.setting import setting
 
 NAME = "profile"
@@ -84,7 +83,7 @@ def _measure(asked: Config) -> Iterator[versus.BenchRow]:
         for repetition in range(asked.repeats):
             started = time.perf_counter()
             once()
-            recorded.synchronise(torch.device(asked.device))
+            synchronise(torch.device(asked.device))
             wall = time.perf_counter() - started
             for side, seconds in {**_profiled(asked, once, of_kernels), WALL: wall}.items():
                 yield versus.row(figure, side, repetition, 1e3 * seconds, math.nan, asked.device)
@@ -108,7 +107,7 @@ def _profiled(asked: Config, once: Callable[[], object], of_kernels: bool) -> di
     kinds += [ProfilerActivity.CUDA] if asked.device == "cuda" else []
     with profile(activities=kinds) as profiler:
         once()
-        recorded.synchronise(torch.device(asked.device))
+        synchronise(torch.device(asked.device))
     taken = dict.fromkeys((*KINDS, OTHER), 0.0)
     for entry in profiler.key_averages():
         taken[kind(entry.key)] += spent(entry, asked.device, of_kernels) / 1e6
@@ -123,7 +122,7 @@ def _step(asked: Config, made: Callable[..., Callable[[], object]]) -> Callable[
     return made(trial, trial.config.train, batch, asked.device)
 
 
-def _plan(asked: Config, build: Callable[[TrialSpec, str], nn.Module]) -> Callable[[], object]:
+def _plan(asked: Config, build: Callable[[TrialSpec, str], WorldModel]) -> Callable[[], object]:
     words = (f"planner.cem.iterations={asked.iterations}", f"mpc.precision={asked.precision}")
     trial = settings.spec(asked.scale, asked.task, "lewm", *words)
     model = build(trial, asked.device)

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from harness import config, onednn, seeding, suites, words, zoo
-from harness.interfaces import Batch, Noise, Obs, Pair, TrialSpec
-from harness.planning.mpc import MPCPolicy
+from harness.interfaces import Batch, LatentModel, Noise, Obs, Pair, TrialSpec, WorldModel
+from harness.planning.plan_search import PlanSearch
+from harness.planning.receding_horizon import MPCPolicy
 from harness.scales import SCALES
 from harness.setting import Settings, setting
 
@@ -65,28 +66,33 @@ def spec(scale: str, task: str, method: str, *extra: str, device: str = "cpu") -
 
 def policy(
     trial: TrialSpec,
-    model: nn.Module,
+    model: WorldModel,
     pairs: int,
     device: str = "cpu",
     noise: Callable[..., Noise] = seeding.PairNoise,
 ) -> MPCPolicy:
     """The trial's planner over the model, ready to solve that many pairs; actions stay z-scored."""
-    cfg, task = trial.config, zoo.TASKS[trial.task].spec
-    made = MPCPolicy(
+    cfg = trial.config
+    search = PlanSearch(
         model,
         zoo.PLANNERS[cfg.planner_name].build(cfg.planner),
-        cfg.mpc,
-        lambda actions: actions,
-        task.action_dim * task.action_block,
-        seed=0,
-        device=device,
-        pairs_per_rollout=cfg.resources.pairs_per_rollout,
+        cfg.mpc.horizon_blocks,
+        zoo.TASKS[trial.task].spec.block_dim,
+        cfg.mpc.precision,
+        device,
         threads=torch.get_num_threads(),
         noise=noise,
     )
+    policy = MPCPolicy(
+        search,
+        cfg.mpc.execute_blocks,
+        lambda actions: actions,
+        seed=0,
+        pairs_per_call=cfg.resources.pairs_per_rollout,
+    )
     nothing = np.zeros(0)
-    made.reset([Pair(i, 0, 0, *[nothing] * 5, "", False) for i in range(pairs)])
-    return made
+    policy.reset([Pair(i, 0, 0, *[nothing] * 5, "", False) for i in range(pairs)])
+    return policy
 
 
 def frames(trial: TrialSpec, pairs: int) -> tuple[Obs, Obs]:
@@ -104,7 +110,7 @@ def windows(trial: TrialSpec, count: int, device: str = "cpu") -> Batch:
     size, task = trial.config.data.image_size, zoo.TASKS[trial.task].spec
     shape = (count, 4, 3, size, size)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=drawn)
-    actions = torch.randn(*shape[:2], task.action_dim * task.action_block, generator=drawn)
+    actions = torch.randn(*shape[:2], task.block_dim, generator=drawn)
     return Batch(Obs(pixels.to(device)), actions.to(device), None)
 
 
@@ -127,20 +133,20 @@ def _product_s(dtype: torch.dtype) -> float:
     return float(np.median(taken[1:]))  # the first warms up
 
 
-def model(trial: TrialSpec, device: str = "cpu") -> nn.Module:
+def model(trial: TrialSpec, device: str = "cpu") -> LatentModel:
     """Its untrained model for evaluation, as a trial has it."""
     made = unaccelerated(trial, device)
     onednn.accelerate(made)
     return made
 
 
-def unaccelerated(trial: TrialSpec, device: str = "cpu") -> nn.Module:
+def unaccelerated(trial: TrialSpec, device: str = "cpu") -> LatentModel:
     """The same by torch's own linear layers: for the other side of a comparison. Layers that start
     at zero are drawn too, so that actions matter.
     """
-    shape = zoo.TASKS[trial.task].spec.shape(trial.config.data.image_size)
+    dims = zoo.TASKS[trial.task].spec.model_dims(trial.config.data.image_size)
     torch.manual_seed(0)
-    made = zoo.METHODS[trial.method].build(trial.config.method, shape)
+    made = zoo.METHODS[trial.method].build(trial.config.method, dims)
     for parameter in made.parameters():
         if parameter.dim() > 1 and not parameter.any():
             nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)

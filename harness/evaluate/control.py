@@ -99,13 +99,15 @@ def _run_blocks(
     block, budget = episodes.task.spec.action_block, settings.budget_steps
     done = shown = 0
 
-    def told(blocks: float) -> None:
-        """Finding actions takes longer than carrying them out: these steps count as done."""
+    def on_progress(blocks: float) -> None:
+        """Steps whose actions are found count as done: finding them takes longer than executing
+        them.
+        """
         nonlocal shown
         shown = max(shown, min(done + int(blocks * block), budget))
         progress("control", shown, budget)
 
-    policy.reset(episodes.pairs, told)
+    policy.reset(episodes.pairs, on_progress)
     for done in range(0, budget, block):
         rows = episodes.running()
         if not len(rows):
@@ -116,11 +118,13 @@ def _run_blocks(
         actions = decision.actions.reshape(len(rows), block, -1)
         for step in range(min(block, budget - done)):
             episodes.step(rows, actions[:, step])
-        told(1)
+        on_progress(1)
 
 
 class _Episodes:
-    """The pairs' episodes in one simulator; those that have stopped stand still in the books."""
+    """The pairs' episodes in one simulator. An episode that has stopped is still stepped there, but
+    its outcome no longer changes.
+    """
 
     def __init__(
         self,
@@ -160,9 +164,7 @@ class _Episodes:
             self.outcomes[row].pairs_per_solve.append(len(rows))
 
     def step(self, rows: np.ndarray, actions: np.ndarray) -> None:
-        """One environment step of the pairs `rows`; pairs that have stopped meanwhile are passed
-        over.
-        """
+        """One environment step; those of the pairs `rows` that still run take note of it."""
         padded = np.zeros((self.simulator.n, actions.shape[-1]))
         padded[rows] = actions
         started = time.perf_counter()

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness import rows, seeding
 from harness.data.episodes import Dataset
 from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
-from harness.interfaces import Batch, Obs, Shape
+from harness.interfaces import Batch, LatentModel, ModelDims, Obs, WorldModel
 
 _WINDOWS = 256
 _CHUNK = 32  # windows in one call of the model
@@ -20,14 +20,14 @@ _CHUNK = 32  # windows in one call of the model
 
 def measure(
     key: str,
-    model: nn.Module,
+    model: WorldModel,
     dataset: Dataset,
     normalizer: Normalizer,
     block: int,
     horizon_blocks: int,
     device: torch.device,
 ) -> list[rows.MetricRow]:
-    """All of this room for the trial `key`, on validation episodes."""
+    """Rows of the trial `key`: `statistics` and `open_loop`, both on validation episodes."""
     windows = Windows(dataset, "validation", model.window_frames, block, normalizer)
     blocks = min(horizon_blocks, windows.longest_steps // block - 1)
     longer = Windows(dataset, "validation", blocks + 1, block, normalizer)
@@ -44,7 +44,7 @@ def measure(
 
 @torch.inference_mode()
 def statistics(
-    model: nn.Module, windows: Windows, device: torch.device
+    model: WorldModel, windows: Windows, device: torch.device
 ) -> dict[str, tuple[float, str]]:
     """name -> (value, unit): mean std and effective rank of the latents, prediction error."""
     model.eval()
@@ -63,17 +63,18 @@ def statistics(
 
 
 @torch.inference_mode()
-def open_loop(model: nn.Module, windows: Windows, device: torch.device) -> tuple[Tensor, Tensor]:
+def open_loop(model: WorldModel, windows: Windows, device: torch.device) -> tuple[Tensor, Tensor]:
     """Squared error k blocks after the first frame, as a share of the latents' variance, (T - 1,)
     each: of the rollout from that frame alone, and of staying there.
     """
     model.eval()
+    rollout = model.fast_rollout()
     errors = torch.zeros(2, windows.frames - 1, dtype=torch.float64)
     moments, count = [0.0, 0.0], 0
     for batch in _batches(windows, "open loop", device):
         z = model.encode(batch.obs).float()  # (B, T, *D)
         actions = batch.actions[:, :-1]
-        rolled = model.rollout(z[:, :1], actions[:, :0], actions).float()  # (B, T - 1, *D)
+        rolled = rollout(z[:, :1], actions[:, :0], actions).float()  # (B, T - 1, *D)
         flat = z.flatten(0, 1).double().cpu()  # (B * T, *D)
         moments = [m + flat.pow(k).sum(0) for k, m in enumerate(moments, start=1)]
         count += len(flat)
@@ -86,7 +87,7 @@ def open_loop(model: nn.Module, windows: Windows, device: torch.device) -> tuple
 
 
 def _batches(windows: Windows, stream: str, device: torch.device) -> Iterator[Batch]:
-    """The windows that are looked at, a few at a time: many tokens a frame take much memory."""
+    """The sampled windows, a few at a time: frames of many tokens take much memory."""
     chosen = seeding.stream(stream).integers(len(windows), size=min(_WINDOWS, len(windows)))
     for part in np.array_split(np.sort(chosen), -(-len(chosen) // _CHUNK)):
         batch = windows.take(part).batch
@@ -94,11 +95,11 @@ def _batches(windows: Windows, stream: str, device: torch.device) -> Iterator[Ba
 
 
 @torch.inference_mode()
-def floats_per_frame(model: nn.Module, shape: Shape, device: torch.device) -> int:
-    """Floats that `encode` makes of one frame: for a world model, what planning carries."""
-    size = shape.image_size
+def floats_per_frame(model: LatentModel, dims: ModelDims, device: torch.device) -> int:
+    """Floats of the latent of one frame."""
+    size = dims.image_size
     pixels = torch.zeros(1, 1, 3, size, size, dtype=torch.uint8, device=device)
-    proprio = torch.zeros(1, 1, shape.proprio_dim, device=device)
+    proprio = torch.zeros(1, 1, dims.proprio_dim, device=device)
     return model.encode(Obs(pixels, proprio)).numel()
 
 

@@ -1,52 +1,40 @@
-"""Plan time: wall time of one solve, from raw pixels to actions, device synchronised, after a warm-
-up solve (of the same size where iterations are recorded); and the operations of one solve of one
-pair. A feed-forward policy's solve is one inference.
+"""Plan time: the wall time of one solve, from raw pixels to actions, device synchronised, after a
+warm-up solve (of the same size where a GPU replays recorded iterations); and the operations of one
+solve of one pair. A feed-forward policy's solve is one inference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from harness.data.normalize import Normalizer
 from harness.evaluate.control import goal_observation, observation
-from harness.interfaces import Obs, Pair, Task
+from harness.interfaces import Obs, Pair, Task, TimedPolicy
 from harness.setting import Settings, setting
 
 
 @dataclass(frozen=True)
 class PlanTimeConfig(Settings):
-    """How often each is timed; 0 leaves it out."""
+    """How many solves are timed; 0 leaves a kind out."""
 
     singles: int = setting(10, "Solves of one pair that are timed; 0 leaves them out.", ge=0)
     together: int = setting(50, "Pairs that a joint solve plans together.", ge=0)
     joint: int = setting(3, "Joint solves that are timed; 0 leaves them out.", ge=0)
 
 
-class Solver(Protocol):
-    """What planning.mpc.MPCPolicy and planning.feed_forward.FeedForwardPolicy offer."""
-
-    timed: str  # what one solve is called in the record: "solve" or "inference"
-
-    def reset(self, pairs: Sequence[Pair]) -> None: ...
-
-    def solve(self, obs: Obs, goal: Obs, rows: np.ndarray) -> tuple[Any, float]: ...
-
-    def flops(self, obs: Obs, goal: Obs) -> int: ...
-
-
 class PlanCost(NamedTuple):
-    """What planning takes."""
+    """Time and operations of planning."""
 
     seconds: dict[int, list[float]]  # of each solve, by the number of pairs solved together
     flops: int  # of one solve of one pair (harness/flops.py)
 
 
 def measure(
-    policy: Solver,
+    policy: TimedPolicy,
     task: Task,
     pairs: Sequence[Pair],
     normalizer: Normalizer,
@@ -54,8 +42,9 @@ def measure(
     config: PlanTimeConfig,
     progress: Callable[[str, int, int], None],
 ) -> PlanCost:
-    """Time single and joint solves of these pairs, and count one. A single pair is an evaluation of
-    its own, so that it does not pay for pairs that are not there.
+    """Time single and joint solves of these pairs, and count the operations of one. A pair that is
+    solved alone is reset as an evaluation of one pair, so that the policy does not fill its calls
+    up to the size that many pairs would have.
     """
     together = min(config.together, len(pairs))
     chosen = pairs[: max(together, 1)]

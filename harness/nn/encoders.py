@@ -76,7 +76,7 @@ class Encoder(nn.Module):
 
 
 class ViT(Encoder):
-    """CLS token of the last layer, of which nothing else is computed."""
+    """The CLS token of the last layer; that layer's other outputs are not computed."""
 
     def __init__(self, config: EncoderConfig, image_size: int):
         super().__init__()

@@ -156,7 +156,7 @@ class FrozenEncoder(encoders.Encoder):
         self.train(False)
 
     def train(self, mode: bool = True) -> FrozenEncoder:
-        """Evaluation mode, whatever is asked for."""
+        """The encoder stays in evaluation mode."""
         return super().train(False)
 
     @torch.no_grad()
@@ -176,8 +176,8 @@ class FrozenEncoder(encoders.Encoder):
         return found.last_hidden_state[:, 1:]
 
     def read(self, obs: Obs) -> Tensor:
-        """(B, T, P, C), standardized; every frame on its own. Tokens that are there already are
-        taken.
+        """Standardized tokens (B, T, P, C), every frame on its own; those of obs.tokens where an
+        observation has them.
         """
         if obs.tokens is not None:
             tokens = obs.tokens.float()

@@ -1,16 +1,18 @@
-"""The joint-embedding world model that LeWM, PLDM and the EMA JEPA share; they differ in their
-losses alone.
+"""The network that LeWM, PLDM and the EMA JEPA share: its parts, and the fast rollout of the three.
+
+What a method computes with the parts stands in its own file: lewm/model.py, baselines/pldm.py,
+baselines/ema_jepa.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.interfaces import Obs, Shape
+from harness.interfaces import ModelDims, WorldModel
 from harness.nn import encoders, mlp, transformer
+from harness.nn.cached_rollout import CachedRollout, KeyValueCache
 from harness.setting import Settings, setting
 
 
@@ -34,20 +36,24 @@ class JEPAConfig(Settings):
     history: int = setting(3, "Frames that the predictor looks back on.", ge=1, paper=3)
 
 
-class JEPA(nn.Module):
-    """Encoder, action embedder and causal predictor over latents (interfaces.WorldModel without a
-    loss).
+class JEPANetwork(WorldModel):
+    """The five parts, by the names that checkpoints have. How they are used is in each method's
+    file; planning uses `fast_rollout`.
     """
 
-    goal_sampling = None  # it plans towards goals and learns without
+    encoder: encoders.Encoder  # pixels (M, 3, size, size) -> features (M, width)
+    projector: mlp.Projector  # features (B, T, width) -> latents (B, T, D)
+    action_embedder: mlp.ActionEmbedder  # blocks of actions (B, T, A) -> conditions (B, T, D)
+    predictor: transformer.ConditionedTransformer  # latents, conditions -> (B, T, D)
+    predictor_projector: mlp.Projector  # (B, T, D) -> next latents (B, T, D)
 
-    def __init__(self, config: JEPAConfig, shape: Shape):
+    def __init__(self, config: JEPAConfig, dims: ModelDims):
         super().__init__()
         latent, hidden = config.latent_dim, config.projector_hidden
         self.history = config.history
-        self.encoder = encoders.build(config.encoder, shape.image_size)
+        self.encoder = encoders.build(config.encoder, dims.image_size)
         self.projector = mlp.Projector(self.encoder.width, hidden, latent)
-        self.action_embedder = mlp.ActionEmbedder(shape.action_dim, latent)
+        self.action_embedder = mlp.ActionEmbedder(dims.block_dim, latent)
         self.predictor = transformer.ConditionedTransformer(
             latent=latent,
             width=config.predictor_width,
@@ -60,51 +66,32 @@ class JEPA(nn.Module):
         )
         self.predictor_projector = mlp.Projector(latent, hidden, latent)
 
-    @property
-    def window_frames(self) -> int:
-        """Frames of a training window: the history and the last target."""
-        return self.history + 1
-
-    @property
-    def tokens_per_frame(self) -> int:
-        """Latent tokens that planning carries for each frame."""
-        return 1
-
-    def encode(self, obs: Obs) -> Tensor:
-        """(B, T, D); every frame on its own."""
-        features = self.encoder(obs.pixels.flatten(0, 1))
-        return self.projector(features.unflatten(0, obs.pixels.shape[:2]))
-
-    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Latents z (B, T, D) and the blocks taken there (B, T, A) to the next latents (B, T, D), T
-        <= history.
-        """
-        modulations = self.predictor.modulations(self.action_embedder(actions))
-        return self.predictor_projector(self.predictor(z, modulations))
-
-    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
-        """interfaces.WorldModel.rollout: autoregressive, over at most `history` latents, (N, K, D).
-
-        Equal to repeated `predict` with its last output appended; what actions do to the predictor
-        is worked out once for all blocks, keys and values are kept while the history grows, and
-        only the last position of the last layer is computed.
-        """
-        assert past.shape[1] == z.shape[1] - 1, (past.shape, z.shape)
-        embedded = self.action_embedder(torch.cat([past, plan], dim=1))  # (N, H - 1 + K, D)
-        modulations = self.predictor.modulations(embedded)
-
-        def step(seen: Tensor, frames: slice, kept: list[list[Tensor]] | None) -> Tensor:
-            own = [modulation[:, frames] for modulation in modulations]
-            return self.predictor_projector(self.predictor(seen, own, last=True, kept=kept))[:, 0]
-
-        layers = len(modulations)
-        return transformer.autoregressive(step, z, plan.shape[1], self.history, layers)
+    def fast_rollout(self) -> CachedRollout:
+        """The method's `rollout` with less work."""
+        return JEPARollout(self)
 
     def rollout_bytes(self, blocks: int) -> tuple[int, int]:
-        """interfaces.WorldModel.rollout_bytes; latents are small beside the rest."""
+        """interfaces.WorldModel.rollout_bytes; the latents themselves are small beside the rest."""
         own = self.predictor
-        kept = self.history * own.kept + blocks * own.modulated
-        return 4 * self.history * own.widest, 4 * kept
+        cached = self.history * own.cached_floats + blocks * own.modulation_floats
+        return 4 * self.history * own.working_floats, 4 * cached
 
-    def after_step(self, step: int, steps: int) -> None:
-        """No target network."""
+
+class JEPARollout(CachedRollout):
+    """Each block of actions modulates every layer of the predictor; the modulations of all blocks
+    are computed at once.
+    """
+
+    def __init__(self, network: JEPANetwork):
+        super().__init__(network.history, layers=len(network.predictor.blocks))
+        self._network = network
+
+    def conditions(self, actions: Tensor) -> list[Tensor]:
+        return self._network.predictor.modulations(self._network.action_embedder(actions))
+
+    def next_latent(
+        self, z: Tensor, conditions: list[Tensor], cache: KeyValueCache | None
+    ) -> Tensor:
+        own = self._network
+        predicted = own.predictor.modulated(z, conditions, last_only=True, cache=cache)
+        return own.predictor_projector(predicted)[:, 0]

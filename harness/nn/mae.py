@@ -5,13 +5,13 @@ from __future__ import annotations
 import transformers
 from torch import Tensor
 
-from harness.interfaces import Batch
+from harness.interfaces import Batch, Trainable
 from harness.nn import encoders
 from harness.nn.frozen import FrozenConfig
 
 
-class Autoencoder(encoders.Encoder):
-    """Rebuilds the hidden patches of a picture from those it sees (interfaces.Trainable).
+class Autoencoder(encoders.Encoder, Trainable):
+    """Rebuilds the hidden patches of a picture from those it sees.
 
     The target of a patch is normalised by its own mean and std, as in the paper's best setting.
     """
@@ -49,9 +49,6 @@ class Autoencoder(encoders.Encoder):
     def features(self, x: Tensor) -> Tensor:
         """Normalised pictures to the error of their reconstruction, a scalar."""
         return self.network(x).loss
-
-    def after_step(self, step: int, steps: int) -> None:
-        """No target network."""
 
     def save(self, folder: str) -> None:
         """The encoder alone: config.json and model.safetensors."""

@@ -1,14 +1,17 @@
-"""Transformer blocks shared by the latent world models: causal, conditioned on actions by AdaLN-
-zero.
+"""Transformer blocks shared by the latent world models: causal, conditioned on actions by
+AdaLN-zero.
+
+`last_only` and `cache` belong to the fast rollout (cached_rollout.py): the output of the last
+position alone, and keys and values of earlier positions, which then need not be computed again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from harness.nn.cached_rollout import KeyValueCache, LayerCache
 
 
 class Attention(nn.Module):
@@ -22,21 +25,19 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * inner, bias=False)
         self.out = nn.Sequential(nn.Linear(inner, width), nn.Dropout(dropout))
 
-    def forward(self, x: Tensor, last: bool = False, kept: list[Tensor] | None = None) -> Tensor:
-        """x (B, T, D) -> (B, T, D), or (B, 1, D) for the last position alone.
-
-        `kept` holds the keys and values of earlier positions, and of these afterwards.
-        """
+    def forward(
+        self, x: Tensor, last_only: bool = False, cache: LayerCache | None = None
+    ) -> Tensor:
+        """x (B, T, D) -> (B, T, D), or (B, 1, D) with last_only."""
         x = self.norm(x)
         inner = self.qkv.out_features // 3
-        if last and x.shape[1] > 1:
+        if last_only and x.shape[1] > 1:
             q = F.linear(x[:, -1:], self.qkv.weight[:inner])
             kv = F.linear(x, self.qkv.weight[inner:])
         else:
             q, kv = self.qkv(x).split((inner, 2 * inner), dim=-1)
-        if kept is not None:
-            kv = torch.cat([*kept, kv], dim=1)
-            kept[:] = [kv]
+        if cache is not None:
+            kv = cache.extended(kv)
         q = q.unflatten(-1, (self.heads, -1))
         k, v = kv.unflatten(-1, (2, self.heads, -1)).unbind(2)
         return self.out(self._attend(q, k, v).flatten(2))
@@ -87,18 +88,20 @@ class ConditionedBlock(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(
-        self, x: Tensor, modulation: Tensor, last: bool = False, kept: list[Tensor] | None = None
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        last_only: bool = False,
+        cache: LayerCache | None = None,
     ) -> Tensor:
-        """x (B, T, D), modulation (B, T, 6 D) -> (B, T, D), or (B, 1, D) for the last position
-        alone; `kept` as in Attention.
-        """
+        """x (B, T, D), modulation (B, T, 6 D) -> (B, T, D), or (B, 1, D) with last_only."""
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.chunk(6, -1)
         seen = torch.addcmul(shift_1, self.norm_1(x), 1 + scale_1)
-        if last:
+        if last_only:
             x, gate_1, shift_2, scale_2, gate_2 = (
                 part[:, -1:] for part in (x, gate_1, shift_2, scale_2, gate_2)
             )
-        x = torch.addcmul(x, gate_1, self.attention(seen, last, kept))
+        x = torch.addcmul(x, gate_1, self.attention(seen, last_only, cache))
         seen = torch.addcmul(shift_2, self.norm_2(x), 1 + scale_2)
         return torch.addcmul(x, gate_2, self.mlp(seen))
 
@@ -121,9 +124,11 @@ class ConditionedTransformer(nn.Module):
     ):
         super().__init__()
         same = latent == width
-        # floats of a position: at most in a block; keys and values, and modulations, of all blocks
-        self.widest = 10 * width + 4 * heads * head_width + 2 * hidden
-        self.kept, self.modulated = 2 * depth * heads * head_width, 6 * depth * width
+        # memory of one position in floats, for rollout_bytes: the most that a block works on at a
+        # time; the keys and values of all blocks; the modulations of all blocks
+        self.working_floats = 10 * width + 4 * heads * head_width + 2 * hidden
+        self.cached_floats = 2 * depth * heads * head_width
+        self.modulation_floats = 6 * depth * width
         self.positions = nn.Parameter(torch.randn(1, frames, latent))
         self.project_in = nn.Identity() if same else nn.Linear(latent, width)
         self.project_condition = nn.Identity() if same else nn.Linear(latent, width)
@@ -133,54 +138,34 @@ class ConditionedTransformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.project_out = nn.Identity() if same else nn.Linear(width, latent)
 
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x (B, T, latent), condition (B, T, latent), T <= frames -> (B, T, latent)."""
+        return self.modulated(x, self.modulations(condition))
+
     def modulations(self, condition: Tensor) -> list[Tensor]:
-        """What actions do to each block: condition (B, T, latent) -> per block (B, T, 6 D)."""
+        """The shifts, scales and gates of each block: condition (B, T, latent) -> for each block
+        (B, T, 6 D). Those of a position depend on its own condition alone.
+        """
         condition = F.silu(self.project_condition(condition))
         return [block.modulation(condition) for block in self.blocks]
 
-    def forward(
+    def modulated(
         self,
         x: Tensor,
         modulations: list[Tensor],
-        last: bool = False,
-        kept: list[list[Tensor]] | None = None,
+        last_only: bool = False,
+        cache: KeyValueCache | None = None,
     ) -> Tensor:
-        """x (B, T, latent), T <= frames -> (B, T, latent), or (B, 1, latent) for the last position
-        alone.
+        """x (B, T, latent), T <= frames -> (B, T, latent), or (B, 1, latent) with last_only.
 
-        With `kept`, an empty list for each block at first, x are the positions after those of the
-        calls before; all together at most `frames`.
+        With a cache, x are the positions after those that it has; `frames` bounds all of them.
         """
-        kept = kept or [None] * len(self.blocks)
-        first = kept[0][0].shape[1] if kept[0] else 0
+        first = cache.positions if cache else 0
+        layers = cache.layers if cache else [None] * len(self.blocks)
         x = self.project_in(x + self.positions[:, first : first + x.shape[1]])
-        for block, modulation, memory in zip(self.blocks, modulations, kept, strict=True):
-            x = block(x, modulation, last and block is self.blocks[-1], memory)
+        for block, modulation, layer in zip(self.blocks, modulations, layers, strict=True):
+            x = block(x, modulation, last_only and block is self.blocks[-1], layer)
         return self.project_out(self.norm(x))
-
-
-def autoregressive(
-    step: Callable[[Tensor, slice, list[list[Tensor]] | None], Tensor],
-    z: Tensor,
-    blocks: int,
-    history: int,
-    layers: int,
-) -> Tensor:
-    """Roll out `blocks` latents (N, blocks, *D) after z (N, H, *D), over at most `history` of them.
-
-    step(seen, frames, kept) gives the next latent (N, *D) from those at `frames`. While the history
-    grows these are the new ones alone, and `kept` has a list for each of the layers in which keys
-    and values of the earlier ones stay; once it slides they are all of it and `kept` is None.
-    """
-    latents = list(z.unbind(1))
-    kept, new = [[] for _ in range(layers)], 0  # the first latent that `kept` lacks
-    for _ in range(blocks):
-        end = len(latents)
-        if end > history:  # every position moves
-            kept, new = None, end - history
-        latents.append(step(torch.stack(latents[new:end], dim=1), slice(new, end), kept))
-        new = end
-    return torch.stack(latents[z.shape[1] :], dim=1)
 
 
 def _attend_few(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

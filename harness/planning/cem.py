@@ -1,14 +1,22 @@
-"""Cross-entropy method over plans in z-scored action space (LeWM section 4, REFERENCE 1)."""
+"""Cross-entropy method over plans in z-scored action space (LeWM section 4).
+
+mean, std = init, initial_std
+repeat `iterations` times:
+    candidates = mean + std * noise; the first one is the mean itself
+    elites = the candidates of the lowest cost
+    mean, std = mean and std of the elites
+the plan is the mean
+"""
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from harness.interfaces import CostFn, Noise, Plan, Run
-from harness.planning import recorded
+from harness.interfaces import CostFn, IterationRunner, Noise, Plan
 from harness.setting import Settings, setting
 
 
@@ -37,27 +45,27 @@ class CEMConfig(Settings):
 
 
 class CEM:
-    """interfaces.Planner; the plan is the mean of the last iteration's elites."""
+    """interfaces.Planner."""
 
     def __init__(self, config: CEMConfig):
         self.config = config
         self.iterations = config.iterations
 
     def plan(
-        self, cost_fn: CostFn, init: Tensor, noise: Noise, run: Run = recorded.directly
+        self, cost_fn: CostFn, init: Tensor, noise: Noise, run: IterationRunner = operator.call
     ) -> Plan:
-        """init (B, K, A). The first candidate of each iteration is the current mean."""
+        """The mean of the last elites, (B, K, A), from a first mean `init` of that shape."""
         config = self.config
 
-        def iterate(iteration: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, ...]:
+        def iterate(iteration: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             draws = noise(iteration, (config.candidates, *init.shape[1:]))  # (B, N, K, A)
             draws[:, 0] = 0
             candidates = mean[:, None] + std[:, None] * draws
             cost = cost_fn(candidates)  # (B, N)
             assert cost.shape == candidates.shape[:2], (cost.shape, candidates.shape)
-            best, index = cost.topk(config.elites, dim=1, largest=False)
+            elite_cost, index = cost.topk(config.elites, dim=1, largest=False)
             elites = _take(candidates, index)  # (B, elites, K, A)
-            return elites.mean(1), elites.std(1), best.mean(1)
+            return elites.mean(1), elites.std(1), elite_cost.mean(1)
 
         mean, std, costs = init, torch.full_like(init, config.initial_std), []
         for iteration in torch.arange(config.iterations, device=init.device):

@@ -44,7 +44,7 @@ class Right:
 class RightInBlocks:
     """The same, five steps at a time and planned every second block (interfaces.Policy)."""
 
-    def reset(self, pairs, told):
+    def reset(self, pairs, on_progress):
         self.seen = []
 
     def act(self, obs, goal, rows):

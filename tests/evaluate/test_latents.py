@@ -8,6 +8,7 @@ import torch
 
 from harness.data import normalize
 from harness.evaluate import latents
+from harness.interfaces import WorldModel
 
 
 def spectrum(*values):
@@ -49,7 +50,7 @@ def test_statistics_of_a_model(datasets):
 
 
 def test_open_loop_error_of_a_model_that_predicts_no_change_is_that_of_staying(datasets):
-    class Still(torch.nn.Module):
+    class Still(WorldModel):
         def __init__(self):
             super().__init__()
             self.weights = torch.randn(32 * 32 * 3, 4, generator=torch.Generator().manual_seed(0))
@@ -57,8 +58,17 @@ def test_open_loop_error_of_a_model_that_predicts_no_change_is_that_of_staying(d
         def encode(self, obs):
             return obs.pixels.flatten(2).float() / 255 @ self.weights
 
+        def predict(self, z, actions):
+            return z
+
         def rollout(self, z, past, plan):
             return z[:, -1:].expand(-1, plan.shape[1], -1)
+
+        def rollout_bytes(self, blocks):
+            return 1, 1
+
+        def loss(self, batch):
+            return {}
 
     windows = tiny.windows(tiny.spec("lewm"), datasets, 4, "validation")
     rolled, stayed = latents.open_loop(Still(), windows, torch.device("cpu"))

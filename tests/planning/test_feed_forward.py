@@ -10,9 +10,9 @@ import torch
 from harness import policies, zoo
 from harness.data import normalize
 from harness.evaluate import control, pairs, plan_time
-from harness.interfaces import Obs, Pair, Policy, TrialSpec
+from harness.interfaces import Obs, Pair, Policy, TrialSpec, WorldModel
 from harness.planning.feed_forward import FeedForwardPolicy
-from harness.planning.mpc import MPCPolicy
+from harness.planning.receding_horizon import MPCPolicy
 
 PAIRS, CPU = 20, torch.device("cpu")
 
@@ -105,9 +105,9 @@ def test_plan_time_measures_inference(case):
 
 
 @pytest.mark.parametrize("name", [name for name, method in zoo.METHODS.items() if method.trained])
-def test_a_model_with_a_rollout_plans_and_another_acts(name):
+def test_a_world_model_plans_and_a_goal_policy_acts(name):
     spec = tiny.spec(name)
     model = tiny.model(spec).train()
     policy = policies.of_model(spec, model, lambda actions: actions, 0, CPU)
-    assert isinstance(policy, MPCPolicy if hasattr(model, "rollout") else FeedForwardPolicy)
+    assert isinstance(policy, MPCPolicy if isinstance(model, WorldModel) else FeedForwardPolicy)
     assert not model.training and policy.timed in ("solve", "inference")

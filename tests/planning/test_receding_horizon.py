@@ -1,6 +1,7 @@
 """Receding-horizon control: what is planned together changes neither plans nor outcomes."""
 
-import dataclasses
+import itertools
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,9 @@ from harness import zoo
 from harness.data import normalize
 from harness.evaluate import control, pairs
 from harness.interfaces import Pair, Plan, TrialSpec
-from harness.planning import cost, mpc, recorded
-from harness.planning.mpc import MPCPolicy
+from harness.planning import batch_solver, chunks, cost, cuda_graph, plan_search
+from harness.planning.plan_search import PlanSearch
+from harness.planning.receding_horizon import MPCPolicy
 
 PAIRS, HORIZON, EXECUTED = 50, 3, 2
 
@@ -38,19 +40,23 @@ def case(datasets):
     return Case(spec, tiny.stir(tiny.model(spec)).eval(), main, normalize.fit(dataset))
 
 
-def build(case, pairs_per_solve=0, pairs_per_rollout=1, rollouts=0, planner=None, mpc=None, **more):
-    config = case.spec.config
+def search(case, planner=None, **settings):
+    """The trial's search for plans of HORIZON blocks."""
+    planner = planner or zoo.PLANNERS["cem"].build(case.spec.config.planner)
+    return PlanSearch(case.model, planner, HORIZON, block_dim=10, **settings)
+
+
+def build(
+    case, pairs_per_solve=0, pairs_per_call=1, executed=EXECUTED, warm_start=True, **settings
+):
     return MPCPolicy(
-        case.model,
-        planner or zoo.PLANNERS["cem"].build(config.planner),
-        dataclasses.replace(config.mpc, **(mpc or {})),
+        search(case, **settings),
+        executed,
         case.normalizer.decode_actions,
-        action_dim=10,
-        seed=5,
-        pairs_per_solve=pairs_per_solve,
-        pairs_per_rollout=pairs_per_rollout,
-        rollouts=rollouts,
-        **more,
+        5,
+        pairs_per_solve,
+        pairs_per_call,
+        warm_start,
     )
 
 
@@ -62,13 +68,13 @@ def evaluate(case, policy, order=range(PAIRS)):
     return {pair.pair_id: outcome for pair, outcome in zip(chosen, run, strict=True)}
 
 
-def test_how_far_plans_are_is_told_while_they_are_made(case):
+def test_progress_is_reported_while_plans_are_made(case):
     heard = []
     policy = build(case)
     policy.reset(case.pairs[:2], heard.append)
     policy.act(*frames(case, case.pairs[:2]), np.arange(2))
     iterations = case.spec.config.planner.iterations
-    assert heard == [EXECUTED * (i + 1) / iterations for i in range(iterations)]
+    assert heard == pytest.approx([EXECUTED * (i + 1) / iterations for i in range(iterations)])
     policy.act(*frames(case, case.pairs[:2]), np.arange(2))  # from the queue
     assert len(heard) == iterations
 
@@ -86,7 +92,7 @@ def test_the_progress_of_control_never_goes_back(case):
         lambda stage, done, total: shown.append((done, total)),
     )
     assert shown == sorted(shown) and shown[0] == (0, 20) and shown[-1] == (20, 20)
-    assert (5, 20) in shown and len(shown) > 1 + 20 / 5  # told while planning, too
+    assert (5, 20) in shown and len(shown) > 1 + 20 / 5  # while planning, too
 
 
 def frames(case, chosen):
@@ -150,13 +156,13 @@ def test_the_order_of_pairs_changes_nothing(case, expected):
 
 
 def test_pairs_rolled_out_together_give_the_same_plans(case, expected):
-    found = plans(case, build(case, pairs_per_rollout=16), PAIRS)
+    found = plans(case, build(case, pairs_per_call=16), PAIRS)
     assert (found - expected[1]).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize(("rollouts", "pairs_per_rollout"), [(7, 1), (20, 3), (1000, 3)])
-def test_plans_do_not_depend_on_how_many_rollouts_fit(case, expected, rollouts, pairs_per_rollout):
-    policy = build(case, pairs_per_rollout=pairs_per_rollout, rollouts=rollouts)
+@pytest.mark.parametrize(("rollouts", "pairs_per_call"), [(7, 1), (20, 3), (1000, 3)])
+def test_plans_do_not_depend_on_how_many_rollouts_fit(case, expected, rollouts, pairs_per_call):
+    policy = build(case, pairs_per_call=pairs_per_call, rollouts=rollouts)
     assert (plans(case, policy, PAIRS) - expected[1]).abs().max() < 1e-4
 
 
@@ -168,7 +174,7 @@ def test_costs_on_tokens_do_not_depend_on_how_many_rollouts_fit(rollouts):
     candidates = torch.randn(3, 32, HORIZON, 10)
     with torch.inference_mode():
         together, apart = (
-            cost.latent_distance(model, start, goal, pairs, most)(candidates)
+            cost.latent_distance(model.fast_rollout(), start, goal, pairs, most)(candidates)
             for pairs, most in ((3, 1000), (2, rollouts))
         )
         last = model.rollout(start[1:2, None], candidates[1, 7:8, :0], candidates[1, 7:8])[0, -1]
@@ -178,59 +184,93 @@ def test_costs_on_tokens_do_not_depend_on_how_many_rollouts_fit(rollouts):
 
 def test_as_many_rollouts_as_half_of_the_free_memory_holds(case, monkeypatch):
     each = sum(case.model.rollout_bytes(HORIZON))
-    monkeypatch.setattr(mpc.memory, "free", lambda device: 2 * 21 * each + 1)
-    assert build(case)._rollouts == 21
-    monkeypatch.setattr(mpc.memory, "free", lambda device: 0)
-    assert build(case)._rollouts == 1
-    assert [cost.even_share(300, most) for most in (1000, 300, 299, 7, 1)] == [300, 300, 150, 7, 1]
+    monkeypatch.setattr(plan_search.memory, "free", lambda device: 2 * 21 * each + 1)
+    assert search(case)._rollouts == 21
+    monkeypatch.setattr(plan_search.memory, "free", lambda device: 0)
+    assert search(case)._rollouts == 1
+    assert [chunks.even_size(300, most) for most in (1000, 300, 299, 7, 1)] == [300, 300, 150, 7, 1]
+
+
+def test_the_fast_rollout_of_a_model_is_the_one_that_plans(case, expected, monkeypatch):
+    """Where a model has none its plain one plans, and finds the same."""
+    fast, calls = case.model.fast_rollout(), []
+
+    def counted(*latents_and_actions):
+        calls.append(len(latents_and_actions[0]))
+        return fast(*latents_and_actions)
+
+    monkeypatch.setattr(case.model, "fast_rollout", lambda: counted)
+    assert torch.equal(plans(case, build(case), PAIRS), expected[1]) and calls
+    monkeypatch.setattr(case.model, "fast_rollout", lambda: case.model.rollout)
+    assert (plans(case, build(case), PAIRS) - expected[1]).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("together", [1, 7, 50])
 def test_recorded_iterations_give_the_same_plans(case, expected, together):
     """What is recorded for the first pairs is replayed for others, also for a few less of them."""
-    policy = build(case, record=recorded.plain)
+    sizes = []
+    policy = build(case, record=noting(sizes))
     assert (plans(case, policy, together) - expected[1]).abs().max() < 1e-4
-    sizes = {size.pairs for size in policy._recordings}
-    assert sizes == {1: {1}, 7: {1, 7}, 50: {56}}[together]
+    assert sizes == {1: [1], 7: [7, 1], 50: [56]}[together]
 
 
-def test_few_sizes_are_recorded_and_little_is_filled_up(case):
-    policy = build(case, pairs_per_rollout=16)
-    policy.reset(case.pairs)
-    assert [policy._size(pairs).pairs for pairs in (1, 16, 17, 100, 128)] == [16, 16, 32, 112, 128]
-    assert len({policy._size(pairs) for pairs in range(1, 1001)}) == 20
-    policy.reset(case.pairs[:1])
-    assert policy._size(1).pairs == 1  # timed alone, a pair pays for itself
+def noting(sizes):
+    """A record for a CPU that notes how many pairs each recording has."""
+
+    def record(iterate, state):
+        _, mean, _ = state
+        sizes.append(len(mean))
+        return cuda_graph.plain(iterate, state)
+
+    return record
+
+
+def test_few_sizes_are_recorded_and_little_is_filled_up():
+    sizes = [cuda_graph.padded_pairs(pairs, 16) for pairs in (1, 16, 17, 100, 128)]
+    assert sizes == [16, 16, 32, 112, 128]
+    assert len({cuda_graph.padded_pairs(pairs, 16) for pairs in range(1, 1001)}) == 20
+
+
+def test_a_pair_that_is_timed_alone_is_not_filled_up(case):
+    sizes = []
+    policy = build(case, pairs_per_call=16, record=noting(sizes))
+    for count in (1, 20):  # pairs of the evaluation
+        policy.reset(case.pairs[:count])
+        policy.solve(*frames(case, case.pairs[:1]), np.zeros(1, dtype=int))
+    assert sizes == [1, 16]
 
 
 def test_recorded_iterations_give_the_same_outcomes(case, expected):
-    outcomes = evaluate(case, build(case, pairs_per_rollout=16, record=recorded.plain))
+    outcomes = evaluate(case, build(case, pairs_per_call=16, record=cuda_graph.plain))
     assert summary(outcomes) == summary(expected[0])
 
 
 @pytest.mark.parametrize("together", [1, 7])
-def test_iterations_are_recorded_before_they_are_timed(case, together):
-    """Also those of a size that comes later; a recording counts as many calls as it takes."""
-    events = []
+def test_iterations_are_recorded_before_they_are_timed(case, together, monkeypatch):
+    """Also those of a size that comes later."""
+    events, ticks = [], itertools.count(1.0)
 
-    def record(function, inputs):
+    def record(iterate, state):
         events.append("recorded")
-        return recorded.plain(function, inputs)
+        return cuda_graph.plain(iterate, state)
 
-    policy = build(case, record=record)
-    search = policy._plan_together
-    policy._plan_together = lambda *of: (events.append("timed"), search(*of))[1]
-    plans(case, policy, together)
-    assert events[:2] == ["recorded", "timed"] and events.count("recorded") == 1 + (together == 7)
-    assert events[-1] == "timed" and (events[-2] == "recorded") == (together == 7)
+    def clock():
+        events.append("clock")
+        return next(ticks)
+
+    monkeypatch.setattr(batch_solver.time, "perf_counter", clock)
+    plans(case, build(case, record=record), together)
+    timed, solves = ["clock", "clock"], -(-PAIRS // together)
+    last = ["recorded", *timed] if together == 7 else timed  # the fiftieth pair is alone
+    assert events == ["recorded", *timed * (solves - 1), *last]
 
 
 def test_plans_found_in_bf16_cost_little_more(case, expected):
-    found = plans(case, build(case, mpc={"precision": "bf16"}), PAIRS)
+    found = plans(case, build(case, precision="bf16"), PAIRS)
     assert (found - expected[1]).abs().max() > 1e-4
     with torch.inference_mode():
         start, goal = (case.model.encode(seen)[:, -1] for seen in frames(case, case.pairs))
-        price = cost.latent_distance(case.model, start, goal, PAIRS, 1000)
+        price = cost.latent_distance(case.model.fast_rollout(), start, goal, PAIRS, 1000)
         bf16, fp32 = (price(each[:, None]).mean().item() for each in (found, expected[1]))
     assert bf16 == pytest.approx(fp32, rel=0.02)
 
@@ -261,38 +301,38 @@ def test_so_many_blocks_of_a_plan_are_executed_before_the_next(expected):
 
 
 class Numbered:
-    """A planner whose plans are the numbers of their blocks, by pair; it keeps the first means."""
+    """A planner whose plans are the numbers of their blocks, by pair; it keeps the first means and
+    the plans.
+    """
 
     iterations = 1
 
     def __init__(self):
-        self.inits = []
+        self.inits, self.plans = [], []
 
-    def plan(self, cost_fn, init, noise, run=recorded.directly):
-        self.inits.append(init.clone())
+    def plan(self, cost_fn, init, noise, run=operator.call):
         blocks = torch.arange(1.0, HORIZON + 1)[:, None].expand_as(init)
-        return Plan(blocks + 10 * noise(torch.tensor(0), init.shape[1:]), init[:, 0, 0], init[None])
+        self.inits.append(init.clone())
+        self.plans.append(blocks + 10 * noise(torch.tensor(0), init.shape[1:]))
+        return Plan(self.plans[-1], init[:, 0, 0], init[None])
 
 
-def first_means(case, pairs_per_solve, **mpc_settings):
-    """What a planner starts from in its first, second and third plan of four pairs, and the plans
-    that it made before them; (4, K, A) each.
+def first_means(case, pairs_per_solve, executed=EXECUTED, **settings):
+    """What a planner starts from in its first, second and third plan of four pairs, and after a
+    reset, and the plans that it makes from there; (4, K, A) each.
     """
     planner = Numbered()
-    policy = build(case, pairs_per_solve, planner=planner, mpc=mpc_settings)
-    made = []
-    enqueue = policy._enqueue
-    policy._enqueue = lambda rows, plan: (made.append(plan.actions), enqueue(rows, plan))
+    policy = build(case, pairs_per_solve, executed=executed, planner=planner, **settings)
     chosen = case.pairs[:4]
     policy.reset(chosen)
     policy.solve(*frames(case, chosen), np.arange(4))  # the first one warms up
     planner.inits.clear()
-    for _ in range(3 * policy._config.execute_blocks):
+    planner.plans.clear()
+    for _ in range(3 * executed):
         policy.act(*frames(case, chosen), np.arange(4))
     policy.reset(chosen)
     policy.act(*frames(case, chosen), np.arange(4))
-    inits, made = torch.cat(planner.inits), torch.cat(made)
-    return inits.split(4), made.split(4)
+    return torch.cat(planner.inits).split(4), torch.cat(planner.plans).split(4)
 
 
 @pytest.mark.parametrize("pairs_per_solve", [1, 3, 4])
@@ -304,7 +344,7 @@ def test_the_rest_of_a_plan_is_the_first_mean_of_the_next(case, pairs_per_solve)
         assert before[:, EXECUTED:].all() and not init[:, HORIZON - EXECUTED :].any()
 
 
-@pytest.mark.parametrize("settings", [{"warm_start": False}, {"execute_blocks": HORIZON}])
+@pytest.mark.parametrize("settings", [{"warm_start": False}, {"executed": HORIZON}])
 def test_nothing_of_a_plan_is_left_where_it_is_not_asked_for_or_executed_whole(case, settings):
     inits, _ = first_means(case, 0, **settings)
     assert not any(init.any() for init in inits)

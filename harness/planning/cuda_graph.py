@@ -1,0 +1,107 @@
+"""A planner's iteration as one CUDA graph: a single launch instead of hundreds.
+
+A graph replays the kernels of its recording on the memory that they had then. So the tensors that
+an iteration reads and that change from plan to plan are copied to where the recording has them
+(Recordings), and so is the state that goes from iteration to iteration (Replayed).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Sequence
+
+import torch
+from torch import Tensor
+
+from harness.interfaces import IterationRunner
+
+Iterate = Callable[..., tuple[Tensor, ...]]
+Replay = Callable[[], None]
+Record = Callable[[Iterate, Sequence[Tensor]], tuple[Replay, tuple[Tensor, ...]]]
+
+_WARM_UP = 3  # calls before a capture, on a stream of their own, as torch asks for
+
+
+class Replayed:
+    """interfaces.IterationRunner: records the first iteration that it is given, and replays the
+    recording for all others, which must be the same function on tensors of the same shapes.
+    """
+
+    def __init__(self, record: Record):
+        self._record = record
+        self._replay: Replay | None = None
+
+    def __call__(self, iterate: Iterate, *state: Tensor) -> tuple[Tensor, ...]:
+        if self._replay is None:
+            self._inputs = [tensor.clone() for tensor in state]
+            self._replay, self._outputs = self._record(iterate, self._inputs)
+        for recorded, tensor in zip(self._inputs, state, strict=True):
+            recorded.copy_(tensor)
+        self._replay()
+        return tuple(output.clone() for output in self._outputs)
+
+
+class Recordings:
+    """One recorded iteration for each number of pairs that are planned together."""
+
+    def __init__(self, record: Record):
+        self._record = record
+        self._recordings: dict[Hashable, tuple[tuple[Tensor, ...], Replayed]] = {}
+
+    def of(
+        self, size: Hashable, tensors: tuple[Tensor, ...]
+    ) -> tuple[tuple[Tensor, ...], IterationRunner]:
+        """For plans of one size: the tensors that the recorded iteration reads, which hold the
+        values of `tensors` from now on, and its runner.
+        """
+        if size not in self._recordings:
+            own = tuple(tensor.clone() for tensor in tensors)
+            self._recordings[size] = own, Replayed(self._record)
+        own, runner = self._recordings[size]
+        for recorded, tensor in zip(own, tensors, strict=True):
+            recorded.copy_(tensor)
+        return own, runner
+
+
+def padded_pairs(pairs: int, pairs_per_call: int) -> int:
+    """The number of pairs that a recording for `pairs` pairs has: they are filled up to whole calls
+    of the model, and above 8 calls to one of four numbers of calls for each doubling, so that few
+    sizes are recorded.
+    """
+    calls = -(-pairs // pairs_per_call)
+    step = 1 << max(0, (calls - 1).bit_length() - 3)
+    return -(-calls // step) * step * pairs_per_call
+
+
+def graphs() -> Record:
+    """Records CUDA graphs that share their memory: the outputs of one must be copied before another
+    is replayed, as Replayed does.
+    """
+    return functools.partial(_graph, pool=torch.cuda.graph_pool_handle())
+
+
+def _graph(
+    iterate: Iterate, inputs: Sequence[Tensor], pool: tuple[int, int]
+) -> tuple[Replay, tuple[Tensor, ...]]:
+    """A CUDA graph of iterate(*inputs): the function that replays it, and its outputs."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(_WARM_UP):
+            iterate(*inputs)
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        outputs = iterate(*inputs)
+    return graph.replay, outputs
+
+
+def plain(iterate: Iterate, inputs: Sequence[Tensor]) -> tuple[Replay, tuple[Tensor, ...]]:
+    """A Record for any device, which calls the function again; for tests."""
+    outputs = tuple(output.clone() for output in iterate(*inputs))
+
+    def replay() -> None:
+        for output, new in zip(outputs, iterate(*inputs), strict=True):
+            output.copy_(new)
+
+    return replay, outputs

@@ -1,0 +1,146 @@
+"""The search for plans with a world model: latents of start and goal, a cost, a planner."""
+
+from __future__ import annotations
+
+import copy
+import operator
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from harness import flops, memory, seeding
+from harness.interfaces import IterationRunner, Noise, Obs, Plan, Planner, WorldModel
+from harness.planning import chunks, cost, cuda_graph
+
+MEMORY_SHARE = 0.5  # of what is free, for the rollouts of all threads together
+CACHE_BYTES = 24 * 2**20  # of working memory: on a CPU more rollouts at once are slower
+
+
+class PlanSearch:
+    """Plans for pairs together; a pair's plan does not depend on the others.
+
+    horizon_blocks  K, blocks of a plan
+    block_dim       A, floats of a block
+    precision       of the rollouts, "fp32" or "bf16"; frames are encoded in fp32
+    rollouts        candidates in one call of the model, 0: as many as fit a CPU's cache and half of
+                    the free memory
+    threads         threads of a CPU that search at the same time, each for its own pairs
+    noise           the random numbers of pairs with these keys, on a device
+    record          how iterations are recorded, None: as CUDA graphs on a GPU, not on a CPU
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        planner: Planner,
+        horizon_blocks: int,
+        block_dim: int,
+        precision: str = "fp32",
+        device: torch.device | str = "cpu",
+        rollouts: int = 0,
+        threads: int = 1,
+        noise: Callable[[Tensor, torch.device], Noise] = seeding.PairNoise,
+        record: cuda_graph.Record | None = None,
+    ):
+        self._model, self.planner = model, planner
+        self.device, self.plan_shape = torch.device(device), (horizon_blocks, block_dim)
+        self.threads = threads
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        rolled = model if precision == "fp32" else copy.deepcopy(model).to(self._dtype)
+        self._rollout, self._noise = rolled.fast_rollout(), noise
+        self._rollouts = rollouts or self._rollouts_that_fit()
+        if record is None and self.device.type == "cuda":
+            record = cuda_graph.graphs()
+        self._recordings = None if record is None else cuda_graph.Recordings(record)
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        obs: Obs,
+        goal: Obs,
+        keys: Tensor,
+        init: Tensor,
+        pairs_per_call: int,
+        run: IterationRunner = operator.call,
+    ) -> Plan:
+        """Plans from the last frame of obs (B, T, ...) to the goal frame (B, 1, ...).
+
+        keys (B,) int64 name the pairs' random streams and init (B, K, A) is the first mean, both on
+        the device; the model sees `pairs_per_call` pairs at a time; iterations that are not
+        recorded are carried out by `run`.
+        """
+        start = self._encode(obs, pairs_per_call).to(self._dtype)  # (B, *D)
+        target = self._encode(goal, pairs_per_call)
+        if self._recordings is None:
+            return self._minimise(start, target, keys, init, pairs_per_call, run)
+        return self._replay(start, target, keys, init, pairs_per_call)
+
+    def recording(self, pairs: int, pairs_per_call: int) -> tuple[int, int] | None:
+        """The recording that plans for that many pairs replay: its pairs in all, and in one call of
+        the model; None where nothing is recorded.
+        """
+        if self._recordings is None:
+            return None
+        return cuda_graph.padded_pairs(pairs, pairs_per_call), pairs_per_call
+
+    def flops(self, obs: Obs, goal: Obs) -> int:
+        """Operations (harness/flops.py) of a plan for one pair: both frames are encoded, and every
+        candidate of every iteration is rolled out. obs and goal (1, 1, ...).
+        """
+        model = flops.shapes_only(self._model)
+        seen, wanted = obs.to(flops.META), goal.to(flops.META)
+        (start, target), encoding = flops.counted(
+            lambda: (model.encode(seen)[:, -1], model.encode(wanted)[:, -1])
+        )
+        rollout = model.fast_rollout()
+        whole = cost.latent_distance(rollout, start, target, pairs=1, rollouts=sys.maxsize)
+        counted = flops.CountedCost(whole)
+        init = torch.zeros(1, *self.plan_shape)
+        self.planner.plan(counted, init, lambda draw, shape: torch.zeros(1, *shape))
+        return encoding + counted.total
+
+    def _encode(self, obs: Obs, pairs_per_call: int) -> Tensor:
+        """Latents of the last frame, (B, *D)."""
+        obs, count = obs.to(self.device), len(obs.pixels)
+        latents = [
+            self._model.encode(obs.rows(chunk))[:, -1]
+            for chunk in chunks.of_one_size(count, pairs_per_call, self.device)
+        ]
+        return torch.cat(latents)[:count]
+
+    def _minimise(
+        self,
+        start: Tensor,
+        target: Tensor,
+        keys: Tensor,
+        init: Tensor,
+        pairs_per_call: int,
+        run: IterationRunner,
+    ) -> Plan:
+        distance = cost.latent_distance(
+            self._rollout, start, target, pairs_per_call, self._rollouts
+        )
+        return self.planner.plan(distance, init, self._noise(keys, self.device), run)
+
+    def _replay(
+        self, start: Tensor, target: Tensor, keys: Tensor, init: Tensor, pairs_per_call: int
+    ) -> Plan:
+        """The same by a recorded iteration of as many pairs or a few more: the last pair fills the
+        places up.
+        """
+        pairs = len(start)
+        size = self.recording(pairs, pairs_per_call)
+        (filled,) = chunks.of_one_size(pairs, size[0], self.device)
+        tensors = start[filled], target[filled], keys[filled]
+        recorded, run = self._recordings.of(size, tensors)
+        plan = self._minimise(*recorded, init[filled], pairs_per_call, run)
+        return Plan(plan.actions[:pairs], plan.cost[:pairs], plan.cost_per_iteration[:, :pairs])
+
+    def _rollouts_that_fit(self) -> int:
+        working, cached = self._model.rollout_bytes(self.plan_shape[0])
+        fit = MEMORY_SHARE * memory.free(self.device) / (working + cached)
+        if self.device.type == "cpu":
+            fit = min(fit / self.threads, CACHE_BYTES / working)
+        return max(1, int(fit))
