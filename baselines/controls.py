@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness import seeding
-from harness.interfaces import Pair, Task
+from harness.contracts.data import Pair
+from harness.contracts.task import Task
+from harness.runtime import seeding
 
 
 @dataclass(frozen=True)

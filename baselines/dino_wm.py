@@ -25,13 +25,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.interfaces import Batch, ModelDims, Obs, WorldModel
+from harness.contracts.data import Batch, Obs
+from harness.contracts.method import WorldModel
+from harness.contracts.setting import setting
+from harness.contracts.task import ModelDims
 from harness.nn.cached_rollout import CachedRollout, KeyValueCache, LayerCache
 from harness.nn.frozen import FrozenConfig, FrozenEncoder
 from harness.nn.latent_std import latent_std
 from harness.nn.rollout import autoregressive
 from harness.nn.transformer import FeedForward
-from harness.setting import setting
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class DinoWM(WorldModel):
 
     @property
     def frozen_encoder(self) -> FrozenEncoder:
-        """interfaces.LatentModel.frozen_encoder."""
+        """contracts.LatentModel.frozen_encoder."""
         return self.frozen
 
     @property
@@ -111,7 +113,7 @@ class DinoWM(WorldModel):
         return self.predictor(tokens, last_only, cache)[..., : z.shape[-1]]
 
     def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
-        """interfaces.WorldModel.rollout, (N, K, P, D)."""
+        """contracts.WorldModel.rollout, (N, K, P, D)."""
         return autoregressive(self.predict, self.history, z, past, plan)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -130,7 +132,7 @@ class DinoWM(WorldModel):
         return DinoWMRollout(self)
 
     def rollout_bytes(self, blocks: int) -> tuple[int, int]:
-        """interfaces.WorldModel.rollout_bytes."""
+        """contracts.WorldModel.rollout_bytes."""
         own, token_bytes = self.predictor, 4 * self.frozen.tokens
         cached = self.history * own.cached_floats + blocks * own.width
         return token_bytes * self.history * own.working_floats, token_bytes * cached

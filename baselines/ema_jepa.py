@@ -27,12 +27,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.interfaces import Batch, ModelDims, Obs
+from harness.contracts.data import Batch, Obs
+from harness.contracts.setting import setting
+from harness.contracts.task import ModelDims
 from harness.nn import moving_average
 from harness.nn.jepa import JEPAConfig, JEPANetwork
 from harness.nn.latent_std import latent_std
 from harness.nn.rollout import autoregressive
-from harness.setting import setting
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class EMAJEPA(JEPANetwork):
         return self.predictor_projector(self.predictor(z, self.action_embedder(actions)))
 
     def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
-        """interfaces.WorldModel.rollout, (N, K, D)."""
+        """contracts.WorldModel.rollout, (N, K, D)."""
         return autoregressive(self.predict, self.history, z, past, plan)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.goal_conditioned import GoalConditioned, GoalConditionedConfig
-from harness.interfaces import Batch
+from harness.contracts.data import Batch
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from baselines.implicit import (
     expectile_loss,
     returns,
 )
-from harness.interfaces import Batch, ModelDims
+from harness.contracts.data import Batch
+from harness.contracts.task import ModelDims
 from harness.nn import moving_average
 
 

@@ -28,10 +28,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from harness.interfaces import GoalConfig, GoalPolicy, GoalSampling, ModelDims, Obs
+from harness.contracts.data import GoalConfig, GoalSampling, Obs
+from harness.contracts.method import GoalPolicy
+from harness.contracts.setting import Settings, setting
+from harness.contracts.task import ModelDims
 from harness.nn import encoders
 from harness.nn.frozen import FrozenConfig, FrozenEncoder
-from harness.setting import Settings, setting
 
 _LAST_LAYER_GAIN = 1e-2  # of the policy at the start (OGBench, impls/utils/networks.py, GCActor)
 _QUERY_STD = 0.02  # at the start; positions have 1 (stable-worldmodel, wm/gcrl.py)
@@ -116,7 +118,7 @@ class GoalConditioned(GoalPolicy):
 
     @property
     def frozen_encoder(self) -> FrozenEncoder | None:
-        """interfaces.LatentModel.frozen_encoder."""
+        """contracts.LatentModel.frozen_encoder."""
         return self.frozen
 
     @property
@@ -138,7 +140,7 @@ class GoalConditioned(GoalPolicy):
         return each_frame(self.encoder, self.inputs(obs))
 
     def act(self, obs: Obs, goal: Obs) -> Tensor:
-        """interfaces.GoalPolicy.act."""
+        """contracts.GoalPolicy.act."""
         return self.actions(self.inputs(obs.frames(slice(-1, None)), goal))
 
     def actions(self, inputs: Tensor) -> Tensor:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from baselines.goal_conditioned import GoalConditioned, GoalConditionedConfig, each_frame, head
-from harness.interfaces import Batch, GoalConfig, GoalSampling, ModelDims
+from harness.contracts.data import Batch, GoalConfig, GoalSampling
+from harness.contracts.setting import setting
+from harness.contracts.task import ModelDims
 from harness.nn import moving_average
-from harness.setting import setting
 
 MAX_WEIGHT = 100.0  # of a sample in the policy's regression
 

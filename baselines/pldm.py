@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import vcreg
-from harness.interfaces import Batch, ModelDims, Obs
+from harness.contracts.data import Batch, Obs
+from harness.contracts.setting import setting
+from harness.contracts.task import ModelDims
 from harness.nn.jepa import JEPAConfig, JEPANetwork
 from harness.nn.latent_std import latent_std
 from harness.nn.rollout import autoregressive
-from harness.setting import setting
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class PLDM(JEPANetwork):
         return self.predictor_projector(self.predictor(z, self.action_embedder(actions)))
 
     def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
-        """interfaces.WorldModel.rollout, (N, K, D)."""
+        """contracts.WorldModel.rollout, (N, K, D)."""
         return autoregressive(self.predict, self.history, z, past, plan)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

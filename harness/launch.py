@@ -12,10 +12,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from harness import command, config, machine, pretrain, provenance, rows, supervised, trial, zoo
+from harness import trial, zoo
 from harness.data import collect
-from harness.interfaces import TrialSpec
-from harness.progress import Display
+from harness.experiment import command_line, config, identity
+from harness.experiment.identity import TrialSpec
+from harness.records import rows
+from harness.runtime import machine, provenance, supervised
+from harness.runtime.progress import Display
+from harness.training import pretraining
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +40,7 @@ def missing(specs: Sequence[TrialSpec], place: trial.Place) -> list[TrialSpec]:
     return [
         spec
         for spec in specs
-        if not rows.is_done(trial.folder(place, spec), config.config_hash(spec))
+        if not rows.is_done(trial.folder(place, spec), identity.config_hash(spec))
     ]
 
 
@@ -96,7 +100,9 @@ def prepare_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> None:
             collect.ensure(zoo.task(task, data.scene), data, place.datasets, workers)
         except Exception as error:  # noqa: BLE001  also what a simulator or a renderer raises
             log.error("no dataset for %s: %s", task, error)
-    for line in sorted({pretrain.slowness(s.config.method, place.datasets) for s in specs} - {""}):
+    for line in sorted(
+        {pretraining.slowness(s.config.method, place.datasets) for s in specs} - {""}
+    ):
         log.warning(line)  # here, since what a worker of Ray logs is not shown
 
 
@@ -122,7 +128,7 @@ def run_here(spec: TrialSpec, place: trial.Place, display: Display) -> None:
 def _with_logging(
     scratch: str, verbose: bool, function: Callable[..., None], *arguments: Any
 ) -> None:
-    command.set_up_logging(verbose)
+    command_line.set_up_logging(verbose)
     function(scratch, *arguments)
 
 
@@ -245,7 +251,7 @@ def lacks(spec: TrialSpec, nodes: Sequence[Node]) -> str:
         those = f"any machine here with {asked.gpu:g} GPUs" if asked.gpu else "any machine here"
         words = f"resources.cpu={asked.cpu:g} and {machine.counted(cores)} on {those}"
         return f"{words}: use resources.cpu={cores:g}"
-    return pretrain.lacks(spec.config.method, spec.method)
+    return pretraining.lacks(spec.config.method, spec.method)
 
 
 def local_nodes() -> list[Node]:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from harness import seeding, zoo
-from harness.interfaces import GoalPolicy, TimedPolicy, TrialSpec, WorldModel
+from harness import zoo
+from harness.contracts.method import GoalPolicy, TimedPolicy, WorldModel
+from harness.experiment.identity import TrialSpec
 from harness.planning.feed_forward import FeedForwardPolicy
 from harness.planning.plan_search import PlanSearch
 from harness.planning.receding_horizon import MPCPolicy
+from harness.runtime import seeding
 
 
 def of_model(

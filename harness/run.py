@@ -15,22 +15,13 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from harness import (
-    command,
-    config,
-    estimate,
-    folder_lock,
-    launch,
-    machine,
-    manual,
-    report,
-    rows,
-    suites,
-    trial,
-)
-from harness.command import FAILED, OK, USAGE, console
-from harness.interfaces import TrialSpec
-from harness.scales import SCALES
+from harness import launch, report, trial
+from harness.experiment import command_line, config, estimate, manual, suites
+from harness.experiment.command_line import FAILED, OK, USAGE, console
+from harness.experiment.identity import TrialSpec
+from harness.experiment.scales import SCALES
+from harness.records import folder_lock, rows
+from harness.runtime import machine
 
 log = logging.getLogger(__name__)
 
@@ -41,24 +32,24 @@ def main(argv: Sequence[str]) -> int:
         if not argv or manual.HELP & set(argv):
             sys.stdout.write(manual.answer(argv, manual.overview()) + "\n")
             return OK
-        run = command.local_paths(config.parse(list(argv)))
+        run = command_line.local_paths(config.parse(list(argv)))
         specs = suites.expand(run)
     except config.ConfigError as error:
         console.print(f"error: {error}", markup=False)
         return USAGE
-    command.set_up_logging(run.verbose)
+    command_line.set_up_logging(run.verbose)
     if run.dry:
         _plan(run, specs)
         return OK
     try:
-        command.check_writable(run.folder)
-        with folder_lock.hold(run.folder), command.ended_by_signals():
+        command_line.check_writable(run.folder)
+        with folder_lock.hold(run.folder), command_line.ended_by_signals():
             return _execute(run, specs, argv)
     except (OSError, launch.LaunchError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
     except KeyboardInterrupt as error:
-        return command.interrupted(error)
+        return command_line.interrupted(error)
 
 
 def _execute(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> int:
@@ -115,7 +106,7 @@ def _show_plan(
         seconds = estimator.seconds(spec)
         state = "to run" if spec.key in reasons else "done"
         state = "cannot run" if reasons.get(spec.key) else state
-        words = "" if state == "done" else command.duration(seconds)
+        words = "" if state == "done" else command_line.duration(seconds)
         asked = spec.config.resources
         table.add_row(Text(spec.key), state, f"{asked.cpu:g}", f"{asked.gpu:g}", words)
     console.print(f"suite {run.suite}: {suites.SUITES[run.suite].about}", markup=False)
@@ -131,7 +122,7 @@ def _show_plan(
         console.print(f"scale={run.scale} is made for a GPU; on a CPU a training may take days")
     (here,) = launch.local_nodes()
     seconds, unknown = estimator.total(able, None if run.backend == "loop" else here)
-    told = [f"about {command.duration(seconds)}"] if unknown < len(able) else []
+    told = [f"about {command_line.duration(seconds)}"] if unknown < len(able) else []
     told += [f"{unknown} without an estimate, since none like them has run"] if unknown else []
     words = f": {', '.join(told)}" if told else ""
     console.print(f"{len(able)} of {len(specs)} trials to run{words}")
@@ -155,8 +146,8 @@ def _show_share(todo: list[TrialSpec], place: trial.Place, started: float) -> No
         wall, busy = time.time() - started, _covered(sorted(spans))
         log.info(
             "%s of wall time, in trials %s of it; Ray's start, imports and scheduling %.1f s",
-            command.duration(wall),
-            command.duration(busy),
+            command_line.duration(wall),
+            command_line.duration(busy),
             wall - busy,
         )
 
@@ -175,7 +166,9 @@ def _show_failures(specs: list[TrialSpec], place: trial.Place, argv: Sequence[st
         console.print(f"{spec.key} failed: {launch.outcome(spec, place)}", markup=False)
     if failed:
         again = shlex.join([os.path.relpath(sys.executable), "-m", "harness.run", *argv])
-        command.show_command(f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}")
+        command_line.show_command(
+            f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}"
+        )
     return FAILED if failed else OK
 
 

@@ -22,37 +22,23 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from harness import (
-    config,
-    flops,
-    folder_lock,
-    memory,
-    policies,
-    pretrain,
-    provenance,
-    rows,
-    seeding,
-    zoo,
-)
-from harness.checkpoint import Checkpoint
+from harness import policies, zoo
+from harness.contracts.data import Pair
+from harness.contracts.method import LatentModel, Policy, StatePolicy, TimedPolicy, WorldModel
+from harness.contracts.task import ModelDims, Task
 from harness.data import collect, normalize
 from harness.data.episodes import Dataset, open_dataset
 from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
 from harness.evaluate import control, film, latents, pairs, plan_time, probing
-from harness.interfaces import (
-    LatentModel,
-    ModelDims,
-    Pair,
-    Policy,
-    StatePolicy,
-    Task,
-    TimedPolicy,
-    TrialSpec,
-    WorldModel,
-)
-from harness.progress import Display
-from harness.train import train
+from harness.experiment import config, identity
+from harness.experiment.identity import TrialSpec
+from harness.records import folder_lock, rows
+from harness.runtime import flops, memory, provenance, seeding
+from harness.runtime.progress import Display
+from harness.training import pretraining
+from harness.training.checkpoint import Checkpoint
+from harness.training.loop import train
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +76,7 @@ class _Record:
 
 def folder(place: Place, spec: TrialSpec) -> str:
     """The trial's folder; a changed configuration has another one."""
-    return f"{place.folder}/trials/{rows.folder_name(spec.key, config.config_hash(spec))}"
+    return f"{place.folder}/trials/{rows.folder_name(spec.key, identity.config_hash(spec))}"
 
 
 def run(spec: TrialSpec, place: Place, progress: Progress) -> rows.TrialRow:
@@ -131,12 +117,12 @@ def _stages(spec: TrialSpec, place: Place, record: _Record, progress: Progress) 
     cfg, task, method = spec.config, _task(spec), zoo.METHODS[spec.method]
     _one_thread()
     device = _device(cfg)
-    lacking = pretrain.lacks(cfg.method, spec.method)
+    lacking = pretraining.lacks(cfg.method, spec.method)
     if lacking:  # said before data are collected for nothing
         raise TrialError(lacking)
     memory.keep_freed()
     memory.reset_peak(device)
-    record.fields["note"] = pretrain.note(cfg.method)
+    record.fields["note"] = pretraining.note(cfg.method)
     progress("data", 0, 1)
     dataset = open_dataset(collect.ensure(task, cfg.data, place.datasets))
     record.fields |= {"dataset_hash": dataset.hash, "split_hash": dataset.split_hash}
@@ -192,15 +178,15 @@ def _trained_model(
 ) -> LatentModel:
     """The model of this trial, trained from its last checkpoint on where there is one."""
     cfg, task = spec.config, _task(spec)
-    method = pretrain.ready(cfg.method, _pool(spec, place), place.datasets, device, progress)
+    method = pretraining.ready(cfg.method, _pool(spec, place), place.datasets, device, progress)
     dims = task.spec.model_dims(cfg.data.image_size)
     model = _untrained(spec, method, device)
     record.metrics += _sizes(spec, model, dims)
-    inputs = pretrain.inputs(model, dataset)
-    checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", config.config_hash(spec), inputs)
+    inputs = pretraining.inputs(model, dataset)
+    checkpoint = Checkpoint(f"{folder(place, spec)}/checkpoint", identity.config_hash(spec), inputs)
     record.checkpoint = checkpoint  # its training state stays until the rows are written
     block = task.spec.action_block
-    tokens = pretrain.tokens(model, dataset, device, progress)
+    tokens = pretraining.tokens(model, dataset, device, progress)
     windows = Windows(
         *(dataset, "train", model.window_frames, block, normalizer, model.goal_sampling, tokens)
     )
@@ -258,7 +244,7 @@ def _look_inside(
         )
     if "probing" in spec.stages:
         progress("probing", 0, 1)
-        other = _untrained(spec, pretrain.untrained(spec.config.method), device)
+        other = _untrained(spec, pretraining.untrained(spec.config.method), device)
         record.metrics += probing.measure(spec.key, model, other, dataset, task.state_names, device)
 
 
@@ -381,9 +367,9 @@ def _finish(
         seed=spec.seed,
         scale=spec.config.scale,
         protocol=spec.config.protocol.name,
-        protocol_hash=config.protocol_hash(spec),
-        config_hash=config.config_hash(spec),
-        setting_hash=config.setting_hash(spec),
+        protocol_hash=identity.protocol_hash(spec),
+        config_hash=identity.config_hash(spec),
+        setting_hash=identity.setting_hash(spec),
         config_yaml=config.to_yaml(spec),
         status="error" if error else "ok",
         error=error,

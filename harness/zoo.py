@@ -7,7 +7,9 @@ from __future__ import annotations
 import dataclasses
 
 from baselines import controls, dino_wm, ema_jepa, gcbc, gciql, gcivl, pldm
-from harness.interfaces import Method, PlannerEntry, Task
+from harness.contracts.method import Method
+from harness.contracts.planning import PlannerEntry
+from harness.contracts.task import Task
 from harness.planning import cem
 from harness.tasks import cube, push_t, reacher, toy, two_room
 from lewm import model as lewm

@@ -20,10 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.interfaces import Batch, ModelDims, Obs
+from harness.contracts.data import Batch, Obs
+from harness.contracts.setting import setting
+from harness.contracts.task import ModelDims
 from harness.nn.jepa import JEPAConfig, JEPANetwork
 from harness.nn.latent_std import latent_std
-from harness.setting import setting
 from lewm.sigreg import sigreg
 
 

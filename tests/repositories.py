@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def checkout(folder: Path) -> str:
-    """A repository that tracks harness/provenance.py; the hash of its commit."""
+    """A repository that tracks harness/runtime/provenance.py; the hash of its commit."""
     (folder / "harness").mkdir(parents=True)
     (folder / "harness" / "provenance.py").write_text("")
     subprocess.run(["git", "init", "-q", str(folder)], check=True)

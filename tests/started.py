@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from harness import processes
+from harness.runtime import processes
 
 ROOT = Path(__file__).parent.parent
 

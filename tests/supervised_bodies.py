@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness import supervised
+from harness.runtime import supervised
 
 
 def note(scratch, folder):

@@ -7,10 +7,15 @@ import pytest
 import tiny
 import torch
 
-from harness import config, interfaces, seeding, train, zoo
-from harness.checkpoint import Checkpoint
+from harness import zoo
+from harness.contracts.data import Batch, Obs
+from harness.contracts.method import GoalPolicy, LatentModel, StatePolicy, WorldModel
 from harness.evaluate import control, pairs
-from harness.interfaces import Obs
+from harness.experiment import config
+from harness.experiment.identity import TrialSpec
+from harness.runtime import seeding
+from harness.training import loop
+from harness.training.checkpoint import Checkpoint
 
 TRAINED = [name for name, method in zoo.METHODS.items() if method.trained]
 VARIANTS = [pytest.param([name], id=name) for name in TRAINED] + [
@@ -25,9 +30,9 @@ STEPS = 30
 class Case(NamedTuple):
     """A trained method with a model and a batch of 16 windows of the toy task."""
 
-    spec: interfaces.TrialSpec
+    spec: TrialSpec
     model: torch.nn.Module
-    batch: interfaces.Batch
+    batch: Batch
 
 
 @pytest.fixture(params=VARIANTS)
@@ -48,17 +53,17 @@ def of_kind(case, kind):
 
 @pytest.fixture
 def world(case):
-    return of_kind(case, interfaces.WorldModel)
+    return of_kind(case, WorldModel)
 
 
 @pytest.fixture
 def encoder(case):
-    return of_kind(case, interfaces.LatentModel)
+    return of_kind(case, LatentModel)
 
 
 @pytest.fixture
 def actor(case):
-    return of_kind(case, interfaces.GoalPolicy)
+    return of_kind(case, GoalPolicy)
 
 
 def loss(case, seed=0):
@@ -132,7 +137,7 @@ def trained(spec, datasets, folder, stop_at=None):
     windows = tiny.windows(spec, datasets, model.window_frames, goals=model.goal_sampling)
     checkpoint = Checkpoint(str(folder), "a hash")
     settings = spec.config.train
-    train.train(model, windows, settings, 0, torch.device("cpu"), checkpoint, progress)
+    loop.train(model, windows, settings, 0, torch.device("cpu"), checkpoint, progress)
     return model.state_dict()
 
 
@@ -150,7 +155,7 @@ def test_a_resumed_training_ends_with_the_same_weights(variant, datasets, tmp_pa
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_method_plans_or_acts(name):
     model = tiny.model(tiny.spec(name))
-    assert isinstance(model, interfaces.WorldModel) != isinstance(model, interfaces.GoalPolicy)
+    assert isinstance(model, WorldModel) != isinstance(model, GoalPolicy)
 
 
 def test_parts_that_are_clipped_apart_are_trained_parts_of_one_group(case):
@@ -260,7 +265,7 @@ def build(name, task, seed=0):
 def test_a_control_acts_within_the_bounds(name, chosen):
     task, main = chosen
     policy = build(name, task)
-    assert isinstance(policy, interfaces.StatePolicy)
+    assert isinstance(policy, StatePolicy)
     policy.reset(main)
     rows = np.array([1, 4, 6])
     state, goal = (

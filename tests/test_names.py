@@ -20,8 +20,10 @@ import tiny
 from hypothesis import strategies as st
 from report import synthetic_run
 
-from harness import command, config, report, rows, run, trial
-from harness.report import layout, render
+from harness import report, run, trial
+from harness.experiment import command_line, config
+from harness.records import rows
+from harness.report import format, render
 from harness.sweep import search, space
 
 SPECIAL = " !\"#$%&'()*+,-.:;<=>?@[\\]^_`{|}~\t\né\u0301日\u202e\u200d😀"
@@ -41,7 +43,7 @@ def named(name, results):
 def refusal(run):
     """What is said of a run whose name is refused, None for one that is not."""
     try:
-        command.local_paths(run)
+        command_line.local_paths(run)
     except config.ConfigError as error:
         return str(error)
     return None
@@ -60,7 +62,7 @@ def test_a_run_s_name_is_that_of_its_folder_or_is_refused(folder, name):
         assert said.isprintable() and ("a name, not a path" in said or "printable text" in said)
         return
     for results in (folder / "local", f"file://{urllib.parse.quote(str(folder))}/remote"):
-        made = command.local_paths(named(name, results)).folder
+        made = command_line.local_paths(named(name, results)).folder
         row = rows.TrialRow(*["x"] * 6, 0, *["x"] * 7)
         rows.write(f"{made}/trials/x", dataclasses.replace(row, run=name), [], [])
         assert rows.read_trial(f"{made}/trials/x").run == name
@@ -119,7 +121,7 @@ def test_the_command_that_is_shown_is_the_one_that_was_issued(words):
     nowhere = trial.Place("/nonexistent", "r", "smoke", "/nonexistent")
     words = [word.replace("\0", "") for word in words]  # no argument holds one
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command.console, "file", said)
+        patch.setattr(command_line.console, "file", said)
         run._show_failures([spec], nowhere, words)
     assert shlex.split(said.getvalue().partition("to retry them: ")[2])[3:] == words
 
@@ -129,7 +131,7 @@ def test_the_command_that_is_shown_is_the_one_that_was_issued(words):
 
 def table(text):
     frame = pd.DataFrame({"Method": [text], "Success %": ["1.0"]})
-    return layout.Table("t", "Title", frame, [layout.Section(text, text, frame)])
+    return format.Table("t", "Title", frame, [format.Section(text, text, frame)])
 
 
 class Words(html.parser.HTMLParser):

@@ -15,9 +15,11 @@ import started
 import tiny
 import torch
 
-from harness import config, launch, report, rows, run, suites, trial, zoo
-from harness.checkpoint import TRAINING, Checkpoint
+from harness import launch, report, run, trial, zoo
+from harness.experiment import config, identity, suites
+from harness.records import rows
 from harness.tasks.toy import Toy
+from harness.training.checkpoint import TRAINING, Checkpoint
 
 SMALL = ["train.steps=6", "data.episodes=24", "protocol.pairs=4", "plan_time.singles=0"]
 
@@ -253,7 +255,7 @@ def test_a_checkpoint_of_another_configuration(command):
     checkpoint = Path(trial.folder(command.place, spec)) / "checkpoint"
     model = tiny.model(other)
     optimizer = torch.optim.AdamW(model.parameters())
-    copied = Checkpoint(str(checkpoint), config.config_hash(other))
+    copied = Checkpoint(str(checkpoint), identity.config_hash(other))
     copied.save_training(model, optimizer, 3, 1.0, [])
 
     assert command.launch("methods=[lewm,noop]") == 1
@@ -379,7 +381,7 @@ def test_a_run_that_began_with_ctrl_c_ignored_goes_on(datasets, tmp_path):
     """As under `nohup ... &`; the command's own signal is SIGTERM then."""
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN);"
-        "from harness import command\n"
+        "from harness.experiment import command_line\n"
         "with command.ended_by_signals(): signal.raise_signal(signal.SIGINT)\n"
         "assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import config, suites
+from harness.experiment import config, suites
 from harness.sweep import space
 
 ROOT = Path(__file__).parent.parent
@@ -279,16 +279,16 @@ def test_every_command_in_the_readme_can_be_run():
 
 def test_the_tree_reader_sees_nesting_groups_and_comments():
     block = (
-        "harness/\n  run.py    python -m harness.run\n  interfaces.py rows.py  train.py\n"
+        "harness/\n  run.py    python -m harness.run\n  contracts.py rows.py  train.py\n"
         "  tasks/   one file a task:\n           toy  two_room\n    toy.py\n"
         "lewm/   model.py  sigreg.py\nresults/  data only: results/<run>/\n"
     )
     assert tree_paths(block) == [
         "harness/",
         "harness/run.py",
-        "harness/interfaces.py",
-        "harness/rows.py",
-        "harness/train.py",
+        "harness/contracts.py",
+        "harness/records/rows.py",
+        "harness/training/loop.py",
         "harness/tasks/",
         "harness/tasks/toy.py",
         "lewm/",

@@ -15,8 +15,9 @@ import started
 import tiny
 import torch
 
-from harness import rows, trial, zoo
-from harness.checkpoint import TRAINING
+from harness import trial, zoo
+from harness.records import rows
+from harness.training.checkpoint import TRAINING
 
 COMMAND = ["-m", "harness.run", "suite=smoke", "scale=tiny", "device=cpu", "run=r"]
 STEPS = 80

@@ -10,7 +10,10 @@ import tiny
 import torch
 from threadpoolctl import threadpool_limits
 
-from harness import config, provenance, rows, trial
+from harness import trial
+from harness.experiment import config, identity
+from harness.records import rows
+from harness.runtime import provenance
 
 SMALL = ["data.episodes=24", "protocol.pairs=4"]
 
@@ -64,8 +67,8 @@ def test_a_training_of_several_threads_is_another_configuration():
     one, two = (
         tiny.spec("lewm", f"train.threads={threads}", "resources.cpu=2") for threads in (1, 2)
     )
-    assert config.config_hash(one) == config.config_hash(tiny.spec("lewm"))
-    assert config.config_hash(one) != config.config_hash(two)
+    assert identity.config_hash(one) == identity.config_hash(tiny.spec("lewm"))
+    assert identity.config_hash(one) != identity.config_hash(two)
     with pytest.raises(config.ConfigError, match=r"give resources\.cpu=2 too"):
         tiny.spec("lewm", "train.threads=2")
     with pytest.raises(config.ConfigError, match=r"train\.threads=0 must be at least 1"):

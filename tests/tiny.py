@@ -3,10 +3,11 @@
 import torch
 from torch import nn
 
-from harness import config, suites, zoo
+from harness import zoo
 from harness.data import collect, normalize
 from harness.data.episodes import open_dataset
 from harness.data.windows import Windows
+from harness.experiment import config, suites
 
 
 def spec(method, *words, task="toy"):

@@ -12,10 +12,11 @@ from types import ModuleType
 
 import torch
 
-from harness import command, config, manual, memory
 from harness.bench import collect, data, plan, plan_ratio, profile, settings, suite, train
-from harness.command import FAILED, OK, USAGE, console
+from harness.experiment import command_line, config, manual
+from harness.experiment.command_line import FAILED, OK, USAGE, console
 from harness.launch import LaunchError
+from harness.runtime import memory
 
 FIGURES = {
     "plan": plan,
@@ -31,7 +32,7 @@ TOGETHER = ("plan", "train", "data", "collect", "suite")  # when none is named
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
-    command.set_up_logging(verbose=False)
+    command_line.set_up_logging(verbose=False)
     try:
         if manual.HELP & set(argv):
             sys.stdout.write(_help([word for word in argv if word not in manual.HELP]) + "\n")
@@ -41,10 +42,10 @@ def main(argv: Sequence[str]) -> int:
         console.print(f"error: {error}", markup=False)
         return USAGE
     try:
-        with command.ended_by_signals():
+        with command_line.ended_by_signals():
             return max([_run(figure, asked) for figure, asked in chosen])
     except KeyboardInterrupt as error:
-        return command.interrupted(error, "what is written stays")
+        return command_line.interrupted(error, "what is written stays")
 
 
 def _chosen(argv: Sequence[str]) -> list[tuple[ModuleType, settings.Common]]:
@@ -73,7 +74,7 @@ def _run(figure: ModuleType, asked: settings.Common) -> int:
     try:
         if getattr(asked, "device", "cpu") == "cuda" and not torch.cuda.is_available():
             raise OSError("device=cuda was asked for and there is no CUDA device: use device=cpu")
-        command.check_writable(asked.results)
+        command_line.check_writable(asked.results)
         memory.keep_freed()  # as a trial does
         console.print(f"written: {figure.run(asked)}", markup=False)
     except ImportError as error:

@@ -24,10 +24,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from harness import processes, seeding, zoo
+from harness import zoo
 from harness.bench import peer, settings, versus
-from harness.interfaces import Simulator
-from harness.setting import setting
+from harness.contracts.setting import setting
+from harness.contracts.task import Simulator
+from harness.runtime import processes, seeding
 
 log = logging.getLogger(__name__)
 

@@ -25,12 +25,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness import processes, seeding, zoo
+from harness import zoo
 from harness.bench import peer, settings, versus
+from harness.contracts.setting import setting
 from harness.data import collect, normalize
 from harness.data.episodes import Dataset, open_dataset
 from harness.data.windows import Windows
-from harness.setting import setting
+from harness.runtime import processes, seeding
 
 NAME = "data"
 FRAMES = 4  # of a window

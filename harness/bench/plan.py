@@ -20,11 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import seeding, zoo
+from harness import zoo
 from harness.bench import peer, settings, versus
-from harness.interfaces import Batch, Noise, Obs, TrialSpec, WorldModel
+from harness.contracts.data import Batch, Obs
+from harness.contracts.method import WorldModel
+from harness.contracts.planning import Noise
+from harness.contracts.setting import setting
+from harness.experiment.identity import TrialSpec
 from harness.planning import cost
-from harness.setting import setting
+from harness.runtime import seeding
 
 NAME = "plan"
 

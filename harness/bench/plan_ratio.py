@@ -4,8 +4,8 @@ Shapes are those of the scale (paper: 224 px, DINOv2 ViT-S/14's for DINO-WM), we
 neither time nor operations depend on their values. Each method is timed with its *_candidates and
 with half of them, the two methods in turn. Where those are fewer than `candidates`, the time is
 scaled by the operations, since candidates are rolled out in chunks, one after the other; seconds
-per TFLOP at both numbers show whether that holds. Operations are counted (harness/flops.py), not
-scaled.
+per TFLOP at both numbers show whether that holds. Operations are counted, not scaled
+(harness/runtime/flops.py).
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import torch
 from rich.markup import escape
 from rich.table import Table
 
-from harness import provenance, rows
 from harness.bench import settings, versus
-from harness.interfaces import TrialSpec, WorldModel
+from harness.contracts.method import WorldModel
+from harness.contracts.setting import setting
+from harness.experiment.identity import TrialSpec
 from harness.planning.receding_horizon import MPCPolicy
+from harness.records import rows
 from harness.report import published
-from harness.setting import setting
+from harness.runtime import provenance
 
 log = logging.getLogger(__name__)
 

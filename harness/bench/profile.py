@@ -23,9 +23,10 @@ from torch.profiler import ProfilerActivity, profile
 from harness.bench import peer, settings, versus
 from harness.bench import train as training
 from harness.bench.plan import plain
-from harness.interfaces import TrialSpec, WorldModel
+from harness.contracts.method import WorldModel
+from harness.contracts.setting import setting
+from harness.experiment.identity import TrialSpec
 from harness.planning.batch_solver import synchronise
-from harness.setting import setting
 
 NAME = "profile"
 WALL = "wall time"

@@ -12,12 +12,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness import config, onednn, seeding, suites, words, zoo
-from harness.interfaces import Batch, LatentModel, Noise, Obs, Pair, TrialSpec, WorldModel
+from harness import zoo
+from harness.contracts.data import Batch, Obs, Pair
+from harness.contracts.method import LatentModel, WorldModel
+from harness.contracts.planning import Noise
+from harness.contracts.setting import Settings, setting
+from harness.experiment import config, dotted_keys, suites
+from harness.experiment.identity import TrialSpec
+from harness.experiment.scales import SCALES
 from harness.planning.plan_search import PlanSearch
 from harness.planning.receding_horizon import MPCPolicy
-from harness.scales import SCALES
-from harness.setting import Settings, setting
+from harness.runtime import onednn, seeding
 
 T = TypeVar("T")
 A_TASK, A_SCALE = f"one of {', '.join(zoo.TASKS)}", f"one of {', '.join(SCALES)}"
@@ -44,7 +49,7 @@ class OfModels(Common):
 
 def parse(argv: Sequence[str], kind: type[T]) -> T:
     """key=value words as the dataclass `kind`; raises config.ConfigError."""
-    made = words.fill(kind(), dict(map(words.split, argv)))
+    made = dotted_keys.fill(kind(), dict(map(dotted_keys.split, argv)))
     for name, valid in (("task", zoo.TASKS), ("scale", SCALES)):
         if hasattr(made, name):
             config.known(name, getattr(made, name), valid)

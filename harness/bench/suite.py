@@ -23,10 +23,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness import config, launch, rows, seeding, suites, zoo
+from harness import launch, zoo
 from harness.bench import settings, versus
-from harness.interfaces import TrialSpec
-from harness.setting import setting
+from harness.contracts.setting import setting
+from harness.experiment import config, suites
+from harness.experiment.identity import TrialSpec
+from harness.records import rows
+from harness.runtime import seeding
 from harness.trial import Place
 
 NAME = "suite"

@@ -19,10 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness import flops, train
 from harness.bench import peer, settings, versus
-from harness.interfaces import Batch, TrialSpec
-from harness.setting import setting
+from harness.contracts.data import Batch
+from harness.contracts.setting import setting
+from harness.experiment.identity import TrialSpec
+from harness.runtime import flops
+from harness.training import loop
 
 NAME = "train"
 
@@ -47,7 +49,7 @@ def run(asked: Config) -> str:
     )
     caption = (
         "Seconds of one step. Outcome: loss of the last, median. A step takes "
-        f"{taken / 1e12:.3g} TFLOP (forward and backward, counted by harness/flops.py). "
+        f"{taken / 1e12:.3g} TFLOP (forward and backward, counted by harness/runtime/flops.py). "
         f"{'; '.join(rates)}."
     )
     return versus.publish(asked.results, settings.file(NAME, asked), made, title, caption)
@@ -75,21 +77,21 @@ def _flops(asked: Config) -> int:
 
 
 def our_step(
-    trial: TrialSpec, cfg: train.TrainConfig, batch: Batch, device: str
+    trial: TrialSpec, cfg: loop.TrainConfig, batch: Batch, device: str
 ) -> Callable[[], torch.Tensor]:
-    """A step of harness/train.py; gives the loss."""
+    """A step of harness/training/loop.py; gives the loss."""
     model = settings.model(trial, device).train()
-    optimizer = train.optimizer_of(model, cfg)
+    optimizer = loop.optimizer_of(model, cfg)
     seeds = itertools.count()  # other directions and dropout in every step, as the peer draws them
 
     def step() -> torch.Tensor:
-        return train.optimizer_step(model, optimizer, batch, cfg, cfg.lr, next(seeds))["loss"]
+        return loop.optimizer_step(model, optimizer, batch, cfg, cfg.lr, next(seeds))["loss"]
 
     return step
 
 
 def peers_step(
-    trial: TrialSpec, cfg: train.TrainConfig, batch: Batch, device: str
+    trial: TrialSpec, cfg: loop.TrainConfig, batch: Batch, device: str
 ) -> Callable[[], torch.Tensor]:
     """The same by the peer's modules, put together as its training script does: pixels arrive
     normalised.

@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness import provenance, rows
-from harness.report import figure_bench
+from harness.records import rows
+from harness.report.figures import bench
+from harness.runtime import provenance
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def write(folder: str, name: str, made: Sequence[BenchRow]) -> str:
     rows.write_table(f"{path}.parquet", BenchRow, made)
     fs, base = rows.filesystem(f"{path}.png")
     with rows.whole_file(fs, base) as sink:
-        sink.write(figure_bench.png(pd.DataFrame(made)))
+        sink.write(bench.png(pd.DataFrame(made)))
     return f"{path}.parquet"
 
 

@@ -23,10 +23,10 @@ from rich import progress
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from harness import processes, seeding
-from harness.data import episodes, pixels, unfinished
-from harness.interfaces import Collector, Simulator, Task
-from harness.setting import Settings, setting
+from harness.contracts.setting import Settings, setting
+from harness.contracts.task import Collector, Simulator, Task
+from harness.data import atomic_dirs, episodes, pixels
+from harness.runtime import processes, seeding
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
     if os.path.exists(folder):
         _check_dataset(folder, task, config)
         return folder
-    with unfinished.claimed(root, os.path.basename(folder)) as part:
+    with atomic_dirs.claimed(root, os.path.basename(folder)) as part:
         needed = _check_room(task, config, part, folder)
         try:
             _collect(task, config, part, workers)
@@ -151,7 +151,7 @@ def _kept(part: str) -> list[Chunk]:
     """The chunks that an interrupted collection had recorded."""
     chunks = [
         Chunk(**facts | {"shard": episodes.Shard(**facts["shard"])})
-        for facts in unfinished.kept(part).values()
+        for facts in atomic_dirs.kept(part).values()
     ]
     sizes = {entry.name: entry.stat().st_size for entry in os.scandir(part)}
     return [chunk for chunk in chunks if sizes.get(chunk.shard.file) == chunk.shard.bytes]
@@ -181,7 +181,7 @@ def _record(task: Task, config: DataConfig, part: str, chunk: int) -> Chunk:
     shard = episodes.write_shard(part, _file(chunk), columns, config.storage)
     name, parameters = type(collector).__name__, getattr(collector, "parameters", {})
     made = Chunk(shard, lengths.tolist(), families.tolist(), name, dict(parameters))
-    unfinished.keep(part, shard.file, made._asdict() | {"shard": dataclasses.asdict(shard)})
+    atomic_dirs.keep(part, shard.file, made._asdict() | {"shard": dataclasses.asdict(shard)})
     return made
 
 
@@ -297,7 +297,7 @@ def _publish(part: str, folder: str) -> None:
         log.info("%s was collected by another process meanwhile; that one is used", folder)
         shutil.rmtree(part, ignore_errors=True)
     else:
-        unfinished.forget(folder)
+        atomic_dirs.forget(folder)
 
 
 def _bytes_needed(task: Task, config: DataConfig, count: int) -> int:

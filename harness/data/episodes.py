@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from harness.contracts.data import Episode
 from harness.data import pixels
-from harness.interfaces import Episode
 
 FORMAT = 1  # grows when the layout below changes
 MANIFEST = "manifest.json"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.data import unfinished
+from harness.data import atomic_dirs
 from harness.data.episodes import Dataset, DatasetError
 
 log = logging.getLogger(__name__)
@@ -49,10 +49,10 @@ def ensure(
     if not os.path.isdir(os.path.join(root, name)) and not _fits(root, needed):
         return None
     try:
-        folder = unfinished.once(
+        folder = atomic_dirs.once(
             root, name, lambda part: _compute(dataset, encode, facts, part, progress)
         )
-    except unfinished.NotWritable as error:
+    except atomic_dirs.NotWritable as error:
         log.warning(
             "%s cannot be written (%s): features are computed for every batch instead, which is "
             "slower",

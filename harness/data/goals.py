@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.interfaces import GoalConfig
+from harness.contracts.data import GoalConfig
 
 
 def draw(

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.contracts.data import Batch, Goals, GoalSampling, Obs, Window
 from harness.data import goals
 from harness.data.episodes import Dataset, DatasetError
 from harness.data.normalize import Normalizer
-from harness.interfaces import Batch, Goals, GoalSampling, Obs, Window
 
 _READ = 4096  # frames at a time, into a device's memory
 

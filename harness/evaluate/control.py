@@ -10,8 +10,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from harness.contracts.data import Obs, Pair
+from harness.contracts.method import Policy, StatePolicy
+from harness.contracts.task import Simulator, Task
 from harness.data.normalize import Normalizer
-from harness.interfaces import Obs, Pair, Policy, Simulator, StatePolicy, Task
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from harness import rows
+from harness.contracts.data import Pair
+from harness.contracts.task import Task
 from harness.evaluate.control import Outcome
-from harness.interfaces import Pair, Task
+from harness.records import rows
 
 FILM_PX = 128  # for people, so larger than what the models see
 

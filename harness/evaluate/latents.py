@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import rows, seeding
+from harness.contracts.data import Batch, Obs
+from harness.contracts.method import LatentModel, WorldModel
+from harness.contracts.task import ModelDims
 from harness.data.episodes import Dataset
 from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
-from harness.interfaces import Batch, LatentModel, ModelDims, Obs, WorldModel
+from harness.records import rows
+from harness.runtime import seeding
 
 _WINDOWS = 256
 _CHUNK = 32  # windows in one call of the model

@@ -8,9 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
-from harness import seeding
+from harness.contracts.data import Pair
+from harness.contracts.task import Task
 from harness.data.episodes import Dataset
-from harness.interfaces import Pair, Task
+from harness.runtime import seeding
 
 
 class PairError(ValueError):

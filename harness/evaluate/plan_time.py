@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.contracts.data import Obs, Pair
+from harness.contracts.method import TimedPolicy
+from harness.contracts.setting import Settings, setting
+from harness.contracts.task import Task
 from harness.data.normalize import Normalizer
 from harness.evaluate.control import goal_observation, observation
-from harness.interfaces import Obs, Pair, Task, TimedPolicy
-from harness.setting import Settings, setting
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class PlanCost(NamedTuple):
     """Time and operations of planning."""
 
     seconds: dict[int, list[float]]  # of each solve, by the number of pairs solved together
-    flops: int  # of one solve of one pair (harness/flops.py)
+    flops: int  # of one solve of one pair (harness/runtime/flops.py)
 
 
 def measure(

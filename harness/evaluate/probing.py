@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness import rows, seeding
+from harness.contracts.data import Obs
 from harness.data.episodes import Dataset
-from harness.interfaces import Obs
+from harness.records import rows
+from harness.runtime import seeding
 
 FRAMES = {"train": 12_000, "validation": 2000, "test": 2000}  # to fit on, to stop by, to judge
 RIDGE = 1e-3

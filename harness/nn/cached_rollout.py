@@ -42,7 +42,7 @@ class KeyValueCache:
 
 
 class CachedRollout(ABC):
-    """interfaces.Rollout with less work than the plain form, equal to it to rounding.
+    """contracts.Rollout with less work than the plain form, equal to it to rounding.
 
     1. All that depends on actions alone is computed once, for all blocks together (`conditions`).
     2. While the history grows, keys and values of earlier positions come from a cache. Once it
@@ -69,7 +69,7 @@ class CachedRollout(ABC):
         """
 
     def __call__(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
-        """interfaces.WorldModel.rollout."""
+        """contracts.WorldModel.rollout."""
         assert past.shape[1] == z.shape[1] - 1, (past.shape, z.shape)
         conditions = self.conditions(torch.cat([past, plan], dim=1))
         latents = list(z.unbind(1))

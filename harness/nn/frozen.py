@@ -2,7 +2,7 @@
 
 Where the weights come from, FrozenConfig.weights: "dinov2" (facebook/dinov2-small, out of the hub's
 cache or from the hub), "random" (the same architecture, untrained), "mae" (a small autoencoder that
-harness/pretrain.py trains first, and then a folder), or a folder with config.json and
+harness/training/pretraining.py trains first, and then a folder), or a folder with config.json and
 model.safetensors of a DINOv2 or a ViT-MAE.
 """
 
@@ -23,9 +23,9 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 
-from harness.interfaces import Obs
+from harness.contracts.data import Obs
+from harness.contracts.setting import Settings, setting
 from harness.nn import encoders
-from harness.setting import Settings, setting
 
 DINOV2 = "facebook/dinov2-small"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -306,7 +306,9 @@ def _listed(names: list[str], most: int = _NAMED) -> str:
 
 
 def _network(config: FrozenConfig, image_size: int) -> nn.Module:
-    assert config.weights != "mae", "harness/pretrain.py makes them and gives their folder"
+    assert config.weights != "mae", (
+        "harness/training/pretraining.py makes them and gives their folder"
+    )
     if config.weights == "dinov2":
         return _load(DINOV2, "dinov2")
     if config.weights != "random":

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from harness.interfaces import ModelDims, WorldModel
+from harness.contracts.method import WorldModel
+from harness.contracts.setting import Settings, setting
+from harness.contracts.task import ModelDims
 from harness.nn import encoders, mlp, transformer
 from harness.nn.cached_rollout import CachedRollout, KeyValueCache
-from harness.setting import Settings, setting
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class JEPANetwork(WorldModel):
         return JEPARollout(self)
 
     def rollout_bytes(self, blocks: int) -> tuple[int, int]:
-        """interfaces.WorldModel.rollout_bytes; the latents themselves are small beside the rest."""
+        """contracts.WorldModel.rollout_bytes; the latents themselves are small beside the rest."""
         own = self.predictor
         cached = self.history * own.cached_floats + blocks * own.modulation_floats
         return 4 * self.history * own.working_floats, 4 * cached

@@ -5,7 +5,8 @@ from __future__ import annotations
 import transformers
 from torch import Tensor
 
-from harness.interfaces import Batch, Trainable
+from harness.contracts.data import Batch
+from harness.contracts.method import Trainable
 from harness.nn import encoders
 from harness.nn.frozen import FrozenConfig
 

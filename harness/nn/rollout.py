@@ -19,7 +19,7 @@ def autoregressive(
     past: Tensor,
     plan: Tensor,
 ) -> Tensor:
-    """interfaces.WorldModel.rollout by repeated interfaces.WorldModel.predict."""
+    """contracts.WorldModel.rollout by repeated contracts.WorldModel.predict."""
     actions, first = torch.cat([past, plan], dim=1), z.shape[1]
     for end in range(first, first + plan.shape[1]):
         seen = slice(max(0, end - history), end)

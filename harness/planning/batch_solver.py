@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
-from harness.interfaces import Obs, Solve
+from harness.contracts.data import Obs
+from harness.contracts.method import Solve
 
 Result = TypeVar("Result")
 OnProgress = Callable[[float], None]  # the share of a solve that is done

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.interfaces import CostFn, IterationRunner, Noise, Plan
-from harness.setting import Settings, setting
+from harness.contracts.planning import CostFn, IterationRunner, Noise, Plan
+from harness.contracts.setting import Settings, setting
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class CEMConfig(Settings):
 
 
 class CEM:
-    """interfaces.Planner."""
+    """contracts.Planner."""
 
     def __init__(self, config: CEMConfig):
         self.config = config

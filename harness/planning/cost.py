@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.interfaces import CostFn, Rollout
+from harness.contracts.method import Rollout
+from harness.contracts.planning import CostFn
 from harness.planning import chunks
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 import torch
 from torch import Tensor
 
-from harness.interfaces import IterationRunner
+from harness.contracts.planning import IterationRunner
 
 Iterate = Callable[..., tuple[Tensor, ...]]
 Replay = Callable[[], None]
@@ -23,7 +23,7 @@ _WARM_UP = 3  # calls before a capture, on a stream of their own, as torch asks 
 
 
 class Replayed:
-    """interfaces.IterationRunner: records the first iteration that it is given, and replays the
+    """contracts.IterationRunner: records the first iteration that it is given, and replays the
     recording for all others, which must be the same function on tensors of the same shapes.
     """
 

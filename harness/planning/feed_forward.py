@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import flops
-from harness.interfaces import Decision, GoalPolicy, Obs, Pair
+from harness.contracts.data import Obs, Pair
+from harness.contracts.method import Decision, GoalPolicy
 from harness.planning import chunks
 from harness.planning.batch_solver import BatchSolver, OnProgress
+from harness.runtime import flops
 
 
 class FeedForwardPolicy:
-    """interfaces.TimedPolicy. A solve is one inference, from raw pixels to actions.
+    """contracts.TimedPolicy. A solve is one inference, from raw pixels to actions.
 
     `pairs_per_solve` pairs are timed together (0: all). The model, in evaluation mode, sees
     `pairs_per_call` pairs at a time, or all pairs of a smaller evaluation, so an action does not
@@ -56,7 +57,7 @@ class FeedForwardPolicy:
         return self._solver.solve(obs, goal, rows)
 
     def flops(self, obs: Obs, goal: Obs) -> int:
-        """interfaces.TimedPolicy.flops: of one inference."""
+        """contracts.TimedPolicy.flops: of one inference."""
         model = flops.shapes_only(self._model)
         seen, wanted = obs.to(flops.META), goal.to(flops.META)
         return flops.counted(lambda: model.act(seen, wanted))[1]

@@ -10,9 +10,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from harness import flops, memory, seeding
-from harness.interfaces import IterationRunner, Noise, Obs, Plan, Planner, WorldModel
+from harness.contracts.data import Obs
+from harness.contracts.method import WorldModel
+from harness.contracts.planning import IterationRunner, Noise, Plan, Planner
 from harness.planning import chunks, cost, cuda_graph
+from harness.runtime import flops, memory, seeding
 
 MEMORY_SHARE = 0.5  # of what is free, for the rollouts of all threads together
 CACHE_BYTES = 24 * 2**20  # of working memory: on a CPU more rollouts at once are slower
@@ -86,8 +88,8 @@ class PlanSearch:
         return cuda_graph.padded_pairs(pairs, pairs_per_call), pairs_per_call
 
     def flops(self, obs: Obs, goal: Obs) -> int:
-        """Operations (harness/flops.py) of a plan for one pair: both frames are encoded, and every
-        candidate of every iteration is rolled out. obs and goal (1, 1, ...).
+        """Operations of a plan for one pair (harness/runtime/flops.py): both frames are encoded,
+        and every candidate of every iteration is rolled out. obs and goal (1, 1, ...).
         """
         model = flops.shapes_only(self._model)
         seen, wanted = obs.to(flops.META), goal.to(flops.META)

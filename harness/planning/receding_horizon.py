@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import seeding
-from harness.interfaces import Decision, IterationRunner, Obs, Pair, Plan
+from harness.contracts.data import Obs, Pair
+from harness.contracts.method import Decision
+from harness.contracts.planning import IterationRunner, Plan
+from harness.contracts.setting import Settings, setting
 from harness.planning.batch_solver import BatchSolver, OnProgress
 from harness.planning.plan_search import PlanSearch
-from harness.setting import Settings, setting
+from harness.runtime import seeding
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class MPCConfig(Settings):
 
 
 class MPCPolicy:
-    """interfaces.TimedPolicy: a world model and a planner (plan_search.py) as a policy.
+    """contracts.TimedPolicy: a world model and a planner (plan_search.py) as a policy.
 
     Every (pair, replan) draws from a random stream of its own, and the model sees `pairs_per_call`
     pairs at a time, or all pairs of a smaller evaluation. So neither `pairs_per_solve`, the number
@@ -112,7 +114,7 @@ class MPCPolicy:
         return self._solver.solve(obs, goal, rows)
 
     def flops(self, obs: Obs, goal: Obs) -> int:
-        """interfaces.TimedPolicy.flops."""
+        """contracts.TimedPolicy.flops."""
         return self._search.flops(obs, goal)
 
     def _plan(self, obs: Obs, goal: Obs, rows: np.ndarray, on_progress: OnProgress) -> Plan:

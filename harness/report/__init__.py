@@ -11,19 +11,11 @@ from typing import NamedTuple
 import pandas as pd
 from pyarrow import fs as pafs
 
-from harness import rows
-from harness.report import (
-    efficiency,
-    groups,
-    layout,
-    page,
-    probing_table,
-    render,
-    stability,
-    success,
-    success_table,
-)
-from harness.report.groups import NoTrials
+from harness.records import rows
+from harness.report import format, load, page, render, success_rates
+from harness.report.load import NoTrials
+from harness.report.tables import efficiency, probing, stability
+from harness.report.tables import success as success_table
 
 __all__ = ["NoTrials", "Report", "console", "publish", "write"]
 
@@ -43,9 +35,9 @@ class Report(NamedTuple):
 
 
 class _Built(NamedTuple):
-    run: groups.Run
+    run: load.Run
     estimates: pd.DataFrame
-    tables: list[layout.Table]
+    tables: list[format.Table]
 
 
 def write(run_folder: str) -> list[str]:
@@ -101,7 +93,7 @@ def _show(built: _Built) -> None:
         for shown in render.rich_tables(headlines):
             terminal.print(shown)
     for trial in built.run.failed.sort_values("key").itertuples():
-        reason = groups.error_line(trial.error)[:200]
+        reason = load.error_line(trial.error)[:200]
         terminal.print(Text(f"failed: {trial.key}: {reason}", style="red"))
     for folder, reason in built.run.broken:
         terminal.print(Text(f"failed: {folder} cannot be read: {reason}", style="red"))
@@ -110,41 +102,45 @@ def _show(built: _Built) -> None:
 
 
 def _build(run_folder: str) -> _Built:
-    run = groups.load(run_folder)
-    outcomes = success.outcomes(run)
-    estimates = success.estimates(outcomes)
+    run = load.load(run_folder)
+    outcomes = success_rates.outcomes(run)
+    estimates = success_rates.estimates(outcomes)
     tables = [
         success_table.success_table(run, outcomes, estimates),
         efficiency.efficiency_table(run),
         stability.stability_table(run),
-        probing_table.probing_table(run),
+        probing.probing_table(run),
     ]
     return _Built(run, estimates, tables)
 
 
 def _images(built: _Built) -> dict[str, dict[str, bytes]]:
     """name -> kind -> bytes of the figures that this run has."""
-    from harness.report import (
-        canvas,
-        figure_episodes,
-        figure_plan_time,
-        figure_stability,
-        figure_success,
-        figure_sweep,
+    from harness.report.figures import (
+        episodes,
+        plan_time,
+        style,
+        sweep,
+    )
+    from harness.report.figures import (
+        stability as figure_stability,
+    )
+    from harness.report.figures import (
+        success as figure_success,
     )
 
     run, efficiency_rows = built.run, built.tables[1].raw
-    scenes = figure_episodes.scenes(run)
-    with canvas.style():
+    scenes = episodes.scenes(run)
+    with style.style():
         drawn = {
             "success": figure_success.success_figure(run, built.estimates),
-            "plan_time": figure_plan_time.plan_time_figure(run, efficiency_rows),
+            "plan_time": plan_time.plan_time_figure(run, efficiency_rows),
             "stability": figure_stability.stability_figure(run),
-            "episodes": figure_episodes.episodes_figure(run, scenes),
-            "sweep": figure_sweep.sweep_figure(run, built.estimates),
+            "episodes": episodes.episodes_figure(run, scenes),
+            "sweep": sweep.sweep_figure(run, built.estimates),
         }
-        images = {name: canvas.render(made) for name, made in drawn.items() if made is not None}
-    return images | figure_episodes.films(scenes)
+        images = {name: style.render(made) for name, made in drawn.items() if made is not None}
+    return images | episodes.films(scenes)
 
 
 def _parquet(run_folder: str, left_out: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from harness import rows
+from harness.records import rows
 
 COLLAPSED_STD = 0.05  # a mean std of the latents below this says nothing of the picture any more
 WORST = 0.0  # of a trial that failed, collapsed or has no number

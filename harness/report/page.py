@@ -6,8 +6,8 @@ import base64
 import html
 import urllib.parse
 
-from harness import rows
-from harness.report import groups, layout, render
+from harness.records import rows
+from harness.report import format, load, render
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto;
@@ -27,8 +27,8 @@ figure { margin: 1.5em 0; } img { width: 100%; max-width: 900px; }
 
 
 def build(
-    run: groups.Run,
-    tables: list[layout.Table],
+    run: load.Run,
+    tables: list[format.Table],
     figures: dict[str, dict[str, bytes]],
     parquet: list[str],
 ) -> str:
@@ -59,7 +59,7 @@ _ALT = {
 }
 
 
-def _table(table: layout.Table, figures: dict[str, dict[str, bytes]]) -> str:
+def _table(table: format.Table, figures: dict[str, dict[str, bytes]]) -> str:
     """A table's figure, then its sections and the files that hold the same."""
     name = _BESIDE.get(table.name)
     image = _figure(name, figures[name]) if name in figures else ""
@@ -82,7 +82,7 @@ def _moving(figures: dict[str, dict[str, bytes]]) -> str:
     tasks = [name.removeprefix("episode_") for name, kinds in figures.items() if "gif" in kinds]
     links = ", ".join(
         f"<a href='figures/episode_{urllib.parse.quote(task)}.gif'>"
-        f"{html.escape(groups.task_name(task))}</a>"
+        f"{html.escape(load.task_name(task))}</a>"
         for task in tasks
     )
     return f"\n<p>Moving: {links}.</p>"
@@ -97,16 +97,16 @@ def _figure(name: str, images: dict[str, bytes]) -> str:
     )
 
 
-def _counts(run: groups.Run) -> str:
+def _counts(run: load.Run) -> str:
     words = f"{len(run.trials)} trials finished, {len(run.failed)} failed"
     return f"{words}, {len(run.broken)} cannot be read." if run.broken else f"{words}."
 
 
-def _failed(run: groups.Run) -> str:
+def _failed(run: load.Run) -> str:
     if run.failed.empty and not run.broken:
         return ""
     entries = [
-        (trial.key, trial.attempts, groups.error_line(trial.error))
+        (trial.key, trial.attempts, load.error_line(trial.error))
         for trial in run.failed.sort_values("key").itertuples()
     ]
     entries += [(folder, "", f"cannot be read: {reason}") for folder, reason in run.broken]
@@ -126,7 +126,7 @@ def _failed(run: groups.Run) -> str:
     )
 
 
-def _left_out(run: groups.Run) -> str:
+def _left_out(run: load.Run) -> str:
     """Folders below trials/ that are in no table, though they hold one."""
     if not run.left_out:
         return ""

@@ -7,14 +7,14 @@ import re
 
 import pandas as pd
 
-from harness.report import layout
+from harness.report import format
 
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _TEX |= {character: f"\\{character}" for character in "&%$#_{}"}
 _TEX |= {"−": "$-$", "–": "--", "<": "$<$", ">": "$>$"}
 
 
-def markdown(table: layout.Table) -> str:
+def markdown(table: format.Table) -> str:
     """Every section with its heading and caption."""
     parts = [f"# {table.title}"]
     for section in table.sections:
@@ -23,22 +23,22 @@ def markdown(table: layout.Table) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def csv(table: layout.Table) -> str:
+def csv(table: format.Table) -> str:
     """The raw numbers, units in the column names."""
     return table.raw.drop(columns="cell", errors="ignore").to_csv(index=False, lineterminator="\n")
 
 
-def tex(table: layout.Table) -> str:
+def tex(table: format.Table) -> str:
     r"""One table environment per section; needs \usepackage{booktabs}."""
     return "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(map(_tex_table, table.sections))
 
 
-def html_sections(table: layout.Table) -> str:
+def html_sections(table: format.Table) -> str:
     """Every section as an HTML table."""
     return "\n".join(map(_html_table, table.sections))
 
 
-def rich_tables(sections: list[layout.Section]) -> list:
+def rich_tables(sections: list[format.Section]) -> list:
     """Sections as rich tables."""
     from rich import box
     from rich.table import Table as RichTable
@@ -82,7 +82,7 @@ def _markdown_text(text: str) -> str:
     return re.sub(r"[\\`*|]|<(?=[A-Za-z/!?])", r"\\\g<0>", one_line)
 
 
-def _tex_table(section: layout.Section) -> str:
+def _tex_table(section: format.Section) -> str:
     frame = section.frame
     alignment = "".join("l" if _is_text(column) else "r" for column in frame.columns)
     rows = [_tex_row(row) for row in frame.itertuples(index=False, name=None)]
@@ -113,7 +113,7 @@ def _tex_text(text: str) -> str:
     return re.sub(r"[\\~^&%$#_{}−–<>]", lambda found: _TEX[found[0]], one_line)
 
 
-def _html_table(section: layout.Section) -> str:
+def _html_table(section: format.Section) -> str:
     head = "".join(_html_cell("th", c, c) for c in section.frame.columns)
     rows = (
         "<tr>" + "".join(map(_html_cell, ["td"] * len(row), section.frame.columns, row)) + "</tr>"

@@ -25,8 +25,10 @@ from collections.abc import Sequence
 import optuna
 from optuna.exceptions import OptunaError
 
-from harness import command, config, estimate, folder_lock, launch, manual, report
-from harness.command import FAILED, OK, USAGE, console
+from harness import launch, report
+from harness.experiment import command_line, config, estimate, manual
+from harness.experiment.command_line import FAILED, OK, USAGE, console
+from harness.records import folder_lock
 from harness.report import objective
 from harness.sweep import search, space
 from harness.sweep.search import Standing
@@ -43,21 +45,21 @@ def main(argv: Sequence[str]) -> int:
     except config.ConfigError as error:
         console.print(f"error: {error}", markup=False)
         return USAGE
-    command.set_up_logging(sweep.run.verbose)
+    command_line.set_up_logging(sweep.run.verbose)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         if sweep.run.dry:
             study = search.open_study(sweep)
             _show_plan(sweep, search.standing(sweep, study))
             return OK
-        command.check_writable(sweep.run.folder)
-        with folder_lock.hold(sweep.run.folder), command.ended_by_signals():
+        command_line.check_writable(sweep.run.folder)
+        with folder_lock.hold(sweep.run.folder), command_line.ended_by_signals():
             return _execute(sweep, argv)
     except (OSError, launch.LaunchError, report.NoTrials, OptunaError) as error:
         console.print(f"error: {error}", markup=False)
         return FAILED
     except KeyboardInterrupt as error:
-        return command.interrupted(error)
+        return command_line.interrupted(error)
 
 
 def _execute(sweep: Sweep, argv: Sequence[str]) -> int:
@@ -82,7 +84,7 @@ def _show_plan(sweep: Sweep, before: Standing) -> None:
         f"sweep of {', '.join(sweep.space)} for {sweep.method} on {sweep.task}, scale {run.scale}, "
         f"protocol {example.config.protocol.name} on validation pairs, {run.device}, backend "
         f"{run.backend}, results in {run.folder}\n"
-        f"{missing} of {sweep.trials} trials to run, about {command.duration(seconds)} each",
+        f"{missing} of {sweep.trials} trials to run, about {command_line.duration(seconds)} each",
         markup=False,
     )
 
@@ -102,7 +104,7 @@ def _conclude(sweep: Sweep, after: Standing, argv: Sequence[str]) -> int:
         spec = sweep.spec(values)
         console.print(f"{spec.key} failed: {launch.outcome(spec, sweep.place)}", markup=False)
     again = shlex.join(["python", "-m", "harness.sweep", *argv])
-    command.show_command(
+    command_line.show_command(
         f"{missing} of {sweep.trials} trials failed or did not run; to retry them: {again}"
     )
     return FAILED
@@ -111,7 +113,7 @@ def _conclude(sweep: Sweep, after: Standing, argv: Sequence[str]) -> int:
 def _show_best(sweep: Sweep, tried: list[str], judgement: objective.Judgement) -> None:
     words = [f"tasks={sweep.task}", f"methods={sweep.method}", *_kept(sweep), *tried, "seeds=3"]
     console.print(f"best: {' '.join(tried)}: {judgement.words()}", markup=False)
-    command.show_command(f"on test pairs: python -m harness.run {shlex.join(words)}")
+    command_line.show_command(f"on test pairs: python -m harness.run {shlex.join(words)}")
 
 
 def _kept(sweep: Sweep) -> list[str]:

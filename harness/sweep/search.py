@@ -13,10 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from harness import config, launch, rows, seeding, trial
-from harness.interfaces import TrialSpec
-from harness.progress import Display
+from harness import launch, trial
+from harness.experiment import config, identity
+from harness.experiment.identity import TrialSpec
+from harness.records import rows
 from harness.report import objective
+from harness.runtime import seeding
+from harness.runtime.progress import Display
 from harness.sweep.space import Sweep
 
 log = logging.getLogger(__name__)
@@ -72,7 +75,7 @@ def standing(sweep: Sweep, study: optuna.Study) -> Standing:
         spec = _spec(sweep, values)
         judgement = _judge(sweep, spec)
         if judgement is None:
-            found.again[config.config_hash(spec)] = values
+            found.again[identity.config_hash(spec)] = values
         elif suggestion.state == TrialState.COMPLETE and suggestion.value == judgement.value:
             found.settled.append((suggestion, judgement))
     return found
@@ -247,7 +250,7 @@ def _judge(sweep: Sweep, spec: TrialSpec | None) -> objective.Judgement | None:
     if spec is None:
         return objective.Judgement(objective.WORST, 0, "refused")
     folder = trial.folder(sweep.place, spec)
-    if not rows.is_done(folder, config.config_hash(spec)):
+    if not rows.is_done(folder, identity.config_hash(spec)):
         return None
     return objective.judge(rows.read_one(folder))
 

@@ -18,8 +18,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from harness import command, config, trial, zoo
-from harness.interfaces import TrialSpec
+from harness import trial, zoo
+from harness.experiment import command_line, config, identity
+from harness.experiment.identity import TrialSpec
 
 STAGES = ("train", "control")
 _OVERLAY = {"protocol": {"split": "validation"}}  # under the command line: no "modified" protocol
@@ -64,7 +65,7 @@ class Sweep:
     def study(self) -> str:
         """Name of the study: another space or configuration is another sweep."""
         kinds = [(key, repr(kind)) for key, kind in self.space.items()]
-        setting = config.config_hash(self.example)
+        setting = identity.config_hash(self.example)
         digest = hashlib.sha256(repr((kinds, setting)).encode()).hexdigest()
         return f"{self.task}.{self.method}.s{self.seed}.{digest[:12]}"
 
@@ -97,7 +98,7 @@ def parse(argv: Sequence[str]) -> Sweep:
     if "://" in run.results:
         raise config.ConfigError(f"results={run.results}: a sweep needs a folder on this machine")
     sweep = Sweep(
-        run=command.local_paths(run),
+        run=command_line.local_paths(run),
         words=tuple(rest),
         task=task,
         method=method,

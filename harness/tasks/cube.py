@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from harness.interfaces import TaskSpec
+from harness.contracts.task import TaskSpec
 from harness.tasks import cube_robot, rendering
 from harness.tasks.env import WithEnv
 
@@ -74,7 +74,7 @@ SPEC = TaskSpec(
 
 @dataclass(frozen=True)
 class Cube(WithEnv):
-    """The task (interfaces.Task); `scene` is a rendering scene.
+    """The task (contracts.Task); `scene` is a rendering scene.
 
     A state is what MuJoCo integrates, what the solver starts from, and the effector's pose and
     contact as the controller sees them: as they were when the last physics step began.
@@ -115,7 +115,7 @@ class Cube(WithEnv):
 
 
 class Simulator:
-    """n copies (interfaces.Simulator)."""
+    """n copies (contracts.Simulator)."""
 
     def __init__(self, n: int, image_size: int, scene: str):
         self._mujoco = rendering.load()
@@ -178,7 +178,7 @@ class Simulator:
 
 
 class NoisyOracle:
-    """ogbench's Markov oracle, from target to target, with noise (interfaces.Collector).
+    """ogbench's Markov oracle, from target to target, with noise (contracts.Collector).
 
     Every other episode goes astray: for stretches of it random actions replace the oracle's, which
     then goes on from wherever they led. Where all actions are the oracle's, the picture alone tells

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from harness.interfaces import Task
+from harness.contracts.task import Task
 
 
 class SimulatorEnv(gym.Env):
@@ -74,7 +74,7 @@ class SimulatorEnv(gym.Env):
 
 
 class WithEnv:
-    """What every task has of this: make_env and reset_to of interfaces.Task."""
+    """What every task has of this: make_env and reset_to of contracts.Task."""
 
     def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
         """One copy as a gymnasium environment."""

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from harness.interfaces import TaskSpec
+from harness.contracts.task import TaskSpec
 from harness.tasks import push_t_collect, push_t_scene
 from harness.tasks.env import WithEnv
 from harness.tasks.push_t_scene import ACTION_SCALE, AGENT_RADIUS
@@ -57,7 +57,7 @@ SPEC = TaskSpec(
 
 
 class PushT(WithEnv):
-    """The task (interfaces.Task); a state has the 7 published numbers first, then the block's
+    """The task (contracts.Task); a state has the 7 published numbers first, then the block's
     velocities, which the next step needs.
     """
 
@@ -104,7 +104,7 @@ def turn(state: np.ndarray, goal: np.ndarray) -> np.ndarray:
 
 
 class Simulator:
-    """n copies (interfaces.Simulator). The state array is the truth, and a step is a function of it
+    """n copies (contracts.Simulator). The state array is the truth, and a step is a function of it
     and the actions alone: the physics keeps nothing from one step to the next.
     """
 

@@ -71,7 +71,7 @@ TURN = TEE_MASS * _LEVER / TEE_INERTIA / _YIELD  # rad per px
 
 
 class PushersAndWeak:
-    """Two pushers and two weak policies start from each initial state (interfaces.Collector).
+    """Two pushers and two weak policies start from each initial state (contracts.Collector).
 
     Of n episodes recorded together, in f families, episode i has place i // f in family i % f, and
     the place decides the behaviour. Where a weak policy has brought the block to a wall, a pusher

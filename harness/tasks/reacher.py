@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.interfaces import TaskSpec
+from harness.contracts.task import TaskSpec
 from harness.tasks import rendering
 from harness.tasks.env import WithEnv
 
@@ -54,7 +54,7 @@ SPEC = TaskSpec(
 
 @dataclass(frozen=True)
 class Reacher(WithEnv):
-    """The task (interfaces.Task); a state is two angles and two speeds, `scene` a rendering scene.
+    """The task (contracts.Task); a state is two angles and two speeds, `scene` a rendering scene.
 
     Success rule "default" takes the shoulder's angle as it is, as the released check does: a full
     turn away is not there. "wrapped" takes it modulo one turn.
@@ -99,7 +99,7 @@ def controller(state: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 class Simulator:
-    """n copies (interfaces.Simulator)."""
+    """n copies (contracts.Simulator)."""
 
     def __init__(self, n: int, image_size: int, scene: str):
         mujoco = rendering.load()
@@ -144,7 +144,7 @@ class Simulator:
 
 class UniformAndReaching:
     """Every other episode uniform random torques, the rest from target to target with noise
-    (interfaces.Collector).
+    (contracts.Collector).
     """
 
     parameters = {  # noqa: RUF012

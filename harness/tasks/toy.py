@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.interfaces import TaskSpec
+from harness.contracts.task import TaskSpec
 from harness.tasks.env import WithEnv
 
 SIDE = 1.0  # of the square, the unit of every length below
@@ -29,7 +29,7 @@ SPEC = TaskSpec(
 
 
 class Toy(WithEnv):
-    """The task (interfaces.Task); a state is the point's position (2,)."""
+    """The task (contracts.Task); a state is the point's position (2,)."""
 
     spec = SPEC
 
@@ -62,7 +62,7 @@ class Toy(WithEnv):
 
 
 class Simulator:
-    """n copies (interfaces.Simulator)."""
+    """n copies (contracts.Simulator)."""
 
     def __init__(self, n: int, image_size: int):
         self.n = n
@@ -104,7 +104,7 @@ class Simulator:
 
 
 class Wanderer:
-    """From one random waypoint to the next, with noise (interfaces.Collector)."""
+    """From one random waypoint to the next, with noise (contracts.Collector)."""
 
     parameters = {"noise_std": NOISE_STD, "reached": REACHED}  # noqa: RUF012
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from harness.interfaces import TaskSpec
+from harness.contracts.task import TaskSpec
 from harness.tasks.env import WithEnv
 
 ARENA = 224  # px; every length below is in px of this arena
@@ -53,7 +53,7 @@ SPEC = TaskSpec(
 
 
 class TwoRoom(WithEnv):
-    """The task (interfaces.Task); a state is the agent's position (2,)."""
+    """The task (contracts.Task); a state is the agent's position (2,)."""
 
     spec = SPEC
 
@@ -107,7 +107,7 @@ def through_door(state: np.ndarray, goal: np.ndarray) -> np.ndarray:
 
 
 class Simulator:
-    """n copies (interfaces.Simulator)."""
+    """n copies (contracts.Simulator)."""
 
     def __init__(self, n: int, image_size: int):
         self.n = n
@@ -177,7 +177,7 @@ class Simulator:
 
 
 class NoisyExpert:
-    """Through the door to a target in the other room, with noise (interfaces.Collector)."""
+    """Through the door to a target in the other room, with noise (contracts.Collector)."""
 
     parameters = {"noise_std": NOISE_STD, "repeat": REPEAT, "door_reached": DOOR_REACHED}  # noqa: RUF012
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.autograd import DeviceType
 
-from harness import config
 from harness.bench import __main__ as bench
 from harness.bench import peer, plan, profile, settings, suite
-from harness.interfaces import Obs
+from harness.contracts.data import Obs
+from harness.experiment import config
 from harness.planning import cost
 
 needs_peer = pytest.mark.skipif(

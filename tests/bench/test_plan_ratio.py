@@ -5,7 +5,7 @@ import pytest
 
 from harness.bench import __main__ as command
 from harness.bench import plan_ratio, settings
-from harness.config import ConfigError
+from harness.experiment.config import ConfigError
 
 TINY = ["scale=tiny", "task=toy", "candidates=40", "lewm_candidates=8", "dino_wm_candidates=8"]
 

@@ -18,7 +18,7 @@ import pytest
 import rights
 import started
 
-from harness.data import collect, episodes, unfinished
+from harness.data import atomic_dirs, collect, episodes
 from harness.tasks.toy import Toy, Wanderer
 from harness.tasks.two_room import TwoRoom
 
@@ -141,11 +141,11 @@ def test_a_shard_that_was_cut_off_is_recorded_again(tmp_path, monkeypatch):
 def test_a_folder_in_which_another_process_collects_is_left_alone(tmp_path):
     name = "toy-0123"
     root = str(tmp_path)
-    with unfinished.claimed(root, name) as first, unfinished.claimed(root, name) as second:
+    with atomic_dirs.claimed(root, name) as first, atomic_dirs.claimed(root, name) as second:
         assert first != second
-    with unfinished.claimed(root, name) as third:
+    with atomic_dirs.claimed(root, name) as third:
         assert third in (first, second)
-    with pytest.raises(FileNotFoundError), unfinished.claimed(root, name):
+    with pytest.raises(FileNotFoundError), atomic_dirs.claimed(root, name):
         raise FileNotFoundError  # what goes wrong inside is not taken for a missing folder
 
 
@@ -206,18 +206,18 @@ def age(folder):
 
 
 def test_what_is_being_made_or_goes_on_now_is_never_too_old(tmp_path):
-    with contextlib.suppress(KeyboardInterrupt), unfinished.claimed(str(tmp_path), "mine") as part:
+    with contextlib.suppress(KeyboardInterrupt), atomic_dirs.claimed(str(tmp_path), "mine") as part:
         raise KeyboardInterrupt
-    with unfinished.claimed(str(tmp_path), "other") as other:
+    with atomic_dirs.claimed(str(tmp_path), "other") as other:
 
         def make(features):
             for folder in (part, other, features):
                 age(folder)
-            with unfinished.claimed(str(tmp_path), "mine") as again:
+            with atomic_dirs.claimed(str(tmp_path), "mine") as again:
                 assert again == part
             assert os.path.isdir(features) and os.path.isdir(other)
 
-        unfinished.once(str(tmp_path), "features-0123", make)
+        atomic_dirs.once(str(tmp_path), "features-0123", make)
 
 
 def test_a_dataset_that_is_about_to_be_published_is_not_taken_up(tmp_path, monkeypatch):
@@ -225,7 +225,7 @@ def test_a_dataset_that_is_about_to_be_published_is_not_taken_up(tmp_path, monke
 
     def slow(part, folder):
         if part.endswith(".part") and os.path.isdir(part):
-            with unfinished.claimed(str(tmp_path), os.path.basename(folder)) as other:
+            with atomic_dirs.claimed(str(tmp_path), os.path.basename(folder)) as other:
                 taken.append(other == part)
         rename(part, folder)
 
@@ -327,7 +327,7 @@ def test_what_lies_in_a_folder_that_may_only_be_read_is_used(tmp_path):
 def test_what_is_missing_in_a_folder_that_may_only_be_read_says_what_to_do(tmp_path, below):
     root = str(tmp_path / below)
     name = os.path.basename(collect._folder(Toy(), CONFIG, root))
-    with rights.read_only(tmp_path), pytest.raises(unfinished.NotWritable) as caught:
+    with rights.read_only(tmp_path), pytest.raises(atomic_dirs.NotWritable) as caught:
         rights.without_root(lambda: collect.ensure(Toy(), CONFIG, root))
     assert str(caught.value) == (
         f"{name} is missing and {root} cannot be written: Permission denied. Give another "

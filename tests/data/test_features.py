@@ -12,7 +12,7 @@ import pytest
 import rights
 import torch
 
-from harness.data import episodes, features, normalize, unfinished
+from harness.data import atomic_dirs, episodes, features, normalize
 from harness.data.windows import Windows
 
 SHAPE = (4, 12)
@@ -138,7 +138,7 @@ def test_one_makes_it_while_the_others_wait(tmp_path):
         made.append(part)
 
     def ask():
-        assert unfinished.once(str(tmp_path), "thing", make) == str(tmp_path / "thing")
+        assert atomic_dirs.once(str(tmp_path), "thing", make) == str(tmp_path / "thing")
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from harness.contracts.data import GoalConfig, GoalSampling
 from harness.data import goals, normalize, windows
-from harness.interfaces import GoalConfig, GoalSampling
 
 BLOCK, FRAMES, DRAWS, LEFT = 5, 2, 40_000, 12
 FIRST, SPLIT = 1000, np.arange(100, 200)

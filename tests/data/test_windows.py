@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from harness.contracts.data import GoalConfig, GoalSampling
 from harness.data import episodes, normalize, windows
-from harness.interfaces import GoalConfig, GoalSampling
 
 FRAMES, BLOCK = 3, 5
 

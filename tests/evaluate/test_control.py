@@ -7,10 +7,11 @@ import pytest
 import tiny
 
 from harness import zoo
+from harness.contracts.data import Pair
+from harness.contracts.method import Decision, Solve
 from harness.data.normalize import Normalizer
 from harness.evaluate import control
-from harness.interfaces import Decision, Pair, Solve
-from harness.protocols import ProtocolConfig
+from harness.experiment.protocols import ProtocolConfig
 
 TASK = zoo.TASKS["toy"]
 ONE = np.ones(2, np.float32)
@@ -31,7 +32,7 @@ PASSES, SOLVED, AWAY = pair(0.1, 0.5), pair(0.52, 0.5, 1), pair(0.9, 0.5, 2)
 
 
 class Right:
-    """One step to the right after another (interfaces.StatePolicy)."""
+    """One step to the right after another (contracts.StatePolicy)."""
 
     def reset(self, pairs):
         self.steps = np.zeros(len(pairs), int)
@@ -42,7 +43,7 @@ class Right:
 
 
 class RightInBlocks:
-    """The same, five steps at a time and planned every second block (interfaces.Policy)."""
+    """The same, five steps at a time and planned every second block (contracts.Policy)."""
 
     def reset(self, pairs, on_progress):
         self.seen = []

@@ -10,10 +10,10 @@ from PIL import Image
 
 from baselines import controls
 from harness import zoo
+from harness.contracts.data import Pair
 from harness.data.normalize import Normalizer
 from harness.evaluate import control, film
-from harness.interfaces import Pair
-from harness.protocols import ProtocolConfig
+from harness.experiment.protocols import ProtocolConfig
 
 STRATA = ("easy", "hard")
 SETTINGS = ProtocolConfig(budget_steps=12)

@@ -6,9 +6,9 @@ import pytest
 import tiny
 import torch
 
+from harness.contracts.method import WorldModel
 from harness.data import normalize
 from harness.evaluate import latents
-from harness.interfaces import WorldModel
 
 
 def spectrum(*values):

@@ -6,8 +6,8 @@ import tiny
 import torch
 from torch import nn
 
-from harness import rows
 from harness.evaluate import probing
+from harness.records import rows
 
 CPU = torch.device("cpu")
 NAMES = ("x [px]", "angle [rad]", "noise [1]", "still [1]", "solver_0 [1]", "speed [px/s]")

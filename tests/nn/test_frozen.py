@@ -10,7 +10,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from harness import launch, trial
-from harness.interfaces import Obs
+from harness.contracts.data import Obs
 from harness.nn import frozen, mae
 
 SMALL = {"encoder_width": 32, "encoder_depth": 2, "encoder_heads": 2, "encoder_patch": 8}

@@ -6,7 +6,7 @@ import tiny
 import torch
 
 from harness import zoo
-from harness.interfaces import WorldModel
+from harness.contracts.method import WorldModel
 from harness.nn.latent_std import latent_std
 
 WORLD_MODELS = [

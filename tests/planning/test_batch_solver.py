@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.interfaces import Obs
+from harness.contracts.data import Obs
 from harness.planning.batch_solver import BatchSolver
 
 CPU = torch.device("cpu")

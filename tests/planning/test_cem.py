@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from harness import seeding
 from harness.planning import cem
+from harness.runtime import seeding
 
 CONFIG = cem.CEMConfig(candidates=64, elites=8, iterations=6)
 TARGET = torch.tensor([1.0, -2.0])[:, None, None].expand(2, 3, 2)  # (B, K, A)

@@ -8,9 +8,11 @@ import tiny
 import torch
 
 from harness import policies, zoo
+from harness.contracts.data import Obs, Pair
+from harness.contracts.method import Policy, WorldModel
 from harness.data import normalize
 from harness.evaluate import control, pairs, plan_time
-from harness.interfaces import Obs, Pair, Policy, TrialSpec, WorldModel
+from harness.experiment.identity import TrialSpec
 from harness.planning.feed_forward import FeedForwardPolicy
 from harness.planning.receding_horizon import MPCPolicy
 

@@ -10,9 +10,11 @@ import tiny
 import torch
 
 from harness import zoo
+from harness.contracts.data import Pair
+from harness.contracts.planning import Plan
 from harness.data import normalize
 from harness.evaluate import control, pairs
-from harness.interfaces import Pair, Plan, TrialSpec
+from harness.experiment.identity import TrialSpec
 from harness.planning import batch_solver, chunks, cost, cuda_graph, plan_search
 from harness.planning.plan_search import PlanSearch
 from harness.planning.receding_horizon import MPCPolicy

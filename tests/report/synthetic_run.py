@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from harness import rows
+from harness.records import rows
 
 NAMES = {"replay": 1.0, "heuristic": 0.8, "random": 0.2, "noop": 0.1}
 

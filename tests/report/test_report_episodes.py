@@ -10,13 +10,14 @@ from PIL import Image
 from synthetic_run import film
 
 from harness import report
-from harness.report import figure_episodes, groups
+from harness.report import load
+from harness.report.figures import episodes
 
 SWEPT = [("sweep", "method.lewm.sigreg_weight", 0, 0.1, "1")]
 
 
 def scenes(run):
-    return figure_episodes.scenes(groups.load(str(run.folder)))
+    return episodes.scenes(load.load(str(run.folder)))
 
 
 def labels(run):
@@ -51,7 +52,7 @@ def test_protocols_are_not_mixed(run):
             key = f"{method}{protocol}"
             run.trial("toy", method, key=key, protocol=protocol, frames=film(14, True), outcome=[1])
     (scene,) = scenes(run)
-    cells = groups.load(str(run.folder)).cells
+    cells = load.load(str(run.folder)).cells
     own = {cell for strip in scene.strips for cell in strip.path["cell"]}
     assert len(scene.strips) == 2 and cells.loc[sorted(own), "protocol"].nunique() == 1
     (protocol,) = cells.loc[sorted(own), "protocol"].unique()
@@ -97,9 +98,7 @@ def test_long_episodes_are_thinned_alike_and_keep_their_end(run):
     run.trial(method="lewm", outcome=np.ones(3), frames=film(150, False))
     run.trial(method="heuristic", outcome=np.ones(3), frames=film(47, True))
     (scene,) = scenes(run)
-    steps = [
-        s.path["step"].iloc[figure_episodes.drawn_rows(s, scene)].tolist() for s in scene.strips
-    ]
+    steps = [s.path["step"].iloc[episodes.drawn_rows(s, scene)].tolist() for s in scene.strips]
     assert steps == [[*range(0, 150, 15), 150], [0, 15, 30, 45, 47]]
 
 

@@ -12,9 +12,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from harness import report, rows
+from harness import report
+from harness.records import rows
 from harness.report import __main__ as command
-from harness.report import groups, stats
+from harness.report import load, stats
 
 
 def outcome(successes, n=50):
@@ -442,8 +443,8 @@ def test_a_copy_of_a_trial_is_in_no_table_and_named(run, capsys):
 
 
 def test_a_configuration_that_cannot_be_parsed_is_tolerated():
-    assert groups.flat_config("a: [") == {}
-    assert groups.flat_config("a:\n  b: [1, 2]\n  c: {}\n") == {"a.b": [1, 2], "a.c": {}}
+    assert load.flat_config("a: [") == {}
+    assert load.flat_config("a:\n  b: [1, 2]\n  c: {}\n") == {"a.b": [1, 2], "a.c": {}}
 
 
 def test_every_method_is_compared_with_lewm_on_the_same_pairs(run):

@@ -1,4 +1,4 @@
-"""What every task must keep (interfaces.Task, Simulator, Collector)."""
+"""What every task must keep (contracts.Task, Simulator, Collector)."""
 
 import functools
 import warnings
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from harness import interfaces
+from harness.contracts.task import Collector, Simulator, Task
 
 SIZE = 32
 
@@ -30,9 +30,9 @@ def rollout(task, n=8, steps=40, seed=0):
 
 def test_protocols(task):
     collector = task.collector(np.random.default_rng(0), 3)
-    assert isinstance(task, interfaces.Task)
-    assert isinstance(collector, interfaces.Collector)
-    assert isinstance(task.simulator(3, SIZE), interfaces.Simulator)
+    assert isinstance(task, Task)
+    assert isinstance(collector, Collector)
+    assert isinstance(task.simulator(3, SIZE), Simulator)
     start, families = collector.start()
     assert start.shape == (3, len(task.spec.state_names)) and start.dtype == np.float64
     assert families.shape == (3,)

@@ -6,7 +6,7 @@ import pytest
 
 from harness.data import collect, episodes
 from harness.evaluate import pairs
-from harness.protocols import ProtocolConfig
+from harness.experiment.protocols import ProtocolConfig
 from harness.tasks import push_t_collect, push_t_physics, push_t_scene
 from harness.tasks.push_t import PushT, turn
 

@@ -1,0 +1,329 @@
+"""argv -> RunConfig and, per trial, a checked TrialConfig.
+
+Layers, later ones win: dataclass defaults -> protocol -> scale -> suite -> command line, and within
+a layer its "for" part for the task, then the one for the method. Layers are plain dictionaries of
+the tree below; `method` and `planner` hold one branch for each name, of which a trial keeps its
+own:
+
+    data.*  train.*  protocol.*  planner.<name>.*  mpc.*  plan_time.*  resources.*  method.<name>.*
+    for.<task or method>.*
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+import yaml
+
+from harness import zoo
+from harness.contracts.setting import Settings, setting
+from harness.data.collect import DataConfig
+from harness.evaluate.plan_time import PlanTimeConfig
+from harness.experiment import dotted_keys, identity
+from harness.experiment.dotted_keys import ConfigError, check_keys, fill, known, merge, nearest, put
+from harness.experiment.identity import TrialSpec
+from harness.experiment.protocols import PROTOCOLS, ProtocolConfig
+from harness.experiment.scales import DEFAULT_PROTOCOL, SCALES
+from harness.planning.receding_horizon import MPCConfig
+from harness.training.loop import TrainConfig
+
+
+@dataclass(frozen=True)
+class Resources(Settings):
+    """What a trial is given. It decides no outcome, so it is not hashed: `cpu` threads divide the
+    pairs of a plan among them, and inside operations there is one thread (in training
+    train.threads, which is hashed).
+    """
+
+    cpu: float = setting(
+        2.0, "Cores of a trial: that many threads divide the pairs of a plan.", gt=0
+    )
+    gpu: float = setting(0.0, "GPUs of a trial; 0.5: two trials share one.", ge=0)
+    pairs_per_solve: int = setting(0, "Pairs planned together; 0: all that need a plan.", ge=0)
+    pairs_per_rollout: int = setting(
+        0, "Pairs in one call of the model; 0: 1 on a CPU, 16 on a GPU.", ge=0
+    )
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """Everything that decides a trial's outcome, and its resources."""
+
+    data: DataConfig
+    train: TrainConfig
+    protocol: ProtocolConfig
+    planner: Any  # the planner's own dataclass
+    method: Any  # the method's own dataclass
+    planner_name: str = "cem"
+    mpc: MPCConfig = field(default_factory=MPCConfig)
+    plan_time: PlanTimeConfig = field(default_factory=PlanTimeConfig)
+    # data of the tasks whose frames a frozen encoder is trained on first, by task
+    pool: dict[str, DataConfig] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
+    scale: str = ""
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class RayConfig(Settings):
+    """Where Ray runs."""
+
+    address: str = setting(
+        "", "HOST:PORT of a Ray cluster to join; without it a local Ray is started.", text="text"
+    )
+
+
+@dataclass(frozen=True)
+class RunConfig(Settings):
+    """The words of the command line that are not configuration of a trial."""
+
+    suite: str = setting("all", "What to run.", text="a name of --help suites")
+    scale: str = setting(
+        "", "How big; without it laptop, with CUDA workstation.", text="a name of --help scales"
+    )
+    protocol: str = setting(
+        "",
+        "How it is judged; without it lewm-v3, at tiny smoke.",
+        text="a name of --help protocols",
+    )
+    tasks: tuple[str, ...] = setting(
+        (),
+        "These tasks instead of the suite's.",
+        text="names of --help tasks, e.g. two_room,push_t",
+    )
+    methods: tuple[str, ...] = setting(
+        (), "These methods instead of the suite's.", text="names of --help methods, e.g. lewm,pldm"
+    )
+    seeds: tuple[int, ...] = setting(
+        (), "Seeds of the trainings; 3: seeds 0, 1 and 2, [0,7]: these two.", ge=0
+    )
+    run: str = setting(
+        "", "The results' folder; without it <suite>-<scale>-<protocol>.", text="a name, no path"
+    )
+    results: str = setting("results", "The folder in which that folder lies.", text="a path or URI")
+    datasets: str = setting("data", "The folder of the datasets, made once.", text="a path")
+    backend: Literal["ray", "loop"] = setting(
+        "ray", "How trials run: side by side by Ray, or in a loop in this process."
+    )
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "Where models are trained and plan.")
+    planner: str = setting("cem", "How world models plan.", text="a name of --help planners")
+    dry: bool = setting(False, "Show the plan and the time it takes, and run nothing.")
+    verbose: bool = setting(False, "Log more.")
+    ray: RayConfig = field(default_factory=RayConfig)
+    overrides: dict[str, Any] = field(default_factory=dict)  # the layer of the command line
+
+    @property
+    def folder(self) -> str:
+        """Where this run's results lie; in a URI the name is percent-encoded."""
+        name = urllib.parse.quote(self.run, safe="") if "://" in self.results else self.run
+        return f"{self.results.rstrip('/')}/{name}"
+
+
+_BRANCHES = (
+    "data",
+    "train",
+    "protocol",
+    "planner",
+    "mpc",
+    "plan_time",
+    "resources",
+    "method",
+    "for",
+)
+_SECTIONS = {
+    "data": DataConfig,
+    "train": TrainConfig,
+    "protocol": ProtocolConfig,
+    "mpc": MPCConfig,
+    "plan_time": PlanTimeConfig,
+    "resources": Resources,
+}
+_NO_BRANCHES = ("about", "for", "sizes")  # of a layer, beside its branches
+_PROTOCOL_BRANCHES = ("protocol", "planner", "mpc")
+_RUN_KEYS = tuple(f.name for f in dataclasses.fields(RunConfig) if f.name != "overrides")
+
+
+def parse(argv: list[str]) -> RunConfig:
+    """`key=value` words to a RunConfig with its defaults filled in. Text is what was typed.
+
+    Raises ConfigError on a word that is no key=value, on unknown keys or names, and on values of
+    the wrong kind; keys of a trial are read by trial_spec.
+    """
+    own: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
+    for word in argv:
+        key, text = dotted_keys.split(word)
+        branch = key.split(".")[0]
+        if key in _RUN_KEYS or key.startswith("ray."):
+            put(own, key, dotted_keys.seeds(text) if key == "seeds" else text)
+        elif branch in _BRANCHES and "." in key:
+            put(overrides, key, text)
+        else:
+            raise ConfigError(f'unknown key "{key}". {nearest(key, [*_RUN_KEYS, *trial_keys()])}')
+    run = fill(RunConfig(), own)
+    return _with_defaults(dataclasses.replace(run, overrides=overrides))
+
+
+def trial_spec(
+    run: RunConfig,
+    task: str,
+    method: str,
+    seed: int,
+    stages: tuple[str, ...],
+    suite_overlay: Mapping[str, Any],
+    variant: str = "",
+) -> TrialSpec:
+    """One trial, its configuration resolved. Raises ConfigError on unknown keys or bad values."""
+    tree = _tree(run, task, method, suite_overlay)
+    settings = _named_section("method", method, zoo.METHODS, tree)
+    pool = [known("task", name, zoo.TASKS) for name in getattr(settings, "pool", ())]
+    others = {name: _tree(run, name, method, suite_overlay) for name in pool}
+    protocol = _section("protocol", tree)
+    known(f"success rule of {task}", protocol.success_rule, zoo.TASKS[task].spec.success_rules)
+    config = TrialConfig(
+        data=_section("data", tree),
+        train=_section("train", tree),
+        protocol=protocol,
+        planner=_named_section("planner", run.planner, zoo.PLANNERS, tree),
+        method=settings,
+        planner_name=run.planner,
+        mpc=_section("mpc", tree),
+        plan_time=_section("plan_time", tree),
+        pool={name: _section("data", other) for name, other in others.items()},
+        resources=_resources(run, tree, zoo.METHODS[method].trained),
+        scale=run.scale,
+        device=run.device if zoo.METHODS[method].trained else "cpu",
+    )
+    return TrialSpec(task, method, seed, variant, stages, config)
+
+
+def _tree(
+    run: RunConfig, task: str, method: str, suite_overlay: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All layers, merged for one task and method."""
+    for name, part in run.overrides.get("for", {}).items():
+        known("task or method in for.*", name, [*zoo.TASKS, *zoo.METHODS])
+        check_keys(f"for.{name}.", part, _BRANCHES[:-1])
+        for branch in _PROTOCOL_BRANCHES:  # others are looked at where they are read
+            check_keys(f"for.{name}.{branch}.", part.get(branch, {}), _under(branch))
+    layers = [PROTOCOLS[run.protocol], SCALES[run.scale], suite_overlay, run.overrides]
+    tree: dict[str, Any] = {}
+    for cls in reversed(zoo.METHODS[method].config.__mro__):
+        merge(tree, {"method": {method: SCALES[run.scale]["sizes"].get(cls.__name__, {})}})
+    for layer in layers:
+        merge(tree, {key: value for key, value in layer.items() if key not in _NO_BRANCHES})
+        narrowed = layer.get("for", {})
+        merge(tree, narrowed.get(task, {}))
+        merge(tree, narrowed.get(method, {}))
+    for branch in tree:
+        known("key", branch, _BRANCHES[:-1])
+    if _modifies_protocol(run.overrides):
+        tree["protocol"]["name"] = f"{tree['protocol']['name']} modified"
+    return tree
+
+
+def to_yaml(spec: TrialSpec) -> str:
+    """The spec as YAML: what `python -m harness.trial` reads and what the hashes are of."""
+    return yaml.safe_dump(
+        identity.plain_values(spec), sort_keys=False
+    )  # ASCII: YAML loses some line breaks
+
+
+def from_yaml(text: str) -> TrialSpec:
+    """The inverse of to_yaml; text is what is written there, quoted or not. Raises ConfigError."""
+    try:
+        tree = yaml.load(text, Loader=yaml.BaseLoader)
+        config = tree["config"]
+        method = zoo.METHODS[known("method", tree["method"], zoo.METHODS)]
+        planner = zoo.PLANNERS[known("planner", config["planner_name"], zoo.PLANNERS)]
+        known("task", tree["task"], zoo.TASKS)
+        kinds = _SECTIONS | {"planner": planner.config, "method": method.config}
+        parts = {name: fill(cls(), config.pop(name), f"{name}.") for name, cls in kinds.items()}
+        pool = config.pop("pool", {})
+        parts["pool"] = {name: fill(DataConfig(), d, "data.") for name, d in pool.items()}
+        tree |= {name: tuple(tree.get(name, ())) for name in ("stages", "swept")}
+        tree["seed"] = dotted_keys.read(int, tree["seed"], "seed")
+        return TrialSpec(**{**tree, "config": TrialConfig(**config, **parts)})
+    except (LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise ConfigError(f"not a trial's YAML: {_line(error)}") from error
+
+
+def trial_keys() -> list[str]:
+    """Every dotted key that the command line takes for trials, without the `for.` ones."""
+    return [
+        leaf.key
+        for name, cls in sections().items()
+        for leaf in dotted_keys.leaves(cls(), f"{name}.")
+    ]
+
+
+def sections() -> dict[str, type]:
+    """The configuration's dataclasses by what stands before their keys: "train", "method.lewm"."""
+    found = dict(_SECTIONS)
+    for branch, entries in (("planner", zoo.PLANNERS), ("method", zoo.METHODS)):
+        found |= {f"{branch}.{name}": entry.config for name, entry in entries.items()}
+    return found
+
+
+def _under(branch: str) -> list[str]:
+    return [key[len(branch) + 1 :] for key in trial_keys() if key.startswith(f"{branch}.")]
+
+
+def _with_defaults(run: RunConfig) -> RunConfig:
+    cuda = torch.cuda.is_available()
+    own = run.suite if run.suite in SCALES else ""  # suite=quick has a scale of its name
+    scale = known("scale", run.scale or own or ("workstation" if cuda else "laptop"), SCALES)
+    name = run.protocol or DEFAULT_PROTOCOL.get(scale, "lewm-v3")
+    protocol = known("protocol", name, PROTOCOLS)
+    device = run.device if run.device != "auto" else ("cuda" if cuda else "cpu")
+    known("planner", run.planner, zoo.PLANNERS)
+    folder = run.run or "-".join(dict.fromkeys((run.suite, scale, protocol)))
+    return dataclasses.replace(run, scale=scale, protocol=protocol, device=device, run=folder)
+
+
+def _section(name: str, tree: Mapping[str, Any]) -> Any:
+    return fill(_SECTIONS[name](), tree.get(name, {}), f"{name}.")
+
+
+def _named_section(branch: str, name: str, entries: Mapping[str, Any], tree: Mapping) -> Any:
+    """The configuration of entry `name`; the other entries' branches must be right too."""
+    found = {}
+    check_keys(f"{branch}.", tree.get(branch, {}), entries)
+    for other, values in {name: {}, **tree.get(branch, {})}.items():
+        known(branch, other, entries)
+        found[other] = fill(entries[other].config(), values, f"{branch}.{other}.")
+    return found[name]
+
+
+def _modifies_protocol(overrides: Mapping[str, Any]) -> bool:
+    """The command line changes the protocol that it names: its rows must not pass for the
+    original's.
+    """
+    layers = [overrides, *overrides.get("for", {}).values()]
+    keys = [set(layer.get(branch, {})) for layer in layers for branch in _PROTOCOL_BRANCHES]
+    return any(own - identity.MACHINE_KEYS for own in keys)
+
+
+def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resources:
+    """A control needs one core and no GPU; pairs in one call and GPUs follow the device."""
+    asked = _section("resources", tree)
+    together = asked.pairs_per_rollout or (16 if run.device == "cuda" else 1)
+    asked = dataclasses.replace(asked, pairs_per_rollout=together)
+    if not trained:
+        return dataclasses.replace(asked, cpu=min(1.0, asked.cpu), gpu=0.0)
+    threads = _section("train", tree).threads
+    if threads > max(1.0, asked.cpu):
+        raise ConfigError(
+            f"train.threads={threads} and resources.cpu={asked.cpu:g}: a trial needs a core for "
+            f"each thread, so give resources.cpu={threads} too"
+        )
+    return asked if run.device == "cuda" else dataclasses.replace(asked, gpu=0.0)
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]

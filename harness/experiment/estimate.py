@@ -1,0 +1,88 @@
+"""How long trials will take, from those that have run: this results folder's and the reference
+runs'.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from pyarrow import fs as pafs
+
+from harness.experiment.identity import TrialSpec
+from harness.records import rows
+
+_NEWEST = 500  # trials that are read; more would take longer than they tell
+_REFERENCE = str(Path(__file__).resolve().parents[1] / "results" / "reference")
+
+
+class Estimator:
+    """Medians of finished trials, by (method, task, scale), else by (method, scale): seconds a
+    training step, and seconds for the rest.
+    """
+
+    def __init__(self, results: str):
+        self._known: dict[tuple[str, ...], list[_Cost]] = {}
+        for root in (_REFERENCE, results):
+            for row in _trials(root):
+                if row.status == "ok":
+                    for key in ((row.method, row.task, row.scale), (row.method, row.scale)):
+                        self._known.setdefault(key, []).append(_cost(row))
+
+    def seconds(self, spec: TrialSpec) -> float | None:
+        """Of one trial; None when nothing like it has run."""
+        scale = spec.config.scale
+        for key in ((spec.method, spec.task, scale), (spec.method, scale)):
+            if key in self._known:
+                costs = self._known[key]
+                steps = spec.config.train.steps or statistics.median(c.steps for c in costs)
+                step_s = statistics.median(c.step_s for c in costs)  # 0 for a control
+                return steps * step_s + statistics.median(c.rest_s for c in costs)
+        return None
+
+    def total(
+        self, specs: Sequence[TrialSpec], machine: Mapping[str, float] | None
+    ) -> tuple[float, int]:
+        """(seconds of wall time for all, trials without an estimate): side by side on a machine
+        with that many "CPU" and "GPU", or, with None, one after the other.
+        """
+        told = [(self.seconds(spec), _share(spec, machine) if machine else 1.0) for spec in specs]
+        known = [(seconds, share) for seconds, share in told if seconds is not None]
+        shared = sum(seconds * share for seconds, share in known)
+        longest = max((seconds for seconds, _ in known), default=0.0)
+        return max(shared, longest), len(told) - len(known)
+
+
+def _share(spec: TrialSpec, machine: Mapping[str, float]) -> float:
+    """Of what the machine has least of, how much a trial takes; at most 1."""
+    asked = spec.config.resources
+    gpus = asked.gpu / max(asked.gpu, machine["GPU"]) if asked.gpu else 0.0
+    return max(asked.cpu / max(asked.cpu, machine["CPU"]), gpus)
+
+
+class _Cost(NamedTuple):
+    steps: int
+    step_s: float
+    rest_s: float
+
+
+def _cost(row: rows.TrialRow) -> _Cost:
+    step_s = row.train_s / row.train_steps if row.train_steps else 0.0
+    return _Cost(row.train_steps, step_s, max(0.0, row.total_s - row.train_s))
+
+
+def _trials(root: str) -> list[rows.TrialRow]:
+    fs, base = rows.filesystem(root)
+    selector = pafs.FileSelector(base, recursive=True, allow_not_found=True)
+    try:
+        infos = fs.get_file_info(selector)
+    except NotADirectoryError:  # the run says so when it comes to writing
+        return []
+    files = [info for info in infos if PurePath(info.path).match("trials/*/trial.parquet")]
+    newest = sorted(files, key=lambda info: info.mtime_ns or 0)[-_NEWEST:]
+    found = [rows.read_trial(info.path.removesuffix("/trial.parquet")) for info in newest]
+    # a copy of a whole run holds the same trials
+    once = {(row.key, row.config_hash, row.started): row for row in found if row is not None}
+    return list(once.values())

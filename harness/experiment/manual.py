@@ -1,0 +1,243 @@
+"""What --help says: an overview that fits one screen, and a page for each part of it.
+
+--help                       the run's words, and where to ask further
+--help scales                also suites, protocols, tasks, methods, planners
+--help method.lewm           the keys of a section: data, train, mpc, planner.cem, ...
+--help train.lr              one key: type, range, default, the paper's value, the scales'
+"""
+
+from __future__ import annotations
+
+import difflib
+import textwrap
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from harness import zoo
+from harness.contracts import setting
+from harness.experiment import config, dotted_keys, suites
+from harness.experiment.protocols import PROTOCOLS
+from harness.experiment.scales import SCALES
+
+HELP = {"-h", "--help", "help"}
+WIDTH = 100
+_MOST_PAGES = 12
+_FIRST_LINE = (
+    "JEPA bench: trains and evaluates world models and baselines under one named protocol.\n"
+    "  ./run.sh suite=quick scale=laptop methods=lewm,random     (or python -m harness.run ...)"
+)
+_KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+_SEVERAL = {str: "names", int: "whole numbers", float: "numbers"}
+
+
+def answer(argv: Sequence[str], overview: str) -> str:
+    """The pages of the parts that stand beside --help in `argv`, or `overview`.
+
+    Raises words.ConfigError on a part that is not known.
+    """
+    asked = [word.partition("=")[0] for word in argv if word not in HELP]
+    return "\n\n".join(map(_page, dict.fromkeys(asked))) or overview
+
+
+def overview() -> str:
+    """The run's words, and where to ask further: one screen."""
+    keys = [*(f"{name}.*" for name in config.sections() if not name.startswith("method."))]
+    keys.append("method.<name>.*")
+    return "\n".join(
+        [
+            _FIRST_LINE,
+            "",
+            "Words of the run:",
+            *_short(config.RunConfig(), leave_out=("overrides",)),
+            "",
+            "Keys of a trial, e.g. train.lr=1e-4; for one task or method: for.push_t.train.lr=1e-4",
+            *_wrapped(", ".join(keys), "  "),
+            "",
+            "Ask further:",
+            *aligned(
+                {
+                    f"--help {'|'.join(_LISTS)}": "what each of them is",
+                    "--help train|method.lewm|...": "the keys of a section",
+                    "--help train.lr": "type, range, default, paper's value",
+                }
+            ),
+            "",
+            "Other commands, each with a --help of its own:",
+            *aligned(
+                {
+                    "python -m harness.doctor": "what this machine lacks",
+                    "python -m harness.report results/<run>": "tables and figures again",
+                    "python -m harness.sweep": "tries values of a key by Optuna",
+                    "python -m harness.bench": "how fast the code is",
+                    "python -m harness.trial SPEC.yaml": "one trial, without Ray",
+                }
+            ),
+        ]
+    )
+
+
+def section(base: Any, prefix: str = "") -> str:
+    """Two lines for each key of the dataclass `base`: what may be given, and its sentence."""
+    lines = []
+    for leaf in dotted_keys.leaves(base, prefix):
+        lines += _wrapped(f"{leaf.key}={_typed(leaf.default)}   {_allowed(leaf)}", "  ")
+        if declared := setting.of(leaf.field):
+            lines += _wrapped(declared.about, "      ")
+    return "\n".join(lines)
+
+
+def aligned(entries: Mapping[str, str], prefix: str = "") -> list[str]:
+    """A line for each entry and its sentence, which goes on below where it is too long."""
+    width = max(len(prefix + name) for name in entries) + 2
+    found = []
+    for name, sentence in entries.items():
+        lines = textwrap.wrap(sentence, WIDTH - 2 - width) or [""]
+        found += [f"  {prefix + name:{width}}{lines[0]}".rstrip()]
+        found += [" " * (width + 2) + line for line in lines[1:]]
+    return found
+
+
+def _page(part: str) -> str:
+    if part.startswith("for."):  # for.push_t.train.lr
+        part = part.removeprefix("for.").partition(".")[2] or "for"
+    if pages := list(_pages(part)):
+        return "\n\n".join(pages)
+    names = [*_LISTS, *config.sections(), *(leaf.key for leaf in _leaves())]
+    ends = [name for name in names if name.endswith(f".{part}")]
+    if 0 < len(ends) <= _MOST_PAGES:  # "lewm" is method.lewm, "lr" is train.lr
+        return "\n\n".join(page for name in ends for page in _pages(name))
+    close = ends or difflib.get_close_matches(part, names, n=1, cutoff=0.4)
+    hint = f'Did you mean "{close[0]}"? ' if close else ""
+    raise dotted_keys.ConfigError(f'--help knows no "{part}". {hint}See --help.')
+
+
+def _pages(part: str) -> Iterator[str]:
+    """All that has this name: `protocol` is a word of the run and a section."""
+    yield from (_key_page(leaf) for leaf in _leaves() if leaf.key == part)
+    if part in config.sections():
+        yield _section_page(part, config.sections()[part])
+    if part in _LISTS:
+        yield "\n".join([f"{part.capitalize()}:", *aligned(_LISTS[part]())])
+    if part in ("method", "planner"):
+        names = aligned(_LISTS[f"{part}s"](), f"{part}.")
+        yield "\n".join([f"Ask --help {part}.<name>:", *names])
+    if part == "for":
+        yield "for.<task or method>.KEY=VALUE\n  A key for one task or one method alone."
+    for word in ("suite", "scale", "protocol", "task"):
+        if about := _LISTS[f"{word}s"]().get(part):
+            yield f"{word}={part}\n  {about}"
+
+
+def _leaves() -> Iterator[dotted_keys.Leaf]:
+    """The keys of a run, and those of a trial."""
+    yield from (leaf for leaf in dotted_keys.leaves(config.RunConfig()) if leaf.key != "overrides")
+    for name, cls in config.sections().items():
+        yield from dotted_keys.leaves(cls(), f"{name}.")
+
+
+def _section_page(name: str, cls: type) -> str:
+    branch, _, entry = name.partition(".")
+    about = _LISTS[f"{branch}s"]()[entry] if entry else " ".join((cls.__doc__ or "").split())
+    keys = section(cls(), f"{name}.")
+    return "\n".join([*_wrapped(f"{name}: {about}", ""), keys or "  It has no keys."])
+
+
+def _key_page(leaf: dotted_keys.Leaf) -> str:
+    declared = setting.of(leaf.field)
+    lines = [f"{leaf.key}={_typed(leaf.default)}"]
+    lines += _wrapped(declared.about, "  ") if declared else []
+    lines += _wrapped(f"Allowed: {_allowed(leaf)}.", "  ")
+    for line in _elsewhere(leaf.key):
+        lines += _wrapped(line, "  ")
+    return "\n".join(lines)
+
+
+def _elsewhere(key: str) -> Iterator[str]:
+    """What scales and protocols have in place of a key's default: "scale=tiny: 0.001"."""
+    path = key.split(".")
+    for word, layers in (("scale", SCALES), ("protocol", PROTOCOLS)):
+        for name, layer in layers.items():
+            found = [("", value) for value in _sizes(layer, path)]
+            for target, part in {"": layer, **layer.get("for", {})}.items():
+                found += [(f"for {target} " if target else "", v) for v in _dig(part, path)]
+            if found:
+                yield f"{word}={name}: {', '.join(f'{t}{_typed(v)}' for t, v in found)}"
+
+
+def _sizes(layer: Mapping[str, Any], path: Sequence[str]) -> list[Any]:
+    """The value that a method has from the classes that its configuration derives from."""
+    if path[0] != "method" or "sizes" not in layer:
+        return []
+    classes = zoo.METHODS[path[1]].config.__mro__
+    found = [v for cls in classes for v in _dig(layer["sizes"].get(cls.__name__, {}), path[2:])]
+    return found[:1]
+
+
+def _dig(tree: Any, path: Sequence[str]) -> list[Any]:
+    for part in path:
+        if not isinstance(tree, Mapping) or part not in tree:
+            return []
+        tree = tree[part]
+    return [tree]
+
+
+def _allowed(leaf: dotted_keys.Leaf) -> str:
+    """ "a number, at least 0; the paper has 0.1"."""
+    declared = setting.of(leaf.field)
+    if declared is None:
+        return _kind(leaf.kind)
+    phrase = ", ".join(filter(None, [declared.text or _kind(leaf.kind), declared.range]))
+    paper = "" if declared.paper is None else f"; the paper has {_typed(declared.paper)}"
+    return phrase + paper
+
+
+def _kind(kind: Any) -> str:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return " or ".join(map(str, inner))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("null" if one is type(None) else _kind(one) for one in inner)
+    if origin in (tuple, list):
+        return f"{_SEVERAL.get(inner[0], 'values')}, e.g. [a,b] or a,b"
+    if origin is dict:
+        return "{name: value, name: value}"
+    return _KINDS.get(kind, "YAML")
+
+
+def _typed(value: Any) -> str:
+    """A value as one types it; "" for none."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return f"[{','.join(map(_typed, value))}]" if value else ""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_typed(item)}" for key, item in value.items()) + "}"
+    return str(value)
+
+
+def _short(base: Any, leave_out: Sequence[str] = ()) -> list[str]:
+    """A line for each key of `base`."""
+    lines = {}
+    for leaf in dotted_keys.leaves(base):
+        if leaf.key not in leave_out:
+            given = _typed(leaf.default)
+            lines[f"{leaf.key}={given}" if given else leaf.key] = setting.of(leaf.field).about
+    return aligned(lines)
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False
+    )
+
+
+_LISTS = {
+    "suites": lambda: {name: suite.about for name, suite in suites.SUITES.items()},
+    "scales": lambda: {name: layer.get("about", "") for name, layer in SCALES.items()},
+    "protocols": lambda: {name: layer.get("about", "") for name, layer in PROTOCOLS.items()},
+    "tasks": lambda: {n: f"{t.spec.label}. {t.spec.about}".strip() for n, t in zoo.TASKS.items()},
+    "methods": lambda: {n: f"{m.label}. {m.about}".strip() for n, m in zoo.METHODS.items()},
+    "planners": lambda: {name: entry.about for name, entry in zoo.PLANNERS.items()},
+}

@@ -1,0 +1,119 @@
+"""Named sets of trials, and how a run's words become a list of TrialSpec."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from harness import zoo
+from harness.experiment import config
+from harness.experiment.identity import TrialSpec
+
+T = TypeVar("T")
+
+STAGES = ("train", "probing", "control", "plan_time")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """tasks x methods x seeds; `overlay` is a layer of the configuration. With `train_shares` a
+    trained method has a variant for each: that share of its scale's training.
+    """
+
+    about: str
+    tasks: tuple[str, ...]
+    methods: tuple[str, ...] = tuple(zoo.METHODS)
+    seeds: int = 1
+    stages: tuple[str, ...] = STAGES
+    overlay: dict[str, Any] | None = None
+    train_shares: tuple[float, ...] = ()
+
+
+_PAPER_TASKS = tuple(name for name in zoo.TASKS if name != "toy")
+
+SUITES: dict[str, Suite] = {
+    "all": Suite("every method on every task", _PAPER_TASKS),
+    "quick": Suite(
+        "a first look: each family of methods on Two-Room, at scale and protocol quick",
+        ("two_room",),
+        (
+            "dino_wm_proprio",
+            "gcivl",
+            "lewm",
+            "pldm",
+            "gcbc",
+            "collapsed",
+            "heuristic",
+            "random",
+            "noop",
+            "replay",
+        ),  # the longest start first
+        stages=("train", "control", "plan_time"),
+    ),
+    "two_room": Suite("every method on Two-Room", ("two_room",)),
+    "training_time": Suite(
+        "LeWM on Push-T, trained shorter and longer (the longest takes an hour at laptop)",
+        ("push_t",),
+        ("lewm", "heuristic", "random"),
+        stages=("train", "probing", "control"),
+        train_shares=(8, 1, 1 / 4, 1 / 16),  # the longest starts first
+    ),
+    "smoke": Suite("the whole way on the toy task, for tests", ("toy",)),
+}
+
+
+def expand(run: config.RunConfig) -> list[TrialSpec]:
+    """The trials of a run, tasks first. Raises config.ConfigError on unknown names and keys."""
+    suite = SUITES[config.known("suite", run.suite, SUITES)]
+    tasks = [config.known("task", name, zoo.TASKS) for name in run.tasks or suite.tasks]
+    methods = [config.known("method", name, zoo.METHODS) for name in run.methods or suite.methods]
+    tasks, methods, seeds = map(_once, (tasks, methods, run.seeds or range(suite.seeds)))
+    firsts = [
+        config.trial_spec(run, task, method, seeds[0], suite.stages, suite.overlay or {})
+        for task in tasks
+        for method in methods
+    ]
+    _check_narrowing(
+        run, [*tasks, *methods, *(name for spec in firsts for name in spec.config.pool)]
+    )
+    specs = [
+        dataclasses.replace(first, seed=seed)  # nothing else depends on it
+        for first in firsts
+        for seed in (seeds if zoo.METHODS[first.method].trained else seeds[:1])
+    ]
+    return [varied for spec in specs for varied in _varied(spec, suite.train_shares)]
+
+
+def _check_narrowing(run: config.RunConfig, used: list[str]) -> None:
+    """A key for one task or method must reach a trial: else it would be ignored in silence."""
+    for name in run.overrides.get("for", {}):
+        if name not in used:
+            raise config.ConfigError(
+                f'"for.{name}." reaches no trial of this run, which has {", ".join(_once(used))}. '
+                "Leave it out, or name it in tasks= or methods="
+            )
+
+
+def _varied(spec: TrialSpec, shares: tuple[float, ...]) -> list[TrialSpec]:
+    """The trial itself, or what takes its place: one for each share of its training."""
+    if not shares or not zoo.METHODS[spec.method].trained:
+        return [spec]
+    whole = spec.config.train
+    key = "train.steps" if whole.steps else "train.epochs"
+    found = []
+    for share in shares:
+        train = dataclasses.replace(
+            whole, steps=math.ceil(share * whole.steps), epochs=share * whole.epochs
+        )
+        settings = dataclasses.replace(spec.config, train=train)
+        variant = f"training-{share:.0%}".replace("%", "pct")
+        found.append(dataclasses.replace(spec, variant=variant, config=settings, swept=(key,)))
+    return found
+
+
+def _once(values: Iterable[T]) -> list[T]:
+    """Without repetitions: two trials of one name would share a folder."""
+    return list(dict.fromkeys(values))

@@ -1,0 +1,162 @@
+"""What a table is, how its rows are sorted into protocols, and how numbers become text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from harness.report import load, published
+
+BLANK = "–"
+
+
+class Section(NamedTuple):
+    """One readable table of one protocol: cells are text. The terminal shows headlines alone."""
+
+    title: str
+    caption: str
+    frame: pd.DataFrame
+    headline: bool = False
+
+
+class Table(NamedTuple):
+    """`raw` goes to CSV, `sections` to Markdown, LaTeX, the page and the terminal."""
+
+    name: str
+    title: str
+    raw: pd.DataFrame
+    sections: list[Section]
+
+
+def identity(run: load.Run, cell: int) -> dict[str, Any]:
+    """The columns that say which cell a raw row is."""
+    known = run.cells.loc[cell]
+    return {"cell": cell, **known[load.GROUP].to_dict(), "label": known["label"]}
+
+
+def in_order(run: load.Run, raw: pd.DataFrame) -> pd.DataFrame:
+    """Rows in the order of the cells; the empty table stays as it is."""
+    if raw.empty:
+        return raw
+    place = {cell: i for i, cell in enumerate(run.cells.index)}
+    return raw.sort_values("cell", key=lambda c: c.map(place), kind="stable", ignore_index=True)
+
+
+def by_section(
+    raw: pd.DataFrame, *more: str
+) -> Iterator[tuple[tuple[str, str, str], tuple, pd.DataFrame]]:
+    """(scale, protocol, hash), values of `more`, rows: one part each, in order of appearance."""
+    if not raw.empty:
+        for key, rows in raw.groupby([*load.SECTION, *more], sort=False):
+            yield key[:3], key[3:], rows.reset_index(drop=True)
+
+
+def tasks(section: tuple[str, str, str], rows: pd.DataFrame) -> str:
+    """Title of a section that spans tasks: the tasks and the protocol."""
+    return ", ".join([*rows["task"].map(load.task_name).unique(), section[1]])
+
+
+def method_columns(rows: pd.DataFrame) -> pd.DataFrame:
+    """First columns of a table that spans tasks."""
+    return pd.DataFrame({"Task": rows["task"].map(load.task_name), "Method": rows["label"]})
+
+
+def fold(frame: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, str]:
+    """Move those of `columns` that hold one known value from the table into words."""
+    known = {c: set(frame[c]) - {BLANK} for c in columns if c in frame}
+    same = [c for c, values in known.items() if len(values) < 2]
+    said = [f"{c.lower()}: {known[c].pop()}" for c in same if known[c]]
+    words = "; ".join(said)
+    return frame.drop(columns=same), f" Throughout, {words}." if said else ""
+
+
+def span(values: pd.Series) -> str:
+    """ "100", or "50 to 100" where rows differ."""
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def count(values: pd.Series, noun: str) -> str:
+    """ "1 training seed", "1 to 3 training seeds"."""
+    return f"{span(values)} {noun}" + ("" if span(values) == "1" else "s")
+
+
+def published_columns(name: str, paper: published.Published | None) -> dict[str, Any]:
+    """A published number with its source; blanks where there is none."""
+    known = paper or published.Published(np.nan, 0, "")
+    return {
+        name: known.value,
+        "published_episodes": known.episodes or np.nan,
+        "published_source": known.source,
+    }
+
+
+def sources(rows: pd.DataFrame, column: str) -> str:
+    """A sentence: where the published numbers stand and how many episodes they are of."""
+    if column not in rows or not rows[column].notna().any():
+        return ""
+    known = rows[rows[column].notna()]
+    said: dict[str, list[str]] = {}
+    for row in known.itertuples():
+        episodes = f", {row.published_episodes:.0f} episodes" if row.published_episodes > 0 else ""
+        names = said.setdefault(f"{row.published_source}{episodes}", [])
+        name = load.method_name(row.method, row.variant)
+        names += [name] if name not in names else []
+    words = "; ".join(f"{', '.join(names)}: {source}" for source, names in said.items())
+    return f" Published, under the paper's own protocol: {words}."
+
+
+def interval(
+    rows: pd.DataFrame, low: str, high: str, form: Callable[[float], str] | None = None
+) -> list[str]:
+    """ "[78.6, 95.7]" per row."""
+    form = form or one
+    ends = zip(rows[low], rows[high], strict=True)
+    return [BLANK if math.isnan(a) else f"[{form(a)}, {form(b)}]" for a, b in ends]
+
+
+def one(value: float) -> str:
+    """One decimal."""
+    return BLANK if pd.isna(value) else f"{value:.1f}"
+
+
+def two(value: float) -> str:
+    """Two decimals: a correlation."""
+    return BLANK if pd.isna(value) else f"{value:.2f}"
+
+
+def signed(value: float) -> str:
+    """One decimal with its sign."""
+    return BLANK if pd.isna(value) else f"{value:+.1f}".replace("-", "−")
+
+
+def whole(value: float) -> str:
+    """A count, with thousands apart."""
+    return BLANK if pd.isna(value) else f"{value:,.0f}"
+
+
+def three(value: float) -> str:
+    """Three significant digits, never in powers of ten."""
+    if pd.isna(value):
+        return BLANK
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def p_value(value: float) -> str:
+    """Three decimals, or "< 0.001"."""
+    if pd.isna(value):
+        return BLANK
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def text(value: Any) -> str:
+    """A word; blank for nothing."""
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return BLANK
+    return f"{value:g}" if isinstance(value, float) else str(value)

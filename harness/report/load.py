@@ -1,0 +1,251 @@
+"""Which trials may be averaged, what a cell of a table is called, and in which order cells come."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+import pandas as pd
+import yaml
+
+from harness.records import rows
+
+log = logging.getLogger(__name__)
+
+SECTION = ["scale", "protocol", "protocol_hash"]  # one table each: protocols are never mixed
+GROUP = ["task", "method", "variant", *SECTION, "setting_hash"]  # trials that may be averaged
+
+TASK_NAMES = {
+    "toy": "Toy",
+    "two_room": "Two-Room",
+    "push_t": "Push-T",
+    "reacher": "Reacher",
+    "cube": "Cube",
+}
+METHOD_NAMES = {
+    "lewm": "LeWM",
+    "pldm": "PLDM",
+    "dino_wm": "DINO-WM",
+    "dino_wm_proprio": "DINO-WM + proprio",
+    "ema_jepa": "EMA JEPA",
+    "gcbc": "GCBC",
+    "gcivl": "GCIVL",
+    "gciql": "GCIQL",
+    "collapsed": "LeWM without SIGReg",
+    "heuristic": "Heuristic",
+    "random": "Random",
+    "noop": "No-op",
+    "replay": "Replay",
+}
+CONTROLS = ("heuristic", "random", "noop", "replay")
+_FIRST = tuple(name for name in METHOD_NAMES if name not in CONTROLS)
+_NOT_SETTINGS = {"seed", "seeds", "key", "run", "results", "suite"}
+_SHOWN_KEYS = 3
+
+
+class NoTrials(LookupError):
+    """The folder holds no trial that can be read."""
+
+
+class Run(NamedTuple):
+    """A run's rows with the cell they belong to; failed trials stand apart."""
+
+    name: str
+    cells: pd.DataFrame  # index: cell; columns GROUP, label, note, seeds; in table order
+    trials: pd.DataFrame  # status ok, with `cell`
+    failed: pd.DataFrame
+    episodes: pd.DataFrame  # of ok trials, with `cell`, `seed`, `pair`
+    metrics: pd.DataFrame  # of ok trials, with `cell`, `seed`
+    frames: pd.DataFrame  # of ok trials that have pictures, with `cell`, `seed`
+    broken: tuple[rows.Broken, ...]
+    left_out: tuple[str, ...]
+
+
+def load(run_folder: str) -> Run:
+    """Read and group a run; raises NoTrials with what to do."""
+    tables = rows.read(run_folder)
+    if tables.trial.empty and not tables.broken:
+        others = f" but copies or renamed folders ({', '.join(tables.left_out)})"
+        raise NoTrials(
+            f"{run_folder} holds no trials (trials/<key>.<hash>/trial.parquet)"
+            f"{others if tables.left_out else ''}: give the folder of a run, "
+            "results/<run>, or make one with python -m harness.run"
+        )
+    trial = tables.trial
+    ok = trial["status"] == "ok"
+    trials = trial[ok].copy()
+    trials["cell"] = trials.groupby(GROUP, sort=True).ngroup()
+    trials["place"] = trials.groupby(["task", *SECTION]).ngroup()
+    name = ", ".join(sorted(trial["run"].unique())) or str(run_folder)
+    metrics = _of_trials(tables.metrics, trials)
+    return Run(
+        name=name,
+        cells=_cells(trials, tried(metrics)),
+        trials=trials,
+        failed=trial[~ok],
+        episodes=_with_pairs(_of_trials(tables.episodes, trials)),
+        metrics=metrics,
+        frames=_of_trials(rows.frames(run_folder), trials),
+        broken=tables.broken,
+        left_out=tables.left_out,
+    )
+
+
+def task_name(task: str) -> str:
+    """Display name of a task."""
+    return TASK_NAMES.get(task, task)
+
+
+def method_name(method: str, variant: str = "") -> str:
+    """Display name of a method and its variant; a variant with a name of its own has that one."""
+    joined = f"{method}_{variant}"
+    if variant and joined in METHOD_NAMES:
+        return METHOD_NAMES[joined]
+    return f"{METHOD_NAMES.get(method, method)} {variant}".strip()
+
+
+def rank(method: str, variant: str = "") -> int:
+    """Place in a table: world models, goal-conditioned methods, others, controls."""
+    joined = f"{method}_{variant}"
+    name = joined if joined in METHOD_NAMES else method
+    if name in CONTROLS:
+        return 100 + CONTROLS.index(name)
+    return _FIRST.index(name) if name in _FIRST else 50
+
+
+def task_rank(task: str) -> int:
+    """Place of a task in a table."""
+    return list(TASK_NAMES).index(task) if task in TASK_NAMES else len(TASK_NAMES)
+
+
+def flat_config(config_yaml: str) -> dict[str, Any]:
+    """Dotted keys and values of a configuration; empty, and logged, when it cannot be parsed."""
+    try:
+        parsed = yaml.load(config_yaml, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        log.warning("a trial's config_yaml cannot be parsed: %s", " ".join(str(error).split()))
+        return {}
+    return dict(_flatten(parsed, "")) if isinstance(parsed, dict) else {}
+
+
+def setting(trials: pd.DataFrame, key: str) -> Any:
+    """A setting ("train.batch_size") of the first of these trials, None where none is recorded."""
+    return flat_config(trials["config_yaml"].iloc[0]).get(f"config.{key}")
+
+
+def tried(metrics: pd.DataFrame) -> pd.DataFrame:
+    """What the trials of a sweep tried: cell, name (configuration key), value, word.
+
+    A value that is no number is NaN and has a word.
+    """
+    swept = metrics[metrics["stage"] == "sweep"].drop_duplicates(["cell", "name"])
+    return swept.assign(word=swept["unit"].where(swept["value"].isna(), ""))[
+        ["cell", "name", "value", "word"]
+    ]
+
+
+def section_name(section: tuple[str, str, str]) -> str:
+    """ "protocol P (first 8 of the hash), scale S"."""
+    scale, protocol, protocol_hash = section
+    return f"protocol {protocol} ({protocol_hash[:8]}), scale {scale}"
+
+
+def error_line(error: str) -> str:
+    """The line of a recorded error that says why: the last one of a traceback, else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return "no reason was recorded"
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+
+
+def _cells(trials: pd.DataFrame, swept: pd.DataFrame) -> pd.DataFrame:
+    by_cell = trials.groupby("cell")
+    cells = by_cell[GROUP].first()
+    cells["seeds"] = by_cell["seed"].nunique()
+    cells["note"] = by_cell["note"].agg(lambda notes: "; ".join(sorted(set(notes) - {""})))
+    words = _tried_words(swept)
+    cells["label"] = [
+        f"{method_name(m)} {words[cell]}" if v and cell in words else method_name(m, v)
+        for cell, m, v in cells[["method", "variant"]].itertuples(name=None)
+    ]
+    remarks = {cell: [note] if note else [] for cell, note in cells["note"].items()}
+    for _, same in cells.groupby([*SECTION, "task", "method", "variant"]):
+        if len(same) > 1:
+            for cell, words in _differences(same, by_cell).items():
+                remarks[cell].append(words)
+    cells["label"] += [f" ({', '.join(said)})" if said else "" for said in remarks.values()]
+    order = pd.DataFrame(
+        {
+            "task": cells["task"].map(task_rank),
+            "task_name": cells["task"],
+            "rank": [rank(m, v) for m, v in zip(cells["method"], cells["variant"], strict=True)],
+            "value": swept.groupby("cell")["value"].first().reindex(cells.index),
+            "label": cells["label"],
+        }
+    )
+    return cells.loc[order.sort_values(list(order.columns), kind="stable").index]
+
+
+def _tried_words(swept: pd.DataFrame) -> dict[int, str]:
+    """cell -> "sigreg_weight=0.01, lr=0.001": how a sweep's variants are shown."""
+    said: dict[int, list[str]] = {}
+    for cell, name, value, word in swept.itertuples(index=False):
+        said.setdefault(cell, []).append(f"{name.rpartition('.')[2]}={word or f'{value:g}'}")
+    return {cell: ", ".join(words) for cell, words in said.items()}
+
+
+def _differences(same: pd.DataFrame, by_cell: Any) -> dict[int, str]:
+    """For cells of one task, method, variant and protocol: the config keys in which they differ."""
+    configs: dict[int, dict[str, Any]] = {}
+    ignored: set[str] = set()
+    for cell in same.index:
+        texts = by_cell["config_yaml"].get_group(cell)
+        first, last = flat_config(texts.iloc[0]), flat_config(texts.iloc[-1])
+        configs[cell] = first
+        ignored |= {key for key in first | last if str(first.get(key)) != str(last.get(key))}
+    keys = [
+        key
+        for key in sorted({key for config in configs.values() for key in config})
+        if len({str(config.get(key)) for config in configs.values()}) > 1
+        and key not in ignored
+        and key.rpartition(".")[2] not in _NOT_SETTINGS
+    ]
+    words = {cell: _key_words(config, keys) for cell, config in configs.items()}
+    if len(set(words.values())) == len(words):
+        return words
+    hashes = same["setting_hash"].str[:8]
+    return {
+        cell: ", ".join(filter(None, [w, f"setting {hashes[cell]}"])) for cell, w in words.items()
+    }
+
+
+def _key_words(config: dict[str, Any], keys: list[str]) -> str:
+    shown = [
+        f"{key.removeprefix('config.')}={config.get(key, 'unset')}" for key in keys[:_SHOWN_KEYS]
+    ]
+    more = len(keys) - len(shown)
+    return ", ".join(shown + ([f"{more} more"] if more > 0 else []))
+
+
+def _flatten(value: Any, prefix: str) -> list[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        return [
+            leaf
+            for key, inner in value.items()
+            for leaf in _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+        ]
+    return [(prefix, value)]
+
+
+def _of_trials(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the ok trials, with what of the trial the report needs beside them."""
+    keep = ["key", "config_hash", "cell", "seed", "place", "dataset_hash", "split_hash"]
+    return table.merge(trials[keep], on=["key", "config_hash"], how="inner")
+
+
+def _with_pairs(episodes: pd.DataFrame) -> pd.DataFrame:
+    """Number the pairs: same task, protocol, data, start and goal have the same number."""
+    data = ["place", "dataset_hash", "split_hash", "split", "sample"]
+    same = [*data, "pair_id", "source_episode", "start_step"]
+    episodes["pair"] = episodes.groupby(same, sort=False).ngroup()
+    return episodes

@@ -1,0 +1,186 @@
+"""Success rates and differences out of the episodes: raw, one row per cell and subset of pairs."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from harness.report import load, stats
+
+log = logging.getLogger(__name__)
+
+ALL, UNSOLVED = "all", "not solved at start"
+CONTROLS = ("random", "heuristic")
+REFERENCES = (*CONTROLS, "lewm")  # what every method is compared with, pair by pair
+
+
+class Outcomes(NamedTuple):
+    """One cell on one split. S training seeds, P pairs that all of them were evaluated on."""
+
+    pairs: np.ndarray  # (P,) pair numbers, ascending
+    success: np.ndarray  # (S, P) mean over evaluation seeds
+    final: np.ndarray  # (S, P)
+    cluster: np.ndarray  # (P,) int: pairs of one recorded episode, or of one family of them
+    stratum: np.ndarray  # (P,) str
+    initially_solved: np.ndarray  # (P,) bool
+    drawn: np.ndarray  # (P,) bool: the protocol's draw; the others count in their stratum only
+    dropped: int  # pairs that some seed lacks
+    other_seeds: int  # left out: evaluated on other data
+
+
+def outcomes(run: load.Run) -> dict[tuple[int, str], Outcomes]:
+    """(cell, split) -> outcomes, in table order."""
+    episodes = run.episodes
+    if episodes.empty:
+        return {}
+    keys = ["cell", "split", "seed", "pair"]
+    means = episodes.groupby(keys)[["success", "success_final"]].mean()
+    facts = episodes.drop_duplicates("pair").set_index("pair")
+    facts["cluster"] = _clusters(run, facts)
+    facts = facts[["cluster", "stratum", "initially_solved", "sample"]]
+    found = {
+        key: _outcomes(part.droplevel(["cell", "split"]), facts)
+        for key, part in means.groupby(level=["cell", "split"])
+    }
+    order = {cell: i for i, cell in enumerate(run.cells.index)}
+    return {key: found[key] for key in sorted(found, key=lambda key: (order[key[0]], key[1]))}
+
+
+def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
+    """Long: cell, split, subset, stats.Estimate, final rate.
+
+    Subsets: "all" and "not solved at start" of the protocol's draw; strata with their extra pairs.
+    """
+    found = []
+    for (cell, split), outcome in outcomes.items():
+        if not outcome.drawn.any():
+            log.warning("cell %s has no pairs of the protocol's draw on %s: left out", cell, split)
+            continue
+        for subset, mask in _subsets(outcome).items():
+            estimate = stats.estimate(outcome.success[:, mask], outcome.cluster[mask])
+            final = float(outcome.final[:, mask].mean())
+            found.append({"cell": cell, "split": split, "subset": subset, "final": final})
+            found[-1] |= estimate._asdict()
+    columns = ["cell", "split", "subset", "final", *stats.Estimate._fields]
+    return pd.DataFrame(found, columns=columns)
+
+
+def differences(run: load.Run, outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
+    """Long: cell, split, reference (of REFERENCES), subset, stats.Difference, p_holm.
+
+    On the pairs that both were evaluated on: of the protocol's draw, and of each stratum. Two
+    references are compared once, the later one with the earlier. p_holm: p_value after Holm's
+    correction over all rows of one task, protocol, scale and split, which is what one table shows.
+    """
+    references = _references(run, outcomes)
+    places = _places(run)
+    found = []
+    for (cell, split), outcome in outcomes.items():
+        for reference in _compared_with(*run.cells.loc[cell, ["method", "variant"]]):
+            known = references.get((places[cell], split, reference), [])
+            if (other := _nearest(known, outcome)) is not None:
+                row = {"cell": cell, "split": split, "reference": reference}
+                found += [row | part for part in _differences(outcome, other)]
+    columns = ["cell", "split", "reference", "subset", *stats.Difference._fields]
+    made = pd.DataFrame(found, columns=columns)
+    family = [made["cell"].map(places), made["split"]]
+    made["p_holm"] = made.groupby(family)["p_value"].transform(stats.holm)
+    return made
+
+
+def _compared_with(method: str, variant: str) -> tuple[str, ...]:
+    """The references of a cell; of a cell that is one itself, those before it."""
+    own = method in REFERENCES and not variant
+    return REFERENCES[: REFERENCES.index(method)] if own else REFERENCES
+
+
+def _clusters(run: load.Run, pairs: pd.DataFrame) -> np.ndarray:
+    """(P,) the family of each pair's source episode; where none is recorded, the episode."""
+    families = run.metrics[(run.metrics["stage"] == "pairs") & (run.metrics["name"] == "family")]
+    families = families.groupby(["dataset_hash", "index"])["value"].first()
+    episodes = pd.MultiIndex.from_frame(pairs[["dataset_hash", "source_episode"]])
+    known = families.reindex(episodes).to_numpy()
+    alone = -1 - pairs["source_episode"].to_numpy()  # negative: no family has that number
+    return np.where(np.isnan(known), alone, known).astype(np.int64)
+
+
+def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, other_seeds: int = 0) -> Outcomes:
+    """`part`: seed, pair -> means, sorted."""
+    seed, pair = (part.index.get_level_values(level).to_numpy() for level in ("seed", "pair"))
+    values = part.to_numpy(dtype=np.float64)  # (rows, 2)
+    seeds = len(np.unique(seed))
+    pairs, counts = np.unique(pair, return_counts=True)
+    shared = pairs[counts == seeds]
+    if not len(shared):  # another dataset: the seeds that share most
+        kept = seed[pair == pairs[counts.argmax()]]
+        log.warning("%d of %d seeds ran on other pairs: left out", seeds - len(kept), seeds)
+        return _outcomes(part[np.isin(seed, kept)], facts, seeds - len(kept))
+    dropped = len(pairs) - len(shared)
+    if dropped:
+        log.warning("%d of %d pairs were not run for every seed: left out", dropped, len(pairs))
+        values = values[np.isin(pair, shared)]
+    values = values.reshape(seeds, len(shared), 2)
+    known = facts.loc[shared]
+    return Outcomes(
+        pairs=shared,
+        success=values[..., 0],
+        final=values[..., 1],
+        cluster=known["cluster"].to_numpy(),
+        stratum=known["stratum"].to_numpy(dtype=str),
+        initially_solved=known["initially_solved"].to_numpy(dtype=bool),
+        drawn=(known["sample"] == "pairs").to_numpy(dtype=bool),
+        dropped=dropped,
+        other_seeds=other_seeds,
+    )
+
+
+def _subsets(outcome: Outcomes) -> dict[str, np.ndarray]:
+    """Subset name -> mask over the pairs; empty ones are left out, a lone stratum too."""
+    masks = {ALL: outcome.drawn, UNSOLVED: outcome.drawn & ~outcome.initially_solved}
+    strata = [name for name in np.unique(outcome.stratum) if name]
+    if len(strata) > 1 or (outcome.stratum == "").any():
+        masks |= {name: outcome.stratum == name for name in strata}
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def _places(run: load.Run) -> dict[int, tuple]:
+    """cell -> task, protocol and scale: what a comparison may not cross."""
+    columns = ["task", *load.SECTION]
+    return dict(
+        zip(run.cells.index, run.cells[columns].itertuples(index=False, name=None), strict=True)
+    )
+
+
+def _references(
+    run: load.Run, outcomes: dict[tuple[int, str], Outcomes]
+) -> dict[tuple, list[Outcomes]]:
+    """(place, split, reference) -> its outcomes, one per setting."""
+    places, found = _places(run), {}
+    for (cell, split), outcome in outcomes.items():
+        method, variant = run.cells.loc[cell, ["method", "variant"]]
+        if method in REFERENCES and not variant:
+            found.setdefault((places[cell], split, method), []).append(outcome)
+    return found
+
+
+def _nearest(known: list[Outcomes], outcome: Outcomes) -> Outcomes | None:
+    """The one that shares most drawn pairs; None when none shares any."""
+    own = outcome.pairs[outcome.drawn]
+    shared = [int(np.isin(other.pairs, own).sum()) for other in known]
+    return known[int(np.argmax(shared))] if shared and max(shared) else None
+
+
+def _differences(a: Outcomes, b: Outcomes) -> list[dict]:
+    """Subset and stats.Difference, for every subset that has shared pairs."""
+    _, in_a, in_b = np.intersect1d(a.pairs, b.pairs, assume_unique=True, return_indices=True)
+    found = []
+    for subset, mask in _subsets(a).items():
+        kept = mask[in_a]
+        if subset != UNSOLVED and kept.any():
+            rates = a.success[:, in_a[kept]], b.success[:, in_b[kept]]
+            difference = stats.paired_difference(*rates, a.cluster[in_a[kept]])
+            found.append({"subset": subset} | difference._asdict())
+    return found

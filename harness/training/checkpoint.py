@@ -1,0 +1,231 @@
+"""Weights and training state on disk, through pyarrow.fs. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from pickle import UnpicklingError
+from typing import NamedTuple
+
+import safetensors.torch
+import torch
+from pyarrow import fs as pafs
+from torch import Tensor, nn
+
+from harness.records import rows
+
+WEIGHTS, CONFIG, TRAINING = "weights.safetensors", "config.yaml", "training.pt"
+_NAMED = 3  # tensors that an error names; of the others it says how many
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used, and what to do about it."""
+
+
+class TrainingState(NamedTuple):
+    """How far a training had come; curve entries are (name, step, value)."""
+
+    step: int
+    seconds: float
+    curve: list[tuple[str, int, float]]
+
+
+class Checkpoint:
+    """The checkpoint files of one trial; `config_hash` ties them to its configuration, and `inputs`
+    (name -> hash) to what a training reads that the configuration does not hold.
+    """
+
+    def __init__(self, folder: str, config_hash: str, inputs: Mapping[str, str] | None = None):
+        self._fs, self._base = rows.filesystem(folder)
+        self._hash, self._inputs = config_hash, dict(inputs or {})
+        self._fs.create_dir(self._base, recursive=True)
+
+    def save_training(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        step: int,
+        seconds: float,
+        curve: list[tuple[str, int, float]],
+    ) -> None:
+        """Everything that the steps from `step` on need."""
+        sink = io.BytesIO()
+        torch.save(
+            {
+                "config_hash": self._hash,
+                "inputs": self._inputs,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "state": [step, seconds, [list(entry) for entry in curve]],
+            },
+            sink,
+        )
+        self._write(TRAINING, sink.getvalue())
+
+    def load_training(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
+        """Restore model and optimizer; step 0 when there is nothing to restore.
+
+        Raises CheckpointError when the file belongs to another configuration, was begun with other
+        inputs, does not hold this model, or cannot be read.
+        """
+        data = self._read(TRAINING)
+        if data is None:
+            return TrainingState(0, 0.0, [])
+        try:
+            saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            found = saved["config_hash"]
+        except (
+            RuntimeError,
+            UnpicklingError,
+            EOFError,
+            ValueError,
+            LookupError,
+            TypeError,
+        ) as error:
+            raise CheckpointError(f"{self._path(TRAINING)} cannot be read: delete it") from error
+        self._check(found, TRAINING)
+        self._check_inputs(saved.get("inputs", {}))
+        with self._fitting(TRAINING):
+            self._load(model, saved["model"], TRAINING)
+            optimizer.load_state_dict(saved["optimizer"])
+            _check_shapes(optimizer)
+            return TrainingState(*saved["state"])
+
+    def finish(self, model: nn.Module, config_yaml: str) -> str:
+        """Write the final weights; returns their sha256."""
+        tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+        data = safetensors.torch.save(tensors, metadata={"config_hash": self._hash})
+        self._write(CONFIG, config_yaml.encode())
+        self._write(WEIGHTS, data)
+        return hashlib.sha256(data).hexdigest()
+
+    def drop_training(self) -> None:
+        """Delete the training state, once nothing needs it any more."""
+        self._delete(self._path(TRAINING))
+
+    def load_weights(self, model: nn.Module) -> str | None:
+        """Load finished weights; returns their sha256, or None when there are none.
+
+        Raises CheckpointError when they belong to another configuration, are not this model's, or
+        cannot be read.
+        """
+        data = self._read(WEIGHTS)
+        if data is None:
+            return None
+        try:
+            tensors = safetensors.torch.load(data)
+        except safetensors.SafetensorError as error:
+            raise CheckpointError(f"{self._path(WEIGHTS)} cannot be read: delete it") from error
+        header = int.from_bytes(data[:8], "little")  # safetensors: length, JSON, tensors
+        metadata = json.loads(data[8 : 8 + header]).get("__metadata__", {})
+        self._check(metadata.get("config_hash", ""), WEIGHTS)
+        with self._fitting(WEIGHTS):
+            self._load(model, tensors, WEIGHTS)
+        return hashlib.sha256(data).hexdigest()
+
+    def _check(self, found: str, name: str) -> None:
+        if found != self._hash:
+            raise CheckpointError(
+                f"{self._path(name)} belongs to configuration {found[:8] or 'unknown'}, this trial "
+                f"is {self._hash[:8]}: delete the file or give another run=NAME"
+            )
+
+    def _check_inputs(self, begun_with: Mapping[str, str]) -> None:
+        for name, value in self._inputs.items():
+            before = begun_with.get(name, value)
+            if before != value:
+                raise CheckpointError(
+                    f"{self._path(TRAINING)} was begun with another {name} ({before[:8]}, now "
+                    f"{value[:8]}): put that one back, or delete the file to begin again"
+                )
+
+    def _load(self, model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+        """Copy the tensors of the file `name` into the model; each must have its counterpart."""
+        difference = _difference(model.state_dict(), tensors)
+        if difference:
+            raise ValueError(difference)
+        broken = [n for n, value in tensors.items() if not value.isfinite().all()]
+        if broken:
+            raise CheckpointError(
+                f"{self._path(name)} has NaN or infinite values, in {_listed(broken)}: delete it, "
+                f"and lower train.lr if that comes again"
+            )
+        model.load_state_dict(tensors)
+
+    @contextlib.contextmanager
+    def _fitting(self, name: str) -> Iterator[None]:
+        """Parts that are not this model's, though its configuration is the same."""
+        try:
+            yield
+        except (torch.OutOfMemoryError, CheckpointError):  # OutOfMemoryError: the file is right
+            raise
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise CheckpointError(
+                f"{self._path(name)} is of another version of this model ({reason}): delete it"
+            ) from error
+
+    def _path(self, name: str) -> str:
+        return f"{self._base}/{name}"
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            with self._fs.open_input_file(self._path(name)) as source:
+                return source.read()
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name: str, data: bytes) -> None:
+        part = f"{self._path(name)}.{uuid.uuid4().hex[:8]}.part"  # another process has its own
+        try:
+            with self._fs.open_output_stream(part) as sink:
+                sink.write(data)
+            self._fs.move(part, self._path(name))
+        except BaseException:
+            self._delete(part)  # half a file would only keep a full disk full
+            raise
+
+    def _delete(self, path: str) -> None:
+        if self._fs.get_file_info(path).type != pafs.FileType.NotFound:
+            self._fs.delete_file(path)
+
+
+def _difference(expected: Mapping[str, Tensor], actual: Mapping[str, Tensor]) -> str:
+    """Which tensors are missing, unexpected, or of another type or shape, or ""."""
+    differences = {
+        "missing": sorted(expected.keys() - actual.keys()),
+        "unexpected": sorted(actual.keys() - expected.keys()),
+        "of another type or shape": [
+            f"{name} is {_kind(actual[name])} instead of {_kind(expected[name])}"
+            for name in sorted(expected.keys() & actual.keys())
+            if _kind(actual[name]) != _kind(expected[name])
+        ],
+    }
+    return "; ".join(
+        f"{len(names)} {word}: {_listed(names)}" for word, names in differences.items() if names
+    )
+
+
+def _kind(value: Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+
+
+def _listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _check_shapes(optimizer: torch.optim.Optimizer) -> None:
+    """An optimizer takes any state for the parameter of the same number. Raises ValueError."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.dim() and value.shape != parameter.shape:
+                raise ValueError(
+                    f"the optimizer's {name} is {tuple(value.shape)} for weights of "
+                    f"{tuple(parameter.shape)}"
+                )

@@ -1,0 +1,227 @@
+"""What a trial with a frozen encoder needs before it trains: the weights, and every frame's tokens.
+
+weights=mae: a small masked autoencoder, trained once on the training frames of all the tasks that
+it is for, kept beside the datasets and used by every trial.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.contracts.data import Batch, Obs, Window
+from harness.contracts.method import LatentModel
+from harness.data import atomic_dirs, features
+from harness.data.episodes import Dataset, DatasetError
+from harness.nn import frozen, mae
+from harness.nn.frozen import FrozenConfig
+from harness.runtime import seeding
+from harness.training.checkpoint import Checkpoint
+from harness.training.loop import TrainConfig, TrainResult, train
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # grows when what is trained below changes
+MANIFEST = "manifest.json"
+_SEED = 0
+_FIT_FRAMES = 4096  # that tokens are standardized by
+_WEIGHT_DECAY, _WARMUP = 0.05, 0.05  # He et al. 2022
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+def note(method: Any) -> str:
+    """What every table and figure must say of a method's encoder, or ""."""
+    return method.note if isinstance(method, FrozenConfig) else ""
+
+
+def lacks(method: Any, name: str) -> str:
+    """Why the method `name` cannot have its encoder here, and what to do, or ""."""
+    return method.lacks(f"method.{name}") if isinstance(method, FrozenConfig) else ""
+
+
+def slowness(method: Any, root: str) -> str:
+    """Why tokens of the method's frozen encoder cannot be kept under `root`, or ""."""
+    reads = isinstance(method, FrozenConfig) and method.used
+    if not reads or not os.path.isdir(root) or os.access(root, os.W_OK):
+        return ""
+    return (
+        f"{root} cannot be written: where tokens of a frozen encoder are not there yet, they are "
+        f"computed for every batch, which is slower"
+    )
+
+
+def untrained(method: Any) -> Any:
+    """The method's configuration without any trained weights, of the same sizes."""
+    if isinstance(method, FrozenConfig):
+        return dataclasses.replace(method, weights="random")
+    return method
+
+
+def ready(
+    method: Any, pool: Sequence[Dataset], root: str, device: torch.device, progress: Progress
+) -> Any:
+    """The method's configuration with weights that can be loaded: weights=mae becomes the folder
+    under `root` of an encoder trained on the datasets `pool`, trained first where it is missing.
+    """
+    if not pool:
+        return method
+    facts = {
+        "format": FORMAT,
+        "datasets": [dataset.hash for dataset in pool],
+        "splits": [dataset.split_hash for dataset in pool],
+        "config": {k: v for k, v in dataclasses.asdict(method).items() if k in _DECIDES},
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    facts = json.loads(json.dumps(facts))  # tuples are lists, as they will be in the manifest
+
+    def make(part: str) -> None:
+        made = _pretrain(method, pool, part, digest, device, progress)
+        _write_manifest(part, facts, made)
+
+    folder = atomic_dirs.once(root, f"mae-{digest[:12]}", make)
+    _check_made(folder, facts)
+    return dataclasses.replace(method, weights=folder)
+
+
+def inputs(model: LatentModel, dataset: Dataset) -> dict[str, str]:
+    """Hashes of what a training reads that its configuration does not hold (for a Checkpoint)."""
+    encoder = model.frozen_encoder
+    found = {"dataset": dataset.hash, "split": dataset.split_hash}
+    return found if encoder is None else found | {"frozen encoder": encoder.digest()}
+
+
+def _check_made(folder: str, facts: dict) -> None:
+    """The encoder in the folder is the one that `facts` describe. Raises DatasetError."""
+    advice = "delete the folder, it is made again"
+    try:
+        with open(os.path.join(folder, MANIFEST), encoding="utf-8") as source:
+            manifest = json.load(source)
+        differing = [name for name, value in facts.items() if manifest.get(name) != value]
+        misfit = frozen.weights_misfit(folder)
+    except FileNotFoundError as error:
+        missing = os.path.basename(error.filename)
+        raise DatasetError(f"{folder}: there is no {missing}; {advice}") from None
+    except PermissionError as error:
+        raise DatasetError(
+            f"{error}: ask for the right to read it, or give another datasets=FOLDER"
+        ) from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise DatasetError(f"{folder}/{MANIFEST} cannot be read ({error}); {advice}") from None
+    if differing:
+        name = differing[0]
+        raise DatasetError(
+            f"{folder} was made with another {name} ({manifest.get(name)} instead of "
+            f"{facts[name]}); {advice}"
+        )
+    if misfit:
+        raise DatasetError(f"{folder}: {misfit}; or {advice}")
+
+
+_DECIDES = {f.name for f in dataclasses.fields(FrozenConfig)} - {"standardize"}
+
+
+def tokens(
+    model: LatentModel, dataset: Dataset, device: torch.device, progress: Progress
+) -> np.ndarray | None:
+    """Tokens (R, P, C) of every frame where the model has a frozen encoder and the disk has room
+    for them, else None. Standardizes the encoder where it asks for that.
+    """
+    encoder = model.frozen_encoder
+    if encoder is None:
+        return None
+
+    @torch.inference_mode()
+    def encode(pixels: np.ndarray) -> np.ndarray:
+        return encoder(torch.from_numpy(pixels).to(device)).half().cpu().numpy()
+
+    shape = (encoder.tokens, encoder.width)
+    made = features.ensure(dataset, encode, encoder.digest(), shape, progress)
+    if encoder.standardize:
+        rows = _some_rows(dataset)
+        sample = encode(dataset.read_pixels(rows)) if made is None else made[rows]
+        encoder.fit(torch.from_numpy(sample).float().to(device))
+    return made
+
+
+def _some_rows(dataset: Dataset) -> np.ndarray:
+    """At most _FIT_FRAMES rows of training episodes, ascending."""
+    chosen = seeding.stream("tokens").permutation(dataset.split_rows("train"))[:_FIT_FRAMES]
+    return np.sort(chosen)
+
+
+def _pretrain(
+    method: FrozenConfig,
+    pool: Sequence[Dataset],
+    part: str,
+    digest: str,
+    device: torch.device,
+    progress: Progress,
+) -> TrainResult:
+    """Train into the folder `part`, from its last checkpoint on where there is one."""
+    sizes = {dataset.image_size for dataset in pool}
+    if len(sizes) > 1:
+        raise DatasetError(f"one encoder for pictures of {sorted(sizes)} px: give one image_size")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeding.integer("mae", _SEED))
+        model = mae.Autoencoder(method, sizes.pop()).to(device)
+        frames, checkpoint = _Frames(pool), Checkpoint(part, digest)
+        log.info("a masked autoencoder learns from %d frames, once for all trials", len(frames))
+        made = train(
+            model,
+            frames,
+            TrainConfig(
+                steps=method.mae.steps,
+                batch_size=method.mae.batch_size,
+                lr=method.mae.lr,
+                weight_decay=_WEIGHT_DECAY,
+                warmup_fraction=_WARMUP,
+                precision="bf16" if device.type == "cuda" else "fp32",
+            ),
+            _SEED,
+            device,
+            checkpoint,
+            lambda _, done, total: progress("pretraining", done, total),
+        )
+    model.save(part)
+    checkpoint.drop_training()
+    return made
+
+
+def _write_manifest(part: str, facts: dict, made: TrainResult) -> None:
+    losses = [entry.value for entry in made.curve if entry.name == "loss"]
+    outcome = {"loss_first": losses[0], "loss_last": losses[-1], "train_s": made.seconds}
+    with open(os.path.join(part, MANIFEST), "w", encoding="utf-8") as sink:
+        json.dump(facts | outcome, sink, indent=1)
+
+
+class _Frames:
+    """Single frames of the training episodes of several datasets, as train() reads windows."""
+
+    def __init__(self, pool: Sequence[Dataset]):
+        self._pool = pool
+        self._rows = [dataset.split_rows("train") for dataset in pool]
+        self._end = np.cumsum([len(rows) for rows in self._rows])
+
+    def __len__(self) -> int:
+        return int(self._end[-1])
+
+    def sample(self, rng: np.random.Generator, batch_size: int) -> Window:
+        """Frames drawn uniformly, in the order of their rows; a window of one frame each."""
+        index = np.sort(rng.integers(len(self), size=batch_size))
+        which = np.searchsorted(self._end, index, side="right")
+        pixels, rows = [], []
+        for i, (dataset, own) in enumerate(zip(self._pool, self._rows, strict=True)):
+            rows.append(own[index[which == i] - (self._end[i] - len(own))])
+            pixels.append(dataset.read_pixels(rows[-1]))
+        obs = Obs(torch.from_numpy(np.concatenate(pixels))[:, None])
+        nothing = torch.empty(batch_size, 1, 0)
+        return Window(Batch(obs, nothing), nothing, which, np.concatenate(rows))

@@ -1,0 +1,71 @@
+"""What the plan says of the time it takes."""
+
+import dataclasses
+import shutil
+
+import pytest
+import tiny
+
+from harness.experiment import estimate
+from harness.experiment.identity import TrialSpec
+from harness.records import rows
+
+WORDS = ["train.steps=6", "resources.cpu=1"]
+
+
+def row(method, name, steps, train_s, total_s):
+    words = ("toy", method, "", 0, "tiny", "smoke", "p", "hash", "setting", "", "ok")
+    times = {"train_steps": steps, "train_s": train_s, "total_s": total_s}
+    return rows.TrialRow(name, "r", "smoke", *words, **times)
+
+
+@pytest.fixture
+def estimator(tmp_path, monkeypatch):
+    """It knows two trials of LeWM, of 2 and 4 s a step and 30 and 50 s besides, and one no-op."""
+    monkeypatch.setattr(estimate, "_REFERENCE", str(tmp_path / "none"))
+    known = [row("lewm", "a", 10, 20, 50), row("lewm", "b", 5, 20, 70), row("noop", "c", 0, 0, 7)]
+    for made in known:
+        rows.write(f"{tmp_path}/r/trials/{rows.folder_name(made.key, 'hash')}", made, [], [])
+    return estimate.Estimator(str(tmp_path))
+
+
+def spec(method, **resources) -> TrialSpec:
+    found = tiny.spec(method, *WORDS)
+    asked = dataclasses.replace(found.config.resources, **resources)
+    return dataclasses.replace(found, config=dataclasses.replace(found.config, resources=asked))
+
+
+def test_a_trial_takes_the_median_of_those_like_it(estimator):
+    assert estimator.seconds(spec("lewm")) == 6 * 3 + 40
+    assert estimator.seconds(spec("noop")) == 7
+    assert estimator.seconds(spec("pldm")) is None
+
+
+def test_a_copy_of_a_trial_or_of_a_run_counts_once(estimator, tmp_path):
+    lewm = tmp_path / "r" / "trials" / "a.hash"
+    shutil.copytree(lewm, lewm.with_name("a.hash.bak"))
+    shutil.copytree(lewm, lewm.parent / "old" / "a.hash")
+    for name in ("before", "again"):
+        shutil.copytree(lewm, tmp_path / name / "trials" / "a.hash")
+    assert estimate.Estimator(str(tmp_path)).seconds(spec("lewm")) == 6 * 3 + 40
+
+
+def test_trials_share_the_machine_and_take_at_least_as_long_as_the_longest(estimator):
+    specs = [spec("lewm"), spec("noop"), spec("pldm")]
+    assert estimator.total(specs, {"CPU": 2, "GPU": 0}) == (58, 1)
+    assert estimator.total(specs, {"CPU": 1, "GPU": 0}) == (65, 1)
+    assert estimator.total([*specs, spec("lewm", cpu=2)], {"CPU": 2, "GPU": 0}) == (
+        58 * 1.5 + 3.5,
+        1,
+    )
+
+
+def test_trials_share_the_gpu(estimator):
+    specs = [spec("lewm", gpu=0.5) for _ in range(4)]
+    assert estimator.total(specs, {"CPU": 64, "GPU": 1}) == (2 * 58, 0)
+    assert estimator.total(specs, {"CPU": 64, "GPU": 8}) == (58, 0)
+    assert estimator.total(specs, {"CPU": 2, "GPU": 8}) == (2 * 58, 0)
+
+
+def test_in_a_loop_one_trial_follows_another(estimator):
+    assert estimator.total([spec("lewm"), spec("noop"), spec("pldm")], None) == (65, 1)
