@@ -64,9 +64,10 @@ def test_a_run_s_name_is_that_of_its_folder_or_is_refused(folder, name):
     for results in (folder / "local", f"file://{urllib.parse.quote(str(folder))}/remote"):
         made = command_line.local_paths(named(name, results)).folder
         row = rows.TrialRow(*["x"] * 6, 0, *["x"] * 7)
-        rows.write(f"{made}/trials/x", dataclasses.replace(row, run=name), [], [])
-        assert rows.read_trial(f"{made}/trials/x").run == name
-        assert (folder / str(results).rpartition("/")[2] / name / "trials" / "x").is_dir()
+        trial = rows.folder_name(row.key, row.config_hash)
+        rows.write(f"{made}/trials/{trial}", dataclasses.replace(row, run=name), [], [])
+        assert rows.read_trial(f"{made}/trials/{trial}").run == name
+        assert (folder / str(results).rpartition("/")[2] / name / "trials" / trial).is_dir()
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_the_command_that_is_shown_is_the_one_that_was_issued(words):
     nowhere = trial.Place("/nonexistent", "r", "smoke", "/nonexistent")
     words = [word.replace("\0", "") for word in words]  # no argument holds one
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command_line.console, "file", said)
+        patch.setattr(command_line.console, "_file", said)  # `file` would keep what it gives now
         run._show_failures([spec], nowhere, words)
     assert shlex.split(said.getvalue().partition("to retry them: ")[2])[3:] == words
 

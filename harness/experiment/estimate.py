@@ -15,7 +15,7 @@ from harness.experiment.identity import TrialSpec
 from harness.records import rows
 
 _NEWEST = 500  # trials that are read; more would take longer than they tell
-_REFERENCE = str(Path(__file__).resolve().parents[1] / "results" / "reference")
+_REFERENCE = str(Path(__file__).resolve().parents[2] / "results" / "reference")
 
 
 class Estimator:

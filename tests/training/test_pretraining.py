@@ -68,7 +68,7 @@ def test_other_trials_have_no_pool_and_their_hash_of_old():
     assert spec.config.pool == {}
     old = config.to_yaml(spec).replace("  pool: {}\n", "")
     assert "pool" not in old and config.from_yaml(old) == spec
-    assert "pool" not in config._outcome(spec)["config"]
+    assert "pool" not in identity._outcome(spec)["config"]
 
 
 def test_a_suite_has_the_four_tasks_pooled():
@@ -214,11 +214,13 @@ def test_trials_use_it_and_every_table_says_so(datasets, tmp_path):
     specs = [spec_of("dino_wm"), spec_of("dino_wm_proprio"), tiny.spec("dino_wm", *WORDS[6:])]
     specs += [spec_of(name, f"method.{name}.inputs=tokens") for name in ("gcbc", "gcivl", "gciql")]
     launch.prepare_datasets(specs, place)
+    before = set(datasets.glob("features-*"))  # of other tests
     for spec in specs:
         row = trial.run(spec, place, tiny.quiet)
         assert row.status == "ok", row.error
         assert row.parameters_frozen > 0 and row.tokens_per_frame == (16 if spec.config.pool else 4)
-    assert len(list(datasets.glob("mae-*"))) == 1 and len(list(datasets.glob("features-*"))) == 2
+    assert len(list(datasets.glob("mae-*"))) == 1
+    assert len(set(datasets.glob("features-*")) - before) <= 2  # two encoders for six trials
     assert set(rows.read(str(tmp_path / "r")).trial["note"]) == {"MAE encoder", "untrained encoder"}
     report.publish(str(tmp_path / "r"))
     for kind in ("success.md", "efficiency.md"):
