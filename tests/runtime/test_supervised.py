@@ -14,7 +14,7 @@ import supervised_bodies as bodies
 
 from harness.runtime import processes, supervised
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +114,7 @@ def test_what_a_killed_command_left_is_named_and_removed_by_the_next(tmp_path, c
     code = f"import supervised_bodies as b; b.wait_in_child({str(tmp_path)!r})"
     with started.process(["-c", code], tmp_path / "said") as command:
         while not (tmp_path / "waits").exists():
+            assert command.poll() is None, (tmp_path / "said").read_text()
             time.sleep(0.1)
         scratch, child, daemon = (tmp_path / "waits").read_text().split()
         processes.remove_leftovers()  # not of a command that lives
