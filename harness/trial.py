@@ -383,6 +383,11 @@ def _finish(
         ended=time.time(),
         total_s=time.time() - started,
         attempts=1 if previous is None else previous.attempts + 1,
+        method_label=zoo.METHODS[spec.method].label,
+        task_label=zoo.TASKS[spec.task].spec.label,
+        method_rank=list(zoo.METHODS).index(spec.method),
+        task_rank=list(zoo.TASKS).index(spec.task),
+        is_control=not zoo.METHODS[spec.method].trained,
     )
     row = dataclasses.replace(row, **record.fields)
     metrics = [*record.metrics, *_swept(spec)]

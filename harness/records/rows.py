@@ -78,6 +78,12 @@ class TrialRow:
     started: float = 0.0  # Unix time
     ended: float = 0.0
     attempts: int = 1
+    # how the report shows the trial, by the entries of zoo.py; "" and -1 in older rows
+    method_label: str = field(default="", metadata=LATER)
+    task_label: str = field(default="", metadata=LATER)
+    method_rank: int = field(default=-1, metadata=LATER)  # place in zoo.METHODS: order and colour
+    task_rank: int = field(default=-1, metadata=LATER)  # place in zoo.TASKS
+    is_control: bool = field(default=False, metadata=LATER)  # a policy that is not trained
 
 
 @dataclass(frozen=True)
