@@ -6,8 +6,8 @@ from pathlib import Path
 
 def checkout(folder: Path) -> str:
     """A repository that tracks harness/runtime/provenance.py; the hash of its commit."""
-    (folder / "harness").mkdir(parents=True)
-    (folder / "harness" / "provenance.py").write_text("")
+    (folder / "harness" / "runtime").mkdir(parents=True)
+    (folder / "harness" / "runtime" / "provenance.py").write_text("")
     subprocess.run(["git", "init", "-q", str(folder)], check=True)
     subprocess.run(["git", "-C", str(folder), "add", "harness"], check=True)
     return commit(folder, "first")

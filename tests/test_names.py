@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from report import synthetic_run
 
 from harness import report, run, trial
-from harness.experiment import command_line, config
+from harness.experiment import command_line, config, trial_row
+from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.report import format, render
 from harness.sweep import search, space
@@ -64,9 +65,9 @@ def test_a_run_s_name_is_that_of_its_folder_or_is_refused(folder, name):
     for results in (folder / "local", f"file://{urllib.parse.quote(str(folder))}/remote"):
         made = command_line.local_paths(named(name, results)).folder
         row = rows.TrialRow(*["x"] * 6, 0, *["x"] * 7)
-        rows.write(f"{made}/trials/x", dataclasses.replace(row, run=name), [], [])
-        assert rows.read_trial(f"{made}/trials/x").run == name
-        assert (folder / str(results).rpartition("/")[2] / name / "trials" / "x").is_dir()
+        rows.write(f"{made}/trials/x.x", dataclasses.replace(row, run=name), [], [])
+        assert rows.read_trial(f"{made}/trials/x.x").run == name
+        assert (folder / str(results).rpartition("/")[2] / name / "trials" / "x.x").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -88,10 +89,12 @@ def test_a_path_that_is_not_text_is_refused(tmp_path, key):
 
 
 def test_a_trial_runs_below_odd_folders_and_its_error_is_one_line(tmp_path):
-    place = trial.Place(str(tmp_path / NASTY), NASTY, "smoke", str(tmp_path / f"data {NASTY}"))
+    folders = RunFolders(str(tmp_path / NASTY), NASTY, "smoke", str(tmp_path / f"data {NASTY}"))
     spec = dataclasses.replace(tiny.spec("random"), variant=NASTY)
-    assert trial.run(spec, place, tiny.quiet).status == "ok"
-    failed = trial.record_failure(spec, place, trial._line(OSError("\x1b[31mred\udcff\n"), place))
+    assert trial.run(spec, folders, tiny.quiet).status == "ok"
+    failed = trial.record_failure(
+        spec, folders, trial_row.error_line(OSError("\x1b[31mred\udcff\n"), folders)
+    )
     assert failed.error == "OSError: [31mred"
 
 
@@ -118,7 +121,7 @@ def test_a_study_lies_in_the_run_s_folder(folder, name):
 def test_the_command_that_is_shown_is_the_one_that_was_issued(words):
     said = io.StringIO()
     spec = tiny.spec("random")
-    nowhere = trial.Place("/nonexistent", "r", "smoke", "/nonexistent")
+    nowhere = RunFolders("/nonexistent", "r", "smoke", "/nonexistent")
     words = [word.replace("\0", "") for word in words]  # no argument holds one
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command_line.console, "file", said)

@@ -23,6 +23,7 @@ from harness.experiment.scales import SCALES
 from harness.planning.plan_search import PlanSearch
 from harness.planning.receding_horizon import MPCPolicy
 from harness.runtime import onednn, seeding
+from harness.trial import STAGES
 
 T = TypeVar("T")
 A_TASK, A_SCALE = f"one of {', '.join(zoo.TASKS)}", f"one of {', '.join(SCALES)}"
@@ -65,7 +66,7 @@ def spec(scale: str, task: str, method: str, *extra: str, device: str = "cpu") -
     """The trial that the scale has of this method; frozen encoders are not trained."""
     said = ("suite=all", f"scale={scale}", f"tasks=[{task}]", f"methods=[{method}]", *extra)
     weights = ("method.dino_wm.weights=random", f"device={device}")
-    (made,) = suites.expand(config.parse([*said, *weights]))
+    (made,) = suites.expand(config.parse([*said, *weights]), STAGES)
     return made
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from harness.experiment import config
-from harness.records import rows
+from harness.records import storage
 
 OK, FAILED, USAGE = 0, 1, 2  # exit codes
 _LONGEST_NAME = 255  # bytes
@@ -39,7 +39,7 @@ def local_paths(run: config.RunConfig) -> config.RunConfig:
         for name, path in (("results", run.results), ("datasets", run.datasets))
     }
     try:
-        rows.filesystem(paths["results"])
+        storage.filesystem(paths["results"])
     except OSError as error:
         raise config.ConfigError(f"results={error}") from error
     return dataclasses.replace(run, **paths)
@@ -115,7 +115,7 @@ def set_up_logging(verbose: bool) -> None:
 
 def check_writable(folder: str) -> None:
     """Raises OSError, with what to do, when nothing can be written into `folder`."""
-    fs, base = rows.filesystem(folder)
+    fs, base = storage.filesystem(folder)
     probe = f"{base}/.{uuid.uuid4().hex[:8]}.probe"
     try:
         fs.create_dir(base, recursive=True)

@@ -181,7 +181,7 @@ def trial_spec(
     """One trial, its configuration resolved. Raises ConfigError on unknown keys or bad values."""
     tree = _tree(run, task, method, suite_overlay)
     settings = _named_section("method", method, zoo.METHODS, tree)
-    pool = [known("task", name, zoo.TASKS) for name in getattr(settings, "pool", ())]
+    pool = [known("task", name, zoo.TASKS) for name in settings.pool]
     others = {name: _tree(run, name, method, suite_overlay) for name in pool}
     protocol = _section("protocol", tree)
     known(f"success rule of {task}", protocol.success_rule, zoo.TASKS[task].spec.success_rules)

@@ -21,7 +21,7 @@ _PACKAGES = (
     *("torch", "numpy", "transformers", "gymnasium", "mujoco", "ray", "pyarrow"),
     "stable-worldmodel",  # the peer of harness/bench
 )
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 _FILE = "harness/runtime/provenance.py"  # below _ROOT
 # of a hook or a rebase that this process may be part of: they name another repository
 _GIT_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE")

@@ -102,7 +102,7 @@ def _conclude(sweep: Sweep, after: Standing, argv: Sequence[str]) -> int:
         return OK
     for values in after.again.values():
         spec = sweep.spec(values)
-        console.print(f"{spec.key} failed: {launch.outcome(spec, sweep.place)}", markup=False)
+        console.print(f"{spec.key} failed: {launch.outcome(spec, sweep.folders)}", markup=False)
     again = shlex.join(["python", "-m", "harness.sweep", *argv])
     command_line.show_command(
         f"{missing} of {sweep.trials} trials failed or did not run; to retry them: {again}"

@@ -11,6 +11,7 @@ from harness import zoo
 from harness.bench import __main__ as bench
 from harness.bench import settings
 from harness.contracts import setting
+from harness.contracts.method import MethodConfig
 from harness.experiment import config, dotted_keys, identity, manual
 from lewm.model import LeWMConfig
 
@@ -107,7 +108,7 @@ class Inner:
 
 
 @dataclasses.dataclass(frozen=True)
-class Foreign:
+class Foreign(MethodConfig):
     """The configuration of a method from outside."""
 
     rate: float = 0.5
