@@ -14,11 +14,11 @@ from typing import Any
 
 from harness import trial, zoo
 from harness.data import collect
-from harness.experiment import command_line, config, identity
+from harness.experiment import config, identity
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows
-from harness.runtime import machine, provenance, supervised
+from harness.runtime import command, machine, provenance, supervised
 from harness.runtime.progress import Display
 from harness.training import pretraining
 
@@ -127,7 +127,7 @@ def run_here(spec: TrialSpec, folders: RunFolders, display: Display) -> None:
 def _with_logging(
     scratch: str, verbose: bool, function: Callable[..., None], *arguments: Any
 ) -> None:
-    command_line.set_up_logging(verbose)
+    command.set_up_logging(verbose)
     function(scratch, *arguments)
 
 

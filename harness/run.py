@@ -17,43 +17,45 @@ from rich.text import Text
 
 from harness import launch, report, trial
 from harness.experiment import command_line, config, estimate, manual, suites
-from harness.experiment.command_line import FAILED, OK, USAGE, console
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.experiment.scales import SCALES
 from harness.records import folder_lock, rows
-from harness.runtime import machine
+from harness.runtime import command, machine
+from harness.runtime.command import FAILED, OK, console
 
 log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
-    try:
-        if not argv or manual.HELP & set(argv):
-            sys.stdout.write(manual.answer(argv, manual.overview()) + "\n")
-            return OK
-        run = command_line.local_paths(config.parse(list(argv)))
-        specs = suites.expand(run, trial.STAGES)
-    except config.ConfigError as error:
-        console.print(f"error: {error}", markup=False)
-        return USAGE
-    command_line.set_up_logging(run.verbose)
-    if run.dry:
-        _plan(run, specs)
-        return OK
-    try:
-        command_line.check_writable(run.folder)
-        with folder_lock.hold(run.folder), command_line.ended_by_signals():
-            return _execute(run, specs, argv)
-    except (OSError, launch.LaunchError) as error:
-        console.print(f"error: {error}", markup=False)
-        return FAILED
-    except KeyboardInterrupt as error:
-        return command_line.interrupted(error)
+    return command.main(
+        argv or ["--help"],
+        lambda words: manual.answer(words, manual.overview()),
+        _parse,
+        lambda parsed: _execute(*parsed, argv),
+        failures=(OSError, launch.LaunchError),
+    )
+
+
+def _parse(argv: Sequence[str]) -> tuple[config.RunConfig, list[TrialSpec]]:
+    """The run and all its trials. Raises config.ConfigError."""
+    run = command_line.local_paths(config.parse(list(argv)))
+    return run, suites.expand(run, trial.STAGES)
 
 
 def _execute(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> int:
+    """Show the plan; run what is missing and report, unless it is a dry run; the exit code."""
+    command.set_up_logging(run.verbose)
+    if run.dry:
+        _plan(run, specs)
+        return OK
+    command_line.check_writable(run.folder)
+    with folder_lock.hold(run.folder):
+        return _run(run, specs, argv)
+
+
+def _run(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> int:
     """Run what is missing and report; the exit code."""
     folders = _folders(run)
     todo, able = _plan(run, specs)
@@ -169,9 +171,7 @@ def _show_failures(specs: list[TrialSpec], folders: RunFolders, argv: Sequence[s
         console.print(f"{spec.key} failed: {launch.outcome(spec, folders)}", markup=False)
     if failed:
         again = shlex.join([os.path.relpath(sys.executable), "-m", "harness.run", *argv])
-        command_line.show_command(
-            f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}"
-        )
+        command.show_command(f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}")
     return FAILED if failed else OK
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from harness.experiment import config, identity, trial_row
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.records import folder_lock, rows
-from harness.runtime import memory, provenance, threads
+from harness.runtime import command, memory, provenance, threads
 from harness.runtime.progress import Display
 from harness.training import checkpoint, loop, pretraining
 from harness.training.checkpoint import Checkpoint
@@ -196,44 +195,30 @@ def _write(
     return trial
 
 
-def main(argv: list[str]) -> int:
-    """Run the trial of a YAML file; exit code 0 when it is ok, 2 when it could not be started or
-    its row could not be written.
-    """
+def main(argv: Sequence[str]) -> int:
+    """Run the trial of a YAML file; returns the command's exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if {"-h", "--help", "help"} & set(argv):
-        log.info("%s", __doc__)
-        return 0
-    keys = ("results=", "datasets=")
-    options = dict(word.split("=", 1) for word in argv if word.startswith(keys))
-    options = {key: os.path.expanduser(value) for key, value in options.items()}
-    files = [word for word in argv if not word.startswith(keys)]
-    if len(files) != 1 or "" in options.values():
-        log.error("usage: python -m harness.trial SPEC.yaml [results=FOLDER] [datasets=FOLDER]")
-        return 2
+    return command.main(argv, lambda _: __doc__.strip(), _parse, lambda parsed: _run_here(*parsed))
+
+
+def _parse(argv: Sequence[str]) -> tuple[TrialSpec, RunFolders]:
+    """The trial of the file that is named. Raises ConfigError."""
+    defaults = {"results": "results/trial", "datasets": "data"}
+    (file,), folders = command.read_words(argv, defaults, names=("SPEC.yaml",))
     try:
-        spec = config.from_yaml(Path(files[0]).read_text())
-    except (OSError, config.ConfigError) as error:
-        log.error("%s", error)
-        return 2
-    folders = RunFolders(
-        options.get("results", "results/trial"), "trial", "", options.get("datasets", "data")
-    )
-    try:
-        with folder_lock.hold(folders.trial(spec)), Display(1) as display:
-            row = run(spec, folders, functools.partial(display.update, spec.key))
+        spec = config.from_yaml(Path(file).read_text())
     except OSError as error:
-        log.error("%s", error)
-        return 2
-    log.info(
-        "%s: %s %s (%.1f s); rows in %s",
-        row.key,
-        row.status,
-        row.error,
-        row.total_s,
-        folders.trial(spec),
-    )
-    return 0 if row.status == "ok" else 1
+        raise config.ConfigError(str(error)) from error
+    return spec, RunFolders(folders["results"], "trial", "", folders["datasets"])
+
+
+def _run_here(spec: TrialSpec, folders: RunFolders) -> int:
+    """Run the trial in this process; the exit code."""
+    with folder_lock.hold(folders.trial(spec)), Display(1) as display:
+        row = run(spec, folders, functools.partial(display.update, spec.key))
+    outcome = f"{row.status} {row.error}".strip()
+    log.info("%s: %s (%.1f s); rows in %s", row.key, outcome, row.total_s, folders.trial(spec))
+    return command.OK if row.status == "ok" else command.FAILED
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "nn": {"contracts", "runtime.seeding"},
     "lewm": MODEL,
     "baselines": MODEL,
-    "report": {"records"},
+    "report": {"records", "runtime.command"},
     "planning": {"contracts", "runtime"},
     "tasks": {"contracts", "runtime"},
     "data": {"contracts", "runtime"},

@@ -25,6 +25,7 @@ from harness.experiment import command_line, config, trial_row
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.report import format, render
+from harness.runtime import command
 from harness.sweep import search, space
 
 SPECIAL = " !\"#$%&'()*+,-.:;<=>?@[\\]^_`{|}~\t\né\u0301日\u202e\u200d😀"
@@ -124,7 +125,7 @@ def test_the_command_that_is_shown_is_the_one_that_was_issued(words):
     nowhere = RunFolders("/nonexistent", "r", "smoke", "/nonexistent")
     words = [word.replace("\0", "") for word in words]  # no argument holds one
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command_line.console, "file", said)
+        patch.setattr(command.console, "_file", said)
         run._show_failures([spec], nowhere, words)
     assert shlex.split(said.getvalue().partition("to retry them: ")[2])[3:] == words
 

@@ -109,11 +109,11 @@ def test_the_command_says_what_lacks_before_it_collects_data(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["task: [", "task: toy\n", None])
-def test_a_spec_file_that_is_none(tmp_path, text, caplog):
+def test_a_spec_file_that_is_none(tmp_path, text, capsys):
     if text is not None:
         (tmp_path / "spec.yaml").write_text(text)
     assert trial.main([str(tmp_path / "spec.yaml"), f"results={tmp_path}/alone"]) == 2
     for words in ([], ["resluts=x", "spec.yaml"], ["spec.yaml", "results="]):
         assert trial.main(words) == 2
-    assert "usage: python -m harness.trial" in caplog.text
+    assert "SPEC.yaml [results=FOLDER] [datasets=FOLDER]" in capsys.readouterr().err
     assert not (tmp_path / "alone").exists()

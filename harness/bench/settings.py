@@ -22,7 +22,7 @@ from harness.experiment.identity import TrialSpec
 from harness.experiment.scales import SCALES
 from harness.planning.plan_search import PlanSearch
 from harness.planning.receding_horizon import MPCPolicy
-from harness.runtime import onednn, seeding
+from harness.runtime import command, onednn, seeding
 from harness.trial import STAGES
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class OfModels(Common):
 
 def parse(argv: Sequence[str], kind: type[T]) -> T:
     """key=value words as the dataclass `kind`; raises config.ConfigError."""
-    made = dotted_keys.fill(kind(), dict(map(dotted_keys.split, argv)))
+    made = dotted_keys.fill(kind(), dict(map(command.split, argv)))
     for name, valid in (("task", zoo.TASKS), ("scale", SCALES)):
         if hasattr(made, name):
             config.known(name, getattr(made, name), valid)
