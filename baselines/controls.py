@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.contracts.data import Pair
+from harness.contracts.method import MethodConfig
 from harness.contracts.task import Task
 from harness.runtime import seeding
 
 
 @dataclass(frozen=True)
-class ControlConfig:
+class ControlConfig(MethodConfig):
     """Controls have no settings."""
 
 

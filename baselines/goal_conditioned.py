@@ -73,20 +73,20 @@ class GoalConditionedConfig(FrozenConfig):
     policy_goals: GoalConfig = field(default_factory=GoalConfig)
 
     @property
-    def used(self) -> bool:
+    def uses_frozen_encoder(self) -> bool:
         """Whether tokens are read."""
         return self.inputs == "tokens"
 
     @property
     def unread(self) -> tuple[str, ...]:
         """Fields that decide nothing with these inputs."""
-        if self.used:
+        if self.uses_frozen_encoder:
             return ("encoder",)
         return ("inputs", "reader", *(f.name for f in fields(FrozenConfig)))
 
-    def lacks(self, key: str) -> str:
-        """FrozenConfig.lacks, and that there are other inputs."""
-        reason = super().lacks(key)
+    def unavailable_reason(self, key: str) -> str:
+        """FrozenConfig.unavailable_reason, and that there are other inputs."""
+        reason = super().unavailable_reason(key)
         instead = f"{key}.inputs=pixels, an encoder that is trained with the method"
         return f"{reason}; or give {instead}" if reason else ""
 
@@ -104,7 +104,7 @@ class GoalConditioned(GoalPolicy):
     def __init__(self, config: GoalConditionedConfig, dims: ModelDims):
         super().__init__()
         self.goal_sampling = GoalSampling(config.policy_goals, discount=config.discount)
-        self.frozen = FrozenEncoder(config, dims.image_size) if config.used else None
+        self.frozen = FrozenEncoder(config, dims.image_size) if config.uses_frozen_encoder else None
         self.encoder = self.new_encoder(config, dims)
         self.policy = head(2 * self.encoder.width, config, dims.block_dim, nn.Identity)
         with torch.no_grad():

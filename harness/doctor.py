@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.runtime import machine, processes
+from harness.runtime import command, machine, processes
 
 ROOT = Path(__file__).parent.parent
 GL_FIX = "apt-get install -y libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
@@ -77,15 +77,12 @@ _USAGE = (
 
 def main(argv: list[str]) -> int:
     """Run all checks and show them; 0 when nothing needed is missing, 2 for unknown arguments."""
+    return command.main(argv, lambda _: _USAGE, parse, check_all)
+
+
+def check_all(folders: dict[str, str]) -> int:
+    """Run all checks, with those of these folders, and show them; the exit code."""
     console = Console(emoji=False)
-    if {"-h", "--help", "help"} & set(argv):
-        console.print(_USAGE, markup=False)
-        return 0
-    try:
-        folders = parse(argv)
-    except ValueError as error:
-        console.print(f"error: {error}", markup=False)
-        return 2
     with console.status("checking"):
         checks = [
             python(),
@@ -106,14 +103,8 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> dict[str, str]:
-    """The folders to look at: {"results": ..., "datasets": ...}. Raises ValueError."""
-    folders = {"results": "results", "datasets": "data"}
-    for argument in argv:
-        name, equals, value = argument.partition("=")
-        if name not in folders or not equals or not value:
-            raise ValueError(f"{argument!r} is not one of results=FOLDER, datasets=FOLDER")
-        folders[name] = os.path.expanduser(value)
-    return folders
+    """The folders to look at: {"results": ..., "datasets": ...}. Raises command.ConfigError."""
+    return command.read_words(argv, {"results": "results", "datasets": "data"})[1]
 
 
 def show(console: Console, checks: list[Check]) -> None:

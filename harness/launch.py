@@ -14,10 +14,11 @@ from typing import Any
 
 from harness import trial, zoo
 from harness.data import collect
-from harness.experiment import command_line, config, identity
+from harness.experiment import config, identity
 from harness.experiment.identity import TrialSpec
+from harness.experiment.run_folders import RunFolders
 from harness.records import rows
-from harness.runtime import machine, provenance, supervised
+from harness.runtime import command, machine, provenance, supervised
 from harness.runtime.progress import Display
 from harness.training import pretraining
 
@@ -35,16 +36,14 @@ class LaunchError(RuntimeError):
     """The trials cannot be started, and what to do about it."""
 
 
-def missing(specs: Sequence[TrialSpec], place: trial.Place) -> list[TrialSpec]:
+def missing(specs: Sequence[TrialSpec], folders: RunFolders) -> list[TrialSpec]:
     """The trials that are not done under their present configuration."""
     return [
-        spec
-        for spec in specs
-        if not rows.is_done(trial.folder(place, spec), identity.config_hash(spec))
+        spec for spec in specs if not rows.is_done(folders.trial(spec), identity.config_hash(spec))
     ]
 
 
-def launch(specs: Sequence[TrialSpec], place: trial.Place, run: config.RunConfig) -> None:
+def launch(specs: Sequence[TrialSpec], folders: RunFolders, run: config.RunConfig) -> None:
     """Run the trials, their datasets made (prepare_datasets); each writes its own rows, failed
     ones too. Raises LaunchError.
     """
@@ -52,10 +51,10 @@ def launch(specs: Sequence[TrialSpec], place: trial.Place, run: config.RunConfig
         provenance.git()  # says once, here, where no commit can be recorded
     if run.backend == "loop" and specs:
         with Display(len(specs)) as display:
-            _loop(specs, place, display)
+            _loop(specs, folders, display)
     elif specs:
-        before = {spec.key: attempts(spec, place) for spec in specs}
-        under_ray(run, _by_ray, specs, before, place, run)
+        before = {spec.key: attempts(spec, folders) for spec in specs}
+        under_ray(run, _by_ray, specs, before, folders, run)
 
 
 def under_ray(run: config.RunConfig, function: Callable[..., None], *arguments: Any) -> None:
@@ -76,13 +75,13 @@ def under_ray(run: config.RunConfig, function: Callable[..., None], *arguments: 
         ) from None
 
 
-def missing_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> list[str]:
+def missing_datasets(specs: Sequence[TrialSpec], folders: RunFolders) -> list[str]:
     """Tasks whose data have to be collected first."""
     return sorted(
         {
             task
             for task, data in _datasets(specs)
-            if not collect.has(zoo.TASKS[task], data, place.datasets)
+            if not collect.has(zoo.TASKS[task], data, folders.datasets)
         }
     )
 
@@ -92,35 +91,35 @@ def _datasets(specs: Sequence[TrialSpec]) -> set[tuple[str, collect.DataConfig]]
     return own.union(*(spec.config.pool.items() for spec in specs))
 
 
-def prepare_datasets(specs: Sequence[TrialSpec], place: trial.Place) -> None:
+def prepare_datasets(specs: Sequence[TrialSpec], folders: RunFolders) -> None:
     """Collect each dataset once. Any failure is left to its trials, which record it."""
     for task, data in _datasets(specs):
         try:
             workers = machine.cores() if zoo.TASKS[task].spec.slow_to_draw else 1
-            collect.ensure(zoo.task(task, data.scene), data, place.datasets, workers)
+            collect.ensure(zoo.task(task, data.scene), data, folders.datasets, workers)
         except Exception as error:  # noqa: BLE001  also what a simulator or a renderer raises
             log.error("no dataset for %s: %s", task, error)
     for line in sorted(
-        {pretraining.slowness(s.config.method, place.datasets) for s in specs} - {""}
+        {pretraining.slow_reason(s.config.method, folders.datasets) for s in specs} - {""}
     ):
         log.warning(line)  # here, since what a worker of Ray logs is not shown
 
 
-def _loop(specs: Sequence[TrialSpec], place: trial.Place, display: Display) -> None:
+def _loop(specs: Sequence[TrialSpec], folders: RunFolders, display: Display) -> None:
     nodes = local_nodes()
     for spec in specs:
-        reason = lacks(spec, nodes)
+        reason = unavailable_reason(spec, nodes)
         if reason:
-            _fail(spec, place, reason)
+            _fail(spec, folders, reason)
         else:
-            run_here(spec, place, display)
-        display.finish(spec.key, outcome(spec, place))
+            run_here(spec, folders, display)
+        display.finish(spec.key, outcome(spec, folders))
 
 
-def run_here(spec: TrialSpec, place: trial.Place, display: Display) -> None:
+def run_here(spec: TrialSpec, folders: RunFolders, display: Display) -> None:
     """One trial in this process."""
     try:
-        trial.run(spec, place, _to_display(display, spec.key))
+        trial.run(spec, folders, _to_display(display, spec.key))
     except OSError as error:
         log.error("%s: its row cannot be written: %s", spec.key, error)
 
@@ -128,7 +127,7 @@ def run_here(spec: TrialSpec, place: trial.Place, display: Display) -> None:
 def _with_logging(
     scratch: str, verbose: bool, function: Callable[..., None], *arguments: Any
 ) -> None:
-    command_line.set_up_logging(verbose)
+    command.set_up_logging(verbose)
     function(scratch, *arguments)
 
 
@@ -136,32 +135,32 @@ def _by_ray(
     scratch: str,
     specs: Sequence[TrialSpec],
     before: Mapping[str, int],
-    place: trial.Place,
+    folders: RunFolders,
     run: config.RunConfig,
 ) -> None:
     """One Tune trial per spec that has not ended since it had `before` attempts; specs that no node
     can hold are recorded as failed at once.
     """
     nodes = cluster(scratch, run)
-    left = [spec for spec in specs if attempts(spec, place) == before[spec.key]]
+    left = [spec for spec in specs if attempts(spec, folders) == before[spec.key]]
     with Display(len(specs), len(specs) - len(left)) as display:
         possible = {}
         for spec in left:
-            reason = lacks(spec, nodes)
+            reason = unavailable_reason(spec, nodes)
             if reason:
-                _fail(spec, place, reason)
-                display.finish(spec.key, outcome(spec, place))
+                _fail(spec, folders, reason)
+                display.finish(spec.key, outcome(spec, folders))
             else:
                 possible[spec.key] = spec
         if possible:
-            _tune(scratch, possible, before, place, display)
+            _tune(scratch, possible, before, folders, display)
 
 
 def _tune(
     scratch: str,
     possible: Mapping[str, TrialSpec],
     before: Mapping[str, int],
-    place: trial.Place,
+    folders: RunFolders,
     display: Display,
 ) -> None:
     texts = {key: config.to_yaml(spec) for key, spec in possible.items()}
@@ -169,61 +168,61 @@ def _tune(
 
     tune_trials(
         scratch,
-        tune.with_parameters(_worker, texts=texts, place=place),
+        tune.with_parameters(_worker, texts=texts, folders=folders),
         {"key": tune.grid_search(list(possible))},
         lambda words: resources(possible[words["key"]]),
         lambda words: words["key"],
         display,
-        finished=lambda key: settle(possible[key], place, before[key]),
+        finished=lambda key: settle(possible[key], folders, before[key]),
     )
     for key, spec in possible.items():
-        settle(spec, place, before[key])
+        settle(spec, folders, before[key])
 
 
-def _worker(words: dict[str, Any], texts: dict[str, str], place: trial.Place) -> None:
+def _worker(words: dict[str, Any], texts: dict[str, str], folders: RunFolders) -> None:
     """What runs in a Ray actor: one of `texts`."""
-    run_text({"spec": texts[words["key"]]}, place)
+    run_text({"spec": texts[words["key"]]}, folders)
 
 
-def run_text(words: dict[str, Any], place: trial.Place) -> None:
+def run_text(words: dict[str, Any], folders: RunFolders) -> None:
     """In a Ray actor: the trial whose YAML is words["spec"]; the driver sees its progress.
 
     One that is done stays so: its process may have died after its last line, and Tune tries again.
     """
     spec = config.from_yaml(words["spec"])
-    if missing([spec], place):
-        trial.run(spec, place, report_progress())
+    if missing([spec], folders):
+        trial.run(spec, folders, report_progress())
 
 
-def settle(spec: TrialSpec, place: trial.Place, attempts_before: int) -> str:
+def settle(spec: TrialSpec, folders: RunFolders, attempts_before: int) -> str:
     """The outcome of an ended trial; a process that died without a word gets a row here."""
-    if attempts(spec, place) == attempts_before:
+    if attempts(spec, folders) == attempts_before:
         _fail(
             spec,
-            place,
+            folders,
             "the trial's process ended without a result (interrupted, killed or out of memory): "
             "issue the same command again, it goes on from its checkpoint; where memory was short, "
             "lower data.image_size or train.batch_size first",
         )
-    return outcome(spec, place)
+    return outcome(spec, folders)
 
 
-def _fail(spec: TrialSpec, place: trial.Place, reason: str) -> None:
+def _fail(spec: TrialSpec, folders: RunFolders, reason: str) -> None:
     try:
-        trial.record_failure(spec, place, reason)
+        trial.record_failure(spec, folders, reason)
     except OSError as error:
         log.error("%s: its row cannot be written: %s", spec.key, error)
 
 
-def attempts(spec: TrialSpec, place: trial.Place) -> int:
+def attempts(spec: TrialSpec, folders: RunFolders) -> int:
     """How often the trial has ended so far."""
-    row = rows.read_trial(trial.folder(place, spec))
+    row = rows.read_trial(folders.trial(spec))
     return 0 if row is None else row.attempts
 
 
-def outcome(spec: TrialSpec, place: trial.Place) -> str:
+def outcome(spec: TrialSpec, folders: RunFolders) -> str:
     """ "ok, 81 s" or the error of a trial's row."""
-    row = rows.read_trial(trial.folder(place, spec))
+    row = rows.read_trial(folders.trial(spec))
     if row is None:
         return "no row could be written"
     return f"ok, {row.total_s:.0f} s" if row.status == "ok" else f"error: {row.error}"
@@ -235,7 +234,7 @@ def resources(spec: TrialSpec) -> dict[str, float]:
     return {"cpu": asked.cpu, "gpu": asked.gpu} if asked.gpu else {"cpu": asked.cpu}
 
 
-def lacks(spec: TrialSpec, nodes: Sequence[Node]) -> str:
+def unavailable_reason(spec: TrialSpec, nodes: Sequence[Node]) -> str:
     """Why no single one of these machines can hold the trial, or ""."""
     asked = spec.config.resources
     gpus = max(node.get("GPU", 0) for node in nodes)
@@ -251,7 +250,7 @@ def lacks(spec: TrialSpec, nodes: Sequence[Node]) -> str:
         those = f"any machine here with {asked.gpu:g} GPUs" if asked.gpu else "any machine here"
         words = f"resources.cpu={asked.cpu:g} and {machine.counted(cores)} on {those}"
         return f"{words}: use resources.cpu={cores:g}"
-    return pretraining.lacks(spec.config.method, spec.method)
+    return spec.config.method.unavailable_reason(f"method.{spec.method}")
 
 
 def local_nodes() -> list[Node]:

@@ -17,65 +17,68 @@ from rich.text import Text
 
 from harness import launch, report, trial
 from harness.experiment import command_line, config, estimate, manual, suites
-from harness.experiment.command_line import FAILED, OK, USAGE, console
 from harness.experiment.identity import TrialSpec
+from harness.experiment.run_folders import RunFolders
 from harness.experiment.scales import SCALES
 from harness.records import folder_lock, rows
-from harness.runtime import machine
+from harness.runtime import command, machine
+from harness.runtime.command import FAILED, OK, console
 
 log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
-    try:
-        if not argv or manual.HELP & set(argv):
-            sys.stdout.write(manual.answer(argv, manual.overview()) + "\n")
-            return OK
-        run = command_line.local_paths(config.parse(list(argv)))
-        specs = suites.expand(run)
-    except config.ConfigError as error:
-        console.print(f"error: {error}", markup=False)
-        return USAGE
-    command_line.set_up_logging(run.verbose)
-    if run.dry:
-        _plan(run, specs)
-        return OK
-    try:
-        command_line.check_writable(run.folder)
-        with folder_lock.hold(run.folder), command_line.ended_by_signals():
-            return _execute(run, specs, argv)
-    except (OSError, launch.LaunchError) as error:
-        console.print(f"error: {error}", markup=False)
-        return FAILED
-    except KeyboardInterrupt as error:
-        return command_line.interrupted(error)
+    return command.main(
+        argv or ["--help"],
+        lambda words: manual.answer(words, manual.overview()),
+        _parse,
+        lambda parsed: _execute(*parsed, argv),
+        failures=(OSError, launch.LaunchError),
+    )
+
+
+def _parse(argv: Sequence[str]) -> tuple[config.RunConfig, list[TrialSpec]]:
+    """The run and all its trials. Raises config.ConfigError."""
+    run = command_line.local_paths(config.parse(list(argv)))
+    return run, suites.expand(run, trial.STAGES)
 
 
 def _execute(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> int:
+    """Show the plan; run what is missing and report, unless it is a dry run; the exit code."""
+    command.set_up_logging(run.verbose)
+    if run.dry:
+        _plan(run, specs)
+        return OK
+    command_line.check_writable(run.folder)
+    with folder_lock.hold(run.folder):
+        return _run(run, specs, argv)
+
+
+def _run(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> int:
     """Run what is missing and report; the exit code."""
-    place = _place(run)
+    folders = _folders(run)
     todo, able = _plan(run, specs)
-    launch.prepare_datasets(able, place)
+    launch.prepare_datasets(able, folders)
     started = time.time()
-    launch.launch(todo, place, run)
-    _show_share(todo, place, started)
+    launch.launch(todo, folders, run)
+    _show_share(todo, folders, started)
     reported = _report(run.folder)
-    failures = _show_failures(specs, place, argv)
+    failures = _show_failures(specs, folders, argv)
     return failures if reported else FAILED
 
 
 def _plan(run: config.RunConfig, specs: list[TrialSpec]) -> tuple[list[TrialSpec], list[TrialSpec]]:
     """Show what is to run; the trials that are not done, and those of them that can run here."""
-    todo = launch.missing(specs, _place(run))
+    todo = launch.missing(specs, _folders(run))
     reasons = _reasons(run, todo)
     able = [spec for spec in todo if not reasons[spec.key]]
     _show_plan(run, specs, able, reasons)
     return todo, able
 
 
-def _place(run: config.RunConfig) -> trial.Place:
-    return trial.Place(run.folder, run.run, run.suite, run.datasets)
+def _folders(run: config.RunConfig) -> RunFolders:
+    return RunFolders(run.folder, run.run, run.suite, run.datasets)
 
 
 def _report(folder: str) -> bool:
@@ -94,7 +97,9 @@ def _report(folder: str) -> bool:
 def _reasons(run: config.RunConfig, todo: list[TrialSpec]) -> dict[str, str]:
     """Why each of these cannot run here, or ""; of a cluster that is not known yet."""
     nodes = launch.local_nodes()
-    return {spec.key: "" if run.ray.address else launch.lacks(spec, nodes) for spec in todo}
+    return {
+        spec.key: "" if run.ray.address else launch.unavailable_reason(spec, nodes) for spec in todo
+    }
 
 
 def _show_plan(
@@ -126,7 +131,7 @@ def _show_plan(
     told += [f"{unknown} without an estimate, since none like them has run"] if unknown else []
     words = f": {', '.join(told)}" if told else ""
     console.print(f"{len(able)} of {len(specs)} trials to run{words}")
-    lacking = launch.missing_datasets(able, _place(run))
+    lacking = launch.missing_datasets(able, _folders(run))
     if lacking:
         console.print(f"data to collect first, not in that time: {', '.join(lacking)}")
     others = set(lacking) - {spec.task for spec in able}
@@ -135,11 +140,11 @@ def _show_plan(
         console.print(f"  {', '.join(sorted(others))}: for the encoder of {', '.join(pooling)}")
 
 
-def _show_share(todo: list[TrialSpec], place: trial.Place, started: float) -> None:
+def _show_share(todo: list[TrialSpec], folders: RunFolders, started: float) -> None:
     """Wall time in which no trial ran: Ray's start, scheduling, start of processes."""
     spans = []
     for spec in todo:
-        row = rows.read_trial(trial.folder(place, spec))
+        row = rows.read_trial(folders.trial(spec))
         if row is not None and row.started >= started:
             spans.append((row.started, row.ended))
     if spans:
@@ -160,15 +165,13 @@ def _covered(spans: list[tuple[float, float]]) -> float:
     return total
 
 
-def _show_failures(specs: list[TrialSpec], place: trial.Place, argv: Sequence[str]) -> int:
-    failed = launch.missing(specs, place)
+def _show_failures(specs: list[TrialSpec], folders: RunFolders, argv: Sequence[str]) -> int:
+    failed = launch.missing(specs, folders)
     for spec in failed:
-        console.print(f"{spec.key} failed: {launch.outcome(spec, place)}", markup=False)
+        console.print(f"{spec.key} failed: {launch.outcome(spec, folders)}", markup=False)
     if failed:
         again = shlex.join([os.path.relpath(sys.executable), "-m", "harness.run", *argv])
-        command_line.show_command(
-            f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}"
-        )
+        command.show_command(f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}")
     return FAILED if failed else OK
 
 

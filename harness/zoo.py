@@ -82,24 +82,24 @@ METHODS: dict[str, Method] = {
         about="The control that shows collapse; plans.",
     ),
     "heuristic": Method(
-        "heuristic",
+        "Heuristic",
         controls.ControlConfig,
         controls.Heuristic,
         trained=False,
         about="The task's trivial policy; sees the simulator's state.",
     ),
     "random": Method(
-        "random",
+        "Random",
         controls.ControlConfig,
         controls.Random,
         trained=False,
         about="Uniform actions: the floor of every table.",
     ),
     "noop": Method(
-        "no-op", controls.ControlConfig, controls.Noop, trained=False, about="The zero action."
+        "No-op", controls.ControlConfig, controls.Noop, trained=False, about="The zero action."
     ),
     "replay": Method(
-        "replay",
+        "Replay",
         controls.ControlConfig,
         controls.Replay,
         trained=False,

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "nn": {"contracts", "runtime.seeding"},
     "lewm": MODEL,
     "baselines": MODEL,
-    "report": {"records"},
+    "report": {"records", "runtime.command"},
     "planning": {"contracts", "runtime"},
     "tasks": {"contracts", "runtime"},
     "data": {"contracts", "runtime"},
@@ -40,8 +40,9 @@ MAY_IMPORT = {
     "policies": GROUND | {"experiment", "planning", "zoo"},
     "experiment": GROUND  # it gathers the dataclasses of these
     | {"zoo", "training.loop", "data.collect", "planning", "evaluate.plan_time"},
-    "trial": EVERY_PART - {"nn", "planning", "tasks"}
-    | {"experiment", "policies", "training", "zoo"},
+    "trial_context": GROUND
+    | {"data", "evaluate.pairs", "experiment", "policies", "training", "zoo"},
+    "trial": GROUND | {"data", "evaluate", "experiment", "training", "trial_context", "zoo"},
     "launch": GROUND | {"data", "experiment", "training", "trial", "zoo"},
     "doctor": GROUND | {"tasks.rendering"},
     "run": GROUND | {"experiment", "launch", "report", "trial", "zoo"},

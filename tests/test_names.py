@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 from report import synthetic_run
 
 from harness import report, run, trial
-from harness.experiment import command_line, config
+from harness.experiment import command_line, config, trial_row
+from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.report import format, render
+from harness.runtime import command
 from harness.sweep import search, space
 
 SPECIAL = " !\"#$%&'()*+,-.:;<=>?@[\\]^_`{|}~\t\né\u0301日\u202e\u200d😀"
@@ -89,10 +91,12 @@ def test_a_path_that_is_not_text_is_refused(tmp_path, key):
 
 
 def test_a_trial_runs_below_odd_folders_and_its_error_is_one_line(tmp_path):
-    place = trial.Place(str(tmp_path / NASTY), NASTY, "smoke", str(tmp_path / f"data {NASTY}"))
+    folders = RunFolders(str(tmp_path / NASTY), NASTY, "smoke", str(tmp_path / f"data {NASTY}"))
     spec = dataclasses.replace(tiny.spec("random"), variant=NASTY)
-    assert trial.run(spec, place, tiny.quiet).status == "ok"
-    failed = trial.record_failure(spec, place, trial._line(OSError("\x1b[31mred\udcff\n"), place))
+    assert trial.run(spec, folders, tiny.quiet).status == "ok"
+    failed = trial.record_failure(
+        spec, folders, trial_row.error_line(OSError("\x1b[31mred\udcff\n"), folders)
+    )
     assert failed.error == "OSError: [31mred"
 
 
@@ -119,10 +123,10 @@ def test_a_study_lies_in_the_run_s_folder(folder, name):
 def test_the_command_that_is_shown_is_the_one_that_was_issued(words):
     said = io.StringIO()
     spec = tiny.spec("random")
-    nowhere = trial.Place("/nonexistent", "r", "smoke", "/nonexistent")
+    nowhere = RunFolders("/nonexistent", "r", "smoke", "/nonexistent")
     words = [word.replace("\0", "") for word in words]  # no argument holds one
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command_line.console, "_file", said)  # `file` would keep what it gives now
+        patch.setattr(command.console, "_file", said)  # `file` would keep what it gives now
         run._show_failures([spec], nowhere, words)
     assert shlex.split(said.getvalue().partition("to retry them: ")[2])[3:] == words
 

@@ -17,6 +17,7 @@ import torch
 
 from harness import launch, report, run, trial, zoo
 from harness.experiment import config, identity, suites
+from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.tasks.toy import Toy
 from harness.training.checkpoint import TRAINING, Checkpoint
@@ -42,10 +43,10 @@ class Command:
     def launch(self, *words):
         """Run the trials that are not done; how many of them failed."""
         settings = config.parse(self.words(*words))
-        specs, place = suites.expand(settings), self.place
-        launch.launch(launch.missing(specs, place), place, settings)
-        failed = launch.missing(specs, place)
-        self.said = "".join(f"{s.key} failed: {launch.outcome(s, place)}\n" for s in failed)
+        specs, folders = suites.expand(settings, trial.STAGES), self.folders
+        launch.launch(launch.missing(specs, folders), folders, settings)
+        failed = launch.missing(specs, folders)
+        self.said = "".join(f"{s.key} failed: {launch.outcome(s, folders)}\n" for s in failed)
         return len(failed)
 
     def words(self, *words):
@@ -53,8 +54,8 @@ class Command:
         return [*base, f"results={self.folder}", f"datasets={self.datasets}", *words]
 
     @property
-    def place(self):
-        return trial.Place(str(self.folder / "r"), "r", "smoke", str(self.datasets))
+    def folders(self):
+        return RunFolders(str(self.folder / "r"), "r", "smoke", str(self.datasets))
 
     @property
     def trials(self):
@@ -229,9 +230,9 @@ def test_a_trial_needs_one_machine_that_holds_all_it_asks_for():
     nodes = [{"CPU": 64.0}, {"CPU": 4.0, "GPU": 1.0}]
     words = ["device=cuda", "resources.gpu=1"]
     said = "resources.cpu=8 and 4 cores on any machine here with 1 GPUs: use resources.cpu=4"
-    assert launch.lacks(tiny.spec("lewm", *words, "resources.cpu=8"), nodes) == said
-    assert launch.lacks(tiny.spec("lewm", *words, "resources.cpu=4"), nodes) == ""
-    assert launch.lacks(tiny.spec("lewm", "resources.cpu=64"), nodes) == ""
+    assert launch.unavailable_reason(tiny.spec("lewm", *words, "resources.cpu=8"), nodes) == said
+    assert launch.unavailable_reason(tiny.spec("lewm", *words, "resources.cpu=4"), nodes) == ""
+    assert launch.unavailable_reason(tiny.spec("lewm", "resources.cpu=64"), nodes) == ""
 
 
 def test_a_dataset_that_does_not_match_its_manifest(command, tmp_path):
@@ -252,7 +253,7 @@ def test_a_dataset_that_does_not_match_its_manifest(command, tmp_path):
 def test_a_checkpoint_of_another_configuration(command):
     words = ["suite=smoke", *SMALL]
     spec, other = tiny.spec("lewm", *words), tiny.spec("lewm", *words, "train.lr=1")
-    checkpoint = Path(trial.folder(command.place, spec)) / "checkpoint"
+    checkpoint = Path(command.folders.trial(spec)) / "checkpoint"
     model = tiny.model(other)
     optimizer = torch.optim.AdamW(model.parameters())
     copied = Checkpoint(str(checkpoint), identity.config_hash(other))
@@ -287,22 +288,22 @@ def test_a_training_is_kept_where_what_follows_it_fails(command):
 def test_a_process_that_died_without_a_word_leaves_a_row(command):
     spec = tiny.spec("noop", *SMALL)
     for attempt in (1, 2):  # the second time there is a row already, of the first
-        assert launch.settle(spec, command.place, attempt - 1).startswith("error: ")
+        assert launch.settle(spec, command.folders, attempt - 1).startswith("error: ")
         row = command.row("toy.noop.s0")
         assert (row.status, row.attempts) == ("error", attempt)
         assert (
             "ended without a result" in row.error and "it goes on from its checkpoint" in row.error
         )
-    trial.run(spec, command.place, tiny.quiet)
-    assert launch.settle(spec, command.place, 2).startswith("ok, ")
+    trial.run(spec, command.folders, tiny.quiet)
+    assert launch.settle(spec, command.folders, 2).startswith("ok, ")
     assert command.row("toy.noop.s0").attempts == 3
 
 
 def test_a_trial_whose_process_died_when_it_was_done_is_not_run_again(command):
     spec = tiny.spec("noop", *SMALL)
-    trial.run(spec, command.place, tiny.quiet)
-    launch.run_text({"spec": config.to_yaml(spec)}, command.place)
-    assert launch.settle(spec, command.place, 0).startswith("ok, ")
+    trial.run(spec, command.folders, tiny.quiet)
+    launch.run_text({"spec": config.to_yaml(spec)}, command.folders)
+    assert launch.settle(spec, command.folders, 0).startswith("ok, ")
     assert command.row("toy.noop.s0").attempts == 1
 
 

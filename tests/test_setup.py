@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import trial
 from harness.experiment import config, suites
 from harness.sweep import space
 
@@ -228,7 +229,7 @@ def commands(markdown: str) -> list[list[str]]:
 
 
 PARSERS = {  # what the module does with its words before anything runs
-    "harness.run": lambda words: suites.expand(config.parse(words)),
+    "harness.run": lambda words: suites.expand(config.parse(words), trial.STAGES),
     "harness.sweep": space.parse,
 }
 

@@ -16,6 +16,7 @@ import tiny
 import torch
 
 from harness import trial, zoo
+from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.training.checkpoint import TRAINING
 
@@ -98,7 +99,7 @@ def test_a_dead_raylet_is_one_line_and_ray_is_started_again(smoke):
 
 def test_its_weights_are_those_of_a_trial_that_was_not_killed(smoke, datasets, tmp_path):
     spec = tiny.spec("lewm", *WORDS)
-    alone = trial.run(spec, trial.Place(str(tmp_path), "r", "smoke", str(datasets)), tiny.quiet)
+    alone = trial.run(spec, RunFolders(str(tmp_path), "r", "smoke", str(datasets)), tiny.quiet)
     table = rows.read(str(smoke.folder)).trial.set_index("method")
     assert table.loc["lewm", "config_hash"] == alone.config_hash
     assert table.loc["lewm", "checkpoint_hash"] == alone.checkpoint_hash

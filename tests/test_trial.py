@@ -11,7 +11,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from harness import trial
+from harness.evaluate import pairs
 from harness.experiment import config, identity
+from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.runtime import provenance
 
@@ -19,8 +21,8 @@ SMALL = ["data.episodes=24", "protocol.pairs=4"]
 
 
 @pytest.fixture
-def place(tmp_path, datasets):
-    return trial.Place(str(tmp_path / "r"), "r", "smoke", str(datasets))
+def folders(tmp_path, datasets):
+    return RunFolders(str(tmp_path / "r"), "r", "smoke", str(datasets))
 
 
 def only_row(results):
@@ -28,29 +30,29 @@ def only_row(results):
     return rows.read_trial(str(folder))
 
 
-def test_a_row_has_the_commit_that_the_trial_began_with(place, tmp_path, monkeypatch):
+def test_a_row_has_the_commit_that_the_trial_began_with(folders, tmp_path, monkeypatch):
     first = repositories.checkout(tmp_path)
     monkeypatch.setattr(provenance, "_ROOT", tmp_path)
     provenance.git.cache_clear()
     row = trial.run(
-        tiny.spec("noop", *SMALL), place, lambda *_: repositories.commit(tmp_path, "later")
+        tiny.spec("noop", *SMALL), folders, lambda *_: repositories.commit(tmp_path, "later")
     )
     provenance.git.cache_clear()
     assert row.git_commit == first and row.status == "ok"
 
 
 @pytest.mark.parametrize("method", ["lewm", "gcbc", "dino_wm"])
-def test_cores_and_threads_change_no_outcome(method, place):
+def test_cores_and_threads_change_no_outcome(method, folders):
     """Their times apart, trials with one core and with two are equal to the last bit."""
     outcomes = []
     for cores in (1, 2):
         spec = tiny.spec(method, *SMALL, f"resources.cpu={cores}")
-        own = dataclasses.replace(place, folder=f"{place.folder}{cores}")
+        own = dataclasses.replace(folders, folder=f"{folders.folder}{cores}")
         torch.set_num_threads(cores)
         with threadpool_limits(cores):  # as another machine or OMP_NUM_THREADS may have it
             row = trial.run(spec, own, tiny.quiet)
         assert row.status == "ok" and row.threads == cores, row.error
-        outcomes.append(outcome(row, trial.folder(own, spec)))
+        outcomes.append(outcome(row, own.trial(spec)))
     assert outcomes[0] == outcomes[1]
 
 
@@ -75,25 +77,25 @@ def test_a_training_of_several_threads_is_another_configuration():
         tiny.spec("lewm", "train.threads=0")
 
 
-def test_the_command_runs_a_spec_file(place, tmp_path, caplog):
+def test_the_command_runs_a_spec_file(folders, tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    row = trial.run(tiny.spec("replay", *SMALL), place, lambda *_: None)
+    row = trial.run(tiny.spec("replay", *SMALL), folders, lambda *_: None)
     (tmp_path / "spec.yaml").write_text(row.config_yaml)
-    words = [f"results={tmp_path}/alone", f"datasets={place.datasets}"]
+    words = [f"results={tmp_path}/alone", f"datasets={folders.datasets}"]
     assert trial.main([str(tmp_path / "spec.yaml"), *words]) == 0
     alone = only_row(tmp_path / "alone")
     assert (alone.config_hash, alone.status) == (row.config_hash, "ok")
 
 
-def test_families_of_the_pairs_episodes_are_recorded_where_there_are_some(place, datasets):
+def test_families_of_the_pairs_episodes_are_recorded_where_there_are_some(folders, datasets):
     spec = tiny.spec("noop", *SMALL, task="push_t")
-    assert trial.run(spec, place, lambda *_: None).status == "ok"
-    tables = rows.read_one(trial.folder(place, spec))
+    assert trial.run(spec, folders, lambda *_: None).status == "ok"
+    tables = rows.read_one(folders.trial(spec))
     families = tiny.dataset(spec, datasets).manifest.families
     found = tables.metrics[tables.metrics["stage"] == "pairs"]
     assert set(found["index"]) == set(tables.episodes["source_episode"])
     assert found["value"].tolist() == [families[i] for i in found["index"]]
-    assert trial._families("k", tiny.dataset(tiny.spec("noop", *SMALL), datasets), []) == []
+    assert pairs.family_rows("k", tiny.dataset(tiny.spec("noop", *SMALL), datasets), []) == []
 
 
 def test_the_command_says_what_lacks_before_it_collects_data(tmp_path):
@@ -107,11 +109,11 @@ def test_the_command_says_what_lacks_before_it_collects_data(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["task: [", "task: toy\n", None])
-def test_a_spec_file_that_is_none(tmp_path, text, caplog):
+def test_a_spec_file_that_is_none(tmp_path, text, capsys):
     if text is not None:
         (tmp_path / "spec.yaml").write_text(text)
     assert trial.main([str(tmp_path / "spec.yaml"), f"results={tmp_path}/alone"]) == 2
     for words in ([], ["resluts=x", "spec.yaml"], ["spec.yaml", "results="]):
         assert trial.main(words) == 2
-    assert "usage: python -m harness.trial" in caplog.text
+    assert "SPEC.yaml [results=FOLDER] [datasets=FOLDER]" in capsys.readouterr().err
     assert not (tmp_path / "alone").exists()

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from harness import zoo
+from harness import trial, zoo
 from harness.data import collect, normalize
 from harness.data.episodes import open_dataset
 from harness.data.windows import Windows
@@ -13,7 +13,7 @@ from harness.experiment import config, suites
 def spec(method, *words, task="toy"):
     """The one trial that these words give."""
     words = ["suite=smoke", "scale=tiny", "device=cpu", f"methods=[{method}]", *words]
-    (found,) = suites.expand(config.parse([*words, f"tasks=[{task}]"]))
+    (found,) = suites.expand(config.parse([*words, f"tasks=[{task}]"]), trial.STAGES)
     return found
 
 

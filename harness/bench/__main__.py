@@ -14,9 +14,9 @@ import torch
 
 from harness.bench import collect, data, plan, plan_ratio, profile, settings, suite, train
 from harness.experiment import command_line, config, manual
-from harness.experiment.command_line import FAILED, OK, USAGE, console
 from harness.launch import LaunchError
-from harness.runtime import memory
+from harness.runtime import command, memory
+from harness.runtime.command import FAILED, OK, console
 
 FIGURES = {
     "plan": plan,
@@ -32,20 +32,14 @@ TOGETHER = ("plan", "train", "data", "collect", "suite")  # when none is named
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
-    command_line.set_up_logging(verbose=False)
-    try:
-        if manual.HELP & set(argv):
-            sys.stdout.write(_help([word for word in argv if word not in manual.HELP]) + "\n")
-            return OK
-        chosen = _chosen(argv)
-    except config.ConfigError as error:
-        console.print(f"error: {error}", markup=False)
-        return USAGE
-    try:
-        with command_line.ended_by_signals():
-            return max([_run(figure, asked) for figure, asked in chosen])
-    except KeyboardInterrupt as error:
-        return command_line.interrupted(error, "what is written stays")
+    command.set_up_logging(verbose=False)
+    return command.main(
+        argv,
+        _help,
+        _chosen,
+        lambda chosen: max([_run(figure, asked) for figure, asked in chosen]),
+        rest="what is written stays",
+    )
 
 
 def _chosen(argv: Sequence[str]) -> list[tuple[ModuleType, settings.Common]]:

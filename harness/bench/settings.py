@@ -22,7 +22,8 @@ from harness.experiment.identity import TrialSpec
 from harness.experiment.scales import SCALES
 from harness.planning.plan_search import PlanSearch
 from harness.planning.receding_horizon import MPCPolicy
-from harness.runtime import onednn, seeding
+from harness.runtime import command, onednn, seeding
+from harness.trial import STAGES
 
 T = TypeVar("T")
 A_TASK, A_SCALE = f"one of {', '.join(zoo.TASKS)}", f"one of {', '.join(SCALES)}"
@@ -49,7 +50,7 @@ class OfModels(Common):
 
 def parse(argv: Sequence[str], kind: type[T]) -> T:
     """key=value words as the dataclass `kind`; raises config.ConfigError."""
-    made = dotted_keys.fill(kind(), dict(map(dotted_keys.split, argv)))
+    made = dotted_keys.fill(kind(), dict(map(command.split, argv)))
     for name, valid in (("task", zoo.TASKS), ("scale", SCALES)):
         if hasattr(made, name):
             config.known(name, getattr(made, name), valid)
@@ -65,7 +66,7 @@ def spec(scale: str, task: str, method: str, *extra: str, device: str = "cpu") -
     """The trial that the scale has of this method; frozen encoders are not trained."""
     said = ("suite=all", f"scale={scale}", f"tasks=[{task}]", f"methods=[{method}]", *extra)
     weights = ("method.dino_wm.weights=random", f"device={device}")
-    (made,) = suites.expand(config.parse([*said, *weights]))
+    (made,) = suites.expand(config.parse([*said, *weights]), STAGES)
     return made
 
 

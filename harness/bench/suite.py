@@ -28,9 +28,10 @@ from harness.bench import settings, versus
 from harness.contracts.setting import setting
 from harness.experiment import config, suites
 from harness.experiment.identity import TrialSpec
+from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.runtime import seeding
-from harness.trial import Place
+from harness.trial import STAGES
 
 NAME = "suite"
 _FITTED_FROM = 100  # trials: below, what every run takes once hides the growth
@@ -177,7 +178,7 @@ def _expansion(count: int) -> Callable[[], tuple[float, float]]:
 
     def once() -> tuple[float, float]:
         started = time.perf_counter()
-        specs = suites.expand(run)
+        specs = suites.expand(run, STAGES)
         return (time.perf_counter() - started) * count / len(specs), math.nan
 
     return once
@@ -189,12 +190,12 @@ def _through_ray(results: str, count: int, scratch: str) -> Callable[[], tuple[f
     run = config.parse(["suite=smoke", "scale=tiny", f"datasets={scratch}/data"])
 
     def once() -> tuple[float, float]:
-        place = Place(results, "bench", "smoke", f"{scratch}/data")
-        launch.prepare_datasets(specs, place)
+        folders = RunFolders(results, "bench", "smoke", f"{scratch}/data")
+        launch.prepare_datasets(specs, folders)
         started = time.perf_counter()
-        launch.launch(specs, place, run)
+        launch.launch(specs, folders, run)
         taken = time.perf_counter() - started
-        done = len(specs) - len(launch.missing(specs, place))
+        done = len(specs) - len(launch.missing(specs, folders))
         if done < count:
             raise OSError(f"{count - done} of {count} trials are not done")
         return taken, math.nan

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.records import rows
+from harness.records import rows, storage
 from harness.report.figures import bench
 from harness.runtime import provenance
 
@@ -128,8 +128,8 @@ def write(folder: str, name: str, made: Sequence[BenchRow]) -> str:
     """
     path = f"{folder.rstrip('/')}/{name}"
     rows.write_table(f"{path}.parquet", BenchRow, made)
-    fs, base = rows.filesystem(f"{path}.png")
-    with rows.whole_file(fs, base) as sink:
+    fs, base = storage.filesystem(f"{path}.png")
+    with storage.whole_file(fs, base) as sink:
         sink.write(bench.png(pd.DataFrame(made)))
     return f"{path}.parquet"
 

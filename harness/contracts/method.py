@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from harness.contracts.data import Batch, GoalSampling, Obs, Pair
+from harness.contracts.setting import Settings
 
 
 class Solve(NamedTuple):
@@ -176,6 +177,43 @@ class StatePolicy(Protocol):
 
 
 @dataclass(frozen=True)
+class MethodConfig(Settings):
+    """Base of every method's configuration: what a trial asks of it beside its keys. The answers
+    here are those of a method without a frozen encoder (nn/frozen.py has the others).
+    """
+
+    @property
+    def uses_frozen_encoder(self) -> bool:
+        """Whether the method reads the tokens of an encoder that is never trained."""
+        return False
+
+    @property
+    def pool(self) -> tuple[str, ...]:
+        """Tasks whose frames the method's encoder is trained on first."""
+        return ()
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Keys that decide nothing beside the values of the others: they are not hashed."""
+        return ()
+
+    @property
+    def note(self) -> str:
+        """What every table and figure must say of the method as configured, or ""."""
+        return ""
+
+    def unavailable_reason(self, key: str) -> str:
+        """Why the method cannot run on this machine, and what to do, or ""; `key` is the branch of
+        the configuration, "method.lewm".
+        """
+        return ""
+
+    def untrained(self) -> MethodConfig:
+        """The same sizes without any pretrained weights."""
+        return self
+
+
+@dataclass(frozen=True)
 class Method:
     """An entry of zoo.METHODS.
 
@@ -185,8 +223,15 @@ class Method:
     """
 
     label: str
-    config: type
+    config: type[MethodConfig]
     build: Callable[..., LatentModel | StatePolicy]
     trained: bool
     version: int = 1
     about: str = ""  # one sentence
+
+    def __post_init__(self):
+        if not issubclass(self.config, MethodConfig):
+            raise TypeError(
+                f"the configuration of {self.label}, {self.config.__name__}, must derive from "
+                f"harness.contracts.method.MethodConfig"
+            )

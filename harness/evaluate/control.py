@@ -14,6 +14,7 @@ from harness.contracts.data import Obs, Pair
 from harness.contracts.method import Policy, StatePolicy
 from harness.contracts.task import Simulator, Task
 from harness.data.normalize import Normalizer
+from harness.records.rows import EpisodeRow
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -24,6 +25,7 @@ class ControlSettings(Protocol):
     budget_steps: int
     success_at: str
     success_rule: str
+    split: str
 
 
 @dataclass
@@ -77,6 +79,46 @@ def run(
     finally:
         simulator.close()
     return episodes.outcomes
+
+
+def episode_rows(
+    key: str,
+    pairs: Sequence[Pair],
+    outcomes: Sequence[Outcome],
+    settings: ControlSettings,
+    eval_seed: int,
+    protocol_pairs: int,
+) -> list[EpisodeRow]:
+    """The rows of the trial `key`. The first `protocol_pairs` pairs are the protocol's draw; those
+    after them were drawn for their stratum.
+    """
+    at_end = settings.success_at == "end"
+    return [
+        EpisodeRow(
+            key=key,
+            split=settings.split,
+            eval_seed=eval_seed,
+            pair_id=pair.pair_id,
+            source_episode=pair.episode,
+            start_step=pair.step,
+            stratum=pair.stratum,
+            sample="pairs" if pair.pair_id < protocol_pairs else "stratum",
+            initially_solved=pair.initially_solved,
+            success=outcome.success_final if at_end else outcome.success_ever,
+            success_ever=outcome.success_ever,
+            success_final=outcome.success_final,
+            first_hit_step=outcome.first_hit_step,
+            dist_init=outcome.dist_init,
+            dist_min=outcome.dist_min,
+            dist_final=outcome.dist_final,
+            replans=len(outcome.solve_s),
+            pairs_per_solve=outcome.pairs_per_solve,
+            solve_s=outcome.solve_s,
+            env_s=outcome.env_s,
+            render_s=outcome.render_s,
+        )
+        for pair, outcome in zip(pairs, outcomes, strict=True)
+    ]
 
 
 def _run_steps(

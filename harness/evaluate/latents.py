@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,7 +16,9 @@ from harness.data.episodes import Dataset
 from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
 from harness.records import rows
-from harness.runtime import seeding
+from harness.runtime import flops, seeding
+
+log = logging.getLogger(__name__)
 
 _WINDOWS = 256
 _CHUNK = 32  # windows in one call of the model
@@ -104,6 +107,23 @@ def floats_per_frame(model: LatentModel, dims: ModelDims, device: torch.device) 
     pixels = torch.zeros(1, 1, 3, size, size, dtype=torch.uint8, device=device)
     proprio = torch.zeros(1, 1, dims.proprio_dim, device=device)
     return model.encode(Obs(pixels, proprio)).numel()
+
+
+def size_rows(key: str, model: LatentModel, dims: ModelDims) -> list[rows.MetricRow]:
+    """Sizes of the model of the trial `key`, also logged: parameters of each part, frames of a
+    training window, and floats of one frame's latent.
+    """
+    counts = {
+        name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
+    }
+    words = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
+    log.info("%s: %s; %.2f M parameters in all", key, words, sum(counts.values()) / 1e6)
+    floats = floats_per_frame(flops.shapes_only(model), dims, flops.META)
+    return [
+        *(rows.MetricRow(key, "model", name, 0, n, "parameters") for name, n in counts.items()),
+        rows.MetricRow(key, "model", "window_frames", 0, model.window_frames, "frames"),
+        rows.MetricRow(key, "model", "latent_floats", 0, floats, "floats"),
+    ]
 
 
 def effective_rank(z: Tensor) -> float:

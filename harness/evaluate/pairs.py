@@ -4,6 +4,7 @@ for every method.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from harness.contracts.data import Pair
 from harness.contracts.task import Task
 from harness.data.episodes import Dataset
+from harness.records import rows
 from harness.runtime import seeding
 
 
@@ -131,3 +133,14 @@ def _pair(dataset: Dataset, candidates: _Candidates, index: int, number: int, of
         stratum=str(candidates.stratum[index]),
         initially_solved=bool(candidates.solved[index]),
     )
+
+
+def family_rows(key: str, dataset: Dataset, pairs: Sequence[Pair]) -> list[rows.MetricRow]:
+    """The family of each source episode, by the episode's number. Nothing where every episode is a
+    family of its own: the report's intervals count families where there are larger ones.
+    """
+    families = dataset.manifest.families
+    if len(set(families)) == len(families):
+        return []
+    sources = sorted({pair.episode for pair in pairs})
+    return [rows.MetricRow(key, "pairs", "family", i, float(families[i]), "") for i in sources]

@@ -17,6 +17,7 @@ from harness.contracts.setting import Settings, setting
 from harness.contracts.task import Task
 from harness.data.normalize import Normalizer
 from harness.evaluate.control import goal_observation, observation
+from harness.records.rows import MetricRow
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ def measure(
         progress("plan_time", done + 1, len(sizes))
     one = np.zeros(1, dtype=int)
     return PlanCost(seconds, policy.flops(obs.rows(one), goal.rows(one)))
+
+
+def metric_rows(key: str, policy: TimedPolicy, cost: PlanCost) -> list[MetricRow]:
+    """The rows of the trial `key`: "solve_s_1" is the time of a solve of one pair."""
+    times = [
+        MetricRow(key, "plan_time", f"{policy.timed}_s_{together}", index, seconds, "s")
+        for together, solves in cost.seconds.items()
+        for index, seconds in enumerate(solves)
+    ]
+    return [*times, MetricRow(key, "plan_time", "flops", 0, cost.flops, "FLOP")]
 
 
 def _observations(

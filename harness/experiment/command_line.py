@@ -1,25 +1,16 @@
-"""What the commands share: exit codes, the console, logging, and where results can be written."""
+"""What the commands that run trials share: their folders, and how a duration is written."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import logging
 import os
-import signal
 import unicodedata
 import uuid
-from collections.abc import Iterator
-
-from rich.console import Console
-from rich.logging import RichHandler
 
 from harness.experiment import config
-from harness.records import rows
+from harness.records import storage
 
-OK, FAILED, USAGE = 0, 1, 2  # exit codes
 _LONGEST_NAME = 255  # bytes
-console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)  # ":a:" is no emoji
 
 
 def local_paths(run: config.RunConfig) -> config.RunConfig:
@@ -39,7 +30,7 @@ def local_paths(run: config.RunConfig) -> config.RunConfig:
         for name, path in (("results", run.results), ("datasets", run.datasets))
     }
     try:
-        rows.filesystem(paths["results"])
+        storage.filesystem(paths["results"])
     except OSError as error:
         raise config.ConfigError(f"results={error}") from error
     return dataclasses.replace(run, **paths)
@@ -60,62 +51,9 @@ def _check_name(name: str) -> None:
         )
 
 
-class Ended(KeyboardInterrupt):
-    """A signal that ends the command as Ctrl-C does."""
-
-    def __init__(self, number: int):
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-
-@contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP raise Ended, so that nothing the command started outlives it.
-
-    What was ignored when the command began stays ignored: under nohup, SIGHUP and Ctrl-C do not
-    end it, and SIGTERM does.
-    """
-
-    def end(number: int, frame: object) -> None:
-        raise Ended(number)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler == signal.SIG_DFL:
-            signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def interrupted(error: KeyboardInterrupt, rest: str = "the same command goes on from here") -> int:
-    """Say that the command was interrupted; its exit code: 130 for Ctrl-C, 143 for SIGTERM."""
-    console.print(f"interrupted; {rest}")
-    return 128 + (error.number if isinstance(error, Ended) else signal.SIGINT)
-
-
-def show_command(line: str) -> None:
-    """A line with a command that is to be copied: rich would fold it or change its characters."""
-    console.file.write(f"{line}\n")
-
-
-def set_up_logging(verbose: bool) -> None:
-    """Log lines to stderr."""
-    handler: logging.Handler = logging.StreamHandler()
-    if console.is_terminal:  # bars are on it: lines must go above them
-        handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
-    level = logging.DEBUG if verbose else logging.INFO
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a read-only home folder
-    for noisy in ("fontTools", "PIL", "filelock", "ray", "OpenGL", "absl"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
 def check_writable(folder: str) -> None:
     """Raises OSError, with what to do, when nothing can be written into `folder`."""
-    fs, base = rows.filesystem(folder)
+    fs, base = storage.filesystem(folder)
     probe = f"{base}/.{uuid.uuid4().hex[:8]}.probe"
     try:
         fs.create_dir(base, recursive=True)

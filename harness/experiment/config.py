@@ -25,11 +25,13 @@ from harness.contracts.setting import Settings, setting
 from harness.data.collect import DataConfig
 from harness.evaluate.plan_time import PlanTimeConfig
 from harness.experiment import dotted_keys, identity
-from harness.experiment.dotted_keys import ConfigError, check_keys, fill, known, merge, nearest, put
+from harness.experiment.dotted_keys import check_keys, fill, merge, put
 from harness.experiment.identity import TrialSpec
 from harness.experiment.protocols import PROTOCOLS, ProtocolConfig
 from harness.experiment.scales import DEFAULT_PROTOCOL, SCALES
 from harness.planning.receding_horizon import MPCConfig
+from harness.runtime import command
+from harness.runtime.command import ConfigError, known, nearest
 from harness.training.loop import TrainConfig
 
 
@@ -157,7 +159,7 @@ def parse(argv: list[str]) -> RunConfig:
     own: dict[str, Any] = {}
     overrides: dict[str, Any] = {}
     for word in argv:
-        key, text = dotted_keys.split(word)
+        key, text = command.split(word)
         branch = key.split(".")[0]
         if key in _RUN_KEYS or key.startswith("ray."):
             put(own, key, dotted_keys.seeds(text) if key == "seeds" else text)
@@ -181,7 +183,7 @@ def trial_spec(
     """One trial, its configuration resolved. Raises ConfigError on unknown keys or bad values."""
     tree = _tree(run, task, method, suite_overlay)
     settings = _named_section("method", method, zoo.METHODS, tree)
-    pool = [known("task", name, zoo.TASKS) for name in getattr(settings, "pool", ())]
+    pool = [known("task", name, zoo.TASKS) for name in settings.pool]
     others = {name: _tree(run, name, method, suite_overlay) for name in pool}
     protocol = _section("protocol", tree)
     known(f"success rule of {task}", protocol.success_rule, zoo.TASKS[task].spec.success_rules)

@@ -5,9 +5,7 @@ dataclasses; and what to say of a wrong one.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
-import os
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,31 +13,13 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import yaml
 
+from harness.runtime.command import ConfigError, nearest
+
 T = TypeVar("T")
 
 MOST_SEEDS = 100_000
 _TRUE, _FALSE = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0")
 _NONE = ("null", "none", "~", "")
-
-
-class ConfigError(ValueError):
-    """A word of the command line that is not understood; the message names what is."""
-
-
-PATHS = ("results", "datasets", "weights")  # keys, or their last parts, whose values are paths
-
-
-def expanded(key: str, text: str) -> str:
-    """The path `text` with the home folder in place of ~ or ~user, which some shells leave to the
-    program. Raises ConfigError where there is no such user.
-    """
-    whole = os.path.expanduser(text)
-    if whole.startswith("~"):
-        raise ConfigError(
-            f"{key}={text}: {text.split('/')[0]} has no home folder here: give the path from / on, "
-            f"or ./{text} for a folder of that name"
-        )
-    return whole
 
 
 class Leaf(NamedTuple):
@@ -49,34 +29,6 @@ class Leaf(NamedTuple):
     kind: Any  # the field's type
     default: Any
     field: dataclasses.Field
-
-
-def known(kind: str, name: str, names: Iterable[str]) -> str:
-    """`name` if it is one of `names`; raises ConfigError that names the nearest and all."""
-    if name in names:
-        return name
-    raise ConfigError(f'unknown {kind} "{name}". {nearest(name, names)}')
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The nearest valid name, and all of them where they are few."""
-    names = list(names)
-    close = [full for full in names if full.endswith(f".{name}")]  # "lr" is short for "train.lr"
-    close = close or difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f'Did you mean "{close[0]}"? ' if close else ""
-    return hint + (f"Valid: {', '.join(names)}." if len(names) <= 40 else "See --help.")
-
-
-def split(word: str) -> tuple[str, str]:
-    """ "key=text" as it was typed, a path with the home folder in place of ~. Raises ConfigError
-    where there is no key or no text.
-    """
-    key, equals, text = word.partition("=")
-    if not equals or not key:
-        raise ConfigError(f'"{word}" is not of the form key=value, e.g. scale=laptop. See --help.')
-    if not text:
-        raise ConfigError(f"{key}= has no value; leave the word out or see --help")
-    return key, expanded(key, text) if key.rpartition(".")[2] in PATHS else text
 
 
 def put(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pyarrow import fs as pafs
 
 from harness.experiment.identity import TrialSpec
-from harness.records import rows
+from harness.records import rows, storage
 
 _NEWEST = 500  # trials that are read; more would take longer than they tell
 _REFERENCE = str(Path(__file__).resolve().parents[2] / "results" / "reference")
@@ -74,7 +74,7 @@ def _cost(row: rows.TrialRow) -> _Cost:
 
 
 def _trials(root: str) -> list[rows.TrialRow]:
-    fs, base = rows.filesystem(root)
+    fs, base = storage.filesystem(root)
     selector = pafs.FileSelector(base, recursive=True, allow_not_found=True)
     try:
         infos = fs.get_file_info(selector)

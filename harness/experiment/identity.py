@@ -75,7 +75,7 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
         dropped = dropped | {"pool"}
     for name in dropped:
         del plain["config"][name]
-    for name in getattr(spec.config.method, "unread", ()):
+    for name in spec.config.method.unread:
         del plain["config"]["method"][name]
     return plain
 

@@ -20,8 +20,8 @@ from harness.contracts import setting
 from harness.experiment import config, dotted_keys, suites
 from harness.experiment.protocols import PROTOCOLS
 from harness.experiment.scales import SCALES
+from harness.runtime.command import ConfigError
 
-HELP = {"-h", "--help", "help"}
 WIDTH = 100
 _MOST_PAGES = 12
 _FIRST_LINE = (
@@ -32,13 +32,13 @@ _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 _SEVERAL = {str: "names", int: "whole numbers", float: "numbers"}
 
 
-def answer(argv: Sequence[str], overview: str) -> str:
-    """The pages of the parts that stand beside --help in `argv`, or `overview`.
+def answer(words: Sequence[str], overview: str) -> str:
+    """The pages of the parts `words` that stand beside --help, or `overview`.
 
-    Raises words.ConfigError on a part that is not known.
+    Raises ConfigError on a part that is not known.
     """
-    asked = [word.partition("=")[0] for word in argv if word not in HELP]
-    return "\n\n".join(map(_page, dict.fromkeys(asked))) or overview
+    parts = dict.fromkeys(word.partition("=")[0] for word in words)
+    return "\n\n".join(map(_page, parts)) or overview
 
 
 def overview() -> str:
@@ -110,7 +110,7 @@ def _page(part: str) -> str:
         return "\n\n".join(page for name in ends for page in _pages(name))
     close = ends or difflib.get_close_matches(part, names, n=1, cutoff=0.4)
     hint = f'Did you mean "{close[0]}"? ' if close else ""
-    raise dotted_keys.ConfigError(f'--help knows no "{part}". {hint}See --help.')
+    raise ConfigError(f'--help knows no "{part}". {hint}See --help.')
 
 
 def _pages(part: str) -> Iterator[str]:

@@ -14,8 +14,6 @@ from harness.experiment.identity import TrialSpec
 
 T = TypeVar("T")
 
-STAGES = ("train", "probing", "control", "plan_time")
-
 
 @dataclass(frozen=True)
 class Suite:
@@ -27,7 +25,7 @@ class Suite:
     tasks: tuple[str, ...]
     methods: tuple[str, ...] = tuple(zoo.METHODS)
     seeds: int = 1
-    stages: tuple[str, ...] = STAGES
+    stages: tuple[str, ...] = ()  # none named: all of them
     overlay: dict[str, Any] | None = None
     train_shares: tuple[float, ...] = ()
 
@@ -65,14 +63,18 @@ SUITES: dict[str, Suite] = {
 }
 
 
-def expand(run: config.RunConfig) -> list[TrialSpec]:
-    """The trials of a run, tasks first. Raises config.ConfigError on unknown names and keys."""
+def expand(run: config.RunConfig, all_stages: Iterable[str]) -> list[TrialSpec]:
+    """The trials of a run, tasks first; `all_stages` are the names of trial.STAGES.
+
+    Raises config.ConfigError on unknown names and keys.
+    """
     suite = SUITES[config.known("suite", run.suite, SUITES)]
+    stages = tuple(config.known("stage", name, all_stages) for name in suite.stages or all_stages)
     tasks = [config.known("task", name, zoo.TASKS) for name in run.tasks or suite.tasks]
     methods = [config.known("method", name, zoo.METHODS) for name in run.methods or suite.methods]
     tasks, methods, seeds = map(_once, (tasks, methods, run.seeds or range(suite.seeds)))
     firsts = [
-        config.trial_spec(run, task, method, seeds[0], suite.stages, suite.overlay or {})
+        config.trial_spec(run, task, method, seeds[0], stages, suite.overlay or {})
         for task in tasks
         for method in methods
     ]
@@ -103,15 +105,15 @@ def _varied(spec: TrialSpec, shares: tuple[float, ...]) -> list[TrialSpec]:
         return [spec]
     whole = spec.config.train
     key = "train.steps" if whole.steps else "train.epochs"
-    found = []
+    variants = []
     for share in shares:
         train = dataclasses.replace(
             whole, steps=math.ceil(share * whole.steps), epochs=share * whole.epochs
         )
         settings = dataclasses.replace(spec.config, train=train)
         variant = f"training-{share:.0%}".replace("%", "pct")
-        found.append(dataclasses.replace(spec, variant=variant, config=settings, swept=(key,)))
-    return found
+        variants.append(dataclasses.replace(spec, variant=variant, config=settings, swept=(key,)))
+    return variants
 
 
 def _once(values: Iterable[T]) -> list[T]:

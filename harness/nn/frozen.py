@@ -8,6 +8,7 @@ model.safetensors of a DINOv2 or a ViT-MAE.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import http.client
@@ -24,6 +25,7 @@ import transformers
 from torch import Tensor, nn
 
 from harness.contracts.data import Obs
+from harness.contracts.method import MethodConfig
 from harness.contracts.setting import Settings, setting
 from harness.nn import encoders
 
@@ -68,7 +70,7 @@ class MAEConfig(Settings):
 
 
 @dataclass(frozen=True)
-class FrozenConfig(Settings):
+class FrozenConfig(MethodConfig):
     """Which weights; the sizes are those of weights=random and weights=mae (the defaults DINOv2
     ViT-S/14's), other weights bring their own.
     """
@@ -89,30 +91,34 @@ class FrozenConfig(Settings):
     mae: MAEConfig = field(default_factory=MAEConfig)
 
     @property
-    def used(self) -> bool:
-        """Whether the method reads this encoder; some can do without."""
+    def uses_frozen_encoder(self) -> bool:
+        """True; a method that can do without the encoder overrides it."""
         return True
 
     @property
     def pool(self) -> tuple[str, ...]:
         """Tasks whose frames are needed before the weights are there."""
-        return self.mae.tasks if self.used and self.weights == "mae" else ()
+        return self.mae.tasks if self.uses_frozen_encoder and self.weights == "mae" else ()
 
     @property
     def note(self) -> str:
         """What every table and figure must say of these weights, or ""."""
-        if not self.used:
+        if not self.uses_frozen_encoder:
             return ""
         if self.weights == "random":
             return "untrained encoder"
         kind = "vit_mae" if self.weights == "mae" else _kind(self.weights)
         return "MAE encoder" if kind == "vit_mae" else ""
 
-    def lacks(self, key: str) -> str:
+    def untrained(self) -> FrozenConfig:
+        """The same sizes with random weights."""
+        return dataclasses.replace(self, weights="random")
+
+    def unavailable_reason(self, key: str) -> str:
         """Why the weights cannot be had here, and what to do, or ""; `key` is the configuration
         that `weights` belongs to, "method.dino_wm".
         """
-        if not self.used or self.weights in ("random", "mae"):
+        if not self.uses_frozen_encoder or self.weights in ("random", "mae"):
             return ""
         if self.weights == "dinov2":
             instead = (

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from harness.contracts.method import WorldModel
-from harness.contracts.setting import Settings, setting
+from harness.contracts.method import MethodConfig, WorldModel
+from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
 from harness.nn import encoders, mlp, transformer
 from harness.nn.cached_rollout import CachedRollout, KeyValueCache
 
 
 @dataclass(frozen=True)
-class JEPAConfig(Settings):
+class JEPAConfig(MethodConfig):
     """Architecture of LeWM section 3 (the paper's sizes are the defaults)."""
 
     encoder: encoders.EncoderConfig = field(default_factory=encoders.EncoderConfig)

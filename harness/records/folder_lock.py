@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from pyarrow import fs as pafs
 
-from harness.records import rows
+from harness.records import storage
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def hold(folder: str) -> Iterator[None]:
     Raises InUseError where another process holds it, another OSError where it cannot be written.
     Where there are no locks (an object store, some network file systems) the log says so.
     """
-    fs, base = rows.filesystem(folder)
+    fs, base = storage.filesystem(folder)
     if not isinstance(fs, pafs.LocalFileSystem):
         log.info("%s cannot be locked: do not start the same command twice", folder)
         yield

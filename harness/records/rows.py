@@ -12,15 +12,13 @@ another order of columns, with wider or narrower types, with columns besides, wh
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import functools
 import logging
 import math
 import types
 import typing
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -30,6 +28,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
+
+from harness.records.storage import delete, filesystem, one_line, whole_file
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,49 @@ class TrialRow:
     started: float = 0.0  # Unix time
     ended: float = 0.0
     attempts: int = 1
+    # how the report shows the trial, by the entries of zoo.py; "" and -1 in older rows
+    method_label: str = field(default="", metadata=LATER)
+    task_label: str = field(default="", metadata=LATER)
+    method_rank: int = field(default=-1, metadata=LATER)  # place in zoo.METHODS: order and colour
+    task_rank: int = field(default=-1, metadata=LATER)  # place in zoo.TASKS
+    is_control: bool = field(default=False, metadata=LATER)  # a policy that is not trained
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The columns of TrialRow that say which data a trial read."""
+
+    dataset_hash: str
+    split_hash: str
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """The columns of TrialRow that a training fills."""
+
+    checkpoint_hash: str
+    parameters_trained: int
+    parameters_frozen: int
+    tokens_per_frame: int
+    train_steps: int
+    train_s: float
+
+
+@dataclass(frozen=True)
+class ControlFacts:
+    """The column of TrialRow that the evaluation fills."""
+
+    eval_s: float
+
+
+@dataclass(frozen=True)
+class MemoryFacts:
+    """The column of TrialRow that is known when all stages are done."""
+
+    peak_memory_bytes: int
+
+
+Facts = DataFacts | TrainingFacts | ControlFacts | MemoryFacts
 
 
 @dataclass(frozen=True)
@@ -202,16 +245,6 @@ def schema(row: type) -> pa.Schema:
     return pa.schema([(f.name, _arrow_type(hints[f.name])) for f in dataclasses.fields(row)])
 
 
-def filesystem(path: str) -> tuple[pafs.FileSystem, str]:
-    """A local path or a URI (s3://...) as (file system, path on it). Raises OSError."""
-    if "://" in str(path):
-        try:
-            return pafs.FileSystem.from_uri(str(path))
-        except (pa.ArrowException, OSError) as error:
-            raise OSError(f"{path} cannot be used: {_line(error)}") from error
-    return pafs.LocalFileSystem(), str(path)
-
-
 def folder_name(key: str, config_hash: str) -> str:
     """Name of a trial's folder below trials/; a changed configuration has another one."""
     return f"{key}.{config_hash[:8]}"
@@ -234,8 +267,8 @@ def write(
     pictures = f"{base}/frames.parquet"
     if frames:
         _write_rows(fs, pictures, FrameRow, frames)
-    elif fs.get_file_info(pictures).type != pafs.FileType.NotFound:
-        fs.delete_file(pictures)  # of an earlier attempt
+    else:
+        delete(fs, pictures)  # of an earlier attempt
     for name, rows in (("metrics", metrics), ("episodes", episodes), ("trial", [trial])):
         _write_rows(fs, f"{base}/{name}.parquet", FILES[name], rows)
 
@@ -245,22 +278,6 @@ def write_table(path: str, row: type, made: Sequence) -> None:
     fs, base = filesystem(path)
     fs.create_dir(base.rpartition("/")[0] or ".", recursive=True)
     _write_rows(fs, base, row, made)
-
-
-@contextlib.contextmanager
-def whole_file(fs: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
-    """A new file to write into, which replaces `path` when the block ends and is deleted when it
-    fails. Two processes that write the same path do not disturb each other.
-    """
-    part = f"{path}.{uuid.uuid4().hex[:8]}.part"
-    try:
-        with fs.open_output_stream(part) as sink:
-            yield sink
-        fs.move(part, path)
-    except BaseException:
-        if fs.get_file_info(part).type != pafs.FileType.NotFound:
-            fs.delete_file(part)
-        raise
 
 
 def read_trial(folder: str) -> TrialRow | None:
@@ -275,7 +292,7 @@ def read_trial(folder: str) -> TrialRow | None:
         log.warning(
             "%s/trial.parquet cannot be used (%s); the trial counts as missing",
             folder,
-            _line(error),
+            one_line(error),
         )
         return None
 
@@ -287,7 +304,7 @@ def is_done(folder: str, config_hash: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (pa.ArrowException, OSError, _OtherFolderError) as error:
-        log.warning("%s cannot be used (%s); the trial counts as missing", folder, _line(error))
+        log.warning("%s cannot be used (%s); the trial counts as missing", folder, one_line(error))
         return False
     return trial["status"] == "ok" and trial["config_hash"] == config_hash
 
@@ -322,7 +339,7 @@ def read_one(folder: str) -> Tables | None:
     try:
         tables = _read_folder(*filesystem(folder)).tables
     except (pa.ArrowException, OSError, _OtherFolderError) as error:
-        log.warning("%s is left out: %s", folder, _line(error))
+        log.warning("%s is left out: %s", folder, one_line(error))
         return None
     return Tables(**{name: table.to_pandas() for name, table in tables.items()})
 
@@ -384,7 +401,7 @@ def _read_folders(fs: pafs.FileSystem, below: str, folders: list[str]) -> _Batch
         except _OtherFolderError:
             left_out.append(name)
         except (pa.ArrowException, OSError) as error:
-            broken.append(Broken(name, _line(error)))
+            broken.append(Broken(name, one_line(error)))
     tables = {
         name: _concat(row, [one.tables[name] for one in held]).combine_chunks()
         for name, row in FILES.items()
@@ -422,7 +439,7 @@ def _read_frames(fs: pafs.FileSystem, folder: str) -> pa.Table | None:
     except _OtherFolderError:
         return None
     except (pa.ArrowException, OSError) as error:
-        log.warning("the pictures of %s are left out: %s", folder, _line(error))
+        log.warning("the pictures of %s are left out: %s", folder, one_line(error))
         return None
 
 
@@ -445,7 +462,7 @@ def _read_table(fs: pafs.FileSystem, path: str, row: type) -> tuple[pa.Table, se
         ignored = {f"{name} of {file}" for name in set(table.column_names) - set(schema(row).names)}
         return _conform(table, row), ignored
     except (pa.ArrowException, OSError) as error:
-        raise pa.ArrowInvalid(f"{file}: {_line(error)}") from error
+        raise pa.ArrowInvalid(f"{file}: {one_line(error)}") from error
 
 
 def _conform(table: pa.Table, row: type) -> pa.Table:
@@ -524,7 +541,3 @@ def _arrow_type(hint: object) -> pa.DataType:
     if isinstance(hint, types.GenericAlias):
         return pa.list_(_ARROW[typing.get_args(hint)[0]])
     return _ARROW[hint]
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

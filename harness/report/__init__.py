@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 from pyarrow import fs as pafs
 
-from harness.records import rows
+from harness.records import rows, storage
 from harness.report import format, load, page, render, success_rates
 from harness.report.load import NoTrials
 from harness.report.tables import efficiency, probing, stability
@@ -145,7 +145,7 @@ def _images(built: _Built) -> dict[str, dict[str, bytes]]:
 
 def _parquet(run_folder: str, left_out: Sequence[str]) -> list[str]:
     """Parquet files of a run, relative to its folder, without those of folders left out."""
-    fs, base = rows.filesystem(run_folder)
+    fs, base = storage.filesystem(run_folder)
     base = base.rstrip("/")
     found = fs.get_file_info(pafs.FileSelector(f"{base}/trials", recursive=True))
     paths = [info.path[len(base) + 1 :] for info in found if info.path.endswith(".parquet")]
@@ -155,7 +155,7 @@ def _parquet(run_folder: str, left_out: Sequence[str]) -> list[str]:
 
 def _remove_old(run_folder: str, written: Container[str]) -> None:
     """Remove the tables and figures of an earlier report that this one has no rows for."""
-    fs, base = rows.filesystem(run_folder)
+    fs, base = storage.filesystem(run_folder)
     for folder in ("tables", "figures"):
         where = pafs.FileSelector(f"{base.rstrip('/')}/{folder}", allow_not_found=True)
         for info in fs.get_file_info(where):
@@ -166,9 +166,9 @@ def _remove_old(run_folder: str, written: Container[str]) -> None:
 
 
 def _save(run_folder: str, path: str, content: bytes) -> str:
-    fs, base = rows.filesystem(run_folder)
+    fs, base = storage.filesystem(run_folder)
     base = base.rstrip("/")
     fs.create_dir(f"{base}/{path}".rpartition("/")[0], recursive=True)
-    with rows.whole_file(fs, f"{base}/{path}") as sink:
+    with storage.whole_file(fs, f"{base}/{path}") as sink:
         sink.write(content)
     return f"{run_folder.rstrip('/')}/{path}"

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
-import os
 import shlex
 import sys
+from collections.abc import Sequence
 
 from harness import report
+from harness.runtime import command
 
 log = logging.getLogger("harness.report")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Exit code 0, 1 when a trial's tables cannot be read, or 2 when there is nothing to report or
-    no folder for it.
+def main(argv: Sequence[str]) -> int:
+    """Exit code 0, 1 when a trial's tables cannot be read or there is nothing to report, or 2 when
+    no folder is given.
     """
-    parser = argparse.ArgumentParser(prog="python -m harness.report", description=__doc__)
-    parser.add_argument("run", help="folder of a run, results/<run>, or its URI")
-    arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        made = report.publish(os.path.expanduser(arguments.run))
-    except (OSError, report.NoTrials) as error:
-        log.error("%s", error)
-        return 2
-    log.info("wrote %d files; open %s", len(made.paths), shlex.quote(made.paths[-1]))
-    return 1 if made.broken else 0
+    failures = (OSError, report.NoTrials)
+    return command.main(argv, lambda _: __doc__, _folder, _publish, failures)
+
+
+def _folder(argv: Sequence[str]) -> str:
+    """The folder of a run, results/<run>, or its URI. Raises command.ConfigError."""
+    (folder,), _ = command.read_words(argv, {}, names=("results/<run>",))
+    return command.expanded("results", folder)
+
+
+def _publish(folder: str) -> int:
+    written = report.publish(folder)
+    log.info("wrote %d files; open %s", len(written.paths), shlex.quote(written.paths[-1]))
+    return command.FAILED if written.broken else command.OK
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

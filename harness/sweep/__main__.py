@@ -26,10 +26,11 @@ import optuna
 from optuna.exceptions import OptunaError
 
 from harness import launch, report
-from harness.experiment import command_line, config, estimate, manual
-from harness.experiment.command_line import FAILED, OK, USAGE, console
+from harness.experiment import command_line, estimate, manual
 from harness.records import folder_lock
 from harness.report import objective
+from harness.runtime import command
+from harness.runtime.command import FAILED, OK, console
 from harness.sweep import search, space
 from harness.sweep.search import Standing
 from harness.sweep.space import Sweep
@@ -37,32 +38,28 @@ from harness.sweep.space import Sweep
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
-    try:
-        if manual.HELP & set(argv):
-            sys.stdout.write(manual.answer(argv, __doc__.strip()) + "\n")
-            return OK
-        sweep = space.parse(argv)
-    except config.ConfigError as error:
-        console.print(f"error: {error}", markup=False)
-        return USAGE
-    command_line.set_up_logging(sweep.run.verbose)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        if sweep.run.dry:
-            study = search.open_study(sweep)
-            _show_plan(sweep, search.standing(sweep, study))
-            return OK
-        command_line.check_writable(sweep.run.folder)
-        with folder_lock.hold(sweep.run.folder), command_line.ended_by_signals():
-            return _execute(sweep, argv)
-    except (OSError, launch.LaunchError, report.NoTrials, OptunaError) as error:
-        console.print(f"error: {error}", markup=False)
-        return FAILED
-    except KeyboardInterrupt as error:
-        return command_line.interrupted(error)
+    return command.main(
+        argv,
+        lambda words: manual.answer(words, __doc__.strip()),
+        space.parse,
+        lambda sweep: _execute(sweep, argv),
+        failures=(OSError, launch.LaunchError, report.NoTrials, OptunaError),
+    )
 
 
 def _execute(sweep: Sweep, argv: Sequence[str]) -> int:
+    """Show the plan; try values and report, unless it is a dry run; the exit code."""
+    command.set_up_logging(sweep.run.verbose)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if sweep.run.dry:
+        _show_plan(sweep, search.standing(sweep, search.open_study(sweep)))
+        return OK
+    command_line.check_writable(sweep.run.folder)
+    with folder_lock.hold(sweep.run.folder):
+        return _run(sweep, argv)
+
+
+def _run(sweep: Sweep, argv: Sequence[str]) -> int:
     """Run what is missing, report and conclude; the exit code."""
     study = search.open_study(sweep)
     before = search.standing(sweep, study)
@@ -102,9 +99,9 @@ def _conclude(sweep: Sweep, after: Standing, argv: Sequence[str]) -> int:
         return OK
     for values in after.again.values():
         spec = sweep.spec(values)
-        console.print(f"{spec.key} failed: {launch.outcome(spec, sweep.place)}", markup=False)
+        console.print(f"{spec.key} failed: {launch.outcome(spec, sweep.folders)}", markup=False)
     again = shlex.join(["python", "-m", "harness.sweep", *argv])
-    command_line.show_command(
+    command.show_command(
         f"{missing} of {sweep.trials} trials failed or did not run; to retry them: {again}"
     )
     return FAILED
@@ -113,7 +110,7 @@ def _conclude(sweep: Sweep, after: Standing, argv: Sequence[str]) -> int:
 def _show_best(sweep: Sweep, tried: list[str], judgement: objective.Judgement) -> None:
     words = [f"tasks={sweep.task}", f"methods={sweep.method}", *_kept(sweep), *tried, "seeds=3"]
     console.print(f"best: {' '.join(tried)}: {judgement.words()}", markup=False)
-    command_line.show_command(f"on test pairs: python -m harness.run {shlex.join(words)}")
+    command.show_command(f"on test pairs: python -m harness.run {shlex.join(words)}")
 
 
 def _kept(sweep: Sweep) -> list[str]:

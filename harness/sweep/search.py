@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from harness import launch, trial
+from harness import launch
 from harness.experiment import config, identity
 from harness.experiment.identity import TrialSpec
 from harness.records import rows
@@ -92,7 +92,7 @@ def run(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
     if sweep.run.backend == "loop" or not sweep.run.ray.address:
         _check_fits(sweep, launch.local_nodes())
     _ask_again(sweep, study, before)
-    launch.prepare_datasets([sweep.example], sweep.place)
+    launch.prepare_datasets([sweep.example], sweep.folders)
     if sweep.run.backend == "loop":
         with Display(missing) as display:
             _loop(sweep, study, missing, display)
@@ -133,7 +133,7 @@ def _loop(sweep: Sweep, study: optuna.Study, missing: int, display: Display) -> 
         suggestion = study.ask(sweep.space)
         spec = _spec(sweep, suggestion.params)
         if _judge(sweep, spec) is None:
-            launch.run_here(spec, sweep.place, display)
+            launch.run_here(spec, sweep.folders, display)
         study.tell(suggestion, _value(sweep, spec))
         if spec is not None:
             display.finish(spec.key, _outcome(sweep, spec))
@@ -160,10 +160,10 @@ def _tune(scratch: str, sweep: Sweep, study: optuna.Study, left: int, display: D
     whole = ray.cluster_resources()
     together = min(whole.get(kind.upper(), 0) / amount for kind, amount in asked.items())
     searcher = _searcher(sweep, study, left, display)
-    place = sweep.place  # what is sent to a worker must not belong to this module (__main__)
+    folders = sweep.folders  # what is sent to a worker must not belong to this module (__main__)
     launch.tune_trials(
         scratch,
-        tune.with_parameters(launch.run_text, place=place),
+        tune.with_parameters(launch.run_text, folders=folders),
         {},
         lambda words: asked,
         lambda words: words["key"],
@@ -206,7 +206,7 @@ def _searcher(sweep: Sweep, study: optuna.Study, missing: int, display: Display)
                 self._held, self._left = "", self._left - 1
                 if _judge(sweep, spec) is None:
                     self.specs[spec.key] = spec
-                    attempts = launch.attempts(spec, sweep.place)
+                    attempts = launch.attempts(spec, sweep.folders)
                     self._running[trial_id] = own, spec, attempts
                     return {"key": spec.key, "spec": config.to_yaml(spec)}
                 self._tell(own, spec)
@@ -221,7 +221,7 @@ def _searcher(sweep: Sweep, study: optuna.Study, missing: int, display: Display)
             self, trial_id: str, result: dict | None = None, error: bool = False
         ) -> None:
             own, spec, attempts = self._running.pop(trial_id)
-            launch.settle(spec, sweep.place, attempts)
+            launch.settle(spec, sweep.folders, attempts)
             self._tell(own, spec)
 
         def _tell(self, own: str, spec: TrialSpec | None) -> None:
@@ -249,7 +249,7 @@ def _judge(sweep: Sweep, spec: TrialSpec | None) -> objective.Judgement | None:
     """What a finished trial, or none at all, is worth; None for one that is not done."""
     if spec is None:
         return objective.Judgement(objective.WORST, 0, "refused")
-    folder = trial.folder(sweep.place, spec)
+    folder = sweep.folders.trial(spec)
     if not rows.is_done(folder, identity.config_hash(spec)):
         return None
     return objective.judge(rows.read_one(folder))
@@ -262,7 +262,7 @@ def _value(sweep: Sweep, spec: TrialSpec | None) -> float:
 
 
 def _outcome(sweep: Sweep, spec: TrialSpec) -> str:
-    judgement, words = _judge(sweep, spec), launch.outcome(spec, sweep.place)
+    judgement, words = _judge(sweep, spec), launch.outcome(spec, sweep.folders)
     return words if judgement is None else f"{words}, {judgement.words()}"
 
 
@@ -272,6 +272,6 @@ def _values(suggestion: FrozenTrial) -> dict[str, Any]:
 
 
 def _check_fits(sweep: Sweep, nodes: Sequence[launch.Node]) -> None:
-    reason = launch.lacks(sweep.example, nodes)
+    reason = launch.unavailable_reason(sweep.example, nodes)
     if reason:
         raise launch.LaunchError(reason)

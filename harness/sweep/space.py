@@ -18,9 +18,10 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from harness import trial, zoo
+from harness import zoo
 from harness.experiment import command_line, config, identity
 from harness.experiment.identity import TrialSpec
+from harness.experiment.run_folders import RunFolders
 
 STAGES = ("train", "control")
 _OVERLAY = {"protocol": {"split": "validation"}}  # under the command line: no "modified" protocol
@@ -70,9 +71,9 @@ class Sweep:
         return f"{self.task}.{self.method}.s{self.seed}.{digest[:12]}"
 
     @property
-    def place(self) -> trial.Place:
+    def folders(self) -> RunFolders:
         """Where its trials lie."""
-        return trial.Place(self.run.folder, self.run.run, "sweep", self.run.datasets)
+        return RunFolders(self.run.folder, self.run.run, "sweep", self.run.datasets)
 
 
 def parse(argv: Sequence[str]) -> Sweep:

@@ -40,7 +40,7 @@ CUBE_TURN = slice(17, 21)
 
 SPEC = TaskSpec(
     name="cube",
-    label="OGBench-Cube",
+    label="Cube",
     about="A robot arm moves a cube to where the goal picture shows it.",
     version=2,
     action_low=(-1.0,) * 5,

@@ -6,17 +6,15 @@ import contextlib
 import hashlib
 import io
 import json
-import uuid
 from collections.abc import Iterator, Mapping
 from pickle import UnpicklingError
 from typing import NamedTuple
 
 import safetensors.torch
 import torch
-from pyarrow import fs as pafs
 from torch import Tensor, nn
 
-from harness.records import rows
+from harness.records import storage
 
 WEIGHTS, CONFIG, TRAINING = "weights.safetensors", "config.yaml", "training.pt"
 _NAMED = 3  # tensors that an error names; of the others it says how many
@@ -40,7 +38,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str, config_hash: str, inputs: Mapping[str, str] | None = None):
-        self._fs, self._base = rows.filesystem(folder)
+        self._fs, self._base = storage.filesystem(folder)
         self._hash, self._inputs = config_hash, dict(inputs or {})
         self._fs.create_dir(self._base, recursive=True)
 
@@ -102,10 +100,6 @@ class Checkpoint:
         self._write(CONFIG, config_yaml.encode())
         self._write(WEIGHTS, data)
         return hashlib.sha256(data).hexdigest()
-
-    def drop_training(self) -> None:
-        """Delete the training state, once nothing needs it any more."""
-        self._delete(self._path(TRAINING))
 
     def load_weights(self, model: nn.Module) -> str | None:
         """Load finished weights; returns their sha256, or None when there are none.
@@ -180,18 +174,14 @@ class Checkpoint:
             return None
 
     def _write(self, name: str, data: bytes) -> None:
-        part = f"{self._path(name)}.{uuid.uuid4().hex[:8]}.part"  # another process has its own
-        try:
-            with self._fs.open_output_stream(part) as sink:
-                sink.write(data)
-            self._fs.move(part, self._path(name))
-        except BaseException:
-            self._delete(part)  # half a file would only keep a full disk full
-            raise
+        with storage.whole_file(self._fs, self._path(name)) as sink:
+            sink.write(data)
 
-    def _delete(self, path: str) -> None:
-        if self._fs.get_file_info(path).type != pafs.FileType.NotFound:
-            self._fs.delete_file(path)
+
+def drop_training(folder: str) -> None:
+    """Delete the training state of a checkpoint's folder, once nothing needs it any more."""
+    fs, base = storage.filesystem(folder)
+    storage.delete(fs, f"{base}/{TRAINING}")
 
 
 def _difference(expected: Mapping[str, Tensor], actual: Mapping[str, Tensor]) -> str:

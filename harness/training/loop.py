@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts.data import Batch
-from harness.contracts.method import Trainable
+from harness.contracts.method import LatentModel, Trainable
 from harness.contracts.setting import Settings, setting
 from harness.data.windows import Windows
+from harness.records import rows
 from harness.runtime import onednn, seeding
 from harness.training.checkpoint import Checkpoint
 
@@ -130,6 +131,25 @@ def train(
                 saved = time.perf_counter()
     model.eval()
     return TrainResult(steps, seconds + time.perf_counter() - started, waited, curve)
+
+
+def metric_rows(key: str, result: TrainResult) -> list[rows.MetricRow]:
+    """The rows of the trial `key`: the training curve, and the time spent waiting for batches."""
+    wait = rows.MetricRow(key, "train_time", "wait_s", 0, result.wait_s, "s")
+    curve = [rows.MetricRow(key, "train", p.name, p.step, p.value, "") for p in result.curve]
+    return [wait, *curve]
+
+
+def facts(model: LatentModel, result: TrainResult, checkpoint_hash: str) -> rows.TrainingFacts:
+    """What the trial's own row says of the training."""
+    return rows.TrainingFacts(
+        checkpoint_hash=checkpoint_hash,
+        parameters_trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        parameters_frozen=sum(p.numel() for p in model.parameters() if not p.requires_grad),
+        tokens_per_frame=model.tokens_per_frame,
+        train_steps=result.steps,
+        train_s=result.seconds,
+    )
 
 
 def optimizer_of(model: Trainable, config: TrainConfig) -> torch.optim.Optimizer:

@@ -11,21 +11,21 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from harness.contracts.data import Batch, Obs, Window
-from harness.contracts.method import LatentModel
+from harness.contracts.method import LatentModel, MethodConfig
 from harness.data import atomic_dirs, features
 from harness.data.episodes import Dataset, DatasetError
 from harness.nn import frozen, mae
 from harness.nn.frozen import FrozenConfig
 from harness.runtime import seeding
+from harness.training import checkpoint as checkpoints
 from harness.training.checkpoint import Checkpoint
-from harness.training.loop import TrainConfig, TrainResult, train
+from harness.training.loop import Progress, TrainConfig, TrainResult, train
 
 log = logging.getLogger(__name__)
 
@@ -35,23 +35,11 @@ _SEED = 0
 _FIT_FRAMES = 4096  # that tokens are standardized by
 _WEIGHT_DECAY, _WARMUP = 0.05, 0.05  # He et al. 2022
 
-Progress = Callable[[str, int, int], None]  # stage, done, total
 
-
-def note(method: Any) -> str:
-    """What every table and figure must say of a method's encoder, or ""."""
-    return method.note if isinstance(method, FrozenConfig) else ""
-
-
-def lacks(method: Any, name: str) -> str:
-    """Why the method `name` cannot have its encoder here, and what to do, or ""."""
-    return method.lacks(f"method.{name}") if isinstance(method, FrozenConfig) else ""
-
-
-def slowness(method: Any, root: str) -> str:
+def slow_reason(method: MethodConfig, root: str) -> str:
     """Why tokens of the method's frozen encoder cannot be kept under `root`, or ""."""
-    reads = isinstance(method, FrozenConfig) and method.used
-    if not reads or not os.path.isdir(root) or os.access(root, os.W_OK):
+    uses_tokens = method.uses_frozen_encoder
+    if not uses_tokens or not os.path.isdir(root) or os.access(root, os.W_OK):
         return ""
     return (
         f"{root} cannot be written: where tokens of a frozen encoder are not there yet, they are "
@@ -59,16 +47,13 @@ def slowness(method: Any, root: str) -> str:
     )
 
 
-def untrained(method: Any) -> Any:
-    """The method's configuration without any trained weights, of the same sizes."""
-    if isinstance(method, FrozenConfig):
-        return dataclasses.replace(method, weights="random")
-    return method
-
-
 def ready(
-    method: Any, pool: Sequence[Dataset], root: str, device: torch.device, progress: Progress
-) -> Any:
+    method: MethodConfig,
+    pool: Sequence[Dataset],
+    root: str,
+    device: torch.device,
+    progress: Progress,
+) -> MethodConfig:
     """The method's configuration with weights that can be loaded: weights=mae becomes the folder
     under `root` of an encoder trained on the datasets `pool`, trained first where it is missing.
     """
@@ -84,22 +69,22 @@ def ready(
     facts = json.loads(json.dumps(facts))  # tuples are lists, as they will be in the manifest
 
     def make(part: str) -> None:
-        made = _pretrain(method, pool, part, digest, device, progress)
-        _write_manifest(part, facts, made)
+        result = _pretrain(method, pool, part, digest, device, progress)
+        _write_manifest(part, facts, result)
 
     folder = atomic_dirs.once(root, f"mae-{digest[:12]}", make)
-    _check_made(folder, facts)
+    _check_manifest(folder, facts)
     return dataclasses.replace(method, weights=folder)
 
 
 def inputs(model: LatentModel, dataset: Dataset) -> dict[str, str]:
     """Hashes of what a training reads that its configuration does not hold (for a Checkpoint)."""
     encoder = model.frozen_encoder
-    found = {"dataset": dataset.hash, "split": dataset.split_hash}
-    return found if encoder is None else found | {"frozen encoder": encoder.digest()}
+    hashes = {"dataset": dataset.hash, "split": dataset.split_hash}
+    return hashes if encoder is None else hashes | {"frozen encoder": encoder.digest()}
 
 
-def _check_made(folder: str, facts: dict) -> None:
+def _check_manifest(folder: str, facts: dict) -> None:
     """The encoder in the folder is the one that `facts` describe. Raises DatasetError."""
     advice = "delete the folder, it is made again"
     try:
@@ -144,12 +129,12 @@ def tokens(
         return encoder(torch.from_numpy(pixels).to(device)).half().cpu().numpy()
 
     shape = (encoder.tokens, encoder.width)
-    made = features.ensure(dataset, encode, encoder.digest(), shape, progress)
+    table = features.ensure(dataset, encode, encoder.digest(), shape, progress)
     if encoder.standardize:
         rows = _some_rows(dataset)
-        sample = encode(dataset.read_pixels(rows)) if made is None else made[rows]
+        sample = encode(dataset.read_pixels(rows)) if table is None else table[rows]
         encoder.fit(torch.from_numpy(sample).float().to(device))
-    return made
+    return table
 
 
 def _some_rows(dataset: Dataset) -> np.ndarray:
@@ -175,7 +160,7 @@ def _pretrain(
         model = mae.Autoencoder(method, sizes.pop()).to(device)
         frames, checkpoint = _Frames(pool), Checkpoint(part, digest)
         log.info("a masked autoencoder learns from %d frames, once for all trials", len(frames))
-        made = train(
+        result = train(
             model,
             frames,
             TrainConfig(
@@ -192,13 +177,13 @@ def _pretrain(
             lambda _, done, total: progress("pretraining", done, total),
         )
     model.save(part)
-    checkpoint.drop_training()
-    return made
+    checkpoints.drop_training(part)
+    return result
 
 
-def _write_manifest(part: str, facts: dict, made: TrainResult) -> None:
-    losses = [entry.value for entry in made.curve if entry.name == "loss"]
-    outcome = {"loss_first": losses[0], "loss_last": losses[-1], "train_s": made.seconds}
+def _write_manifest(part: str, facts: dict, result: TrainResult) -> None:
+    losses = [entry.value for entry in result.curve if entry.name == "loss"]
+    outcome = {"loss_first": losses[0], "loss_last": losses[-1], "train_s": result.seconds}
     with open(os.path.join(part, MANIFEST), "w", encoding="utf-8") as sink:
         json.dump(facts | outcome, sink, indent=1)
 

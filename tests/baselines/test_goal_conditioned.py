@@ -299,11 +299,11 @@ def test_the_papers_scale_reads_tokens_and_the_others_pixels(name):
 def test_weights_that_cannot_be_had_are_said_before_the_run(monkeypatch):
     monkeypatch.setattr(frozen, "_unreachable", lambda: "the hub cannot be reached")
     nodes = [{"CPU": 2.0, "GPU": 0.0}]
-    reason = launch.lacks(tokens_of("gcbc", "method.gcbc.weights=dinov2"), nodes)
+    reason = launch.unavailable_reason(tokens_of("gcbc", "method.gcbc.weights=dinov2"), nodes)
     for remedy in ("weights=FOLDER", "weights=mae", "inputs=pixels"):
         assert f"method.gcbc.{remedy}" in reason
-    assert not launch.lacks(tiny.spec("gcbc", "method.gcbc.weights=dinov2"), nodes)
-    assert not launch.lacks(tokens_of("gcbc", "method.gcbc.weights=mae"), nodes)
+    assert not launch.unavailable_reason(tiny.spec("gcbc", "method.gcbc.weights=dinov2"), nodes)
+    assert not launch.unavailable_reason(tokens_of("gcbc", "method.gcbc.weights=mae"), nodes)
 
 
 def test_heads_that_do_not_fit_the_tokens_are_refused():

@@ -7,7 +7,7 @@ import pwd
 import pytest
 import tiny
 
-from harness import run, zoo
+from harness import run, trial, zoo
 from harness.experiment import config, identity, suites
 from harness.experiment.protocols import PROTOCOLS
 from harness.experiment.scales import SCALES
@@ -15,7 +15,9 @@ from harness.nn import jepa
 
 
 def specs(*words):
-    return suites.expand(config.parse(["suite=smoke", "scale=tiny", "device=cpu", *words]))
+    return suites.expand(
+        config.parse(["suite=smoke", "scale=tiny", "device=cpu", *words]), trial.STAGES
+    )
 
 
 # -- layers
@@ -370,7 +372,7 @@ def test_a_success_rule_is_one_of_the_tasks():
 
 def test_precision_is_no_part_of_the_protocol():
     plain, faster, other = (
-        suites.expand(config.parse(["suite=smoke", "methods=[lewm]", *words]))[0]
+        suites.expand(config.parse(["suite=smoke", "methods=[lewm]", *words]), trial.STAGES)[0]
         for words in ([], ["mpc.precision=bf16"], ["mpc.horizon_blocks=6"])
     )
     assert faster.config.protocol.name == plain.config.protocol.name
@@ -392,7 +394,7 @@ def test_a_new_method_has_the_sizes_of_every_scale(scale, monkeypatch):
     monkeypatch.setitem(zoo.METHODS, "mine", mine)
     words = ["suite=all", f"scale={scale}", "tasks=[two_room]"]
     found = {
-        name: suites.expand(config.parse([*words, f"methods=[{name}]"]))[0].config
+        name: suites.expand(config.parse([*words, f"methods=[{name}]"]), trial.STAGES)[0].config
         for name in ("mine", "pldm")
     }
     assert found["mine"].method.encoder == found["pldm"].method.encoder

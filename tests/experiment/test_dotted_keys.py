@@ -14,6 +14,7 @@ from harness import trial
 from harness.bench import __main__ as bench
 from harness.bench import settings
 from harness.experiment import config, dotted_keys
+from harness.runtime import command
 from harness.sweep import space
 
 of_hypothesis.register_profile("alike", deadline=None, derandomize=True)
@@ -42,7 +43,7 @@ def with_examples(test):
 def filled(cls, key, text):
     """What the dataclass has at the dotted `key` after it was given."""
     tree = {}
-    dotted_keys.put(tree, key, dotted_keys.split(f"{key}={text}")[1])
+    dotted_keys.put(tree, key, command.split(f"{key}={text}")[1])
     value = dotted_keys.fill(cls(), tree)
     for part in key.split("."):
         value = getattr(value, part)
@@ -58,7 +59,7 @@ def test_there_are_keys_of_text():
 @given(ANY)
 def test_a_text_key_has_what_was_typed(text):
     for cls, key in TEXT_KEYS:  # ~ at the start of a path is the home folder
-        typed = f"./{text}" if key in dotted_keys.PATHS else text
+        typed = f"./{text}" if key in command.PATHS else text
         assert filled(cls, key, typed) == typed
 
 

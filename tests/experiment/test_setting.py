@@ -11,6 +11,7 @@ from harness import zoo
 from harness.bench import __main__ as bench
 from harness.bench import settings
 from harness.contracts import setting
+from harness.contracts.method import MethodConfig
 from harness.experiment import config, dotted_keys, identity, manual
 from lewm.model import LeWMConfig
 
@@ -107,7 +108,7 @@ class Inner:
 
 
 @dataclasses.dataclass(frozen=True)
-class Foreign:
+class Foreign(MethodConfig):
     """The configuration of a method from outside."""
 
     rate: float = 0.5
@@ -130,6 +131,6 @@ def test_a_dataclass_without_declarations_works(monkeypatch):
     assert identity.config_hash(spec) != identity.config_hash(tiny.spec("foreign"))
     with pytest.raises(config.ConfigError, match=r"method.foreign.inner.depth=x must be a whole"):
         tiny.spec("foreign", "method.foreign.inner.depth=x")
-    text = manual.answer(["--help", "method.foreign"], "")
+    text = manual.answer(["method.foreign"], "")
     assert "method.foreign: Foreign." in text and "method.foreign.inner.depth=2" in text
-    assert "Allowed: a number or null." in manual.answer(["--help", "method.foreign.limit"], "")
+    assert "Allowed: a number or null." in manual.answer(["method.foreign.limit"], "")

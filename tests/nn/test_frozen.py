@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from harness import launch, trial
 from harness.contracts.data import Obs
+from harness.experiment.run_folders import RunFolders
 from harness.nn import frozen, mae
 
 SMALL = {"encoder_width": 32, "encoder_depth": 2, "encoder_heads": 2, "encoder_patch": 8}
@@ -43,7 +44,12 @@ def autoencoder(tmp_path):
 def test_a_folder_gives_the_tokens_of_the_network_in_it(dinov2):
     config = frozen.FrozenConfig(weights=str(dinov2))
     encoder = frozen.FrozenEncoder(config, 32)
-    assert (encoder.tokens, encoder.width, config.note, config.lacks("m")) == (16, 32, "", "")
+    assert (encoder.tokens, encoder.width, config.note, config.unavailable_reason("m")) == (
+        16,
+        32,
+        "",
+        "",
+    )
     pixels = pictures(32)
     mean, std = (
         torch.tensor(v).view(3, 1, 1)
@@ -102,7 +108,7 @@ def test_only_safetensors_are_read(dinov2):
     (dinov2 / "model.safetensors").unlink()
     torch.save(network.state_dict(), dinov2 / "pytorch_model.bin")
     config = frozen.FrozenConfig(weights=str(dinov2))
-    assert "model.safetensors" in config.lacks("method.dino_wm")
+    assert "model.safetensors" in config.unavailable_reason("method.dino_wm")
     with pytest.raises(OSError, match="safetensors"):
         frozen.FrozenEncoder(config, 32)
 
@@ -110,14 +116,16 @@ def test_only_safetensors_are_read(dinov2):
 def test_weights_that_cannot_be_had_are_said_before_the_run(tmp_path, monkeypatch):
     spec = tiny.spec("dino_wm", f"method.dino_wm.weights={tmp_path}/absent")
     nodes = [{"CPU": 1.0, "GPU": 0.0}]
-    assert f"method.dino_wm.weights={tmp_path}/absent is neither" in launch.lacks(spec, nodes)
+    assert f"method.dino_wm.weights={tmp_path}/absent is neither" in launch.unavailable_reason(
+        spec, nodes
+    )
     monkeypatch.setattr(frozen, "_unreachable", lambda: "the hub cannot be reached")
-    reason = launch.lacks(tiny.spec("dino_wm", "method.dino_wm.weights=dinov2"), nodes)
+    reason = launch.unavailable_reason(tiny.spec("dino_wm", "method.dino_wm.weights=dinov2"), nodes)
     assert "facebook/dinov2-small is not in the cache and the hub cannot be reached" in reason
     assert "method.dino_wm.weights=FOLDER" in reason and "method.dino_wm.weights=mae" in reason
     for weights in ("random", "mae"):
         words = [f"method.dino_wm.weights={weights}", "method.dino_wm.mae.tasks=[toy]"]
-        assert launch.lacks(tiny.spec("dino_wm", *words), nodes) == ""
+        assert launch.unavailable_reason(tiny.spec("dino_wm", *words), nodes) == ""
 
 
 def rewrite(folder, change):
@@ -169,9 +177,9 @@ BROKEN = {
 def test_weights_that_do_not_fit_are_refused_by_name(dinov2, kind):
     change, said = BROKEN[kind]
     config = frozen.FrozenConfig(weights=str(dinov2))
-    assert config.lacks("method.dino_wm") == ""
+    assert config.unavailable_reason("method.dino_wm") == ""
     rewrite(dinov2, change)
-    reason = config.lacks("method.dino_wm")
+    reason = config.unavailable_reason("method.dino_wm")
     assert re.match(rf"method.dino_wm.weights={dinov2}: model.safetensors .*{said}", reason)
     assert len(reason) < 500  # what a row keeps of an error
     if kind != "8 bits":  # which the network's own reading takes for floats
@@ -183,7 +191,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(dinov2, kind):
 def test_a_configuration_that_describes_no_network_is_refused(dinov2, settings):
     path = dinov2 / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
-    reason = frozen.FrozenConfig(weights=str(dinov2)).lacks("m")
+    reason = frozen.FrozenConfig(weights=str(dinov2)).unavailable_reason("m")
     assert "config.json and model.safetensors cannot be read (" in reason and "\n" not in reason
 
 
@@ -191,7 +199,7 @@ def test_a_configuration_that_describes_no_network_is_refused(dinov2, settings):
 def test_half_a_file_is_refused(dinov2, length):
     path = dinov2 / "model.safetensors"
     path.write_bytes(path.read_bytes()[:length])
-    reason = frozen.FrozenConfig(weights=str(dinov2)).lacks("m")
+    reason = frozen.FrozenConfig(weights=str(dinov2)).unavailable_reason("m")
     assert "cannot be read (" in reason and reason.endswith("copy them again")
 
 
@@ -208,7 +216,7 @@ def test_what_no_token_depends_on_may_be_there_or_not(dinov2, kind):
     config = frozen.FrozenConfig(weights=str(dinov2))
     expected = frozen.FrozenEncoder(config, 32)(pictures(32))
     rewrite(dinov2, ACCEPTED[kind])
-    assert config.lacks("m") == ""
+    assert config.unavailable_reason("m") == ""
     again = [frozen.FrozenEncoder(config, 32) for _ in range(2)]
     assert torch.equal(again[0](pictures(32)), expected)
     assert again[0].digest() == again[1].digest()
@@ -220,7 +228,7 @@ def test_a_whole_autoencoder_gives_the_tokens_of_its_encoder(tmp_path):
     model.save(tmp_path / "encoder")
     model.network.save_pretrained(tmp_path / "whole")  # with its decoder
     configs = [frozen.FrozenConfig(weights=str(tmp_path / n)) for n in ("encoder", "whole")]
-    assert [config.lacks("m") for config in configs] == ["", ""]
+    assert [config.unavailable_reason("m") for config in configs] == ["", ""]
     encoder, whole = (frozen.FrozenEncoder(config, 32)(pictures(32)) for config in configs)
     assert torch.equal(encoder, whole)
 
@@ -231,9 +239,9 @@ def test_a_foreign_prefix_does_not_change_what_the_right_names_give(dinov2):
     rewrite(dinov2, changed("layernorm.bias", lambda value: value + 1))
     expected = frozen.FrozenEncoder(config, 32)(pictures(32))
     rewrite(dinov2, with_prefix("foreign."))
-    assert "43 unexpected" in config.lacks("m")
+    assert "43 unexpected" in config.unavailable_reason("m")
     rewrite(dinov2, lambda t: {name.removeprefix("foreign."): value for name, value in t.items()})
-    assert config.lacks("m") == ""
+    assert config.unavailable_reason("m") == ""
     assert torch.equal(frozen.FrozenEncoder(config, 32)(pictures(32)), expected)
     drawn = frozen.FrozenEncoder(frozen.FrozenConfig(weights="random", **SMALL), 32)(pictures(32))
     assert (expected - drawn).abs().mean() > 0.5
@@ -257,9 +265,9 @@ def test_every_method_refuses_before_it_collects_data(dinov2, tmp_path, method):
     words += [f"method.{method}.inputs=tokens"] if method.startswith("gc") else []
     spec = tiny.spec(method, *words)
     said = f"method.{method}.weights={dinov2}: model.safetensors does not hold the Dinov2Model"
-    assert launch.lacks(spec, [{"CPU": 1.0, "GPU": 0.0}]).startswith(said)
-    place = trial.Place(str(tmp_path / "r"), "r", "smoke", str(tmp_path / "datasets"))
-    row = trial.run(spec, place, tiny.quiet)
+    assert launch.unavailable_reason(spec, [{"CPU": 1.0, "GPU": 0.0}]).startswith(said)
+    folders = RunFolders(str(tmp_path / "r"), "r", "smoke", str(tmp_path / "datasets"))
+    row = trial.run(spec, folders, tiny.quiet)
     assert row.status == "error" and row.error.startswith(f"TrialError: {said}")
     assert not (tmp_path / "datasets").exists()
 
@@ -268,9 +276,9 @@ def test_a_damaged_file_in_the_hubs_cache_is_refused(dinov2, monkeypatch):
     monkeypatch.setattr(frozen, "_cached", lambda: str(dinov2))
     config = frozen.FrozenConfig(weights="dinov2")
     frozen._unreachable.cache_clear()
-    assert config.lacks("m") == ""
+    assert config.unavailable_reason("m") == ""
     rewrite(dinov2, without(".layer.1."))
-    reason = config.lacks("m")
+    reason = config.unavailable_reason("m")
     assert reason.startswith(f"{dinov2}, the cache of facebook/dinov2-small: model.safetensors")
     assert "18 are missing" in reason and "m.weights=mae" in reason
     frozen._unreachable.cache_clear()

@@ -15,6 +15,7 @@ import tiny
 
 from harness import report, run, trial
 from harness.experiment import config
+from harness.experiment.run_folders import RunFolders
 from harness.records import folder_lock
 from harness.sweep import search
 from harness.sweep.__main__ import main as sweep
@@ -121,13 +122,13 @@ def test_a_sweep_in_use_is_refused_before_its_study_is_touched(tmp_path, dataset
         assert not (tmp_path / "r" / search.STUDY_FILE).exists()
 
 
-def test_a_trial_in_use_is_refused_and_leaves_no_row(tmp_path, datasets, caplog):
+def test_a_trial_in_use_is_refused_and_leaves_no_row(tmp_path, datasets, capsys):
     spec = tiny.spec("noop", "data.episodes=24", "protocol.pairs=4")
     (tmp_path / "spec.yaml").write_text(config.to_yaml(spec))
-    place = trial.Place(str(tmp_path / "r"), "trial", "", str(datasets))
-    command = [str(tmp_path / "spec.yaml"), f"results={place.folder}", f"datasets={datasets}"]
-    with another_process(trial.folder(place, spec)) as process:
-        assert trial.main(command) == 2
-        assert f"is in use by process {process.pid} on " in caplog.text
-        assert not list(Path(trial.folder(place, spec)).glob("*.parquet"))
+    folders = RunFolders(str(tmp_path / "r"), "trial", "", str(datasets))
+    command = [str(tmp_path / "spec.yaml"), f"results={folders.folder}", f"datasets={datasets}"]
+    with another_process(folders.trial(spec)) as process:
+        assert trial.main(command) == 1
+        assert f"is in use by process {process.pid} on " in capsys.readouterr().err
+        assert not list(Path(folders.trial(spec)).glob("*.parquet"))
     assert trial.main(command) == 0

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.experiment import config, identity
-from harness.records import rows
+from harness.records import rows, storage
 
 REFERENCES = Path(__file__).parents[2] / "results" / "reference"
 FRAMES = [
@@ -211,7 +211,7 @@ def test_a_column_that_came_later_has_its_default_in_older_rows(tmp_path):
 
     Newer.__annotations__["device"] = str
     rows.write_table(f"{tmp_path}/metrics.parquet", rows.MetricRow, METRICS)
-    fs, base = rows.filesystem(f"{tmp_path}/metrics.parquet")
+    fs, base = storage.filesystem(f"{tmp_path}/metrics.parquet")
     table, _ = rows._read_table(fs, base, Newer)
     assert table.column("device").to_pylist() == ["cpu", "cpu"]
 
@@ -220,17 +220,17 @@ def test_a_column_that_came_later_has_its_default_in_older_rows(tmp_path):
 
 
 def test_two_processes_that_write_one_file_do_not_disturb_each_other(tmp_path):
-    fs, path = rows.filesystem(f"{tmp_path}/success.md")
-    with rows.whole_file(fs, path) as first, rows.whole_file(fs, path) as second:
+    fs, path = storage.filesystem(f"{tmp_path}/success.md")
+    with storage.whole_file(fs, path) as first, storage.whole_file(fs, path) as second:
         first.write(b"first")
         second.write(b"second")
     assert Path(path).read_bytes() == b"first" and list(tmp_path.iterdir()) == [Path(path)]
 
 
 def test_a_file_stays_as_it_was_when_writing_it_fails(tmp_path):
-    fs, path = rows.filesystem(f"{tmp_path}/success.md")
+    fs, path = storage.filesystem(f"{tmp_path}/success.md")
     Path(path).write_text("before")
-    with pytest.raises(KeyboardInterrupt), rows.whole_file(fs, path) as sink:
+    with pytest.raises(KeyboardInterrupt), storage.whole_file(fs, path) as sink:
         sink.write(b"half")
         raise KeyboardInterrupt
     assert Path(path).read_text() == "before" and list(tmp_path.iterdir()) == [Path(path)]

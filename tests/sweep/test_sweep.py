@@ -113,7 +113,7 @@ def test_the_end_names_the_best_value_and_a_command_for_test_pairs(swept):
     best = float(lines["best"].split(WEIGHT + "=")[1].split(":")[0])
     assert worth[best] == max(worth.values())
     words = shlex.split(lines["on test pairs"].partition("python -m harness.run ")[2])
-    specs = suites.expand(config.parse(words))
+    specs = suites.expand(config.parse(words), trial.STAGES)
     assert [(s.task, s.method, s.seed) for s in specs] == [("toy", "lewm", s) for s in range(3)]
     assert {s.config.method.sigreg_weight for s in specs} == {best}
     assert {s.config.protocol.split for s in specs} == {"test"}
@@ -235,8 +235,8 @@ def test_what_is_swept_is_no_part_of_a_trial_s_identity():
 def test_a_word_is_recorded_as_a_word(datasets, tmp_path):
     sweep = Sweeping(tmp_path, datasets, "space.train.precision=choice:fp32,bf16").parsed()
     spec = sweep.spec({"train.precision": "bf16"})
-    folder = trial.folder(sweep.place, spec)
-    trial.record_failure(spec, sweep.place, "not run")
+    folder = sweep.folders.trial(spec)
+    trial.record_failure(spec, sweep.folders, "not run")
     (row,) = rows.read_one(folder).metrics.itertuples()
     assert (row.name, row.unit) == ("train.precision", "bf16") and math.isnan(row.value)
 
@@ -245,8 +245,8 @@ def test_a_list_is_recorded_as_a_word(datasets, tmp_path):
     key = "method.lewm.encoder.channels"
     sweep = Sweeping(tmp_path, datasets, f"space.{key}=choice:[8],[16]").parsed()
     spec = sweep.spec({key: "[16]"})
-    trial.record_failure(spec, sweep.place, "not run")
-    (row,) = rows.read_one(trial.folder(sweep.place, spec)).metrics.itertuples()
+    trial.record_failure(spec, sweep.folders, "not run")
+    (row,) = rows.read_one(sweep.folders.trial(spec)).metrics.itertuples()
     assert (row.name, row.unit) == (key, "(16,)") and math.isnan(row.value)
 
 

@@ -16,6 +16,7 @@ from harness.contracts.data import Obs
 from harness.data import collect, episodes, features
 from harness.data.episodes import DatasetError
 from harness.experiment import config, identity
+from harness.experiment.run_folders import RunFolders
 from harness.nn import mae
 from harness.nn.frozen import FrozenConfig
 from harness.records import rows
@@ -210,13 +211,13 @@ def test_tokens_are_standardized_by_the_training_frames_where_that_is_asked_for(
 
 
 def test_trials_use_it_and_every_table_says_so(datasets, tmp_path):
-    place = trial.Place(str(tmp_path / "r"), "r", "smoke", str(datasets))
+    folders = RunFolders(str(tmp_path / "r"), "r", "smoke", str(datasets))
     specs = [spec_of("dino_wm"), spec_of("dino_wm_proprio"), tiny.spec("dino_wm", *WORDS[6:])]
     specs += [spec_of(name, f"method.{name}.inputs=tokens") for name in ("gcbc", "gcivl", "gciql")]
-    launch.prepare_datasets(specs, place)
+    launch.prepare_datasets(specs, folders)
     before = set(datasets.glob("features-*"))  # of other tests
     for spec in specs:
-        row = trial.run(spec, place, tiny.quiet)
+        row = trial.run(spec, folders, tiny.quiet)
         assert row.status == "ok", row.error
         assert row.parameters_frozen > 0 and row.tokens_per_frame == (16 if spec.config.pool else 4)
     assert len(list(datasets.glob("mae-*"))) == 1
@@ -236,7 +237,7 @@ def test_a_trial_computes_tokens_where_the_datasets_may_only_be_read(tmp_path, c
     (tmp_path / "data").mkdir()
     (tmp_path / "r").mkdir()
     dataset = tiny.dataset(spec, tmp_path / "data").folder
-    place = trial.Place(str(tmp_path / "r"), "r", "smoke", str(tmp_path / "data"))
+    folders = RunFolders(str(tmp_path / "r"), "r", "smoke", str(tmp_path / "data"))
     trained = []
 
     def progress(stage, done, total):
@@ -245,9 +246,9 @@ def test_a_trial_computes_tokens_where_the_datasets_may_only_be_read(tmp_path, c
         trained.append((stage, done))
 
     with rights.read_only(tmp_path / "data", dataset):
-        row = rights.without_root(lambda: trial.run(spec, place, progress))
-        rights.without_root(lambda: launch.prepare_datasets([spec, tiny.spec("lewm")], place))
-    assert f"{place.datasets} cannot be written: where tokens of a frozen" in caplog.text
+        row = rights.without_root(lambda: trial.run(spec, folders, progress))
+        rights.without_root(lambda: launch.prepare_datasets([spec, tiny.spec("lewm")], folders))
+    assert f"{folders.datasets} cannot be written: where tokens of a frozen" in caplog.text
     assert row.error == "InterruptedError: after the training" and trained[-1] == ("train", 4)
     assert [path.name for path in (tmp_path / "data").iterdir()] == [Path(dataset).name]
     assert "cannot be written (Permission denied): features are computed for" in caplog.text
@@ -258,7 +259,7 @@ def test_a_trial_goes_on_with_the_encoder_that_it_began_with(tmp_path, datasets)
     folder = tmp_path / "weights"
     words = ["train.checkpoint_every_s=0", f"method.dino_wm.weights={folder}"]
     spec = tiny.spec("dino_wm", *WORDS[6:], *words)
-    place = trial.Place(str(tmp_path / "r"), "r", "smoke", str(datasets))
+    folders = RunFolders(str(tmp_path / "r"), "r", "smoke", str(datasets))
 
     def save(seed):
         torch.manual_seed(seed)
@@ -270,7 +271,7 @@ def test_a_trial_goes_on_with_the_encoder_that_it_began_with(tmp_path, datasets)
             if (stage, done) == ("train", stop_at):
                 raise InterruptedError(f"stopped at {done}")
 
-        return trial.run(spec, place, progress).error
+        return trial.run(spec, folders, progress).error
 
     save(1)
     assert "stopped at 3" in error(3)

@@ -1,0 +1,96 @@
+"""What a trial's own row says, and the rows that name the values which a sweep tries."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import functools
+import math
+import time
+from collections.abc import Iterable
+
+from harness import zoo
+from harness.experiment import config, identity
+from harness.experiment.identity import TrialSpec
+from harness.experiment.run_folders import RunFolders
+from harness.records import rows
+from harness.runtime import provenance
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def trial_row(
+    spec: TrialSpec,
+    folders: RunFolders,
+    facts: Iterable[rows.Facts],
+    error: str,
+    started: float,
+) -> rows.TrialRow:
+    """The row of a trial that ends now: what it was, what ran it, and what its stages found."""
+    previous = rows.read_trial(folders.trial(spec))
+    commit, dirty = provenance.git()
+    on_gpu = spec.config.device == "cuda" and not error
+    device, driver = provenance.device("cuda" if on_gpu else "cpu")
+    method, task = zoo.METHODS[spec.method], zoo.TASKS[spec.task].spec
+    ended = time.time()
+    row = rows.TrialRow(
+        key=spec.key,
+        run=folders.run,
+        suite=folders.suite,
+        task=spec.task,
+        method=spec.method,
+        variant=spec.variant,
+        seed=spec.seed,
+        scale=spec.config.scale,
+        protocol=spec.config.protocol.name,
+        protocol_hash=identity.protocol_hash(spec),
+        config_hash=identity.config_hash(spec),
+        setting_hash=identity.setting_hash(spec),
+        config_yaml=config.to_yaml(spec),
+        status="error" if error else "ok",
+        error=error,
+        note=spec.config.method.note,
+        git_commit=commit,
+        git_dirty=dirty,
+        versions=provenance.versions(),
+        device=device,
+        driver=driver,
+        threads=max(1, round(spec.config.resources.cpu)),
+        started=started,
+        ended=ended,
+        total_s=ended - started,
+        attempts=1 if previous is None else previous.attempts + 1,
+        method_label=method.label,
+        task_label=task.label,
+        method_rank=list(zoo.METHODS).index(spec.method),
+        task_rank=list(zoo.TASKS).index(spec.task),
+        is_control=not method.trained,
+    )
+    for known in facts:
+        row = dataclasses.replace(row, **dataclasses.asdict(known))
+    return row
+
+
+def sweep_rows(spec: TrialSpec) -> list[rows.MetricRow]:
+    """The values that a sweep tries in this trial. A value that is not a number is recorded as NaN,
+    with its text as the unit.
+    """
+    tried = []
+    for key in spec.swept:
+        branch, *path = key.split(".")
+        path = path[1:] if branch in ("method", "planner") else path  # the entry's name
+        value = functools.reduce(getattr, path, getattr(spec.config, branch))
+        is_number = isinstance(value, int | float)
+        number, text = (float(value), "") if is_number else (math.nan, str(value))
+        tried.append(rows.MetricRow(spec.key, "sweep", key, 0, number, text))
+    return tried
+
+
+def error_line(failure: Exception, folders: RunFolders) -> str:
+    """One line that says what failed, and for a full disk what to do."""
+    text = "".join(c if c.isprintable() else " " for c in str(failure))  # no colours, no half text
+    line = f"{type(failure).__name__}: {' '.join(text.split())}"[:500]
+    if isinstance(failure, OSError) and failure.errno in _DISK_FULL:
+        key = "datasets" if str(failure.filename).startswith(folders.datasets) else "results"
+        line += f": free disk space or give another {key}=FOLDER, then issue the command again"
+    return line

@@ -1,0 +1,46 @@
+"""Files on any file system: local paths and URIs; files written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+
+import pyarrow as pa
+from pyarrow import fs as pafs
+
+
+def filesystem(path: str) -> tuple[pafs.FileSystem, str]:
+    """A local path or a URI (s3://...) as (file system, path on it). Raises OSError."""
+    if "://" in str(path):
+        try:
+            return pafs.FileSystem.from_uri(str(path))
+        except (pa.ArrowException, OSError) as error:
+            raise OSError(f"{path} cannot be used: {one_line(error)}") from error
+    return pafs.LocalFileSystem(), str(path)
+
+
+@contextlib.contextmanager
+def whole_file(fs: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
+    """A new file to write into, which replaces `path` when the block ends and is deleted when it
+    fails. Two processes that write the same path do not disturb each other.
+    """
+    part = f"{path}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        with fs.open_output_stream(part) as sink:
+            yield sink
+        fs.move(part, path)
+    except BaseException:
+        delete(fs, part)  # half a file would only keep a full disk full
+        raise
+
+
+def delete(fs: pafs.FileSystem, path: str) -> None:
+    """Delete the file `path` where there is one."""
+    if fs.get_file_info(path).type != pafs.FileType.NotFound:
+        fs.delete_file(path)
+
+
+def one_line(error: BaseException) -> str:
+    """The first 200 characters of an error's message, on one line."""
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,113 @@
+"""What every stage of a trial reads, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from harness import policies, zoo
+from harness.contracts.data import Pair
+from harness.contracts.method import LatentModel, MethodConfig, Policy, StatePolicy
+from harness.contracts.task import ModelDims, Task
+from harness.data import collect
+from harness.data.episodes import Dataset, open_dataset
+from harness.data.normalize import Normalizer
+from harness.data.windows import Windows
+from harness.evaluate import pairs
+from harness.experiment.config import TrialConfig
+from harness.experiment.identity import TrialSpec
+from harness.experiment.run_folders import RunFolders
+from harness.records import rows
+from harness.runtime import memory, seeding
+from harness.training import pretraining
+from harness.training.loop import Progress
+
+_RESIDENT_SHARE = 0.5  # of a GPU's free memory, for the frames of a dataset
+
+
+class Result(NamedTuple):
+    """What a stage leaves: rows, columns of the trial's own row, and the model that it trained."""
+
+    metrics: Sequence[rows.MetricRow] = ()
+    episodes: Sequence[rows.EpisodeRow] = ()
+    frames: Sequence[rows.FrameRow] = ()
+    facts: rows.Facts | None = None
+    model: LatentModel | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """The trial, its data and, once it is trained, its model."""
+
+    spec: TrialSpec
+    folders: RunFolders
+    device: torch.device
+    progress: Progress
+    dataset: Dataset
+    normalizer: Normalizer
+    model: LatentModel | None = None  # None before the training, and for a control
+
+    @property
+    def key(self) -> str:
+        """The trial's name, which all its rows carry."""
+        return self.spec.key
+
+    @property
+    def config(self) -> TrialConfig:
+        """The trial's configuration."""
+        return self.spec.config
+
+    @property
+    def task(self) -> Task:
+        """The task, in the scene of the trial's data."""
+        return zoo.task(self.spec.task, self.config.data.scene)
+
+    @property
+    def dims(self) -> ModelDims:
+        """The sizes that the task gives a model."""
+        return self.task.spec.model_dims(self.config.data.image_size)
+
+    @property
+    def pool(self) -> list[Dataset]:
+        """The datasets that the method's encoder is trained on first; for most methods none."""
+        root = self.folders.datasets
+        return [
+            open_dataset(collect.ensure(zoo.task(name, data.scene), data, root))
+            for name, data in self.config.pool.items()
+        ]
+
+    def new_model(self, method: MethodConfig) -> LatentModel:
+        """The model as its training starts."""
+        torch.manual_seed(seeding.integer("model", self.spec.seed))
+        return zoo.METHODS[self.spec.method].build(method, self.dims).to(self.device)
+
+    def training_windows(self, model: LatentModel) -> Windows:
+        """The windows that the model learns from, in the GPU's memory where they fit."""
+        tokens = pretraining.tokens(model, self.dataset, self.device, self.progress)
+        windows = Windows(
+            self.dataset,
+            "train",
+            model.window_frames,
+            self.task.spec.action_block,
+            self.normalizer,
+            model.goal_sampling,
+            tokens,
+        )
+        if self.device.type == "cuda":
+            windows.reside(self.device, int(_RESIDENT_SHARE * memory.free(self.device)))
+        return windows
+
+    def pairs(self, eval_seed: int) -> tuple[list[Pair], list[Pair]]:
+        """The protocol's pairs, and those that are drawn for their stratum alone."""
+        return pairs.draw(self.dataset, self.task, self.config.protocol, eval_seed)
+
+    def policy(self, eval_seed: int) -> Policy | StatePolicy:
+        """What acts in this trial: the model's policy, or the control."""
+        if self.model is not None:
+            decode = self.normalizer.decode_actions
+            return policies.of_model(self.spec, self.model, decode, eval_seed, self.device)
+        seed = seeding.integer(self.spec.seed, eval_seed)
+        return zoo.METHODS[self.spec.method].build(self.config.method, self.task, seed)
