@@ -12,26 +12,22 @@ import logging
 import multiprocessing
 import os
 import shutil
-import sys
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from rich import progress
-from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from harness.contracts.setting import Settings, setting
 from harness.contracts.task import Collector, Simulator, Task
 from harness.data import atomic_dirs, episodes, pixels
 from harness.runtime import processes, seeding
+from harness.runtime.progress import Display
 
 log = logging.getLogger(__name__)
 
 CHUNK_EPISODES = 64  # recorded side by side into one shard; part of what decides the data
-_LOG_EVERY_S = 10.0
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -343,42 +339,9 @@ def _pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
 
 
 def _with_progress(chunks: Iterable[Chunk], name: str, total: int) -> Iterator[Chunk]:
-    """Pass the chunks on, with a progress line on a terminal and log lines elsewhere."""
-    if sys.stderr.isatty():
-        yield from _on_terminal(chunks, name, total)
-    else:
-        yield from _in_log(chunks, name, total)
-
-
-def _on_terminal(chunks: Iterable[Chunk], name: str, total: int) -> Iterator[Chunk]:
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[rate]}"),
-        progress.TimeRemainingColumn(),
-    )
-    began, rows = time.monotonic(), 0
-    with progress.Progress(*columns, console=Console(stderr=True)) as bar:
-        line = bar.add_task(f"collecting {name}, episodes", total=total, rate="")
-        for chunk in chunks:
-            rows += chunk.shard.rows
-            rate = f"{rows / (time.monotonic() - began):,.0f} frames/s"
-            bar.update(line, advance=len(chunk.lengths), rate=rate)
-            yield chunk
-
-
-def _in_log(chunks: Iterable[Chunk], name: str, total: int) -> Iterator[Chunk]:
-    began = said = time.monotonic()
-    done = rows = 0
+    """Pass the chunks on and show how many of `total` episodes they have so far."""
     log.info("collecting %s: %d episodes", name, total)
-    for chunk in chunks:
-        done, rows = done + len(chunk.lengths), rows + chunk.shard.rows
-        now = time.monotonic()
-        if now - said > _LOG_EVERY_S or done == total:
-            said, took = now, now - began
-            log.info(
-                "collecting %s: %d of %d episodes, %.0f frames/s, %.0f s left",
-                *(name, done, total, rows / took, took / done * (total - done)),
-            )
-        yield chunk
+    with Display(total, title=f"collecting {name}, episodes") as display:
+        for chunk in chunks:
+            display.advance(len(chunk.lengths))
+            yield chunk

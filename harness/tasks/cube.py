@@ -98,7 +98,8 @@ class Cube(WithEnv):
         return np.linalg.norm(np.asarray(state)[..., CUBE] - np.asarray(goal)[..., CUBE], axis=-1)
 
     def strata(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B,) str: whether the cube moves between start and goal; a still cube is solved already.
+        """(B,) str: whether the cube moves between start and goal; a still cube is solved
+        already.
         """
         return np.where(self.success(start, goal), "cube still", "cube moved")
 

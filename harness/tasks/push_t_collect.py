@@ -205,7 +205,8 @@ class Pusher:
 
 
 def _way_round(agent: np.ndarray, pose: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The next point (n, 2) of the way round the block to `end`: on a circle until `end` is near.
+    """The next point (n, 2) of the way round the block to `end`: on a circle until `end` is
+    near.
     """
     centre = push_t_scene.to_world(pose, np.array(TEE_COG))
     bearing = _bearing(pose, agent)

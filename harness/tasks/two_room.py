@@ -222,7 +222,8 @@ def _free(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _background(size: int) -> np.ndarray:
-    """The picture without the agent, (size, size) uint8; a pixel is the mean of the area it covers.
+    """The picture without the agent, (size, size) uint8; a pixel is the mean of the area it
+    covers.
     """
     pixel = np.arange(ARENA)
     across, along = np.meshgrid(pixel, pixel)  # x, y
