@@ -1,4 +1,4 @@
-"""What a model sees, what it is trained on, and what an evaluation starts from."""
+"""Data that pass between rooms: observations, training batches, episodes and evaluation pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from harness.contracts.setting import Settings, setting
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    """A tensor, or tensors in tuples, on another device; a copy to a GPU is not waited for."""
+    """Move a tensor, or the tensors of nested tuples, to a device. A copy to a GPU is
+    asynchronous.
+    """
     if isinstance(value, tuple):
         return type(value)(*(_moved(part, device) for part in value))
     if value is not None and value.is_cpu and device.type == "cuda":
@@ -22,10 +24,10 @@ def _moved(value: Any, device: torch.device) -> Any:
 
 
 class Obs(NamedTuple):
-    """What a model may see. Simulator state is never part of it.
+    """What a model may see of a task. Simulator state is never part of it.
 
-    An observation has pixels, or the tokens that a frozen encoder made of them
-    (data/features.py); `pixels` is None then.
+    An observation has either pixels, or the tokens that a frozen encoder computed from them
+    (data/features.py).
     """
 
     pixels: Tensor | None  # (B, T, 3, height, width) uint8
@@ -45,11 +47,11 @@ class Obs(NamedTuple):
 
 @dataclass(frozen=True)
 class GoalConfig(Settings):
-    """Which frames serve as goals of recorded windows: shares of the first frame of the window, of
-    later frames of its episode, and of any frame of the split.
+    """Which recorded frames serve as goals of a training window. The three shares, which add up to
+    1, are: the window's own first frame, a later frame of its episode, any frame of the split.
 
-    Later frames are a whole number of blocks away: uniform up to the end of the episode, or
-    geometric with the discount of GoalSampling, those beyond the end at the last one.
+    A later frame is a whole number of blocks away. The number is uniform up to the end of the
+    episode, or geometric with the discount of GoalSampling and cut off at the end of the episode.
     """
 
     current: float = setting(0.0, "Share of goals that are the frame itself.", ge=0, le=1)
@@ -67,19 +69,19 @@ class GoalConfig(Settings):
 
 
 class GoalSampling(NamedTuple):
-    """The goals that a model wants with its windows."""
+    """How the goals of a method's training windows are drawn."""
 
     policy: GoalConfig
     value: GoalConfig | None = None  # None: the model learns no value
-    discount: float = 0.0  # per block, of geometric distances
+    discount: float = 0.0  # per block; it decides geometric distances
 
 
 class Goals(NamedTuple):
-    """Goals of the windows of a Batch, one frame each."""
+    """The goals of a Batch's windows, one frame each."""
 
     policy: Obs  # (B, 1, ...)
     value: Obs | None = None  # (B, 1, ...)
-    reached: Tensor | None = None  # (B,) bool: the first frame is the value goal
+    reached: Tensor | None = None  # (B,) bool: the window's first frame is its value goal
     to = _moved
 
 
@@ -93,7 +95,7 @@ class Batch(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A Batch with what only evaluation may see."""
+    """A Batch together with the simulator states, which only evaluation may see."""
 
     batch: Batch
     state: Tensor  # (B, T, S) float64
@@ -102,17 +104,17 @@ class Window(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """One recorded episode; row t holds what was seen at step t and the action taken there."""
+    """One recorded episode; row t holds the observation at step t and the action taken there."""
 
     pixels: np.ndarray  # (L, 3, height, width) uint8
     proprio: np.ndarray  # (L, p) float32
     state: np.ndarray  # (L, S) float64
     actions: np.ndarray  # (L, a) float32, in the task's units, as executed
-    family: int  # initial-condition family; the split never divides one
+    family: int  # episodes with one initial state share a family, and are in the same split
 
 
 class Pair(NamedTuple):
-    """A start and a goal out of one held-out episode."""
+    """An evaluation problem: a start and a later goal of the same held-out episode."""
 
     pair_id: int
     episode: int

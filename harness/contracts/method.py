@@ -24,34 +24,36 @@ class Solve(NamedTuple):
 class Decision(NamedTuple):
     """What a policy returns."""
 
-    actions: np.ndarray  # (B, A), one block in the task's units
-    solves: tuple[Solve, ...] = ()  # the solves it took
+    actions: np.ndarray  # (B, A), one block for each pair, in the task's units
+    solves: tuple[Solve, ...] = ()  # the solves that were necessary
 
 
 class Trainable(nn.Module, ABC):
-    """A network that `harness.train` can train."""
+    """A network that harness/training/loop.py can train."""
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalars. "loss" is minimised. The others are logged: the terms of the loss, without
-        their weights, and for a world model "latent_std" (nn/latent_std.py).
+        """Scalars by name. "loss" is minimised; the others are only logged: the unweighted terms of
+        the loss and, for a world model, "latent_std" (nn/latent_std.py).
         """
 
     def after_step(self, step: int, steps: int) -> None:
-        """Called after optimizer step `step`, 0 for the first, of a training of `steps`; a method
-        with a target network moves it here.
+        """Called after each optimizer step, `step` = 0 .. steps - 1. A method with a target network
+        updates it here.
         """
 
     @property
     def separate_clip_groups(self) -> tuple[tuple[nn.Module, ...], ...]:
-        """Groups of parts whose gradients are clipped apart from all others, by the norm of their
-        group: parts whose loss no other part shares.
+        """Groups of modules whose gradients are clipped by the norm of their own group, apart from
+        all other parameters. It suits modules whose loss trains no other module.
         """
         return ()
 
 
 class LatentModel(Trainable):
-    """The network of a trained method. It maps frames to latents and learns from windows."""
+    """Base of all trained methods: a network that maps frames to latents and learns from
+    windows.
+    """
 
     window_frames: int  # frames of a training window
     goal_sampling: GoalSampling | None = None  # None: training needs no goals
@@ -63,8 +65,8 @@ class LatentModel(Trainable):
 
     @property
     def frozen_encoder(self) -> FrozenTokens | None:
-        """The encoder that is never trained, if there is one: its tokens of all frames are
-        computed once and kept beside the dataset.
+        """The encoder that is never trained, or None. Its tokens of all frames are computed once
+        and stored beside the dataset.
         """
         return None
 
@@ -72,94 +74,97 @@ class LatentModel(Trainable):
 class FrozenTokens(Protocol):
     """A picture encoder that is never trained (nn/frozen.py)."""
 
-    tokens: int  # P, of a frame
-    width: int  # C, of a token
-    standardize: bool  # fit() is wanted before training
+    tokens: int  # P, tokens of a frame
+    width: int  # C, floats of a token
+    standardize: bool  # whether fit() has to be called before training
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Pictures (M, 3, height, width) uint8 to tokens (M, P, C), not standardized."""
+        """Encode pictures (M, 3, height, width) uint8 to tokens (M, P, C), not standardized."""
 
     def fit(self, tokens: Tensor) -> None:
-        """Standardize all further tokens by the mean and the spread of these (M, P, C)."""
+        """Standardize all further tokens by the mean and the std of these, (M, P, C)."""
 
     def digest(self) -> str:
-        """A hash of all that decides the tokens of a picture."""
+        """A hash of everything that decides the tokens of a picture."""
 
 
 Rollout = Callable[[Tensor, Tensor, Tensor], Tensor]  # the arguments of WorldModel.rollout
 
 
 class WorldModel(LatentModel):
-    """Latent dynamics: a method that acts by planning."""
+    """A method that learns latent dynamics and acts by planning with them."""
 
-    history: int  # frames that the predictor looks back on
+    history: int  # the largest number of frames that the predictor reads
 
     @property
     def window_frames(self) -> int:
-        """Frames of a training window: the history and the last target."""
+        """Frames of a training window: the history and one target more."""
         return self.history + 1
 
     @abstractmethod
     def predict(self, z: Tensor, actions: Tensor) -> Tensor:
-        """The next latent after each of T <= history frames, (B, T, *D), from latents z (B, T, *D)
-        and the blocks of actions taken there (B, T, A). It sees no later frame.
+        """Predict the latent that follows each of T <= history frames, (B, T, *D), from their
+        latents z (B, T, *D) and the blocks of actions taken there (B, T, A). A prediction depends
+        on no later frame.
         """
 
     @abstractmethod
     def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
-        """Latents after each block of the plan, (N, K, *D): the plain form.
+        """Predict the latents after each block of a plan, (N, K, *D), in the plain form.
 
         z (N, H, *D) are observed latents, oldest first, H <= history; past (N, H - 1, A) are the
         blocks of actions between them; plan is (N, K, A).
         """
 
     def fast_rollout(self) -> Rollout:
-        """What planning and evaluation use as `rollout`: a faster form where the model has one.
-        It gives the same latents to rounding (tests/test_contracts.py).
+        """The function that planning and evaluation use in place of `rollout`: a faster form, where
+        the model has one. It gives the same latents to rounding (tests/test_contracts.py).
         """
         return self.rollout
 
     @abstractmethod
     def rollout_bytes(self, blocks: int) -> tuple[int, int]:
-        """About how many bytes of float32 one candidate of `blocks` blocks takes in fast_rollout:
-        working memory of one layer, and what stays in memory from block to block.
+        """Estimate the bytes that one candidate of `blocks` blocks takes in fast_rollout, in
+        float32: (working memory of one layer, memory held from block to block).
         """
 
 
 class GoalPolicy(LatentModel):
-    """The network of a feed-forward policy: a method that acts without planning."""
+    """A method that acts without planning, by a feed-forward policy."""
 
     @abstractmethod
     def act(self, obs: Obs, goal: Obs) -> Tensor:
-        """The next block (B, A), z-scored, for the last frame of obs and the goal frame."""
+        """Choose the next block of actions (B, A), z-scored, from the last frame of obs and the
+        goal frame.
+        """
 
 
 @runtime_checkable
 class Policy(Protocol):
-    """Observation and goal in, one block of actions out."""
+    """Maps observations and goals to one block of actions each."""
 
     def reset(self, pairs: Sequence[Pair], on_progress: Callable[[float], None] = ...) -> None:
-        """Start an evaluation of these pairs, together.
+        """Start an evaluation of these pairs, which run side by side.
 
-        During an `act` that takes long, `on_progress` is called with the number of blocks, from
-        this one on, whose actions are found by now; fractions count.
+        An `act` that takes long calls `on_progress` meanwhile with the number of blocks, counted
+        from the next one, whose actions are planned so far. The number may be a fraction.
         """
 
     def act(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Decision:
-        """One block for each of the pairs `rows` (indices into the pairs of reset).
+        """Choose one block for each of the pairs `rows`, indices into the pairs of `reset`.
 
-        obs and goal are (len(rows), 1, ...): the frame seen now, the frame wanted.
+        obs holds the present frames and goal the goal frames, (len(rows), 1, ...) each.
         """
 
 
 class TimedPolicy(Policy, Protocol):
-    """A policy of a trained model, whose solves can be timed and counted."""
+    """A policy of a trained model, whose solves can be timed and whose operations counted."""
 
-    timed: Literal["solve", "inference"]  # the name of one solve in the record
+    timed: Literal["solve", "inference"]  # what the metric rows call one solve
 
     def solve(self, obs: Obs, goal: Obs, rows: np.ndarray) -> tuple[Any, float]:
-        """What is found for the pairs `rows`, and the wall time in seconds from raw pixels to it,
-        device synchronised, after a warm-up.
+        """Solve the pairs `rows`; returns the result and the wall time in seconds from raw pixels
+        to it, device synchronised, after a warm-up.
         """
 
     def flops(self, obs: Obs, goal: Obs) -> int:
@@ -168,12 +173,14 @@ class TimedPolicy(Policy, Protocol):
 
 @runtime_checkable
 class StatePolicy(Protocol):
-    """A control with privileged state; one step at a time."""
+    """A control: a policy that sees the simulator's state and acts one step at a time."""
 
     def reset(self, pairs: Sequence[Pair]) -> None: ...
 
     def act_state(self, state: np.ndarray, goal: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Actions (len(rows), a) in the task's units for states and goals (len(rows), S)."""
+        """Choose actions (len(rows), a), in the task's units, for states and goals
+        (len(rows), S).
+        """
 
 
 @dataclass(frozen=True)

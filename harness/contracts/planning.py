@@ -1,4 +1,4 @@
-"""A planner: it minimises a cost and knows nothing of models."""
+"""The contract of planners: a planner minimises a cost and knows nothing of models."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ CostFn = Callable[[Tensor], Tensor]  # (B, N, K, A) -> (B, N)
 
 
 class Noise(Protocol):
-    """Standard normal numbers that belong to one (pair, replan) each, whatever is planned beside
-    it.
+    """A source of standard normal numbers. Each (pair, replan) has its own, which do not depend on
+    the pairs that are planned beside it.
     """
 
     def __call__(self, draw: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -29,14 +29,16 @@ class Noise(Protocol):
 
 
 class IterationRunner(Protocol):
-    """Carries out one iteration of a planner, e.g. by calling it, or by replaying a recording of it
+    """Runs one iteration of a planner: by calling it, or by replaying a recording of it
     (planning/cuda_graph.py).
     """
 
     def __call__(
         self, iterate: Callable[..., tuple[Tensor, ...]], *state: Tensor
     ) -> tuple[Tensor, ...]:
-        """iterate(*state), or its like: the same function with tensors of the same shapes."""
+        """The result of iterate(*state). Within a plan, every call has the same function and
+        tensors of the same shapes.
+        """
 
 
 class PlannerEntry(NamedTuple):
@@ -48,11 +50,11 @@ class PlannerEntry(NamedTuple):
 
 
 class Planner(Protocol):
-    """Minimises a cost; knows nothing of models."""
+    """Searches for the plan of the lowest cost."""
 
-    iterations: int  # of a plan
+    iterations: int  # iterations of one plan
 
     def plan(self, cost_fn: CostFn, init: Tensor, noise: Noise, run: IterationRunner = ...) -> Plan:
-        """init (B, K, A): mean of the first iteration. Each iteration is a function of tensors
-        alone and is carried out by `run`, which calls it unless another runner is given.
+        """Search for B plans, starting from the mean `init` (B, K, A). Each iteration is a function
+        of tensors alone; it is carried out by `run`, which just calls it unless another is given.
         """

@@ -1,11 +1,11 @@
-"""A key of the configuration, declared once, beside its field: what it is for and what is allowed.
+"""Declares a key of the configuration beside its dataclass field: its purpose and allowed values.
 
     @dataclass(frozen=True)
     class LeWMConfig(Settings):
         sigreg_weight: float = setting(0.1, "Weight of SIGReg.", ge=0, paper=0.1)
 
-The command line, --help and the dataclass itself read the declaration. A field without one, as in
-a method from outside, has neither a sentence nor a range.
+The command line, --help and the dataclass itself read the declaration. A field without a
+declaration, as in a method from outside, works too: --help then shows its type and default alone.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-_KEY = "setting"  # of a field's metadata
+_KEY = "setting"  # key in the metadata of a field
 
 
 class Setting(NamedTuple):
-    """The declaration of a field. The bounds are those of a number, or of each number of a list or
-    a dictionary.
+    """The declaration of a field. The bounds hold for a number, and for each number in a list or a
+    dictionary.
     """
 
     about: str  # one sentence
-    ge: float | None = None  # at least
+    ge: float | None = None  # the value is at least this
     gt: float | None = None  # above
     le: float | None = None  # at most
     lt: float | None = None  # below
-    least: int = 0  # elements of a list
-    text: str = ""  # what a text may be, where its type does not say it
+    least: int = 0  # smallest number of elements of a list
+    text: str = ""  # describes the allowed texts, where the type does not
     paper: Any = None  # the value in the paper that the key comes from
 
     @property
     def range(self) -> str:
-        """The bounds in words, "" where there are none."""
+        """The bounds in words, "" without bounds."""
         bounds = ((self.ge, "at least"), (self.gt, "above"), (self.le, "at most"))
         bounds += ((self.lt, "below"),)
         return " and ".join(f"{word} {bound}" for bound, word in bounds if bound is not None)
@@ -49,7 +49,7 @@ class Setting(NamedTuple):
         )
 
     def check(self, name: str, value: Any) -> None:
-        """Raises ValueError, with the name, the value and what is allowed."""
+        """Raise ValueError for a value that is not allowed, with its name and what is allowed."""
         if self.least and len(value) < self.least:
             raise ValueError(f"{name} must have at least {self.least} element(s)")
         for number in _numbers(value):
@@ -80,15 +80,15 @@ def setting(
 
 
 def of(field: dataclasses.Field) -> Setting | None:
-    """The declaration of a field, None where it has none."""
+    """The declaration of a field, or None."""
     return field.metadata.get(_KEY)
 
 
 class Settings:
     """Base of the configuration's dataclasses: raises ValueError for a value out of its range.
 
-    What `__post_init__` of a subclass raises begins with the name of a field; the configuration
-    puts the section before it.
+    A subclass that raises its own ValueError in `__post_init__` begins the message with the name of
+    a field, because the configuration puts the section in front of it.
     """
 
     def __post_init__(self):

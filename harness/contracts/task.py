@@ -1,4 +1,4 @@
-"""A task: its facts, its simulator, its scripted collector."""
+"""The contract of a task: its specification, its simulator and its scripted collector."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class ModelDims(NamedTuple):
-    """The sizes that a model needs from its task to be built."""
+    """The sizes of a task that a model is built for."""
 
     image_size: int  # px, pictures are square
     block_dim: int  # A: one block of actions, flattened
@@ -18,7 +18,9 @@ class ModelDims(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """Facts about a task; `version` grows when dynamics, data or pictures change; it is hashed."""
+    """Constants of a task. `version`, which is hashed, grows when dynamics, data or pictures change
+    so that trials are run again.
+    """
 
     name: str
     label: str
@@ -28,10 +30,10 @@ class TaskSpec:
     state_names: tuple[str, ...]  # with units: "agent_x [px]"
     proprio_names: tuple[str, ...]
     distance_unit: str
-    strata: tuple[str, ...]  # every value that Task.strata can return, the hardest last
+    strata: tuple[str, ...]  # all values of Task.strata, the hardest last
     success_rules: tuple[str, ...] = ("default",)
     action_block: int = 5
-    slow_to_draw: bool = False  # collect in several processes
+    slow_to_draw: bool = False  # whether data are collected in several processes
     about: str = ""  # one sentence
 
     @property
@@ -59,13 +61,13 @@ class Simulator(Protocol):
         """Restore all copies; state (n, S)."""
 
     def state(self) -> np.ndarray:
-        """The full simulator state, (n, S) float64: enough to restore a trajectory exactly."""
+        """The full simulator state, (n, S) float64, which restores a trajectory exactly."""
 
     def step(self, actions: np.ndarray) -> None:
-        """One control step of every copy; actions (n, a), clipped to the task's bounds here."""
+        """Take one control step in every copy; actions (n, a) are clipped to the task's bounds."""
 
     def proprio(self) -> np.ndarray:
-        """(n, p) float32."""
+        """Proprioception of every copy, (n, p) float32."""
 
     def render(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Pictures of the copies in `rows` (all when None), (len(rows), 3, size, size) uint8. No
@@ -78,7 +80,7 @@ class Simulator(Protocol):
 
 @runtime_checkable
 class Collector(Protocol):
-    """Scripted behaviour that records n episodes side by side."""
+    """Scripted behaviour that acts in n episodes side by side, which are recorded."""
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
         """Initial states (n, S) and initial-condition families (n,) int."""
@@ -87,12 +89,12 @@ class Collector(Protocol):
         """Actions (n, a) within the bounds, for states (n, S)."""
 
     def done(self, state: np.ndarray) -> np.ndarray:
-        """(n,) bool: episodes that end here, before the step limit."""
+        """Which episodes end here, before the step limit, (n,) bool."""
 
 
 @runtime_checkable
 class Task(Protocol):
-    """What is solved. States are (B, S) float64 arrays in the units of spec.state_names."""
+    """A task to be solved. States are (B, S) float64 arrays in the units of spec.state_names."""
 
     spec: TaskSpec
 
@@ -105,16 +107,18 @@ class Task(Protocol):
         """Put `env` into `state` (S,) with goal state `goal` (S,); returns the observation."""
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
-        """(B,) bool under a named rule of spec.success_rules."""
+        """Whether the goal is reached, (B,) bool, by a rule out of spec.success_rules."""
 
     def distance(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B,) float in spec.distance_unit; what success thresholds, where one number says it."""
+        """Distance to the goal, (B,) float in spec.distance_unit. Success is a threshold on it
+        where one number is enough to decide success.
+        """
 
     def strata(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B,) str: the kind of each pair, out of spec.strata."""
+        """The stratum of each pair, (B,) str out of spec.strata: how hard a kind of pair it is."""
 
     def collector(self, rng: np.random.Generator, n: int) -> Collector:
         """The scripted collector for n episodes; all its randomness comes from `rng`."""
 
     def heuristic(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B, a): the trivial policy of the task, with privileged state."""
+        """Actions (B, a) of a trivial policy that sees the state, e.g. straight to the goal."""

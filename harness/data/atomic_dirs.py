@@ -1,4 +1,8 @@
-"""Folders that are being made or whose making was interrupted: whose they are, what they hold."""
+"""Folders that appear whole or not at all: they are filled under a temporary name, then renamed.
+
+A process that fills a folder holds its lock, so an interrupted folder can be told from one that is
+being filled, and is taken up again.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,13 @@ from typing import IO, Any
 
 log = logging.getLogger(__name__)
 
-_LOCK = "lock"  # held by the process that collects
-_STALE_S = 7 * 86400.0  # what no process uses is removed after so long
+_LOCK = "lock"  # file in the folder, locked by the process that fills it
+_STALE_S = 7 * 86400.0  # an interrupted folder is removed after this time
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class NotWritable(OSError):
-    """A missing folder cannot be made; the message is one line with what to do."""
+    """A missing folder cannot be created; the message is one line that says what to do."""
 
     def __init__(self, root: str, name: str, reason: str):
         super().__init__(
@@ -34,11 +38,10 @@ class NotWritable(OSError):
 
 @contextlib.contextmanager
 def claimed(root: str, name: str) -> Iterator[str]:
-    """A folder to collect dataset `name` in, which no living process uses: the one that an
-    interrupted collection left, or a new one. Raises OSError, NotWritable where `root` cannot be
-    written.
+    """A temporary folder for the dataset `name`, locked for this process: one that an interrupted
+    collection left, or a new one. Raises OSError, and NotWritable where `root` cannot be written.
 
-    It stays when the collection is interrupted.
+    The folder stays when the collection is interrupted, so that the next one can go on with it.
     """
     fresh = os.path.join(root, f".{name}.{uuid.uuid4().hex[:8]}.part")
     with _writing(root, name):
@@ -57,10 +60,12 @@ def claimed(root: str, name: str) -> Iterator[str]:
 
 
 def once(root: str, name: str, make: Callable[[str], None]) -> str:
-    """The folder root/name; where it is missing, `make` fills a folder that is then renamed to it.
+    """The folder root/name. Where it is missing, `make` fills a temporary folder, which is then
+    renamed to it.
 
-    One process makes it, others wait for that one. `make` finds what an interrupted process had
-    left. Raises OSError, NotWritable where the folder is missing and `root` cannot be written.
+    One process makes the folder and others wait for it. The temporary folder may hold files of an
+    interrupted process. Raises OSError, and NotWritable where the folder is missing and `root`
+    cannot be written.
     """
     folder, part = os.path.join(root, name), os.path.join(root, f".{name}.part")
     if not os.path.isdir(folder):
@@ -73,31 +78,31 @@ def once(root: str, name: str, make: Callable[[str], None]) -> str:
                     os.makedirs(part, exist_ok=True)
                 make(part)
                 os.rename(part, folder)
-                os.remove(lock.name)  # those that wait for it find the folder
+                os.remove(lock.name)  # a process that waits for the lock then sees the folder
     return folder
 
 
-def keep(part: str, file: str, facts: dict[str, Any]) -> None:
-    """Note that `file` of a folder is whole, with what is known about it. Raises OSError."""
+def write_note(part: str, file: str, facts: dict[str, Any]) -> None:
+    """Note that `file` in the folder `part` is whole, with facts about it. Raises OSError."""
     path = os.path.join(part, f"{file}.json")
     with open(f"{path}.part", "w", encoding="utf-8") as sink:
         json.dump(facts, sink)
     os.rename(f"{path}.part", path)
 
 
-def kept(part: str) -> dict[str, dict[str, Any]]:
-    """file -> facts of what an interrupted collection had noted; a damaged note counts as none."""
-    found = {}
+def read_notes(part: str) -> dict[str, dict[str, Any]]:
+    """The facts about each whole file in the folder, by file name; damaged notes are left out."""
+    notes = {}
     for entry in os.scandir(part):
         if entry.name.endswith(".arrow.json"):
             with contextlib.suppress(ValueError), open(entry.path, encoding="utf-8") as source:
-                found[entry.name.removesuffix(".json")] = json.load(source)
-    return found
+                notes[entry.name.removesuffix(".json")] = json.load(source)
+    return notes
 
 
-def forget(folder: str) -> None:
-    """Remove all notes and the lock: what is left is the dataset. It has its own name by now, or
-    another process could take the folder up between this and that.
+def remove_notes(folder: str) -> None:
+    """Remove all notes and the lock, so that only the dataset is left. Call it after the folder was
+    renamed: under its temporary name another process could claim it without its lock.
     """
     for entry in os.scandir(folder):
         if entry.name == _LOCK or entry.name.endswith((".json.part", ".arrow.json")):
@@ -106,7 +111,7 @@ def forget(folder: str) -> None:
 
 @contextlib.contextmanager
 def _writing(root: str, name: str) -> Iterator[None]:
-    """The first thing that is written for root/name, which tells whether that is allowed."""
+    """Turn an error of the first write for root/name into NotWritable, unless the disk is full."""
     try:
         yield
     except OSError as error:
@@ -120,10 +125,10 @@ def _is_part(entry: str, name: str) -> bool:
 
 
 def _lock(part: str) -> IO[str] | None:
-    """The lock of a folder, freed when it is closed; None where another process has it or has just
-    renamed the folder, and where the folder belongs to another user.
+    """Take the lock of a folder; closing the file frees it. None where another process has the lock
+    or has just renamed the folder, and where the folder belongs to another user.
     """
-    beside = f"{part.removesuffix('.part')}.lock"  # there while `once` fills the folder
+    beside = f"{part.removesuffix('.part')}.lock"  # exists while `once` fills the folder
     path = beside if os.path.exists(beside) else os.path.join(part, _LOCK)
     try:
         lock = open(path, "w", encoding="utf-8")  # noqa: SIM115
@@ -139,16 +144,16 @@ def _lock(part: str) -> IO[str] | None:
 
 
 def _wait(lock: IO[str], name: str) -> None:
-    """Until the lock is this process's."""
+    """Wait until this process has the lock."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        log.info("waiting for another process, which makes %s", name)
+        log.info("waiting for another process to make %s", name)
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _remove_stale(root: str, name: str) -> None:
-    """What was left long ago, but not of dataset `name` and not what a living process fills."""
+    """Remove folders that were left long ago, except those of `name` and those being filled."""
     for entry in os.scandir(root):
         part = entry.name.startswith(".") and entry.name.endswith(".part")
         if not part or not entry.is_dir() or _is_part(entry.name, name):

@@ -1,4 +1,7 @@
-"""Collects a task's dataset with its scripted collector, once; a dataset is whole or not there."""
+"""Collects the dataset of a task with its scripted collector, unless it is there already.
+
+A dataset appears whole or not at all: it is collected in a temporary folder (atomic_dirs.py).
+"""
 
 from __future__ import annotations
 
@@ -12,32 +15,28 @@ import logging
 import multiprocessing
 import os
 import shutil
-import sys
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from rich import progress
-from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from harness.contracts.setting import Settings, setting
 from harness.contracts.task import Collector, Simulator, Task
 from harness.data import atomic_dirs, episodes, pixels
 from harness.runtime import processes, seeding
+from harness.runtime.progress import Display
 
 log = logging.getLogger(__name__)
 
-CHUNK_EPISODES = 64  # recorded side by side into one shard; part of what decides the data
-_LOG_EVERY_S = 10.0
+CHUNK_EPISODES = 64  # episodes of a shard, recorded side by side; another number, other data
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class DataConfig(Settings):
-    """What is collected; every field decides the dataset's folder."""
+    """How a dataset is collected; every field is part of the hash in the folder's name."""
 
     episodes: int = setting(
         800, "Recorded episodes, all splits together.", ge=1, paper="10000; 18685 on Push-T"
@@ -66,12 +65,13 @@ class DataConfig(Settings):
         super().__post_init__()
         if self.validation + self.test >= 1:
             raise ValueError(
-                f"validation={self.validation} and test={self.test} must leave some to train on"
+                f"validation={self.validation} and test={self.test} must add up to less than 1, or "
+                f"nothing is left to train on"
             )
 
 
 class Chunk(NamedTuple):
-    """What a worker reports of its shard."""
+    """A worker's report on the shard that it recorded."""
 
     shard: episodes.Shard
     lengths: list[int]
@@ -81,15 +81,15 @@ class Chunk(NamedTuple):
 
 
 def has(task: Task, config: DataConfig, root: str) -> bool:
-    """Whether the dataset is there, complete."""
+    """Whether the dataset exists and is complete."""
     return os.path.isfile(os.path.join(_folder(task, config, root), episodes.MANIFEST))
 
 
 def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
-    """The folder of the complete dataset under `root`, collected first where it is missing.
+    """The folder of the complete dataset under `root`, which is collected first if it is missing.
 
-    Any number of processes may call this at once; the data do not depend on `workers`. A collection
-    that was interrupted goes on after its last whole shard. Raises DatasetError for a folder
+    Any number of processes may call this at once; the data do not depend on `workers`. An
+    interrupted collection goes on after its last whole shard. Raises DatasetError for a folder
     without a manifest or with another dataset, OSError when the disk is full, and NotWritable where
     the dataset is missing and `root` cannot be written.
     """
@@ -112,8 +112,8 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
 
 
 def _check_room(task: Task, config: DataConfig, part: str, folder: str) -> int:
-    """Bytes that the chunks missing in `part` will take; raises OSError where the disk is full."""
-    chunks = _kept(part)
+    """Estimate the bytes of the missing chunks; raises OSError where the disk has no room."""
+    chunks = _recorded_chunks(part)
     needed = _bytes_needed(task, config, config.episodes - sum(len(c.lengths) for c in chunks))
     if shutil.disk_usage(part).free < needed:
         full = _disk_full(folder, needed)
@@ -125,20 +125,20 @@ def _check_room(task: Task, config: DataConfig, part: str, folder: str) -> int:
 
 def _collect(task: Task, config: DataConfig, part: str, workers: int) -> None:
     count = -(-config.episodes // CHUNK_EPISODES)
-    chunks = _kept(part)
+    chunks = _recorded_chunks(part)
     missing = [i for i in range(count) if _file(i) not in {chunk.shard.file for chunk in chunks}]
-    wanted = config.episodes - sum(len(chunk.lengths) for chunk in chunks)
+    left = config.episodes - sum(len(chunk.lengths) for chunk in chunks)
     if chunks:
-        log.info("%s: an interrupted collection goes on, %d episodes left", task.spec.name, wanted)
+        log.info("%s: an interrupted collection goes on, %d episodes left", task.spec.name, left)
     if workers == 1:
         results = (_record(task, config, part, i) for i in missing)
-        with threadpool_limits(1, user_api="blas"):  # as the workers of a pool have it
-            chunks += _with_progress(results, task.spec.name, wanted)
+        with threadpool_limits(1, user_api="blas"):  # as in the workers of a pool
+            chunks += _with_progress(results, task.spec.name, left)
     elif missing:
         with _pool(min(workers, len(missing))) as pool:
             pending = [pool.submit(_record, task, config, part, i) for i in missing]
             finished = (f.result() for f in concurrent.futures.as_completed(pending))
-            chunks += _with_progress(finished, task.spec.name, wanted)
+            chunks += _with_progress(finished, task.spec.name, left)
     chunks.sort(key=lambda chunk: chunk.shard.file)
     episodes.write_manifest(part, _manifest(task, config, chunks))
 
@@ -147,11 +147,11 @@ def _file(chunk: int) -> str:
     return f"{chunk:05d}.arrow"
 
 
-def _kept(part: str) -> list[Chunk]:
-    """The chunks that an interrupted collection had recorded."""
+def _recorded_chunks(part: str) -> list[Chunk]:
+    """The chunks that an interrupted collection has left in the folder."""
     chunks = [
         Chunk(**facts | {"shard": episodes.Shard(**facts["shard"])})
-        for facts in atomic_dirs.kept(part).values()
+        for facts in atomic_dirs.read_notes(part).values()
     ]
     sizes = {entry.name: entry.stat().st_size for entry in os.scandir(part)}
     return [chunk for chunk in chunks if sizes.get(chunk.shard.file) == chunk.shard.bytes]
@@ -180,15 +180,19 @@ def _record(task: Task, config: DataConfig, part: str, chunk: int) -> Chunk:
     )
     shard = episodes.write_shard(part, _file(chunk), columns, config.storage)
     name, parameters = type(collector).__name__, getattr(collector, "parameters", {})
-    made = Chunk(shard, lengths.tolist(), families.tolist(), name, dict(parameters))
-    atomic_dirs.keep(part, shard.file, made._asdict() | {"shard": dataclasses.asdict(shard)})
-    return made
+    report = Chunk(shard, lengths.tolist(), families.tolist(), name, dict(parameters))
+    facts = report._asdict() | {"shard": dataclasses.asdict(shard)}
+    atomic_dirs.write_note(part, shard.file, facts)
+    return report
 
 
 def _run(
     task: Task, config: DataConfig, simulator: Simulator, collector: Collector
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Step n copies to their ends: lengths (n,), and columns (n, max_steps, ...)."""
+    """Step n copies to the ends of their episodes.
+
+    Returns lengths (n,) and columns (n, max_steps, ...).
+    """
     spec, n, steps, size = task.spec, simulator.n, config.max_steps, config.image_size
     recorded = {
         "state": np.empty((n, steps, len(spec.state_names)), np.float64),
@@ -200,7 +204,7 @@ def _run(
     live = np.arange(n)
     for t in range(steps):
         state = simulator.state()
-        # executed as stored: within the bounds and in float32, so that a replay is exact
+        # the executed actions are those that are stored, in float32, so that a replay is exact
         actions = np.asarray(collector.act(state), np.float32)
         actions = np.clip(actions, np.float32(spec.action_low), np.float32(spec.action_high))
         recorded["state"][live, t] = state[live]
@@ -216,7 +220,7 @@ def _run(
 
 
 def _packed(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """(n, max_steps, ...) to (R, ...) in place: every episode moves up to the end of the last."""
+    """Close the gaps behind short episodes in place: (n, max_steps, ...) to (R, ...)."""
     flat = values.reshape(-1, *values.shape[2:])
     end = 0
     for i, length in enumerate(lengths):
@@ -257,13 +261,13 @@ def _split(name: str, config: DataConfig, families: np.ndarray) -> dict[str, lis
 
 
 def _share(part: float, families: int) -> int:
-    """How many families; at least one unless none is asked for."""
+    """The number of families that is a share `part` of all; at least one unless the share is 0."""
     return max(round(part * families), 1) if part > 0 else 0
 
 
 def _folder(task: Task, config: DataConfig, root: str) -> str:
     facts = dataclasses.asdict(config)
-    if config.storage == "raw":  # as before there was another
+    if config.storage == "raw":  # as it was before there was a choice
         del facts["storage"]
     decides = [task.spec.name, task.spec.version, episodes.FORMAT, facts]
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
@@ -271,11 +275,11 @@ def _folder(task: Task, config: DataConfig, root: str) -> str:
 
 
 def _check_dataset(folder: str, task: Task, config: DataConfig) -> None:
-    """The folder holds the dataset that its name promises. Raises DatasetError."""
+    """Raise DatasetError where the folder does not hold the dataset that its name promises."""
     manifest = episodes.read_manifest(folder)
     expected = {"task": task.spec.name, "version": task.spec.version, **dataclasses.asdict(config)}
     actual = {"task": manifest.task, "version": manifest.spec_version, **manifest.config}
-    actual.setdefault("storage", "raw")  # as before there was another
+    actual.setdefault("storage", "raw")  # as it was before there was a choice
     differences = [
         f"{name} is {actual.get(name)} instead of {value}"
         for name, value in expected.items()
@@ -294,14 +298,16 @@ def _publish(part: str, folder: str) -> None:
     except OSError:
         if not os.path.isfile(os.path.join(folder, episodes.MANIFEST)):
             raise
-        log.info("%s was collected by another process meanwhile; that one is used", folder)
+        log.info("%s was collected by another process in the meantime; its data are used", folder)
         shutil.rmtree(part, ignore_errors=True)
     else:
-        atomic_dirs.forget(folder)
+        atomic_dirs.remove_notes(folder)
 
 
 def _bytes_needed(task: Task, config: DataConfig, count: int) -> int:
-    """Of so many episodes, all at the step limit; of compressed ones a tenth of their bytes."""
+    """Estimate the bytes of `count` episodes at the step limit; compression leaves a tenth of
+    them.
+    """
     spec = task.spec
     row = episodes.row_bytes(
         len(spec.state_names), len(spec.proprio_names), spec.action_dim, config.image_size
@@ -319,7 +325,7 @@ def _disk_full(folder: str, needed: int) -> OSError:
 @contextlib.contextmanager
 def _pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
     """Fresh worker processes with one BLAS thread each; they end with this process."""
-    before = {name: os.environ.get(name) for name in _THREAD_LIMITS}
+    previous = {name: os.environ.get(name) for name in _THREAD_LIMITS}
     os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))  # read when numpy is imported there
     pool = concurrent.futures.ProcessPoolExecutor(
         workers,
@@ -331,11 +337,11 @@ def _pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
         yield pool
     except KeyboardInterrupt:
         for worker in multiprocessing.active_children():
-            worker.kill()  # its chunk would take on for minutes
+            worker.kill()  # it would go on with its chunk for minutes
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        for name, value in before.items():
+        for name, value in previous.items():
             if value is None:
                 del os.environ[name]
             else:
@@ -343,42 +349,9 @@ def _pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
 
 
 def _with_progress(chunks: Iterable[Chunk], name: str, total: int) -> Iterator[Chunk]:
-    """Pass the chunks on, with a progress line on a terminal and log lines elsewhere."""
-    if sys.stderr.isatty():
-        yield from _on_terminal(chunks, name, total)
-    else:
-        yield from _in_log(chunks, name, total)
-
-
-def _on_terminal(chunks: Iterable[Chunk], name: str, total: int) -> Iterator[Chunk]:
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[rate]}"),
-        progress.TimeRemainingColumn(),
-    )
-    began, rows = time.monotonic(), 0
-    with progress.Progress(*columns, console=Console(stderr=True)) as bar:
-        line = bar.add_task(f"collecting {name}, episodes", total=total, rate="")
-        for chunk in chunks:
-            rows += chunk.shard.rows
-            rate = f"{rows / (time.monotonic() - began):,.0f} frames/s"
-            bar.update(line, advance=len(chunk.lengths), rate=rate)
-            yield chunk
-
-
-def _in_log(chunks: Iterable[Chunk], name: str, total: int) -> Iterator[Chunk]:
-    began = said = time.monotonic()
-    done = rows = 0
+    """Pass the chunks on and show how many of `total` episodes they have so far."""
     log.info("collecting %s: %d episodes", name, total)
-    for chunk in chunks:
-        done, rows = done + len(chunk.lengths), rows + chunk.shard.rows
-        now = time.monotonic()
-        if now - said > _LOG_EVERY_S or done == total:
-            said, took = now, now - began
-            log.info(
-                "collecting %s: %d of %d episodes, %.0f frames/s, %.0f s left",
-                *(name, done, total, rows / took, took / done * (total - done)),
-            )
-        yield chunk
+    with Display(total, title=f"collecting {name}, episodes") as display:
+        for chunk in chunks:
+            display.advance(len(chunk.lengths))
+            yield chunk

@@ -1,4 +1,6 @@
-"""The storage format: a folder of memory-mapped Arrow files, one row a step, and a manifest."""
+"""The format of a dataset: a folder of memory-mapped Arrow files, one row a step, and a
+manifest.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ FORMAT = 1  # grows when the layout below changes
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation", "test")
 ADVICE = "delete the folder; it is collected again"
-_NO_RIGHT = "ask for the right to read it, or give another datasets=FOLDER"
+_NO_PERMISSION = "ask for the right to read it, or give another datasets=FOLDER"
 
 
 class DatasetError(ValueError):
@@ -39,7 +41,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a dataset is; written last."""
+    """Describes a dataset; it is written last, so a folder without one is not complete."""
 
     format: int
     task: str
@@ -65,13 +67,13 @@ class Columns(NamedTuple):
     state: np.ndarray  # (R, S) float64
     proprio: np.ndarray  # (R, p) float32
     action: np.ndarray  # (R, a) float32, in the task's units, as executed
-    pixels: np.ndarray  # (R, 3, size, size) uint8; of a shard that was read pixels.Raw or .Packed
+    pixels: np.ndarray  # (R, 3, size, size) uint8; a reader of pixels.py in a shard from disk
 
 
 class Dataset:
-    """A complete dataset: everything but the pixels in memory, those memory-mapped.
+    """A complete dataset: the pictures are memory-mapped, everything else is in memory.
 
-    Rows are steps; those of one episode are contiguous, from first_row[i], lengths[i] of them.
+    Rows are steps. Episode i has the lengths[i] rows from first_row[i] on.
     """
 
     def __init__(self, folder: str, manifest: Manifest, shards: list[Columns]):
@@ -99,7 +101,7 @@ class Dataset:
         return np.flatnonzero(np.repeat(inside, self.lengths))
 
     def episode(self, i: int) -> Episode:
-        """One episode; its arrays are views (but not of compressed pictures)."""
+        """One episode; its arrays are views, except for compressed pictures."""
         first = self.first_row[i]
         rows = slice(first, first + self.lengths[i])
         shard = int(np.searchsorted(self._shard_end, first, side="right"))
@@ -113,9 +115,9 @@ class Dataset:
         )
 
     def read_pixels(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Pictures of `rows` (N,), (N, 3, size, size) uint8; fastest where rows ascend.
+        """Read the pictures of `rows` (N,), (N, 3, size, size) uint8; ascending rows are fastest.
 
-        Raises IndexError for a row that is not there.
+        Raises IndexError for a row that does not exist.
         """
         rows = np.asarray(rows, np.int64)
         if len(rows) and not 0 <= rows.min() <= rows.max() < self._shard_end[-1]:
@@ -137,17 +139,17 @@ class Dataset:
 
 
 def open_dataset(folder: str) -> Dataset:
-    """Map a complete dataset.
+    """Open a complete dataset.
 
     Raises DatasetError when the manifest is missing or does not agree with the files.
     """
     manifest = read_manifest(folder)
     shards = [_read_shard(folder, manifest, shard) for shard in manifest.shards]
     count = len(manifest.lengths)
-    everyone = sorted(i for name in SPLITS for i in manifest.split.get(name, ()))
+    in_splits = sorted(i for name in SPLITS for i in manifest.split.get(name, ()))
     if sum(manifest.lengths) != sum(len(s.step) for s in shards) or not shards:
         raise DatasetError(f"{folder}: episodes and rows do not add up; {ADVICE}")
-    if everyone != list(range(count)) or len(manifest.families) != count:
+    if in_splits != list(range(count)) or len(manifest.families) != count:
         raise DatasetError(f"{folder}: the splits do not hold each episode once; {ADVICE}")
     dataset = Dataset(folder, manifest, shards)
     for name in ("state", "proprio", "actions"):
@@ -161,8 +163,8 @@ def open_dataset(folder: str) -> Dataset:
 
 
 def read_manifest(folder: str) -> Manifest:
-    """The manifest alone. Raises DatasetError when it is missing, cannot be read, or does not agree
-    with itself.
+    """Read the manifest alone. Raises DatasetError when it is missing, cannot be read, or has
+    hashes that do not fit its contents.
     """
     path = os.path.join(folder, MANIFEST)
     try:
@@ -172,7 +174,7 @@ def read_manifest(folder: str) -> Manifest:
     except FileNotFoundError:
         raise DatasetError(f"{folder}: there is no {MANIFEST}; {ADVICE}") from None
     except PermissionError as error:
-        raise DatasetError(f"{path} cannot be read ({_line(error)}); {_NO_RIGHT}") from None
+        raise DatasetError(f"{path} cannot be read ({_line(error)}); {_NO_PERMISSION}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} cannot be read ({_line(error)}); {ADVICE}") from None
     if manifest.format != FORMAT:
@@ -181,7 +183,7 @@ def read_manifest(folder: str) -> Manifest:
     for name, value in hashes.items():
         if getattr(manifest, name) != value:
             raise DatasetError(
-                f"{path}: its {name} is {getattr(manifest, name)[:12]}, that of what it lists is "
+                f"{path}: its {name} is {getattr(manifest, name)[:12]}, but its contents have "
                 f"{value[:12]}; {ADVICE}"
             )
     return manifest
@@ -243,7 +245,7 @@ def _schema(state: int, proprio: int, action: int, size: int, storage: pixels.St
 
 
 def _arrow(field: pa.Field, values: np.ndarray) -> pa.Array:
-    """The numpy values as Arrow, without a copy."""
+    """An Arrow array of numpy values, without a copy."""
     values = np.ascontiguousarray(values)
     if pa.types.is_fixed_size_list(field.type):
         return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=field.type)
@@ -262,13 +264,13 @@ def _read_shard(folder: str, manifest: Manifest, shard: Shard) -> Columns:
         _check_schema(path, reader.schema, manifest.image_size)
         batch = reader.get_batch(0)
     except PermissionError as error:
-        raise DatasetError(f"{path} cannot be read ({_line(error)}); {_NO_RIGHT}") from None
+        raise DatasetError(f"{path} cannot be read ({_line(error)}); {_NO_PERMISSION}") from None
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(f"{path} cannot be read ({_line(error)}); {ADVICE}") from None
     if reader.num_record_batches != 1 or batch.num_rows != shard.rows:
         raise DatasetError(f"{path} has {batch.num_rows} rows, not {shard.rows}; {ADVICE}")
     read = [_numpy(batch.column(name)) for name in Columns._fields[:-1]]
-    return Columns(*read, pixels.of_arrow(batch.column("pixels"), manifest.image_size))
+    return Columns(*read, pixels.from_arrow(batch.column("pixels"), manifest.image_size))
 
 
 def _check_schema(path: str, schema: pa.Schema, size: int) -> None:

@@ -1,4 +1,6 @@
-"""What a frozen encoder makes of every frame of a dataset, computed once and kept beside it."""
+"""Stores the tokens that a frozen encoder gives for every frame of a dataset, beside the
+dataset.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # grows when the layout below changes
 ARRAY, MANIFEST = "features.f16", "manifest.json"
-SPARED = 0.1  # share of a disk that is left free
-_BATCH = 256  # frames
+SPARED = 0.1  # share of the disk that features must leave free
+_BATCH = 256  # frames encoded at once
 
 Encode = Callable[[np.ndarray], np.ndarray]  # (M, 3, height, width) uint8 -> (M, P, C)
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -28,13 +30,13 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 def ensure(
     dataset: Dataset, encode: Encode, encoder: str, shape: tuple[int, int], progress: Progress
 ) -> np.ndarray | None:
-    """Features (R, P, C) float16 of every step, memory-mapped; computed first where they are not on
-    the disk yet. None, and a line in the log, where they cannot be kept: the disk has no room for
-    them or its folder cannot be written.
+    """Features (R, P, C) float16 of every step, memory-mapped. They are computed first where they
+    are not on the disk yet. Returns None, and logs a warning, where they cannot be stored: the disk
+    has no room for them or the folder cannot be written.
 
     `encoder` is the hash of the encoder, `shape` its (P, C). Any number of processes may call this
-    at once, one of them computes. Raises DatasetError for a folder that does not hold what it
-    should, OSError when the disk fails.
+    at once; one of them computes. Raises DatasetError for a folder with other contents than its
+    name promises, OSError when the disk fails.
     """
     root = os.path.dirname(os.path.abspath(dataset.folder))
     facts = {
@@ -75,19 +77,19 @@ def _fits(root: str, needed: int) -> bool:
 
 
 def _compute(dataset: Dataset, encode: Encode, facts: dict, part: str, progress: Progress) -> None:
-    """Fill the folder `part`, its manifest last."""
+    """Write the features of all frames into the folder `part`, and the manifest last."""
     total = facts["shape"][0]
     with open(os.path.join(part, ARRAY), "wb") as sink:
         for first in range(0, total, _BATCH):
             rows = np.arange(first, min(first + _BATCH, total))
-            made = np.ascontiguousarray(encode(dataset.read_pixels(rows)), np.float16)
-            assert list(made.shape) == [len(rows), *facts["shape"][1:]], made.shape
-            if not np.isfinite(made).all():
+            features = np.ascontiguousarray(encode(dataset.read_pixels(rows)), np.float16)
+            assert list(features.shape) == [len(rows), *facts["shape"][1:]], features.shape
+            if not np.isfinite(features).all():
                 raise DatasetError(
                     f"the frozen encoder gives NaN or values above float16's 65,504 for a frame "
                     f"among rows {first}..{rows[-1]} of {dataset.folder}: use other weights"
                 )
-            sink.write(made)
+            sink.write(features)
             progress("features", int(rows[-1]) + 1, total)
     with open(os.path.join(part, MANIFEST), "w", encoding="utf-8") as sink:
         json.dump(facts, sink)
@@ -97,7 +99,7 @@ def _mapped(folder: str, facts: dict) -> np.ndarray:
     path = os.path.join(folder, ARRAY)
     try:
         with open(os.path.join(folder, MANIFEST), encoding="utf-8") as source:
-            found = json.load(source)
+            manifest = json.load(source)
         size = os.path.getsize(path)
     except PermissionError as error:
         raise DatasetError(
@@ -106,7 +108,7 @@ def _mapped(folder: str, facts: dict) -> np.ndarray:
     except (FileNotFoundError, ValueError) as error:
         raise DatasetError(f"{folder}: {error}; delete the folder, it is made again") from None
     expected = facts | {"bytes": 2 * int(np.prod(facts["shape"]))}
-    actual = found | {"bytes": size} if isinstance(found, dict) else {}
+    actual = manifest | {"bytes": size} if isinstance(manifest, dict) else {}
     differences = [
         f"{name} is {actual.get(name)} instead of {value}"
         for name, value in expected.items()

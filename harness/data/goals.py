@@ -1,5 +1,5 @@
-"""Hindsight goals for goal-conditioned learning: which recorded frames the windows are told to
-reach.
+"""Draws hindsight goals for goal-conditioned learning: recorded frames that serve as the goals of
+training windows.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ def draw(
     block: int,
     split: np.ndarray,
 ) -> np.ndarray:
-    """Rows (B,) of one goal for each window.
+    """Draw one goal for each window; returns their rows (B,).
 
-    `first` (B,) are the rows of the windows' first frames, `blocks_left` (B,), at least 1, the
-    blocks from there to the end of the episode; `split` all rows that may be a goal (after OGBench,
-    impls/utils/datasets.py, GCDataset.sample_goals; a step there is a block here).
+    `first` (B,) are the rows of the windows' first frames, and `blocks_left` (B,), at least 1, the
+    numbers of blocks from there to the end of the episode. `split` are all rows that may be goals.
+    After OGBench (impls/utils/datasets.py, GCDataset.sample_goals); its steps are blocks here.
     """
     assert (blocks_left >= 1).all(), blocks_left.min()
     future = first + block * _blocks_ahead(rng, config, discount, blocks_left)
@@ -36,7 +36,7 @@ def draw(
 def _blocks_ahead(
     rng: np.random.Generator, config: GoalConfig, discount: float, blocks_left: np.ndarray
 ) -> np.ndarray:
-    """(B,) of 1..blocks_left."""
+    """How many blocks ahead each goal is, (B,) in 1..blocks_left."""
     if config.distances == "uniform":
         return rng.integers(1, blocks_left + 1)
     return np.minimum(rng.geometric(1 - discount, size=len(blocks_left)), blocks_left)

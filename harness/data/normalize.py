@@ -1,4 +1,4 @@
-"""Means and stds of actions and proprio, from the training episodes alone."""
+"""Z-scores actions and proprio by the means and stds of the training episodes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 
 from harness.data.episodes import Dataset
 
-STD_FLOOR = 1e-3  # a dimension that hardly moves in the data is not blown up
+STD_FLOOR = 1e-3  # keeps a dimension that hardly varies in the data from being blown up
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
 @dataclass(frozen=True)
 class Normalizer:
-    """z-scores; works on numpy arrays and tensors alike, and on blocks (A = steps x a)."""
+    """Converts to z-scores and back: numpy arrays or tensors, single steps (a) or blocks (A)."""
 
     action_mean: np.ndarray  # (a,) float32
     action_std: np.ndarray  # (a,) float32
@@ -25,20 +25,20 @@ class Normalizer:
     proprio_std: np.ndarray  # (p,) float32
 
     def encode_actions(self, actions: Array) -> Array:
-        """(..., A) in the task's units to z-scores."""
+        """Actions (..., A) in the task's units to z-scores."""
         return (actions - _tiled(self.action_mean, actions)) / _tiled(self.action_std, actions)
 
     def decode_actions(self, actions: Array) -> Array:
-        """(..., A) z-scores to the task's units."""
+        """Z-scored actions (..., A) to the task's units."""
         return actions * _tiled(self.action_std, actions) + _tiled(self.action_mean, actions)
 
     def encode_proprio(self, proprio: Array) -> Array:
-        """(..., p) to z-scores."""
+        """Proprio (..., p) to z-scores."""
         return (proprio - _tiled(self.proprio_mean, proprio)) / _tiled(self.proprio_std, proprio)
 
 
 def fit(dataset: Dataset, split: str = "train") -> Normalizer:
-    """Statistics over every step of the episodes of `split`."""
+    """The normalizer of all steps of the episodes in `split`."""
     rows = dataset.split_rows(split)
     return Normalizer(*_statistics(dataset.actions[rows]), *_statistics(dataset.proprio[rows]))
 
@@ -49,7 +49,7 @@ def _statistics(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _tiled(values: np.ndarray, like: Array) -> Array:
-    """`values` (a,) repeated to the last dimension of `like`, as the same kind of array."""
+    """Repeat `values` (a,) to the last dimension of `like`, as the same kind of array."""
     width = like.shape[-1]
     assert width % max(len(values), 1) == 0, f"{width} is not a multiple of {len(values)}"
     tiled = np.tile(values, width // max(len(values), 1))

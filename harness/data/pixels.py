@@ -1,4 +1,4 @@
-"""How the pictures of a shard lie in its Arrow file: raw, or each compressed alone with LZ4."""
+"""Stores the pictures of a shard in an Arrow column: raw, or each compressed by itself with LZ4."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def field(storage: Storage, size: int) -> pa.Field:
 
 
 def layout(storage: Storage, size: int) -> str:
-    """What the schema says of it."""
+    """The description of the column for the file's schema."""
     return f"uint8 (3, {size}, {size}) RGB, channel first, {storage}"
 
 
 def to_arrow(storage: Storage, pictures: np.ndarray) -> pa.Array:
-    """Pictures (R, 3, size, size) uint8 as a column; raw ones without a copy."""
+    """A column of pictures (R, 3, size, size) uint8; raw pictures are not copied."""
     pictures = np.ascontiguousarray(pictures)
     if storage == "raw":
         kind = pa.binary(_bytes(pictures.shape[-1]))
@@ -33,13 +33,13 @@ def to_arrow(storage: Storage, pictures: np.ndarray) -> pa.Array:
     return pa.array(packed, pa.large_binary())
 
 
-def of_arrow(column: pa.Array, size: int) -> Raw | Packed:
-    """The pictures of a column, as views of it."""
+def from_arrow(column: pa.Array, size: int) -> Raw | Packed:
+    """A reader of the pictures in a column."""
     return Packed(column, size) if pa.types.is_large_binary(column.type) else Raw(column, size)
 
 
 class Raw:
-    """Pictures as they are."""
+    """Reads uncompressed pictures."""
 
     storage: Storage = "raw"
 
@@ -48,17 +48,17 @@ class Raw:
         self._pictures = flat.reshape(len(column), 3, size, size)
 
     def take(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """The pictures of `rows` (N,) into out (N, 3, size, size)."""
+        """Read the pictures of `rows` (N,) into out (N, 3, size, size)."""
         # mode="clip" writes straight to `out`; the default goes through a buffer
         np.take(self._pictures, rows, axis=0, out=out, mode="clip")
 
     def span(self, first: int, last: int) -> np.ndarray:
-        """Rows first..last - 1, a view."""
+        """The pictures of rows first..last - 1, as a view."""
         return self._pictures[first:last]
 
 
 class Packed:
-    """Compressed pictures; what is drawn by a simulator takes less time to unpack than to copy."""
+    """Reads compressed pictures. Those of a simulator take less time to unpack than to copy."""
 
     storage: Storage = "lz4"
 
@@ -69,7 +69,7 @@ class Packed:
         self._codec = pa.Codec(_CODEC)
 
     def take(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """The pictures of `rows` (N,) into out (N, 3, size, size)."""
+        """Read the pictures of `rows` (N,) into out (N, 3, size, size)."""
         flat, count = out.reshape(len(rows), -1), _bytes(self._size)
         begins, ends = self._ends[rows].tolist(), self._ends[rows + 1].tolist()
         for i, (begin, end) in enumerate(zip(begins, ends, strict=True)):
@@ -77,7 +77,7 @@ class Packed:
             flat[i] = np.frombuffer(self._codec.decompress(packed, count), np.uint8)
 
     def span(self, first: int, last: int) -> np.ndarray:
-        """Rows first..last - 1, unpacked."""
+        """The pictures of rows first..last - 1, unpacked."""
         out = np.empty((last - first, 3, self._size, self._size), np.uint8)
         self.take(np.arange(first, last), out)
         return out

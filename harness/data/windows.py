@@ -1,4 +1,4 @@
-"""Training windows: T frames one block apart, with the actions between and after them."""
+"""Reads training windows: T frames one block apart, with the actions between and after them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from harness.data import goals
 from harness.data.episodes import Dataset, DatasetError
 from harness.data.normalize import Normalizer
 
-_READ = 4096  # frames at a time, into a device's memory
+_READ = 4096  # frames read at a time when a whole dataset is copied to a device
 
 
 class Windows:
-    """Every window of a split: start + frames * block <= episode length.
+    """All windows of a split; a window fits where start + frames * block <= episode length.
 
-    With `goal_sampling` every sampled window has goals, so there must be a frame one block after
-    its first. With `features` (R, P, C) of every step of the dataset (data/features.py) frames
-    have tokens and no pixels. Raises DatasetError where no episode of the split is long enough.
+    With `goal_sampling`, sampled windows have goals, so an episode must also have a frame one block
+    after the window's first. With `features` (R, P, C) for every step of the dataset
+    (data/features.py), frames have tokens instead of pixels. Raises DatasetError where no episode
+    of the split is long enough.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Windows:
             longest = dataset.lengths[episodes].max(initial=0)
             raise DatasetError(
                 f"{dataset.folder}: a window needs an episode of {needed} steps, and the "
-                f"longest of {split!r} has {longest}; collect longer episodes or ask for less"
+                f"longest of {split!r} has {longest}; collect longer episodes (data.max_steps)"
             )
         self.dataset, self.frames, self.block = dataset, frames, block
         self.goal_sampling = goal_sampling
@@ -56,8 +57,8 @@ class Windows:
         return len(self._start)
 
     def sample(self, rng: np.random.Generator, batch_size: int) -> Window:
-        """Windows drawn uniformly, in the order of their rows so that reads go forward, with goals
-        where they are asked for.
+        """Draw windows uniformly, with goals where the method samples goals. They are sorted by
+        row, so that the dataset is read forwards.
         """
         indices = np.sort(rng.integers(len(self), size=batch_size))
         if self.goal_sampling is None:
@@ -65,17 +66,17 @@ class Windows:
         return self._window(indices, self._goal_rows(rng, indices, self.goal_sampling))
 
     def reside(self, device: torch.device, room: int) -> bool:
-        """Keep every frame of the dataset on `device` where they take at most `room` bytes; says
-        whether they do. Windows then have their frames there.
+        """Copy all frames of the dataset to `device` where they take at most `room` bytes; returns
+        whether they do. Windows then have their frames on the device.
         """
         count, one = len(self._actions), self._read(np.array([0]))[0]
         if count * one.nbytes > room:
             return False
-        kept = torch.empty(count, *one.shape, dtype=one.dtype, device=device)
+        resident = torch.empty(count, *one.shape, dtype=one.dtype, device=device)
         for first in range(0, count, _READ):
             rows = np.arange(first, min(first + _READ, count))
-            kept[first : first + _READ] = self._read(rows)
-        self._resident = kept
+            resident[first : first + _READ] = self._read(rows)
+        self._resident = resident
         return True
 
     def take(self, indices: np.ndarray) -> Window:
@@ -83,15 +84,15 @@ class Windows:
         return self._window(indices, [])
 
     def _goal_rows(
-        self, rng: np.random.Generator, indices: np.ndarray, wanted: GoalSampling
+        self, rng: np.random.Generator, indices: np.ndarray, sampling: GoalSampling
     ) -> list[np.ndarray]:
-        """Rows (B,) of the policy's goals, and of the value's."""
+        """Draw the rows (B,) of the policy's goals and, where there is a value, of its goals."""
         episode, start = self._episode[indices], self._start[indices]
         first = self.dataset.first_row[episode] + start
         blocks_left = (self.dataset.lengths[episode] - 1 - start) // self.block
-        place = (first, blocks_left, self.block, self._split_rows)
-        configs = [config for config in (wanted.policy, wanted.value) if config is not None]
-        return [goals.draw(rng, config, wanted.discount, *place) for config in configs]
+        where = (first, blocks_left, self.block, self._split_rows)
+        configs = [config for config in (sampling.policy, sampling.value) if config is not None]
+        return [goals.draw(rng, config, sampling.discount, *where) for config in configs]
 
     def _window(self, indices: np.ndarray, goal_rows: list[np.ndarray]) -> Window:
         episode, start = self._episode[indices], self._start[indices]
@@ -99,29 +100,30 @@ class Windows:
         rows = first[:, None] + np.arange(self.frames) * self.block  # (B, T)
         steps = first[:, None] + np.arange(self.frames * self.block)  # (B, T * block)
         actions = self._actions[steps].reshape(*rows.shape, -1)  # (B, T, A)
-        obs, *found = self._observe(rows, *(chosen[:, None] for chosen in goal_rows))
-        batch = Batch(obs, torch.from_numpy(actions), _goals(found, goal_rows, first))
+        obs, *goal_obs = self._observe(rows, *(chosen[:, None] for chosen in goal_rows))
+        batch = Batch(obs, torch.from_numpy(actions), _goals(goal_obs, goal_rows, first))
         return Window(batch, torch.from_numpy(self.dataset.state[rows]), episode, start)
 
     def _observe(self, *parts: np.ndarray) -> list[Obs]:
-        """The frames at the rows (B, T) of each part; with several none is read twice."""
+        """Read the frames at the rows (B, T) of each part; a row in several parts is read once."""
         flat = np.concatenate([part.reshape(-1) for part in parts])
         if len(parts) == 1:
             frames = self._read(flat)
         else:
-            ordered, where = np.unique(flat, return_inverse=True)
-            frames = self._read(ordered)[torch.from_numpy(where)]
+            ordered, position = np.unique(flat, return_inverse=True)
+            frames = self._read(ordered)[torch.from_numpy(position)]
         return [
-            self._obs(part, found.unflatten(0, part.shape))
-            for part, found in zip(parts, frames.split([part.size for part in parts]), strict=True)
+            self._obs(part, own.unflatten(0, part.shape))
+            for part, own in zip(parts, frames.split([part.size for part in parts]), strict=True)
         ]
 
     def _read(self, rows: np.ndarray) -> Tensor:
-        """Pictures (M, 3, height, width) of the rows (M,), or their features (M, P, C)."""
+        """Read the pictures (M, 3, height, width) of the rows (M,), or their features (M, P, C)."""
         if self._resident is not None:
             return self._resident[torch.from_numpy(rows)]
-        kept = self._features
-        return torch.from_numpy(self.dataset.read_pixels(rows) if kept is None else kept[rows])
+        if self._features is not None:
+            return torch.from_numpy(self._features[rows])
+        return torch.from_numpy(self.dataset.read_pixels(rows))
 
     def _obs(self, rows: np.ndarray, frames: Tensor) -> Obs:
         proprio = torch.from_numpy(self._proprio[rows])
@@ -129,7 +131,9 @@ class Windows:
 
 
 def _goals(obs: list[Obs], rows: list[np.ndarray], first: np.ndarray) -> Goals | None:
-    """What was observed at the policy's goals, and at the value's; first (B,) are the windows'."""
+    """Goals from the observations at the goal rows; first (B,) are the rows of the windows' first
+    frames.
+    """
     if len(obs) < 2:
         return Goals(*obs) if obs else None
     policy, value = obs

@@ -29,6 +29,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_TASKS = ("two_room", "push_t", "reacher", "cube")
+_POOLED = {"mae": {"tasks": _TASKS}}  # weights=mae is one autoencoder for the four tasks
 _SMALL = {  # the architecture of harness/nn/jepa.py for pictures of 64 px
     "encoder": {"kind": "conv", "width": 128, "patch": 4, "channels": [32, 64, 128]},
     "latent_dim": 64,
@@ -52,7 +54,7 @@ _TINY = _SMALL | {
 _MIDDLE = {  # half the depth of the paper's encoder; the predictor's defaults are the paper's
     "encoder": {"kind": "vit", "width": 192, "patch": 8, "depth": 6, "heads": 3},
 }
-_FROZEN_TINY = {
+_FROZEN_TINY = _POOLED | {
     "weights": "random",
     "encoder_width": 32,
     "encoder_depth": 1,
@@ -61,7 +63,7 @@ _FROZEN_TINY = {
 }
 _FROZEN_SMALL = {  # 16 tokens for a picture of 64 px: with 64 one plan takes most of a minute
     "weights": "mae",
-    "mae": {"steps": 1500, "batch_size": 64},
+    "mae": {"tasks": _TASKS, "steps": 1500, "batch_size": 64},
     "encoder_width": 64,
     "encoder_depth": 4,
     "encoder_heads": 4,
@@ -108,7 +110,7 @@ _LAPTOP_SIZES = {
     "ImplicitConfig": {"target_rate": 0.02},  # 0.005 hardly follows in so few steps
     "DinoWMConfig": _DINO_SMALL,
 }
-_QUICK_FROZEN = _FROZEN_SMALL | {"mae": {"steps": 400, "batch_size": 64}}
+_QUICK_FROZEN = _FROZEN_SMALL | {"mae": {"tasks": _TASKS, "steps": 400, "batch_size": 64}}
 _FROZEN_METHODS = ("dino_wm", "dino_wm_proprio")
 
 
@@ -165,7 +167,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "for": {
             **{
                 task: {"method": {key: {"mae": {"tasks": [task]}} for key in _FROZEN_METHODS}}
-                for task in ("two_room", "push_t", "reacher", "cube")
+                for task in _TASKS
             },
             "gcbc": {"train": {"lr": 1e-3, "steps": 400}},
             **{name: {"train": {"lr": 1e-3, "steps": 400}} for name in ("gcivl", "gciql")},
@@ -182,7 +184,10 @@ SCALES: dict[str, dict[str, Any]] = {
         "data": {"episodes": 4000, "image_size": 96, "storage": "lz4"},
         "mpc": {"precision": "bf16"},
         "train": {"epochs": 10, "batch_size": 128, "lr": 2e-4},
-        "sizes": dict.fromkeys(("JEPAConfig", "GoalConditionedConfig"), _MIDDLE),
+        "sizes": {
+            **dict.fromkeys(("JEPAConfig", "GoalConditionedConfig"), _MIDDLE),
+            "FrozenConfig": _POOLED,
+        },
         "resources": {"cpu": 4, "gpu": 1},
         "for": {"dino_wm": _DINO_TRAIN, "dino_wm_proprio": _DINO_TRAIN},
     },
@@ -201,6 +206,7 @@ SCALES: dict[str, dict[str, Any]] = {
         },
         "mpc": {"precision": "bf16"},
         "sizes": {
+            "FrozenConfig": _POOLED,
             "GoalConditionedConfig": {"inputs": "tokens"},
             "ImplicitConfig": {"policy_goals": {"future": 0.5, "random": 0.5}},
         },

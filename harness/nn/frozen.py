@@ -53,9 +53,8 @@ class MAEConfig(Settings):
     """Training of weights=mae (He et al. 2022) on the training frames of `tasks` together."""
 
     tasks: tuple[str, ...] = setting(
-        ("two_room", "push_t", "reacher", "cube"),
-        "Tasks whose training frames the autoencoder learns from.",
-        least=1,
+        (),
+        "Tasks whose training frames the autoencoder learns from; each scale names them.",
         text="names of --help tasks",
     )
     steps: int = setting(10_000, "Optimizer steps.", ge=1)
@@ -312,9 +311,8 @@ def _listed(names: list[str], most: int = _NAMED) -> str:
 
 
 def _network(config: FrozenConfig, image_size: int) -> nn.Module:
-    assert config.weights != "mae", (
-        "harness/training/pretraining.py makes them and gives their folder"
-    )
+    if config.weights == "mae":  # harness/training/pretraining.py replaces it by a folder
+        raise ValueError("weights=mae has no task to be trained on: give mae.tasks=[TASK, ...]")
     if config.weights == "dinov2":
         return _load(DINOV2, "dinov2")
     if config.weights != "random":

@@ -1,4 +1,6 @@
-"""What runs now, how fast, and how long it still takes: bars on a terminal, log lines elsewhere."""
+"""Shows what runs, how fast, and how long it still takes: bars on a terminal, log lines
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,15 @@ _LOG_EVERY_S = 10.0
 
 
 @dataclass
-class _Stage:
+class _Counter:
+    """How much of a piece of work is done, and since when it is counted."""
+
     name: str
     done: int = 0
     total: int = 1
-    began: float = field(default_factory=time.monotonic)
-    began_at: int = 0
-    logged: float = 0.0
+    began: float = field(default_factory=lambda: time.monotonic())
+    began_at: int = 0  # `done` at that time
+    logged: float = 0.0  # when a line was logged last
 
     def words(self) -> str:
         """ "350/700, 7.1/s, 49 s left" once there is a rate."""
@@ -34,14 +38,23 @@ class _Stage:
         left = (self.total - self.done) / rate
         return f"{self.done}/{self.total}, {rate:.3g}/s, {left:.0f} s left"
 
+    def log_is_due(self) -> bool:
+        """True once in ten seconds; the caller then logs a line."""
+        due = time.monotonic() - self.logged > _LOG_EVERY_S
+        if due:
+            self.logged = time.monotonic()
+        return due
+
 
 class Display:
-    """Progress of the trials of a run; a context manager."""
+    """Progress over `total` items, e.g. trials or episodes, of which `done` are done at the start;
+    a context manager. Items that take long show the progress of their own stages (`update`).
+    """
 
-    def __init__(self, trials: int, done: int = 0):
-        self._stages: dict[str, _Stage] = {}
+    def __init__(self, total: int, done: int = 0, title: str = "trials"):
+        self._all = _Counter(title, done, total, began_at=done, logged=time.monotonic())
+        self._stages: dict[str, _Counter] = {}
         self._bars: dict[str, TaskID] = {}
-        self._trials, self._done = trials, done
         console = Console(stderr=True, emoji=False)
         self._live = console.is_terminal and sys.stderr.isatty()
         self._progress = Progress(
@@ -55,18 +68,26 @@ class Display:
 
     def __enter__(self) -> Display:
         self._progress.start()
-        self._overall = self._progress.add_task("trials", total=self._trials, words="")
+        self._overall = self._progress.add_task(self._all.name, total=self._all.total, words="")
         self._show_overall()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
+    def advance(self, count: int) -> None:
+        """`count` more items are done."""
+        self._all.done += count
+        self._show_overall()
+        finished = self._all.done >= self._all.total
+        if not self._live and (self._all.log_is_due() or finished):
+            log.info("%s %s", self._all.name, self._all.words())
+
     def update(self, key: str, stage: str, done: int, total: int) -> None:
-        """Trial `key` has done that many of `total` parts of its stage."""
+        """The item `key` has done that many of `total` parts of its stage."""
         state = self._stages.get(key)
         if state is None or state.name != stage:
-            state = self._stages[key] = _Stage(stage, began_at=done if done > 1 else 0)
+            state = self._stages[key] = _Counter(stage, began_at=done if done > 1 else 0)
         state.done, state.total = done, total
         if self._live:
             bar = self._bars.get(key)
@@ -74,23 +95,21 @@ class Display:
                 bar = self._bars[key] = self._progress.add_task(key, total=total, words="")
             words = f"{stage} {state.words()}"
             self._progress.update(bar, completed=done, total=total, words=words)
-        elif time.monotonic() - state.logged > _LOG_EVERY_S:
-            state.logged = time.monotonic()
+        elif state.log_is_due():
             log.info("%s %s %s", key, stage, state.words())
 
     def finish(self, key: str, outcome: str) -> None:
-        """Trial `key` has ended."""
+        """The item `key` has ended; it counts as done whatever its outcome."""
         self._stages.pop(key, None)
         bar = self._bars.pop(key, None)
         if bar is not None:
             self._progress.remove_task(bar)
-        self._done += 1
+        self._all.done += 1
         if self._live:
             self._progress.console.print(f"{key}: {outcome}", markup=False, highlight=False)
         else:
-            log.info("%s: %s (%d of %d trials)", key, outcome, self._done, self._trials)
+            log.info("%s: %s (%s %s)", key, outcome, self._all.name, self._all.words())
         self._show_overall()
 
     def _show_overall(self) -> None:
-        words = f"{self._done} of {self._trials}"
-        self._progress.update(self._overall, completed=self._done, words=words)
+        self._progress.update(self._overall, completed=self._all.done, words=self._all.words())

@@ -18,20 +18,20 @@ from harness.tasks.env import WithEnv
 if TYPE_CHECKING:
     import mujoco
 
-PHYSICS_STEPS = 25  # of 0.002 s per control step
+PHYSICS_STEPS = 25  # physics steps of 0.002 s in a control step
 CAMERA = "front_pixels"
 SUCCESS_DISTANCE = 0.04  # m
 CUBE_HEIGHT = 0.02  # m, of the centre of a cube that lies on the table
 
 ARM_START = np.array([[0.25, -0.35, 0.20], [0.6, 0.35, 0.35]])  # m
-CUBE_START = np.array([[0.3, -0.3], [0.55, 0.3]])  # m; its targets come from there too
-NOISE_STD = 0.1  # of the expert's action, at most; each episode draws its own
-NOISE_SCALE = np.array([1.0, 1.0, 1.0, 3.0, 10.0])  # by component
-MIN_NORM = 0.4  # m; the expert stretches shorter ways to this before it scales them
-ASTRAY_EVERY = 2  # of so many episodes one goes astray: stretches of random actions
+CUBE_START = np.array([[0.3, -0.3], [0.55, 0.3]])  # m; targets are drawn here too
+NOISE_STD = 0.1  # largest noise on the expert's action; each episode draws its own
+NOISE_SCALE = np.array([1.0, 1.0, 1.0, 3.0, 10.0])  # of the five components of an action
+MIN_NORM = 0.4  # m; the expert lengthens shorter displacements to this before scaling
+ASTRAY_EVERY = 2  # every second episode goes astray: it has stretches of random actions
 ASTRAY_RATE = 1 / 15  # chance that a stretch begins at a step
-ASTRAY_STEPS = (5, 20)  # of a stretch
-ASTRAY_HOLD = (1, 5)  # steps that one random action is kept
+ASTRAY_STEPS = (5, 20)  # shortest and longest stretch
+ASTRAY_HOLD = (1, 5)  # steps for which one random action is repeated
 
 POSITIONS, SPEEDS = slice(0, 21), slice(21, 41)  # parts of a state
 EFFECTOR, CONTACT, SOLVER = slice(41, 45), 45, slice(46, 66)
@@ -76,8 +76,9 @@ SPEC = TaskSpec(
 class Cube(WithEnv):
     """The task (contracts.Task); `scene` is a rendering scene.
 
-    A state is what MuJoCo integrates, what the solver starts from, and the effector's pose and
-    contact as the controller sees them: as they were when the last physics step began.
+    A state has the positions and speeds that MuJoCo integrates, the accelerations that its solver
+    starts from, and the effector's pose and contact. The latter two are as old as the controller
+    sees them: from the beginning of the last physics step.
     """
 
     scene: str = "plain"
@@ -88,24 +89,28 @@ class Cube(WithEnv):
         return Simulator(n, image_size, self.scene)
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
-        """The cube within 0.04 m of the goal's, (B,) bool."""
+        """(B,) bool: the cube is within 0.04 m of its goal."""
         assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {SPEC.success_rules}"
         return self.distance(state, goal) <= SUCCESS_DISTANCE
 
     def distance(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B,) m, between the cubes' centres."""
+        """(B,) m, the distance between the cubes' centres."""
         return np.linalg.norm(np.asarray(state)[..., CUBE] - np.asarray(goal)[..., CUBE], axis=-1)
 
     def strata(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B,) str: whether the cube moves at all between start and goal; still ones are solved."""
+        """(B,) str: whether the cube moves between start and goal; a still cube is solved
+        already.
+        """
         return np.where(self.success(start, goal), "cube still", "cube moved")
 
     def collector(self, rng: np.random.Generator, n: int) -> NoisyOracle:
-        """ogbench's expert with noise, n episodes."""
+        """ogbench's expert with noise, for n episodes."""
         return NoisyOracle(rng, n)
 
     def heuristic(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B, 5): the effector to the goal's pose and opening, blind to the cube."""
+        """(B, 5) actions that bring the effector to its pose and opening at the goal; the cube is
+        ignored.
+        """
         state, goal = np.asarray(state), np.asarray(goal)
         delta = goal[..., EFFECTOR] - state[..., EFFECTOR]
         delta[..., 3] = (delta[..., 3] + np.pi) % (2 * np.pi) - np.pi
@@ -145,7 +150,7 @@ class Simulator:
         return out
 
     def step(self, actions: np.ndarray) -> None:
-        """The effector's pose and the opening change by the clipped actions (n, 5), scaled."""
+        """Change the effector's pose and the opening by the clipped, scaled actions (n, 5)."""
         assert actions.shape == (self.n, 5), f"{actions.shape} != {(self.n, 5)}"
         clipped = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
         model = self._robot.model
@@ -156,7 +161,7 @@ class Simulator:
             sensed[:4], sensed[4] = self._robot.pose(data), self._robot.contact(data)
 
     def proprio(self) -> np.ndarray:
-        """What ogbench calls proprioception, (n, 19) float32."""
+        """The 19 numbers that ogbench calls proprioception, (n, 19) float32."""
         state = self.state()
         arm, speed = state[:, : len(cube_robot.ARM)], state[:, SPEEDS][:, : len(cube_robot.ARM)]
         gripper = [
@@ -178,11 +183,12 @@ class Simulator:
 
 
 class NoisyOracle:
-    """ogbench's Markov oracle, from target to target, with noise (contracts.Collector).
+    """Records ogbench's Markov oracle with noise, from target to target (contracts.Collector).
 
-    Every other episode goes astray: for stretches of it random actions replace the oracle's, which
-    then goes on from wherever they led. Where all actions are the oracle's, the picture alone tells
-    what follows, and a model need not learn what other actions do (README.md has the figures).
+    In every second episode, random actions replace the oracle's for some stretches; the oracle then
+    goes on from the state that they led to. Were all actions the oracle's, a picture alone would
+    tell what follows, and a model would not have to learn the effect of other actions (README.md
+    has the figures).
     """
 
     parameters = {  # noqa: RUF012
@@ -203,8 +209,8 @@ class NoisyOracle:
         self._oracles = [_oracle_class()(rng) for _ in range(n)]
         self._noise_std = rng.uniform(0.0, NOISE_STD, n)[:, None] * NOISE_SCALE
         self._goes_astray = np.arange(n) % ASTRAY_EVERY == ASTRAY_EVERY - 1
-        self._astray = np.zeros(n, int)  # steps left
-        self._held = np.zeros(n, int)
+        self._astray = np.zeros(n, int)  # steps left of the stretch
+        self._hold = np.zeros(n, int)  # steps left of the random action
         self._random = np.zeros((n, 5))
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
@@ -218,21 +224,21 @@ class NoisyOracle:
             if self._oracles[i].done:
                 self._targets[i] = _random_target(self._rng)
                 self._oracles[i].reset()
-            action[i] = self._oracles[i].select_action(None, _facts(row, self._targets[i]))
+            action[i] = self._oracles[i].select_action(None, _oracle_info(row, self._targets[i]))
         action += self._noise_std * self._rng.normal(size=action.shape)
         action = np.where(self._strays()[:, None], self._random, action)
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 
     def _strays(self) -> np.ndarray:
-        """(n,) bool: who acts at random in this step; draws what they do."""
+        """(n,) bool: the episodes that act at random in this step. Draws their actions."""
         n = len(self._astray)
         begins = self._goes_astray & (self._astray == 0) & (self._rng.random(n) < ASTRAY_RATE)
         length = self._rng.integers(*ASTRAY_STEPS, endpoint=True, size=n)
         self._astray = np.where(begins, length, np.maximum(self._astray - 1, 0))
-        anew = begins | (self._held == 0)
+        redraw = begins | (self._hold == 0)
         hold = self._rng.integers(*ASTRAY_HOLD, endpoint=True, size=n)
-        self._held = np.where(anew, hold, self._held) - 1
-        self._random[anew] = self._rng.uniform(-1.0, 1.0, (n, 5))[anew]
+        self._hold = np.where(redraw, hold, self._hold) - 1
+        self._random[redraw] = self._rng.uniform(-1.0, 1.0, (n, 5))[redraw]
         return self._astray > 0
 
     def done(self, state: np.ndarray) -> np.ndarray:
@@ -241,14 +247,14 @@ class NoisyOracle:
 
 
 class Target(NamedTuple):
-    """Where the expert takes the cube."""
+    """The pose to which the expert brings the cube."""
 
     position: np.ndarray  # (3,) m
     yaw: float  # rad
 
 
 def _at_rest(qpos: np.ndarray) -> np.ndarray:
-    """The state (66,) at rest in positions (21,)."""
+    """The state (66,) at rest with MuJoCo's positions `qpos` (21,)."""
     mujoco, robot = rendering.load(), cube_robot.load()
     data = mujoco.MjData(robot.model)
     data.qpos[:] = qpos
@@ -259,7 +265,7 @@ def _at_rest(qpos: np.ndarray) -> np.ndarray:
 
 
 def _random_state(rng: np.random.Generator) -> np.ndarray:
-    """(66,): the effector above the table, turned at random; the cube on it, likewise."""
+    """A state (66,): the effector above the table, the cube on it, both turned at random."""
     robot = cube_robot.load()
     qpos = robot.model.qpos0.copy()
     qpos[:6] = robot.joints(rng.uniform(*ARM_START), rng.uniform(-np.pi, np.pi), cube_robot.HOME)
@@ -272,8 +278,8 @@ def _random_target(rng: np.random.Generator) -> Target:
     return Target(np.append(rng.uniform(*CUBE_START), CUBE_HEIGHT), rng.uniform(0, 2 * np.pi))
 
 
-def _facts(state: np.ndarray, target: Target) -> dict[str, Any]:
-    """What the oracle looks at, under ogbench's names; state (66,)."""
+def _oracle_info(state: np.ndarray, target: Target) -> dict[str, Any]:
+    """The quantities that the oracle reads, by ogbench's names; state (66,)."""
     w, x, y, z = state[CUBE_TURN]
     return {
         "proprio/effector_pos": state[EFFECTOR][:3],
@@ -298,7 +304,7 @@ def _oracle_class() -> type:
     from ogbench.manipspace.oracles.markov.cube_markov import CubeMarkovOracle
 
     class Oracle(CubeMarkovOracle):
-        """ogbench's, with its random numbers from a generator instead of numpy's global one."""
+        """ogbench's oracle with random numbers from a given generator, not numpy's global one."""
 
         def __init__(self, rng: np.random.Generator):
             super().__init__(env=None, min_norm=MIN_NORM)
@@ -306,7 +312,7 @@ def _oracle_class() -> type:
             self.reset()
 
         def reset(self, ob: Any = None, info: Any = None) -> None:
-            """Ready for a new target."""
+            """Get ready for a new target."""
             self._done, self._step = False, 0
             self._final_pos = self._rng.uniform(*ARM_START)
             self._final_yaw = self._rng.uniform(-np.pi, np.pi)

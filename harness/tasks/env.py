@@ -12,7 +12,7 @@ from harness.contracts.task import Task
 
 
 class SimulatorEnv(gym.Env):
-    """A task seen through gymnasium; observation = {"pixels" (3, size, size), "proprio" (p,)}.
+    """A task as a gymnasium environment; observation = {"pixels" (3, size, size), "proprio" (p,)}.
 
     The reward is 1 where the task is solved and 0 elsewhere; `info` holds the privileged "state"
     and "goal".
@@ -38,14 +38,14 @@ class SimulatorEnv(gym.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Start from options["state"] with goal state options["goal"]; what is absent is drawn."""
+        """Start from options["state"] with goal state options["goal"]; a missing one is drawn."""
         super().reset(seed=seed)
         options = options or {}
         state, goal = options.get("state"), options.get("goal")
         if state is None or goal is None:
-            drawn, _ = self._task.collector(self.np_random, 2).start()
-            state = drawn[0] if state is None else state
-            goal = drawn[1] if goal is None else goal
+            initial, _ = self._task.collector(self.np_random, 2).start()
+            state = initial[0] if state is None else state
+            goal = initial[1] if goal is None else goal
         self._goal = np.array(goal, np.float64)
         self._simulator.set_state(np.array(state, np.float64)[None])
         return self._observation(), self._info()
@@ -53,7 +53,7 @@ class SimulatorEnv(gym.Env):
     def step(
         self, action: np.ndarray
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, np.ndarray]]:
-        """One control step; terminated where the task is solved, never truncated."""
+        """One control step. It terminates where the task is solved and never truncates."""
         self._simulator.step(np.asarray(action)[None])
         solved = bool(self._task.success(self._simulator.state(), self._goal[None])[0])
         return self._observation(), float(solved), solved, False, self._info()
@@ -74,7 +74,7 @@ class SimulatorEnv(gym.Env):
 
 
 class WithEnv:
-    """What every task has of this: make_env and reset_to of contracts.Task."""
+    """Base of the tasks, which gives them make_env and reset_to of contracts.Task."""
 
     def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
         """One copy as a gymnasium environment."""
@@ -83,5 +83,5 @@ class WithEnv:
     def reset_to(
         self, env: SimulatorEnv, state: np.ndarray, goal: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Put `env` into `state` (S,) with goal state `goal` (S,); the observation."""
+        """Put `env` into `state` (S,) with goal state `goal` (S,); returns the observation."""
         return env.reset(options={"state": state, "goal": goal})[0]

@@ -12,19 +12,23 @@ import numpy as np
 from harness.contracts.task import TaskSpec
 from harness.tasks import push_t_collect, push_t_scene
 from harness.tasks.env import WithEnv
-from harness.tasks.push_t_scene import ACTION_SCALE, AGENT_RADIUS
+from harness.tasks.push_t_physics import SUBSTEP_S, SUBSTEPS, Physics
+from harness.tasks.push_t_scene import (
+    ACTION_SCALE,
+    AGENT,
+    AGENT_RADIUS,
+    AGENT_VELOCITY,
+    ANGLE,
+    BLOCK,
+    BLOCK_MOTION,
+    POSE,
+)
 
-K_P, K_V = 100.0, 20.0  # 1/s^2 and 1/s: the agent's PD law towards its target
-SUBSTEPS = 10  # of the physics in a control step of 0.1 s
-SUBSTEP_S = 0.01
+K_P, K_V = 100.0, 20.0  # 1/s^2 and 1/s: gains of the agent's PD controller towards its target
 SUCCESS_DISTANCE = 20.0  # px, of agent x, y and block x, y taken as one vector
 SUCCESS_ANGLE = math.pi / 9  # rad
-MOVED_DISTANCE, MOVED_ANGLE = 20.0, math.pi / 9  # px, rad: from here on the block has moved
+MOVED_DISTANCE, MOVED_ANGLE = 20.0, math.pi / 9  # px, rad: "block moved" from here on
 CLEARANCE = 1.0  # px; a block at rest with this much room around it cannot move in a step
-
-AGENT, BLOCK, POSE = slice(0, 2), slice(2, 4), slice(2, 5)  # of a state
-AGENT_VELOCITY, BLOCK_MOTION = slice(5, 7), slice(7, 10)
-ANGLE = 4
 
 SPEC = TaskSpec(
     name="push_t",
@@ -68,19 +72,19 @@ class PushT(WithEnv):
         return Simulator(n, image_size)
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
-        """Distance below 20 px and the block's angle within 20 degrees, (B,) bool."""
+        """(B,) bool: the distance is below 20 px and the block's angle is within 20 degrees."""
         assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {SPEC.success_rules}"
         near = self.distance(state, goal) < SUCCESS_DISTANCE
         return near & (turn(state, goal) < SUCCESS_ANGLE)
 
     def distance(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B,) px, norm of the difference in (agent x, y, block x, y); the angle is not in it, so
-        a distance below the threshold need not be a success.
+        """(B,) px, the norm of the difference in (agent x, y, block x, y). It leaves the angle out,
+        so a distance below the threshold need not be a success.
         """
         return np.linalg.norm(np.asarray(state)[..., :4] - np.asarray(goal)[..., :4], axis=-1)
 
     def strata(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B,) str: whether the block moves 20 px or turns 20 degrees from start to goal."""
+        """(B,) str, "block moved" where the block moves 20 px or turns 20 degrees to the goal."""
         start, goal = np.asarray(start), np.asarray(goal)
         moved = np.linalg.norm(start[:, BLOCK] - goal[:, BLOCK], axis=-1) >= MOVED_DISTANCE
         return np.where(moved | (turn(start, goal) >= MOVED_ANGLE), "block moved", "block still")
@@ -90,27 +94,25 @@ class PushT(WithEnv):
         return push_t_collect.PushersAndWeak(rng, n)
 
     def heuristic(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B, 2): straight to the goal's agent position, blind to the block."""
+        """(B, 2) actions straight to the goal's agent position; the block is ignored."""
         delta = np.asarray(goal)[:, AGENT] - np.asarray(state)[:, AGENT]
         reach = np.abs(delta).max(axis=-1, keepdims=True)
         return (delta / np.maximum(reach, ACTION_SCALE)).astype(np.float32)
 
 
 def turn(state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """(B,) rad in [0, pi]: between the block's angles."""
+    """The angle (B,) in [0, pi] between the block's orientations, rad."""
     difference = np.abs(np.asarray(goal)[..., ANGLE] - np.asarray(state)[..., ANGLE])
     difference = difference % (2 * np.pi)
     return np.minimum(difference, 2 * np.pi - difference)
 
 
 class Simulator:
-    """n copies (contracts.Simulator). The state array is the truth, and a step is a function of it
-    and the actions alone: the physics keeps nothing from one step to the next.
+    """n copies (contracts.Simulator). A step depends on the state array and the actions alone: the
+    physics keeps nothing from one step to the next.
     """
 
     def __init__(self, n: int, image_size: int):
-        from harness.tasks.push_t_physics import Physics
-
         self.n = n
         self._state = np.zeros((n, len(SPEC.state_names)))
         self._physics = Physics()
@@ -131,7 +133,7 @@ class Simulator:
         clipped = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
         positions, velocities = _drive(self._state, clipped)
         for row in np.flatnonzero(~_block_rests(self._state, positions)):
-            self._state[row, 2:5], self._state[row, 7:10] = self._physics.step(
+            self._state[row, POSE], self._state[row, BLOCK_MOTION] = self._physics.step(
                 self._state[row].tolist(), velocities[:, row].tolist()
             )
         self._state[:, AGENT], self._state[:, AGENT_VELOCITY] = positions[-1], velocities[-1]
@@ -145,12 +147,12 @@ class Simulator:
         return self._painter.draw(self._state if rows is None else self._state[rows])
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to free."""
 
 
 def _drive(state: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The agent's positions and velocities after each substep, (SUBSTEPS, n, 2) each. It is
-    kinematic: nothing that it touches changes them.
+    """The agent's positions and velocities after each substep, (SUBSTEPS, n, 2) each. The agent is
+    kinematic, so nothing that it touches changes them.
     """
     position, velocity = state[:, AGENT], state[:, AGENT_VELOCITY]
     target = position + ACTION_SCALE * actions

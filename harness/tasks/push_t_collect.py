@@ -1,4 +1,5 @@
-"""Push-T's collector: scripted pushers that bring the block to sampled poses, and weak policies.
+"""Push-T's collector: scripted pushers that bring the block to sampled poses, and weak policies,
+which move at random near the block.
 
 All arrays have a row per episode. Lengths are px of the arena.
 """
@@ -12,8 +13,12 @@ import numpy as np
 from harness.tasks import push_t_scene
 from harness.tasks.push_t_scene import (
     ACTION_SCALE,
+    AGENT,
     AGENT_RADIUS,
+    AGENT_VELOCITY,
     BAR_HALF,
+    BLOCK,
+    POSE,
     SCALE,
     TEE_COG,
     TEE_INERTIA,
@@ -21,29 +26,29 @@ from harness.tasks.push_t_scene import (
     WALLS,
 )
 
-FAMILY_EPISODES = 4  # that share an initial state
-WEAK_EPISODES = 2  # of each family; the others are pushers
+FAMILY_EPISODES = 4  # episodes that share an initial state
+WEAK_EPISODES = 2  # weak policies in each family; the others are pushers
 
 BLOCK_LOW, BLOCK_HIGH = 100.0, 400.0  # where the block's origin is drawn
 AGENT_LOW, AGENT_HIGH = 50.0, 450.0
-WALL_MARGIN = 15.0  # of drawn blocks
-AGENT_MARGIN = 5.0  # between the drawn agent and the block
-ARENA_LOW, ARENA_HIGH = 25.0, 486.0  # the behaviours keep their targets in here
+WALL_MARGIN = 15.0  # least distance of a drawn block from the walls
+AGENT_MARGIN = 5.0  # least distance of the drawn agent from the block
+ARENA_LOW, ARENA_HIGH = 25.0, 486.0  # targets of the behaviours stay between these
 
 WEAK_REACH = 100.0  # a weak policy's target is this near the block's origin, in x and in y
-RESCUE_FROM, RESCUE_TO = 5.0, 50.0  # from the walls: where a pusher takes over, where it ends
+RESCUE_FROM, RESCUE_TO = 5.0, 50.0  # distances from a wall at which a pusher takes over and ends
 
-NOISE_STD = 0.25  # of a pusher's action, per component, before clipping
+NOISE_STD = 0.25  # noise on a pusher's action, per component, before clipping
 ANGLE_PX = 60.0  # px that weigh as much as a radian when a push is chosen
-GOAL_STEPS = 90  # after which a new pose is drawn
-GOAL_REACHED = 25.0  # px, with the angle in ANGLE_PX
-APPROACH_STEPS = 14  # after which another push is chosen
-STANDOFF = 10.0  # between agent and block where a push begins
-ARRIVED = 12.0  # from there
-ORBIT = 115.0  # from the block's centre of gravity, on the way round it
+GOAL_STEPS = 90  # steps after which a pusher draws a new pose
+GOAL_REACHED = 25.0  # px, with the angle in ANGLE_PX: the pose counts as reached below this error
+APPROACH_STEPS = 14  # steps of an approach after which another push is chosen
+STANDOFF = 10.0  # distance between agent and block where a push begins
+ARRIVED = 12.0  # distance from that point at which the approach ends
+ORBIT = 115.0  # radius of the circle round the block's centre of gravity
 ORBIT_STEP = 0.6  # rad
-APPROACH_PX, PUSH_PX = 16.0, 8.0  # per step
-PUSH_STEPS = (2, 8)
+APPROACH_PX, PUSH_PX = 16.0, 8.0  # speeds, px per step
+PUSH_STEPS = (2, 8)  # shortest and longest push
 DETOUR_COST, CHOICE_NOISE = 0.2, 0.1  # in shares of the error that a push removes
 
 # A step moves the agent by STEP_TARGET (target - position) + STEP_VELOCITY velocity.
@@ -51,7 +56,7 @@ STEP_TARGET, STEP_VELOCITY = 0.2957, 0.0299
 
 
 def _contacts() -> tuple[np.ndarray, np.ndarray]:
-    """Where the agent can push: points and outward normals (c, 2) in the tee's frame."""
+    """The points where the agent can push and their outward normals, (c, 2) in the tee's frame."""
     end, stem, tip = BAR_HALF[0], SCALE / 2, 4 * SCALE
     above = [((u, 0.0), (0, -1)) for u in (-50, -25, 0, 25, 50)]
     below = [((u, SCALE), (0, 1)) for u in (-45, 45)]
@@ -64,18 +69,18 @@ def _contacts() -> tuple[np.ndarray, np.ndarray]:
 CONTACTS, NORMALS = _contacts()
 BEGIN = CONTACTS + (AGENT_RADIUS + STANDOFF) * NORMALS  # the agent's centre before a push
 _ARM = CONTACTS - TEE_COG
-_LEVER = _ARM[:, 1] * NORMALS[:, 0] - _ARM[:, 0] * NORMALS[:, 1]  # of a push against the normal
+_LEVER = _ARM[:, 1] * NORMALS[:, 0] - _ARM[:, 0] * NORMALS[:, 1]  # lever arm of a push
 _YIELD = 1 + TEE_MASS * _LEVER**2 / TEE_INERTIA
-SHIFT = -NORMALS / _YIELD[:, None]  # of the centre of gravity, per px that the agent pushes
-TURN = TEE_MASS * _LEVER / TEE_INERTIA / _YIELD  # rad per px
+SHIFT = -NORMALS / _YIELD[:, None]  # how far the centre of gravity moves per px of a push
+TURN = TEE_MASS * _LEVER / TEE_INERTIA / _YIELD  # how far the tee turns, rad per px of a push
 
 
 class PushersAndWeak:
     """Two pushers and two weak policies start from each initial state (contracts.Collector).
 
-    Of n episodes recorded together, in f families, episode i has place i // f in family i % f, and
-    the place decides the behaviour. Where a weak policy has brought the block to a wall, a pusher
-    brings it back.
+    The n episodes recorded together belong to f families. Episode i is number i // f of family
+    i % f, and that number decides its behaviour. Where a weak policy has brought the block to a
+    wall, a pusher brings it back.
     """
 
     parameters = {  # noqa: RUF012
@@ -92,22 +97,22 @@ class PushersAndWeak:
 
     def __init__(self, rng: np.random.Generator, n: int):
         self._rng = rng
-        # two episodes never share a family where they can help it: they serve as start and goal
+        # n = 2 makes two families: SimulatorEnv takes one initial state as start, one as goal
         families = max(-(-n // FAMILY_EPISODES), min(n, 2))
         place, family = np.divmod(np.arange(n), families)
         self._start = _initial_states(rng, families)[family]
-        self._family = rng.integers(2**31 - 1, size=families)[family]  # its name in all chunks
+        self._family = rng.integers(2**31 - 1, size=families)[family]  # ids that no other chunk has
         self._weak = place >= FAMILY_EPISODES - WEAK_EPISODES
         self._rescue = np.zeros(n, bool)  # the block is at a wall, or was and is not yet far
         self._pusher = Pusher(rng, self._start)
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
-        """Initial states, four of a kind, and their families."""
+        """Initial states, each shared by the four episodes of a family, and the families."""
         return self._start.copy(), self._family.copy()
 
     def act(self, state: np.ndarray) -> np.ndarray:
-        """Each episode's behaviour, clipped."""
-        pose = state[:, 2:5]
+        """The clipped actions (n, 2) of each episode's behaviour."""
+        pose = state[:, POSE]
         self._rescue |= ~push_t_scene.within_walls(pose, RESCUE_FROM)
         self._rescue &= ~push_t_scene.within_walls(pose, RESCUE_TO)
         by_chance = (self._weak & ~self._rescue)[:, None]
@@ -115,35 +120,37 @@ class PushersAndWeak:
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 
     def done(self, state: np.ndarray) -> np.ndarray:
-        """The block's centre of gravity was squeezed past a wall (about 1 in 200 episodes)."""
-        centre = push_t_scene.to_world(state[:, 2:5], np.array(TEE_COG))
+        """Whether the block's centre of gravity was squeezed past a wall (1 in 200 episodes)."""
+        centre = push_t_scene.to_world(state[:, POSE], np.array(TEE_COG))
         return ((centre < WALLS[0]) | (centre > WALLS[1])).any(axis=1)
 
 
 def weak(rng: np.random.Generator, state: np.ndarray) -> np.ndarray:
     """Uniform actions (n, 2) whose targets are kept near the block and in the arena."""
-    agent, block = state[:, :2], state[:, 2:4]
+    agent, block = state[:, AGENT], state[:, BLOCK]
     target = agent + ACTION_SCALE * rng.uniform(-1.0, 1.0, agent.shape)
     target = np.clip(target, block - WEAK_REACH, block + WEAK_REACH)
     return (np.clip(target, ARENA_LOW, ARENA_HIGH) - agent) / ACTION_SCALE
 
 
 class Pusher:
-    """Chooses a point of the tee whose push leads to the wanted pose, goes round to it, pushes."""
+    """Chooses the point of the tee where a push leads towards a sampled pose, goes round to it and
+    pushes.
+    """
 
     def __init__(self, rng: np.random.Generator, state: np.ndarray):
         n = len(state)
         self._rng = rng
-        self._goal = state[:, 2:5].copy()  # reached, so the first call draws one
-        self._goal_steps = np.zeros(n, int)  # left until another is drawn
+        self._goal = state[:, POSE].copy()  # already reached, so the first call draws a new one
+        self._goal_steps = np.zeros(n, int)  # steps left until a new one is drawn
         self._contact = np.zeros(n, int)
         self._pushing = np.zeros(n, bool)
-        self._steps = np.zeros(n, int)  # left of the approach or of the push
+        self._steps = np.zeros(n, int)  # steps left of the approach or of the push
         self._push_steps = np.zeros(n, int)
 
     def act(self, state: np.ndarray) -> np.ndarray:
         """Actions (n, 2), not yet clipped."""
-        agent, pose, velocity = state[:, :2], state[:, 2:5], state[:, 5:7]
+        agent, pose, velocity = state[:, AGENT], state[:, POSE], state[:, AGENT_VELOCITY]
         self._renew_goals(pose)
         self._choose(agent, pose, self._steps == 0)
         normal = push_t_scene.rotate(pose[:, 2], NORMALS[self._contact])
@@ -154,7 +161,7 @@ class Pusher:
         self._pushing |= arrived
         self._steps -= 1
         off = agent - contact
-        off -= (off * normal).sum(axis=1, keepdims=True) * normal  # from the line of the push
+        off -= (off * normal).sum(axis=1, keepdims=True) * normal  # offset from the push's line
         push = -PUSH_PX * normal - 0.5 * off
         approach = _limited(_way_round(agent, pose, begin) - agent, APPROACH_PX)
         move = np.where(self._pushing[:, None], push, approach)
@@ -162,7 +169,7 @@ class Pusher:
         return action + self._rng.normal(0.0, NOISE_STD, action.shape)
 
     def _renew_goals(self, pose: np.ndarray) -> None:
-        """Draw a pose where the last is reached or has taken too long."""
+        """Draw a new pose where the last one is reached or has taken too long."""
         shift, angle = _error(pose, self._goal)
         near = np.linalg.norm(shift, axis=1) + ANGLE_PX * np.abs(angle) < GOAL_REACHED
         self._goal_steps -= 1
@@ -185,8 +192,8 @@ class Pusher:
         self._steps[rows] = APPROACH_STEPS
 
     def _benefit(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For every contact (n, c): the share of the squared error that its best push removes, and
-        how long that push is.
+        """The share of the squared error that the best push at each contact removes, and the length
+        of that push, (n, c) each.
         """
         shift, angle = _error(pose, self._goal)
         along = push_t_scene.rotate(pose[:, 2:], SHIFT)  # (n, c, 2)
@@ -198,7 +205,9 @@ class Pusher:
 
 
 def _way_round(agent: np.ndarray, pose: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Where to go next (n, 2): along a circle round the block, or to `end` once that is near."""
+    """The next point (n, 2) of the way round the block to `end`: on a circle until `end` is
+    near.
+    """
     centre = push_t_scene.to_world(pose, np.array(TEE_COG))
     bearing = _bearing(pose, agent)
     left = _wrapped(_bearing(pose, end) - bearing)
@@ -209,20 +218,20 @@ def _way_round(agent: np.ndarray, pose: np.ndarray, end: np.ndarray) -> np.ndarr
 
 
 def _bearing(pose: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """(...) rad: direction of a point seen from the block's centre of gravity."""
+    """The direction (...) of a point seen from the block's centre of gravity, rad."""
     off = point - push_t_scene.to_world(pose, np.array(TEE_COG))
     return np.arctan2(off[..., 1], off[..., 0])
 
 
 def _error(pose: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shift of the centre of gravity (n, 2) and turn (n,) that are missing."""
+    """How far the centre of gravity (n, 2) and the angle (n,) are from their goals."""
     centre = np.array(TEE_COG)
     shift = push_t_scene.to_world(goal, centre) - push_t_scene.to_world(pose, centre)
     return shift, _wrapped(goal[:, 2] - pose[:, 2])
 
 
 def _wrapped(angle: np.ndarray) -> np.ndarray:
-    """In [-pi, pi)."""
+    """The same angle in [-pi, pi)."""
     return (angle + math.pi) % (2 * math.pi) - math.pi
 
 
@@ -243,10 +252,10 @@ def _poses(rng: np.random.Generator, count: int) -> np.ndarray:
 def _initial_states(rng: np.random.Generator, count: int) -> np.ndarray:
     """States (count, 10) at rest, the agent clear of the tee."""
     state = np.zeros((count, 10))
-    state[:, 2:5] = _poses(rng, count)
+    state[:, POSE] = _poses(rng, count)
     bad = np.ones(count, bool)
     while bad.any():
-        state[bad, :2] = rng.uniform(AGENT_LOW, AGENT_HIGH, (bad.sum(), 2))
-        gap = push_t_scene.tee_distance(state[:, 2:5], state[:, :2]) - AGENT_RADIUS
+        state[bad, AGENT] = rng.uniform(AGENT_LOW, AGENT_HIGH, (bad.sum(), 2))
+        gap = push_t_scene.tee_distance(state[:, POSE], state[:, AGENT]) - AGENT_RADIUS
         bad = gap < AGENT_MARGIN
     return state

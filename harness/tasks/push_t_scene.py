@@ -1,4 +1,4 @@
-"""Push-T's scene: what lies in the arena, where its surfaces are, and what it looks like.
+"""Push-T's scene: the layout of a state, the geometry of agent, tee and walls, and their picture.
 
 Lengths are px of the arena, x to the right and y down. A pose is x, y of the tee's origin (the
 middle of the bar's outer edge) and its angle in rad. Values follow `stable-worldmodel` 0.1.1.
@@ -10,11 +10,16 @@ import math
 
 import numpy as np
 
+# where a state (..., 10) has what; BLOCK is the tee's origin, POSE its origin and angle
+AGENT, BLOCK, POSE = slice(0, 2), slice(2, 4), slice(2, 5)
+AGENT_VELOCITY, BLOCK_MOTION = slice(5, 7), slice(7, 10)
+ANGLE = 4
+
 ARENA = 512  # width and height of the picture
 WALLS = (5.0, 506.0)  # centre lines of the walls
 WALL_RADIUS = 2.0
 AGENT_RADIUS = 15.0
-ACTION_SCALE = 100.0  # from the agent to its target per unit of action
+ACTION_SCALE = 100.0  # distance from the agent to its target per unit of action
 SCALE = 30.0  # the tee's unit: the bar is 4 x 1, the stem 1 x 3
 BAR_CENTRE, BAR_HALF = (0.0, SCALE / 2), (2 * SCALE, SCALE / 2)
 STEM_CENTRE, STEM_HALF = (0.0, 2.5 * SCALE), (SCALE / 2, 1.5 * SCALE)
@@ -56,9 +61,9 @@ def rotate(angle: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def tee_distance(pose: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(...) from the tee's surface in the maximum norm of its frame, negative inside.
-
-    Never more than the Euclidean distance. pose (..., 3), points (..., 2) in the arena.
+    """Distance (...) of points from the tee's surface, negative inside, for poses (..., 3) and
+    points (..., 2) in the arena. It is measured in the maximum norm of the tee's frame, which is
+    never more than the Euclidean distance.
     """
     u, v = np.moveaxis(rotate(-pose[..., 2], points - pose[..., :2]), -1, 0)
     return _tee_distance(u, v)
@@ -72,7 +77,7 @@ def within_walls(pose: np.ndarray, margin: float) -> np.ndarray:
 
 
 class Painter:
-    """Draws agent, tee and walls straight at one size, every edge as wide as a pixel."""
+    """Draws agent, tee and walls at a given picture size, with edges blurred over one pixel."""
 
     def __init__(self, size: int):
         self._size, self._pitch = size, ARENA / size
@@ -84,8 +89,8 @@ class Painter:
         for i in range(0, len(state), CHUNK):
             rows, part = state[i : i + CHUNK], out[i : i + CHUNK]
             part[:] = self._background
-            self._paint_tee(rows[:, 2:5], part)
-            self._paint_agent(rows[:, :2], part)
+            self._paint_tee(rows[:, POSE], part)
+            self._paint_agent(rows[:, AGENT], part)
         return out
 
     def _paint_tee(self, pose: np.ndarray, out: np.ndarray) -> None:
@@ -140,7 +145,7 @@ class Painter:
 
 
 def _tee_distance(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """From the union of bar and stem, in the tee's frame; at their seam it is 0 from both sides."""
+    """Distance of points (u, v) of the tee's frame from bar and stem together; 0 at their seam."""
     u = np.abs(u)
     bar = np.maximum(u - BAR_HALF[0], np.abs(v - BAR_CENTRE[1]) - BAR_HALF[1])
     stem = np.maximum(u - STEM_HALF[0], np.abs(v - STEM_CENTRE[1]) - STEM_HALF[1])
@@ -148,7 +153,7 @@ def _tee_distance(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _background(size: int) -> np.ndarray:
-    """White with the four walls, (size, size) uint8, each pixel the mean of what it covers."""
+    """The four walls on white, (size, size) uint8; each pixel is the mean of the area it covers."""
     edges = np.arange(size + 1) * (ARENA / size) - 0.5
     along = sum(_overlap(edges, w - WALL_LINE, w + WALL_LINE) for w in WALLS)  # (size,)
     within = _overlap(edges, WALLS[0] - WALL_LINE, WALLS[1] + WALL_LINE)
@@ -157,5 +162,5 @@ def _background(size: int) -> np.ndarray:
 
 
 def _overlap(edges: np.ndarray, low: float, high: float) -> np.ndarray:
-    """How much of [low, high] lies between neighbouring edges."""
+    """The length of [low, high] that lies between each two neighbouring edges."""
     return np.diff(np.clip(edges, low, high))

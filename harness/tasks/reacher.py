@@ -18,18 +18,18 @@ from harness.tasks.env import WithEnv
 if TYPE_CHECKING:
     import mujoco
 
-ACTION_REPEAT = 2  # physics steps of 0.02 s per control step
+ACTION_REPEAT = 2  # physics steps of 0.02 s in a control step
 CAMERA = "fixed"
 WRIST_LIMIT = np.deg2rad(160.0)  # the shoulder has none
-SUCCESS_ANGLE = 0.05  # rad, of every joint
-FAR = 0.5  # rad; above it a pair is far
+SUCCESS_ANGLE = 0.05  # rad, largest error of a joint
+FAR = 0.5  # rad; a pair with more to go is "far"
 
-GAIN = 4.0  # of the controller: torque, in units of the largest, per rad
-DAMPING = 0.1  # and per rad/s
+GAIN = 4.0  # the controller's torque per rad of error, in units of the largest torque
+DAMPING = 0.1  # and per rad/s of speed
 
-NOISE_STD = 0.1  # of the reaching collector's action, per component, before clipping
-STRENGTH = (0.05, 0.3)  # its largest torque; each episode draws its own
-REACHED = 0.1  # rad from its target at which it draws the next
+NOISE_STD = 0.1  # noise on a reaching episode's action, per component, before clipping
+STRENGTH = (0.05, 0.3)  # largest torque of a reaching episode; each draws its own
+REACHED = 0.1  # rad; within this distance of its target an episode draws the next
 
 SPEC = TaskSpec(
     name="reacher",
@@ -56,8 +56,8 @@ SPEC = TaskSpec(
 class Reacher(WithEnv):
     """The task (contracts.Task); a state is two angles and two speeds, `scene` a rendering scene.
 
-    Success rule "default" takes the shoulder's angle as it is, as the released check does: a full
-    turn away is not there. "wrapped" takes it modulo one turn.
+    Success rule "default" compares the shoulder's angle as it is, as the released code does: a
+    shoulder that is a full turn away has not reached the goal. "wrapped" compares it modulo a turn.
     """
 
     scene: str = "plain"
@@ -68,7 +68,7 @@ class Reacher(WithEnv):
         return Simulator(n, image_size, self.scene)
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
-        """Every joint within 0.05 rad of the goal, (B,) bool."""
+        """(B,) bool: every joint is within 0.05 rad of the goal."""
         assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {SPEC.success_rules}"
         error = _error(state, goal)
         if rule == "wrapped":
@@ -76,7 +76,7 @@ class Reacher(WithEnv):
         return (np.abs(error) < SUCCESS_ANGLE).all(axis=-1)
 
     def distance(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B,) rad, the larger of the joints' errors; not wrapped."""
+        """(B,) rad, the larger error of the two joints, not wrapped."""
         return np.abs(_error(state, goal)).max(axis=-1)
 
     def strata(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -84,11 +84,11 @@ class Reacher(WithEnv):
         return np.where(self.distance(start, goal) > FAR, "far", "near")
 
     def collector(self, rng: np.random.Generator, n: int) -> UniformAndReaching:
-        """Half the episodes uniform, half reaching."""
+        """Uniform torques in half of the episodes, reaching for targets in the others."""
         return UniformAndReaching(rng, n)
 
     def heuristic(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B, 2): the controller of each joint, to the goal's angle."""
+        """(B, 2) actions of the controller that brings each joint to the goal's angle."""
         return controller(state, np.asarray(goal)[..., :2])
 
 
@@ -125,7 +125,7 @@ class Simulator:
         clipped = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
         for data, action in zip(self._copies, clipped, strict=True):
             data.ctrl[:] = action
-            data.qacc_warmstart[:] = 0  # the solver's memory, so that the state is all there is
+            data.qacc_warmstart[:] = 0  # else the solver starts from memory that no state holds
             self._advance(self._model, data, nstep=ACTION_REPEAT)
 
     def proprio(self) -> np.ndarray:
@@ -143,8 +143,8 @@ class Simulator:
 
 
 class UniformAndReaching:
-    """Every other episode uniform random torques, the rest from target to target with noise
-    (contracts.Collector).
+    """Uniform random torques in every second episode; the others go from target to target with
+    noise (contracts.Collector).
     """
 
     parameters = {  # noqa: RUF012
@@ -169,7 +169,7 @@ class UniformAndReaching:
         return self._start.copy(), np.full(len(self._start), -1)
 
     def act(self, state: np.ndarray) -> np.ndarray:
-        """Uniform torques, or the controller's plus noise."""
+        """Uniform torques (n, 2), or those of the controller plus noise."""
         fresh = _angles(self._rng, len(state))
         reached = np.abs(self._target - state[:, :2]).max(axis=-1) < REACHED
         self._target[reached] = fresh[reached]
@@ -189,7 +189,7 @@ def _error(state: np.ndarray, goal: np.ndarray) -> np.ndarray:
 
 
 def _angles(rng: np.random.Generator, n: int) -> np.ndarray:
-    """(n, 2), uniform over all that the joints can do."""
+    """Joint angles (n, 2), uniform over the joints' ranges."""
     return np.stack(
         [rng.uniform(-np.pi, np.pi, n), rng.uniform(-WRIST_LIMIT, WRIST_LIMIT, n)], axis=1
     )

@@ -1,7 +1,7 @@
 """Pictures of MuJoCo models: the GL backend, what is drawn, and the one renderer of a process.
 
-MuJoCo reads MUJOCO_GL when it is first imported, so the tasks import it through load() and never
-at their own import.
+MuJoCo reads MUJOCO_GL when it is first imported, so the tasks import MuJoCo through load(), which
+sets the variable first, and never when they are imported themselves.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKENDS = ("egl", "osmesa")  # they draw without a display; the quicker one first
-VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM")  # a backend must stand in both or in the first
+BACKENDS = ("egl", "osmesa")  # both draw without a display; the faster one first
+VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM")  # a backend is chosen by both, or by the first
 PROBE = "import mujoco; mujoco.GLContext(8, 8).free()"
 PROBE_TIMEOUT_S = 60.0
 
 
 class GraphicsError(RuntimeError):
-    """No picture can be drawn here, and what to do about it."""
+    """No picture can be drawn on this machine; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Scene:
 
     shadows: bool
     reflections: bool
-    skybox: bool  # and the haze that leads over to it
-    samples: int  # per pixel; smooth edges
-    mesh_grid_m: float  # meshes are drawn with their vertices snapped to this grid; 0: as they are
+    skybox: bool  # with the haze in front of it
+    samples: int  # samples per pixel; several give smooth edges
+    mesh_grid_m: float  # grid to which the vertices of meshes are snapped; 0: none
 
 
 SCENES = {
@@ -53,11 +53,11 @@ SCENES = {
 
 
 def load() -> ModuleType:
-    """mujoco with a GL backend that draws without a display: EGL or OSMesa where the user's
+    """Import mujoco with a GL backend that draws without a display: EGL or OSMesa where the user's
     MUJOCO_GL or PYOPENGL_PLATFORM names one, else EGL where it starts, else OSMesa.
 
     Other values of these variables (glfw, glx, off, ...) are overridden, since a run must draw on
-    any machine. Raises GraphicsError.
+    any machine. Raises GraphicsError where neither starts.
     """
     if sys.platform == "linux":
         _choose_backend()
@@ -67,10 +67,10 @@ def load() -> ModuleType:
 
 
 class Camera:
-    """Pictures through one camera of a model.
+    """Draws pictures through one camera of a model.
 
-    A second renderer in a process spoils the first, so the cameras of a process hand one on: it
-    belongs to the camera that drew last. Call from one thread.
+    A second renderer in a process breaks the first, so the cameras of a process share one slot: a
+    camera that draws closes the renderer of the camera that drew before. Call from one thread.
     """
 
     _holder: ClassVar[Camera | None] = None
@@ -85,20 +85,22 @@ class Camera:
         self._renderer: mujoco.Renderer | None = None
 
     def draw(self, copies: Sequence[mujoco.MjData]) -> np.ndarray:
-        """(len(copies), 3, size, size) uint8; a picture depends on nothing but qpos."""
+        """Pictures (len(copies), 3, size, size) uint8; a picture depends on nothing but qpos."""
         mujoco = load()
         out = np.empty((len(copies), 3, self._size, self._size), np.uint8)
         frame = np.empty((self._size, self._size, 3), np.uint8)
         for i, data in enumerate(copies):
             renderer = self._renderer or self._take()
-            mujoco.mj_kinematics(self._model, data)  # a step ends before the positions are renewed
+            mujoco.mj_kinematics(
+                self._model, data
+            )  # mj_step does not update body positions at its end
             mujoco.mj_camlight(self._model, data)
             renderer.update_scene(data, self._name)
             out[i] = renderer.render(out=frame).transpose(2, 0, 1)
         return out
 
     def close(self) -> None:
-        """Free the renderer, if it is here; it is made again when needed."""
+        """Free the renderer, if this camera has it; the next draw opens a new one."""
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = Camera._holder = None
@@ -107,7 +109,7 @@ class Camera:
         mujoco = load()
         _close_holder()
         self._renderer, Camera._holder = mujoco.Renderer(self._model, self._size, self._size), self
-        # last registered, first called: GL must still be up, and its packages end it at exit too
+        # registered again, so that it is called before the GL packages' own exit handlers
         atexit.unregister(_close_holder)
         atexit.register(_close_holder)
         flags, bits = self._renderer.scene.flags, mujoco.mjtRndFlag
@@ -118,10 +120,10 @@ class Camera:
 
 
 def drawn(model: mujoco.MjModel, scene: str) -> mujoco.MjModel:
-    """The model as a Camera shall draw it: with the meshes as fine as the scene says.
+    """The model that a Camera draws for this scene: its meshes are as fine as the scene says.
 
-    Snapping vertices to a grid makes triangles fall together, and those are left out. Only
-    pictures may be made from the result.
+    Snapping vertices to a grid makes some triangles collapse or coincide; these are left out. The
+    result is good for pictures only, not for physics.
     """
     grid = SCENES[scene].mesh_grid_m
     result = copy.copy(model)
@@ -129,25 +131,25 @@ def drawn(model: mujoco.MjModel, scene: str) -> mujoco.MjModel:
         first, count = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
         vertices = slice(model.mesh_vertadr[mesh], None)
         vertices = model.mesh_vert[vertices][: model.mesh_vertnum[mesh]]
-        faces, kept = _merged(vertices, model.mesh_face[first : first + count], grid)
-        rows = slice(first, first + len(kept))
-        result.mesh_facenum[mesh] = len(kept)
+        faces, survivors = _merged(vertices, model.mesh_face[first : first + count], grid)
+        rows = slice(first, first + len(survivors))
+        result.mesh_facenum[mesh] = len(survivors)
         result.mesh_face[rows] = faces
-        result.mesh_facenormal[rows] = model.mesh_facenormal[first + kept]
-        result.mesh_facetexcoord[rows] = model.mesh_facetexcoord[first + kept]
+        result.mesh_facenormal[rows] = model.mesh_facenormal[first + survivors]
+        result.mesh_facetexcoord[rows] = model.mesh_facetexcoord[first + survivors]
     return result
 
 
 def _merged(vertices: np.ndarray, faces: np.ndarray, grid: float) -> tuple[np.ndarray, np.ndarray]:
-    """The triangles (k, 3) that are left with one vertex per grid cell, and which they were."""
+    """The triangles (k, 3) that are left with one vertex per grid cell, and their indices (k,)."""
     cells = np.rint(vertices / grid).astype(np.int64)
     _, one, cell = np.unique(cells, axis=0, return_index=True, return_inverse=True)
     faces = one[cell.reshape(-1)][faces]  # (f, 3)
     a, b, c = faces.T
     whole = np.flatnonzero((a != b) & (b != c) & (c != a))
     _, first = np.unique(np.sort(faces[whole], axis=1), axis=0, return_index=True)
-    kept = whole[np.sort(first)]
-    return faces[kept], kept
+    survivors = whole[np.sort(first)]
+    return faces[survivors], survivors
 
 
 def _close_holder() -> None:
@@ -158,31 +160,41 @@ def _close_holder() -> None:
 @functools.cache  # once for each process
 def _choose_backend() -> None:
     """Set VARIABLES, for this process and those that it starts."""
-    given = {name: os.environ.get(name, "").strip().lower() for name in VARIABLES}
-    wanted = [value for value in given.values() if value in BACKENDS][:1]
+    environment = {name: os.environ.get(name, "").strip().lower() for name in VARIABLES}
+    requested = [value for value in environment.values() if value in BACKENDS][:1]
     failures = {}
-    for backend in wanted or BACKENDS:
+    for backend in requested or BACKENDS:
         failures[backend] = _failure(backend)
         if not failures[backend]:
             break
     else:
         reasons = "; ".join(f"{backend}: {reason}" for backend, reason in failures.items())
-        fix = f"unset {' and '.join(n for n in VARIABLES if given[n])}, or " if wanted else ""
+        fix = (
+            f"unset {' and '.join(n for n in VARIABLES if environment[n])}, or "
+            if requested
+            else ""
+        )
         raise GraphicsError(
             f"no pictures can be drawn ({reasons}): {fix}see what python -m harness.doctor says"
         )
-    others = [f"{name}={value}" for name, value in given.items() if value not in ("", backend)]
+    others = [
+        f"{name}={value}" for name, value in environment.items() if value not in ("", backend)
+    ]
     if others:
         words = " and ".join(others)
-        log.warning("pictures are drawn by %s, without a display, in spite of %s", backend, words)
+        log.warning(
+            "pictures are drawn by %s, which needs no display; %s is ignored", backend, words
+        )
     elif len(failures) > 1:
-        log.info("EGL does not start, OSMesa is used (harness.doctor says what to install)")
+        log.info(
+            "EGL does not start; OSMesa is used (python -m harness.doctor says what to install)"
+        )
     os.environ.update(dict.fromkeys(VARIABLES, backend))
 
 
 def _failure(backend: str) -> str:
-    """Why a backend does not start, or "". It is tried in a process of its own: a failed attempt
-    would leave this one without GL.
+    """Why a backend does not start, or "". It is tried in a child process, since a failed attempt
+    would leave this process without GL.
     """
     try:
         done = subprocess.run(

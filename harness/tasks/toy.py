@@ -1,4 +1,4 @@
-"""Toy: a point on an open square, seen as a disc; small and fast, for tests."""
+"""Toy: a point on an open square, drawn as a disc; small and fast, for tests."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 from harness.contracts.task import TaskSpec
 from harness.tasks.env import WithEnv
 
-SIDE = 1.0  # of the square, the unit of every length below
-RADIUS = 0.12  # of the disc that is drawn
-SPEED = 0.04  # per step and unit of action
+SIDE = 1.0  # side of the square, the unit of every length below
+RADIUS = 0.12  # radius of the disc that is drawn
+SPEED = 0.04  # distance per step and unit of action
 SUCCESS_DISTANCE = 0.1
-NOISE_STD = 0.3  # of the collector's action, per component, before clipping
+NOISE_STD = 0.3  # noise on the collector's action, per component, before clipping
 REACHED = 0.1  # distance from its waypoint at which the collector draws the next
 
 SPEC = TaskSpec(
@@ -38,12 +38,12 @@ class Toy(WithEnv):
         return Simulator(n, image_size)
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
-        """Within the success distance, (B,) bool."""
+        """(B,) bool: the point is within the success distance."""
         assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {SPEC.success_rules}"
         return self.distance(state, goal) < SUCCESS_DISTANCE
 
     def distance(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B,) in sides of the square."""
+        """Distances (B,) in sides of the square."""
         return np.linalg.norm(np.asarray(state) - np.asarray(goal), axis=-1)
 
     def strata(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -51,11 +51,11 @@ class Toy(WithEnv):
         return np.full(len(start), SPEC.strata[0])
 
     def collector(self, rng: np.random.Generator, n: int) -> Wanderer:
-        """From waypoint to waypoint, n episodes."""
+        """Walks from waypoint to waypoint, n episodes."""
         return Wanderer(rng, n)
 
     def heuristic(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B, 2): straight to the goal."""
+        """(B, 2) actions straight to the goal."""
         delta = np.asarray(goal) - np.asarray(state)
         reach = np.abs(delta).max(axis=-1, keepdims=True)
         return (delta / np.maximum(reach, SPEED)).astype(np.float32)
@@ -100,11 +100,11 @@ class Simulator:
         return out
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to free."""
 
 
 class Wanderer:
-    """From one random waypoint to the next, with noise (contracts.Collector)."""
+    """Walks from one random waypoint to the next, with noise (contracts.Collector)."""
 
     parameters = {"noise_std": NOISE_STD, "reached": REACHED}  # noqa: RUF012
 
@@ -114,7 +114,7 @@ class Wanderer:
         self._waypoint = rng.uniform(0.0, SIDE, (n, 2))
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
-        """Uniform; every episode is a family of its own (-1)."""
+        """Uniform positions; every episode is a family of its own (-1)."""
         return self._start.copy(), np.full(len(self._start), -1)
 
     def act(self, state: np.ndarray) -> np.ndarray:

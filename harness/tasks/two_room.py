@@ -13,15 +13,15 @@ from harness.contracts.task import TaskSpec
 from harness.tasks.env import WithEnv
 
 ARENA = 224  # px; every length below is in px of this arena
-BORDER = 14.0  # the border lines' inner edge
+BORDER = 14.0  # distance of the border lines' inner edge from the arena's
 BORDER_LINE = 4  # thickness of a border line
 WALL_X = 112.0  # centre of the wall
 WALL_HALF = 5.0  # half its thickness
 DOOR_Y = 49.0  # centre of the door
 DOOR_HALF = 14.0  # half its height
 DOOR_MARGIN = 1.75  # the agent's centre may be this far outside the opening
-RADIUS = 7.0  # of the agent
-DOT_STD = 7.0  # of the agent's Gaussian dot
+RADIUS = 7.0  # the agent's
+DOT_STD = 7.0  # std of the Gaussian dot by which the agent is drawn
 PUSHBACK = 0.5  # a blocked agent stands this far off the wall zone
 SPEED = 5.0  # px per step and unit of action
 SUCCESS_DISTANCE = 16.0
@@ -31,7 +31,7 @@ ZONE_LEFT, ZONE_RIGHT = WALL_X - WALL_HALF - RADIUS, WALL_X + WALL_HALF + RADIUS
 DOOR = np.array([WALL_X, DOOR_Y])
 
 SAMPLE_LOW, SAMPLE_HIGH = 14.0, 209.0  # px, where starts and targets are drawn
-NOISE_STD = 2.0  # of the expert's action, per component, before clipping
+NOISE_STD = 2.0  # noise on the expert's action, per component, before clipping
 REPEAT = 0.05  # probability that the expert repeats its last action
 DOOR_REACHED = 10.5  # px from the door's centre at which the expert turns to its target
 
@@ -62,12 +62,12 @@ class TwoRoom(WithEnv):
         return Simulator(n, image_size)
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
-        """Within 16 px of the goal, (B,) bool."""
+        """(B,) bool: the agent is within 16 px of the goal."""
         assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {SPEC.success_rules}"
         return self.distance(state, goal) < SUCCESS_DISTANCE
 
     def distance(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B,) px, as the crow flies."""
+        """(B,) px in a straight line, through the wall."""
         return np.linalg.norm(np.asarray(state) - np.asarray(goal), axis=-1)
 
     def strata(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -86,18 +86,18 @@ class TwoRoom(WithEnv):
         )
 
     def collector(self, rng: np.random.Generator, n: int) -> NoisyExpert:
-        """The noisy expert, n episodes."""
+        """The noisy expert, for n episodes."""
         return NoisyExpert(rng, n)
 
     def heuristic(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(B, 2): straight to the goal as fast as the bounds allow, blind to the wall."""
+        """(B, 2) actions straight to the goal, as fast as the bounds allow; the wall is ignored."""
         delta = np.asarray(goal) - np.asarray(state)
         reach = np.abs(delta).max(axis=-1, keepdims=True)
         return (delta / np.maximum(reach, SPEED)).astype(np.float32)
 
 
 def through_door(state: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """(B, 2) unit vectors of the two-stage expert: to the door's centre, then to the goal."""
+    """Directions (B, 2) of the expert: to the door's centre first, then to the goal."""
     state, goal = np.asarray(state), np.asarray(goal)
     to_door = (_is_left(state) != _is_left(goal)) & (
         np.linalg.norm(state - DOOR, axis=-1) > DOOR_REACHED
@@ -131,7 +131,9 @@ class Simulator:
         return self._position.copy()
 
     def step(self, actions: np.ndarray) -> None:
-        """Move by speed times the clipped action; only the end point meets border and wall."""
+        """Move by speed times the clipped action. Border and wall stop only the end point of a
+        step.
+        """
         assert actions.shape == self._position.shape, f"{actions.shape} != {self._position.shape}"
         moved = self._position + SPEED * np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
         x, y = np.clip(moved, LOW, HIGH).T
@@ -154,10 +156,10 @@ class Simulator:
         return out
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to free."""
 
     def _draw(self, position: np.ndarray, out: np.ndarray) -> None:
-        """The background, and over it the dot where its alpha is not 0."""
+        """Draw the background, and the dot over it where its alpha is not 0."""
         out[:] = self._background
         nearest = np.rint((position + 0.5) / self._pitch - 0.5).astype(np.int64)
         corner = np.clip(nearest - self._patch // 2, 0, self._size - self._patch)  # (m, 2)
@@ -177,7 +179,7 @@ class Simulator:
 
 
 class NoisyExpert:
-    """Through the door to a target in the other room, with noise (contracts.Collector)."""
+    """Goes through the door to a target in the other room, with noise (contracts.Collector)."""
 
     parameters = {"noise_std": NOISE_STD, "repeat": REPEAT, "door_reached": DOOR_REACHED}  # noqa: RUF012
 
@@ -189,7 +191,7 @@ class NoisyExpert:
             self._target[same] = _free(rng, same.sum())
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
-        """Uniform in free space; every episode is a family of its own (-1)."""
+        """Positions uniform in free space; every episode is a family of its own (-1)."""
         return self._start.copy(), np.full(len(self._start), -1)
 
     def act(self, state: np.ndarray) -> np.ndarray:
@@ -203,7 +205,7 @@ class NoisyExpert:
         return self._last
 
     def done(self, state: np.ndarray) -> np.ndarray:
-        """The target is reached."""
+        """Whether the target is reached, (n,) bool."""
         return np.linalg.norm(state - self._target, axis=-1) < SUCCESS_DISTANCE
 
 
@@ -220,7 +222,9 @@ def _free(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _background(size: int) -> np.ndarray:
-    """The drawing without the agent, (size, size) uint8, each pixel the mean of what it covers."""
+    """The picture without the agent, (size, size) uint8; a pixel is the mean of the area it
+    covers.
+    """
     pixel = np.arange(ARENA)
     across, along = np.meshgrid(pixel, pixel)  # x, y
     wall = (np.abs(across - WALL_X) <= WALL_HALF) & (np.abs(along - DOOR_Y) > DOOR_HALF)
@@ -232,7 +236,7 @@ def _background(size: int) -> np.ndarray:
 
 
 def _coverage(size: int) -> np.ndarray:
-    """(size, ARENA): the share of arena pixel j in picture pixel i along one axis."""
+    """Along one axis, the share of arena pixel j in picture pixel i, (size, ARENA)."""
     edges = np.arange(size + 1) * (ARENA / size)
     low = np.maximum(edges[:-1, None], np.arange(ARENA))
     high = np.minimum(edges[1:, None], np.arange(ARENA) + 1)

@@ -183,7 +183,7 @@ BAD = [  # words, what is said
     (["train.threads=2"], "train.threads=2 and resources.cpu=1: a trial needs a core for each"),
     (["datasets=~no-such-user/d"], "~no-such-user has no home folder here: give the path from /"),
     (["data.episodes=0"], "data.episodes=0 must be at least 1"),
-    (["data.test=0.9"], "data.validation=0.1 and test=0.9 must leave some to train on"),
+    (["data.test=0.9"], "data.validation=0.1 and test=0.9 must add up to less than 1"),
 ]
 
 

@@ -67,7 +67,7 @@ def test_steps_and_expert_are_ogbenchs(original, policy):
         action = rng.uniform(-1, 1, 5)
         if policy == "oracle":
             wanted = theirs.select_action(None, info)
-            facts = cube._facts(simulator.state()[0], target)
+            facts = cube._oracle_info(simulator.state()[0], target)
             assert np.array_equal(wanted, ours.select_action(None, facts))
             action = np.clip(wanted + 0.1 * cube.NOISE_SCALE * action, -1, 1)
         info = original.step(action)[-1]

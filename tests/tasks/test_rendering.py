@@ -43,7 +43,7 @@ def test_variables_of_a_desktop_do_not_matter(variables, passed_over):
     drawn, said = draw(**variables)
     assert drawn == "True", (drawn, said)
     (line,) = said.splitlines()
-    assert line.startswith("pictures are drawn by") and line.endswith(f"in spite of {passed_over}")
+    assert line.startswith("pictures are drawn by") and line.endswith(f"{passed_over} is ignored")
 
 
 def test_a_backend_that_is_named_and_does_not_start_is_one_line_with_what_to_do():
