@@ -1,6 +1,6 @@
-"""Runs trials: by Ray Tune, one actor at a time per free share of the machine, or in a plain loop.
+"""Runs trials side by side by Ray Tune, or one after the other in a plain loop.
 
-Ray's own state is disposable: what is done is what the result files say.
+Ray's own state is disposable: the result files alone say which trials are done.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OBJECT_STORE_BYTES = 100 * 2**20
 _FIRST_WORKER_S = 120.0  # that Ray's first worker process may take to start
 _RETRIES = 1  # of a trial whose process died; it goes on from its checkpoint
 
-Node = Mapping[str, float]  # what a machine has, in Ray's words: CPU, GPU
+Node = Mapping[str, float]  # a machine's resources under Ray's names: "CPU", "GPU"
 
 
 class LaunchError(RuntimeError):
@@ -44,8 +44,8 @@ def missing(specs: Sequence[TrialSpec], folders: RunFolders) -> list[TrialSpec]:
 
 
 def launch(specs: Sequence[TrialSpec], folders: RunFolders, run: config.RunConfig) -> None:
-    """Run the trials, their datasets made (prepare_datasets); each writes its own rows, failed
-    ones too. Raises LaunchError.
+    """Run the trials, whose datasets are there already (prepare_datasets). Each writes its own
+    rows, also where it fails. Raises LaunchError.
     """
     if specs:
         provenance.git()  # says once, here, where no commit can be recorded
@@ -58,8 +58,9 @@ def launch(specs: Sequence[TrialSpec], folders: RunFolders, run: config.RunConfi
 
 
 def under_ray(run: config.RunConfig, function: Callable[..., None], *arguments: Any) -> None:
-    """`function(scratch, *arguments)` in a process that may use Ray; called again, to go on from
-    what is done, when a Ray that was started for this run dies. Raises LaunchError.
+    """Call `function(scratch, *arguments)` in a process of its own that may use Ray. Where a Ray
+    that was started for this run dies, the function is called again and goes on from what is done.
+    Raises LaunchError.
     """
     restarts = 0 if run.ray.address else supervised.RESTARTS
     where = f"Ray at {run.ray.address}" if run.ray.address else "Ray"
@@ -138,8 +139,8 @@ def _by_ray(
     folders: RunFolders,
     run: config.RunConfig,
 ) -> None:
-    """One Tune trial per spec that has not ended since it had `before` attempts; specs that no node
-    can hold are recorded as failed at once.
+    """Run one Tune trial for each spec that has not ended since it had `before` attempts. Specs
+    that no node can hold are recorded as failed at once.
     """
     nodes = cluster(scratch, run)
     left = [spec for spec in specs if attempts(spec, folders) == before[spec.key]]
@@ -180,14 +181,15 @@ def _tune(
 
 
 def _worker(words: dict[str, Any], texts: dict[str, str], folders: RunFolders) -> None:
-    """What runs in a Ray actor: one of `texts`."""
+    """The body of a Ray actor: run the trial whose YAML is texts[words["key"]]."""
     run_text({"spec": texts[words["key"]]}, folders)
 
 
 def run_text(words: dict[str, Any], folders: RunFolders) -> None:
-    """In a Ray actor: the trial whose YAML is words["spec"]; the driver sees its progress.
+    """The body of a Ray actor: run the trial whose YAML is words["spec"] and report its progress.
 
-    One that is done stays so: its process may have died after its last line, and Tune tries again.
+    A trial that is done is not run again: its process may have died after it wrote its row, and
+    then Tune starts it once more.
     """
     spec = config.from_yaml(words["spec"])
     if missing([spec], folders):
@@ -195,7 +197,7 @@ def run_text(words: dict[str, Any], folders: RunFolders) -> None:
 
 
 def settle(spec: TrialSpec, folders: RunFolders, attempts_before: int) -> str:
-    """The outcome of an ended trial; a process that died without a word gets a row here."""
+    """The outcome of an ended trial; a row is written here where its process died before that."""
     if attempts(spec, folders) == attempts_before:
         _fail(
             spec,
@@ -230,31 +232,31 @@ def outcome(spec: TrialSpec, folders: RunFolders) -> str:
 
 def resources(spec: TrialSpec) -> dict[str, float]:
     """Ray's request for a trial."""
-    asked = spec.config.resources
-    return {"cpu": asked.cpu, "gpu": asked.gpu} if asked.gpu else {"cpu": asked.cpu}
+    request = spec.config.resources
+    return {"cpu": request.cpu, "gpu": request.gpu} if request.gpu else {"cpu": request.cpu}
 
 
 def unavailable_reason(spec: TrialSpec, nodes: Sequence[Node]) -> str:
     """Why no single one of these machines can hold the trial, or ""."""
-    asked = spec.config.resources
+    request = spec.config.resources
     gpus = max(node.get("GPU", 0) for node in nodes)
-    if asked.gpu > gpus:
+    if request.gpu > gpus:
         return (
-            f"resources.gpu={asked.gpu:g} and {gpus:g} GPUs on any machine here: "
+            f"resources.gpu={request.gpu:g} and {gpus:g} GPUs on any machine here: "
             f"use device=cpu, or a machine with a GPU"
         )
     if spec.config.device == "cuda" and not gpus:
         return "device=cuda and no GPU on any machine here: use device=cpu"
-    cores = max(node.get("CPU", 0) for node in nodes if node.get("GPU", 0) >= asked.gpu)
-    if asked.cpu > cores:
-        those = f"any machine here with {asked.gpu:g} GPUs" if asked.gpu else "any machine here"
-        words = f"resources.cpu={asked.cpu:g} and {machine.counted(cores)} on {those}"
+    cores = max(node.get("CPU", 0) for node in nodes if node.get("GPU", 0) >= request.gpu)
+    if request.cpu > cores:
+        those = f"any machine here with {request.gpu:g} GPUs" if request.gpu else "any machine here"
+        words = f"resources.cpu={request.cpu:g} and {machine.counted(cores)} on {those}"
         return f"{words}: use resources.cpu={cores:g}"
     return spec.config.method.unavailable_reason(f"method.{spec.method}")
 
 
 def local_nodes() -> list[Node]:
-    """This machine alone: what of it this process may use."""
+    """This machine alone, with the cores and GPUs that this process may use."""
     import torch
 
     return [{"CPU": float(machine.cores()), "GPU": float(torch.cuda.device_count())}]
@@ -316,7 +318,9 @@ def _set_environment(scratch: str, joins: bool) -> None:
 
 
 def _nothing() -> None:
-    """Ray's first task: where no worker process can start, trials would wait for ever."""
+    """Ray's first task. It ends only where worker processes can start; else trials would wait for
+    ever.
+    """
 
 
 def try_ray() -> None:
@@ -339,7 +343,7 @@ def tune_trials(
     finished: Callable[[str], str],
     **tune_config: Any,
 ) -> None:
-    """Ray Tune over `space` with nothing of Tune's own on the terminal or left on the disk."""
+    """Run Ray Tune over `space`, with nothing of its own on the terminal or left on the disk."""
     from ray import tune
 
     tuner = tune.Tuner(
@@ -357,7 +361,7 @@ def tune_trials(
 
 
 def report_progress() -> trial.Progress:
-    """In a Ray actor: at most one report a second to the driver."""
+    """A progress function for a Ray actor: it reports to the driver, at most once a second."""
     from ray import tune
 
     last = {"at": 0.0, "stage": ""}
@@ -379,7 +383,9 @@ def _callback(
     from ray import tune
 
     class Relay(tune.Callback):
-        """Tune's events to the display. Tune pickles its callbacks; this one travels empty."""
+        """Tune's events to the display. Tune pickles its callbacks, and a display cannot be
+        pickled: a plain callback is pickled in its place.
+        """
 
         def __init__(self, *parts: Any):
             self._parts = parts

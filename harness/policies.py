@@ -1,4 +1,4 @@
-"""What acts for a trained model: a planner over a world model, or the model itself."""
+"""A trained model becomes a policy: a world model plans, a goal-conditioned model acts itself."""
 
 from __future__ import annotations
 

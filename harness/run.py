@@ -84,14 +84,14 @@ def _folders(run: config.RunConfig) -> RunFolders:
 def _report(folder: str) -> bool:
     """Whether there is a report, of all trials in the folder."""
     try:
-        made = report.publish(folder)
+        written = report.publish(folder)
     except (OSError, report.NoTrials) as error:
         console.print(f"error: no report: {error}", markup=False)
         return False
     console.print(
-        f"wrote {len(made.paths)} files; open {shlex.quote(made.paths[-1])}", markup=False
+        f"wrote {len(written.paths)} files; open {shlex.quote(written.paths[-1])}", markup=False
     )
-    return not made.broken
+    return not written.broken
 
 
 def _reasons(run: config.RunConfig, todo: list[TrialSpec]) -> dict[str, str]:
@@ -112,8 +112,8 @@ def _show_plan(
         state = "to run" if spec.key in reasons else "done"
         state = "cannot run" if reasons.get(spec.key) else state
         words = "" if state == "done" else command_line.duration(seconds)
-        asked = spec.config.resources
-        table.add_row(Text(spec.key), state, f"{asked.cpu:g}", f"{asked.gpu:g}", words)
+        request = spec.config.resources
+        table.add_row(Text(spec.key), state, f"{request.cpu:g}", f"{request.gpu:g}", words)
     console.print(f"suite {run.suite}: {suites.SUITES[run.suite].about}", markup=False)
     console.print(
         f"scale {run.scale}, protocol {run.protocol}, {run.device} with "
@@ -127,9 +127,9 @@ def _show_plan(
         console.print(f"scale={run.scale} is made for a GPU; on a CPU a training may take days")
     (here,) = launch.local_nodes()
     seconds, unknown = estimator.total(able, None if run.backend == "loop" else here)
-    told = [f"about {command_line.duration(seconds)}"] if unknown < len(able) else []
-    told += [f"{unknown} without an estimate, since none like them has run"] if unknown else []
-    words = f": {', '.join(told)}" if told else ""
+    estimates = [f"about {command_line.duration(seconds)}"] if unknown < len(able) else []
+    estimates += [f"{unknown} without an estimate, since none like them has run"] if unknown else []
+    words = f": {', '.join(estimates)}" if estimates else ""
     console.print(f"{len(able)} of {len(specs)} trials to run{words}")
     lacking = launch.missing_datasets(able, _folders(run))
     if lacking:

@@ -1,5 +1,5 @@
-"""Every method, task and planner by name. The only importer of lewm, baselines and
-tasks.
+"""Every method, task and planner by name; the only importer of lewm, baselines and tasks. The order
+of METHODS and TASKS is that of the tables and colours of a report.
 """
 
 from __future__ import annotations
@@ -123,6 +123,6 @@ PLANNERS: dict[str, PlannerEntry] = {
 
 
 def task(name: str, scene: str) -> Task:
-    """The task `name`, drawn as DataConfig.scene says where it has scenes to choose from."""
-    found = TASKS[name]
-    return dataclasses.replace(found, scene=scene) if hasattr(found, "scene") else found
+    """The task `name`; a task with several scenes is drawn in `scene` (DataConfig.scene)."""
+    entry = TASKS[name]
+    return dataclasses.replace(entry, scene=scene) if hasattr(entry, "scene") else entry

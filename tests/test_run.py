@@ -382,8 +382,8 @@ def test_a_run_that_began_with_ctrl_c_ignored_goes_on(datasets, tmp_path):
     """As under `nohup ... &`; the command's own signal is SIGTERM then."""
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN);"
-        "from harness.experiment import command_line\n"
-        "with command_line.ended_by_signals(): signal.raise_signal(signal.SIGINT)\n"
+        "from harness.runtime import command\n"
+        "with command.ended_by_signals(): signal.raise_signal(signal.SIGINT)\n"
         "assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
     )
     assert started.run(["-c", code], tmp_path / "said", 60) == (0, "")

@@ -10,12 +10,13 @@ import tiny
 import torch
 from threadpoolctl import threadpool_limits
 
-from harness import trial
+from harness import trial, zoo
 from harness.evaluate import pairs
 from harness.experiment import config, identity
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.runtime import provenance
+from harness.trial_context import Result
 
 SMALL = ["data.episodes=24", "protocol.pairs=4"]
 
@@ -96,6 +97,51 @@ def test_families_of_the_pairs_episodes_are_recorded_where_there_are_some(folder
     assert set(found["index"]) == set(tables.episodes["source_episode"])
     assert found["value"].tolist() == [families[i] for i in found["index"]]
     assert pairs.family_rows("k", tiny.dataset(tiny.spec("noop", *SMALL), datasets), []) == []
+
+
+def test_a_stage_is_one_function_and_one_entry(folders, monkeypatch):
+    """A stage from outside is part of every suite, and its rows are recorded under its name."""
+
+    def count(context):
+        return Result([rows.MetricRow(context.key, "count", "episodes", 0, 24.0, "episodes")])
+
+    monkeypatch.setitem(trial.STAGES, "count", trial.Stage(count, of_controls=True))
+    spec = tiny.spec("noop", *SMALL)
+    assert spec.stages[-1] == "count"
+    assert trial.run(spec, folders, tiny.quiet).status == "ok"
+    metrics = rows.read_one(folders.trial(spec)).metrics
+    assert metrics["name"][metrics["stage"] == "count"].tolist() == ["episodes"]
+
+
+def test_a_stage_that_is_not_named_is_not_run(folders):
+    spec = dataclasses.replace(tiny.spec("lewm", *SMALL), stages=("train",))
+    row = trial.run(spec, folders, tiny.quiet)
+    tables = rows.read_one(folders.trial(spec))
+    assert row.status == "ok" and row.train_steps and not len(tables.episodes)
+    assert not {"probing", "plan_time"} & set(tables.metrics["stage"])
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [(("train", "contrl"), 'unknown stage "contrl"'), (("control",), "does not name the stage")],
+)
+def test_stages_that_make_no_trial_are_an_error(folders, stages, said):
+    spec = dataclasses.replace(tiny.spec("lewm", *SMALL), stages=stages)
+    assert said in trial.run(spec, folders, tiny.quiet).error
+
+
+def test_a_row_says_how_the_report_shows_the_trial(folders, monkeypatch):
+    """Labels and ranks of a method from outside, without another list."""
+    mine = dataclasses.replace(zoo.METHODS["noop"], label="Mine")
+    monkeypatch.setitem(zoo.METHODS, "mine", mine)
+    row = trial.run(tiny.spec("mine", *SMALL), folders, tiny.quiet)
+    assert (row.method_label, row.task_label, row.is_control) == ("Mine", "Toy", True)
+    assert (row.method_rank, row.task_rank) == (len(zoo.METHODS) - 1, len(zoo.TASKS) - 1)
+
+
+def test_a_method_declares_what_a_trial_asks_of_it():
+    with pytest.raises(TypeError, match=r"must derive from MethodConfig"):
+        dataclasses.replace(zoo.METHODS["noop"], config=dict)
 
 
 def test_the_command_says_what_lacks_before_it_collects_data(tmp_path):

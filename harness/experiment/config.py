@@ -266,10 +266,10 @@ def trial_keys() -> list[str]:
 
 def sections() -> dict[str, type]:
     """The configuration's dataclasses by what stands before their keys: "train", "method.lewm"."""
-    found = dict(_SECTIONS)
+    classes = dict(_SECTIONS)
     for branch, entries in (("planner", zoo.PLANNERS), ("method", zoo.METHODS)):
-        found |= {f"{branch}.{name}": entry.config for name, entry in entries.items()}
-    return found
+        classes |= {f"{branch}.{name}": entry.config for name, entry in entries.items()}
+    return classes
 
 
 def _under(branch: str) -> list[str]:
@@ -294,12 +294,12 @@ def _section(name: str, tree: Mapping[str, Any]) -> Any:
 
 def _named_section(branch: str, name: str, entries: Mapping[str, Any], tree: Mapping) -> Any:
     """The configuration of entry `name`; the other entries' branches must be right too."""
-    found = {}
+    filled = {}
     check_keys(f"{branch}.", tree.get(branch, {}), entries)
     for other, values in {name: {}, **tree.get(branch, {})}.items():
         known(branch, other, entries)
-        found[other] = fill(entries[other].config(), values, f"{branch}.{other}.")
-    return found[name]
+        filled[other] = fill(entries[other].config(), values, f"{branch}.{other}.")
+    return filled[name]
 
 
 def _modifies_protocol(overrides: Mapping[str, Any]) -> bool:
@@ -313,18 +313,18 @@ def _modifies_protocol(overrides: Mapping[str, Any]) -> bool:
 
 def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resources:
     """A control needs one core and no GPU; pairs in one call and GPUs follow the device."""
-    asked = _section("resources", tree)
-    together = asked.pairs_per_rollout or (16 if run.device == "cuda" else 1)
-    asked = dataclasses.replace(asked, pairs_per_rollout=together)
+    resources = _section("resources", tree)
+    together = resources.pairs_per_rollout or (16 if run.device == "cuda" else 1)
+    resources = dataclasses.replace(resources, pairs_per_rollout=together)
     if not trained:
-        return dataclasses.replace(asked, cpu=min(1.0, asked.cpu), gpu=0.0)
+        return dataclasses.replace(resources, cpu=min(1.0, resources.cpu), gpu=0.0)
     threads = _section("train", tree).threads
-    if threads > max(1.0, asked.cpu):
+    if threads > max(1.0, resources.cpu):
         raise ConfigError(
-            f"train.threads={threads} and resources.cpu={asked.cpu:g}: a trial needs a core for "
-            f"each thread, so give resources.cpu={threads} too"
+            f"train.threads={threads} and resources.cpu={resources.cpu:g}: a trial needs a core "
+            f"for each thread, so give resources.cpu={threads} too"
         )
-    return asked if run.device == "cuda" else dataclasses.replace(asked, gpu=0.0)
+    return resources if run.device == "cuda" else dataclasses.replace(resources, gpu=0.0)
 
 
 def _line(error: BaseException) -> str:

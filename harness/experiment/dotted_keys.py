@@ -1,5 +1,5 @@
-"""The words of a command line: text as it was typed to nested dictionaries, and these to
-dataclasses; and what to say of a wrong one.
+"""Dotted keys: text as it was typed becomes nested dictionaries, and these become dataclasses. A
+wrong key or value is named together with what is allowed.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ def seeds(text: str) -> tuple[int, ...]:
     """ "3" means seeds 0, 1 and 2, "[0,7]" and "0,7" mean these. Raises ConfigError."""
     try:
         several = "," in text or "[" in text
-        found = read(tuple[int, ...], text, "seeds") if several else range(int(text))
+        numbers = read(tuple[int, ...], text, "seeds") if several else range(int(text))
     except ValueError:
-        found = ()
-    if not 0 < len(found) <= MOST_SEEDS or min(found) < 0:
+        numbers = ()
+    if not 0 < len(numbers) <= MOST_SEEDS or min(numbers) < 0:
         raise ConfigError(
             f"seeds={text}: seeds must be whole numbers of at least 0, at least one and at most "
             f"{MOST_SEEDS}: seeds=3 or seeds=[0,7]"
         )
-    return tuple(found)
+    return tuple(numbers)
 
 
 # -- dataclasses
@@ -118,8 +118,10 @@ def read(kind: Any, value: Any, key: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _first_that_reads(inner, value, key)
     if origin is Literal:
-        chosen = [choice for choice in inner if str(choice) == str(value)]
-        return chosen[0] if chosen else _refuse(key, value, f"one of {', '.join(map(str, inner))}")
+        matches = [choice for choice in inner if str(choice) == str(value)]
+        return (
+            matches[0] if matches else _refuse(key, value, f"one of {', '.join(map(str, inner))}")
+        )
     if origin in (tuple, list):
         kinds = _repeated(inner, items := _items(value, inner[0], key))
         if len(kinds) != len(items):
@@ -187,8 +189,8 @@ def _items(value: Any, kind: Any, key: str) -> list[Any]:
     if not isinstance(value, str):
         return list(value) if isinstance(value, Iterable) else [value]
     if typing.get_origin(kind) is not None and typing.get_origin(kind) is not Literal:
-        found = _yaml(value, yaml.BaseLoader, key)  # lists in a list
-        return found if isinstance(found, list) else _refuse(key, value, "a list of lists")
+        parsed = _yaml(value, yaml.BaseLoader, key)  # lists in a list
+        return parsed if isinstance(parsed, list) else _refuse(key, value, "a list of lists")
     text = value.strip()
     text = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
     items = [item.strip() for item in text.split(",")] if text.strip() else []
@@ -204,14 +206,14 @@ def _repeated(kinds: Sequence[Any], items: Sequence[Any]) -> Sequence[Any]:
 
 
 def _pairs(value: Any, key: str) -> Mapping[str, Any]:
-    found = _yaml(value, yaml.BaseLoader, key) if isinstance(value, str) else value
-    if not isinstance(found, Mapping):
+    parsed = _yaml(value, yaml.BaseLoader, key) if isinstance(value, str) else value
+    if not isinstance(parsed, Mapping):
         _refuse(key, value, "of the form {name: value, name: value}")
-    return found
+    return parsed
 
 
 def _yaml(text: str, loader: type, key: str) -> Any:
-    """By BaseLoader what was typed, by SafeLoader what YAML takes it for."""
+    """The text as YAML: BaseLoader leaves values as text, SafeLoader reads numbers and dates."""
     try:
         return yaml.load(text, Loader=loader)
     except yaml.YAMLError as error:

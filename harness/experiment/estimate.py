@@ -1,5 +1,5 @@
-"""How long trials will take, from those that have run: this results folder's and the reference
-runs'.
+"""How long trials will take, estimated from finished trials in this results folder and in the
+reference runs.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _REFERENCE = str(Path(__file__).resolve().parents[2] / "results" / "reference")
 
 
 class Estimator:
-    """Medians of finished trials, by (method, task, scale), else by (method, scale): seconds a
-    training step, and seconds for the rest.
+    """Estimates from the medians of finished trials of the same (method, task, scale), or else of
+    the same (method, scale): seconds of a training step, and seconds of everything else.
     """
 
     def __init__(self, results: str):
@@ -32,7 +32,7 @@ class Estimator:
                         self._known.setdefault(key, []).append(_cost(row))
 
     def seconds(self, spec: TrialSpec) -> float | None:
-        """Of one trial; None when nothing like it has run."""
+        """The estimate for one trial; None when nothing like it has run."""
         scale = spec.config.scale
         for key in ((spec.method, spec.task, scale), (spec.method, scale)):
             if key in self._known:
@@ -45,21 +45,22 @@ class Estimator:
     def total(
         self, specs: Sequence[TrialSpec], machine: Mapping[str, float] | None
     ) -> tuple[float, int]:
-        """(seconds of wall time for all, trials without an estimate): side by side on a machine
-        with that many "CPU" and "GPU", or, with None, one after the other.
+        """Seconds of wall time for all trials, and how many have no estimate. The trials run side
+        by side on a machine with that many "CPU" and "GPU", or one after the other where it is
+        None.
         """
-        told = [(self.seconds(spec), _share(spec, machine) if machine else 1.0) for spec in specs]
-        known = [(seconds, share) for seconds, share in told if seconds is not None]
+        costs = [(self.seconds(spec), _share(spec, machine) if machine else 1.0) for spec in specs]
+        known = [(seconds, share) for seconds, share in costs if seconds is not None]
         shared = sum(seconds * share for seconds, share in known)
         longest = max((seconds for seconds, _ in known), default=0.0)
-        return max(shared, longest), len(told) - len(known)
+        return max(shared, longest), len(costs) - len(known)
 
 
 def _share(spec: TrialSpec, machine: Mapping[str, float]) -> float:
-    """Of what the machine has least of, how much a trial takes; at most 1."""
-    asked = spec.config.resources
-    gpus = asked.gpu / max(asked.gpu, machine["GPU"]) if asked.gpu else 0.0
-    return max(asked.cpu / max(asked.cpu, machine["CPU"]), gpus)
+    """The share of the machine's CPUs or of its GPUs that a trial takes, the larger; at most 1."""
+    request = spec.config.resources
+    gpus = request.gpu / max(request.gpu, machine["GPU"]) if request.gpu else 0.0
+    return max(request.cpu / max(request.cpu, machine["CPU"]), gpus)
 
 
 class _Cost(NamedTuple):
@@ -82,7 +83,7 @@ def _trials(root: str) -> list[rows.TrialRow]:
         return []
     files = [info for info in infos if PurePath(info.path).match("trials/*/trial.parquet")]
     newest = sorted(files, key=lambda info: info.mtime_ns or 0)[-_NEWEST:]
-    found = [rows.read_trial(info.path.removesuffix("/trial.parquet")) for info in newest]
+    read = [rows.read_trial(info.path.removesuffix("/trial.parquet")) for info in newest]
     # a copy of a whole run holds the same trials
-    once = {(row.key, row.config_hash, row.started): row for row in found if row is not None}
+    once = {(row.key, row.config_hash, row.started): row for row in read if row is not None}
     return list(once.values())

@@ -1,4 +1,4 @@
-"""What a trial is and how it is told from others: its key and the hashes of its configuration."""
+"""What a trial is: its key, and the hashes that say which trials are the same."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from harness import zoo
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """task x method x seed x variant, with its configuration fully resolved (plain values, hashable
-    as YAML).
-    """
+    """A trial that can be run: task, method, seed, variant, and the whole configuration."""
 
     task: str
     method: str
@@ -24,7 +22,7 @@ class TrialSpec:
     variant: str
     stages: tuple[str, ...]
     config: Any
-    swept: tuple[str, ...] = ()  # keys whose values a sweep tries here; they decide no outcome
+    swept: tuple[str, ...] = ()  # keys whose values a sweep varies; not part of the hashes
 
     @property
     def key(self) -> str:
@@ -33,31 +31,31 @@ class TrialSpec:
         return f"{self.task}.{self.method}{middle}.s{self.seed}"
 
 
-MACHINE_KEYS = {"precision"}  # keys of these that are the machine's affair
+MACHINE_KEYS = {"precision"}  # keys of a protocol's sections that depend on the machine only
 
 
 def config_hash(spec: TrialSpec) -> str:
-    """Of everything that decides the outcome, seed included."""
+    """Hash of everything that decides the outcome, seed included."""
     return _hash(_outcome(spec))
 
 
 def setting_hash(spec: TrialSpec) -> str:
-    """The same without the seed: trials that may be averaged share it."""
+    """Hash of the same without the seed: trials that may be averaged share it."""
     return _hash({key: value for key, value in _outcome(spec).items() if key != "seed"})
 
 
 def protocol_hash(spec: TrialSpec) -> str:
-    """Of the protocol as resolved for this task: pairs, episodes, planner."""
+    """Hash of the protocol as resolved for this task: pairs, episodes, planner."""
     plain = _outcome(spec)["config"]
-    kept = {name: plain[name] for name in ("protocol", "planner_name", "planner", "mpc")}
-    kept["mpc"] = {name: kept["mpc"][name] for name in kept["mpc"].keys() - MACHINE_KEYS}
-    return _hash(kept)
+    parts = {name: plain[name] for name in ("protocol", "planner_name", "planner", "mpc")}
+    parts["mpc"] = {name: parts["mpc"][name] for name in parts["mpc"].keys() - MACHINE_KEYS}
+    return _hash(parts)
 
 
 def _outcome(spec: TrialSpec) -> dict[str, Any]:
-    """What decides the outcome, plain; what a control or a method never reads is left out, and so
-    is a key of _LATER with the value that it stands for. A task or a method that changed has
-    another version, and its trials are to be run again.
+    """Everything that decides the outcome, as plain values. Keys that the method does not read are
+    left out, and so are keys of _LATER with the value beside them. The versions of task and method
+    are part of it: where one grows, the trials are run again.
     """
     plain = plain_values(spec) | {"task_version": zoo.TASKS[spec.task].spec.version}
     if (version := zoo.METHODS[spec.method].version) > 1:
@@ -80,7 +78,8 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     return plain
 
 
-# keys that came after rows had been made, with what those rows had
+# (section, key, value): keys that are younger than some rows, and the value that was fixed before;
+# with that value a key is left out of the hash, so that those rows keep theirs
 _LATER = (
     ("data", "storage", "raw"),
     ("mpc", "precision", "fp32"),
@@ -93,6 +92,7 @@ _UNUSED_BY_CONTROLS = {"resources", "train", "plan_time", "device"}
 
 
 def plain_values(spec: TrialSpec) -> dict[str, Any]:
+    """The spec as nested dictionaries, lists and numbers."""
     return dataclasses.asdict(spec)
 
 

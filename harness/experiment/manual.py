@@ -91,12 +91,12 @@ def section(base: Any, prefix: str = "") -> str:
 def aligned(entries: Mapping[str, str], prefix: str = "") -> list[str]:
     """A line for each entry and its sentence, which goes on below where it is too long."""
     width = max(len(prefix + name) for name in entries) + 2
-    found = []
+    lines = []
     for name, sentence in entries.items():
-        lines = textwrap.wrap(sentence, WIDTH - 2 - width) or [""]
-        found += [f"  {prefix + name:{width}}{lines[0]}".rstrip()]
-        found += [" " * (width + 2) + line for line in lines[1:]]
-    return found
+        sentence_lines = textwrap.wrap(sentence, WIDTH - 2 - width) or [""]
+        lines += [f"  {prefix + name:{width}}{sentence_lines[0]}".rstrip()]
+        lines += [" " * (width + 2) + line for line in sentence_lines[1:]]
+    return lines
 
 
 def _page(part: str) -> str:
@@ -155,15 +155,15 @@ def _key_page(leaf: dotted_keys.Leaf) -> str:
 
 
 def _elsewhere(key: str) -> Iterator[str]:
-    """What scales and protocols have in place of a key's default: "scale=tiny: 0.001"."""
+    """The values that scales and protocols give a key: "scale=tiny: 0.001"."""
     path = key.split(".")
     for word, layers in (("scale", SCALES), ("protocol", PROTOCOLS)):
         for name, layer in layers.items():
-            found = [("", value) for value in _sizes(layer, path)]
+            values = [("", value) for value in _sizes(layer, path)]
             for target, part in {"": layer, **layer.get("for", {})}.items():
-                found += [(f"for {target} " if target else "", v) for v in _dig(part, path)]
-            if found:
-                yield f"{word}={name}: {', '.join(f'{t}{_typed(v)}' for t, v in found)}"
+                values += [(f"for {target} " if target else "", v) for v in _dig(part, path)]
+            if values:
+                yield f"{word}={name}: {', '.join(f'{t}{_typed(v)}' for t, v in values)}"
 
 
 def _sizes(layer: Mapping[str, Any], path: Sequence[str]) -> list[Any]:
@@ -171,8 +171,8 @@ def _sizes(layer: Mapping[str, Any], path: Sequence[str]) -> list[Any]:
     if path[0] != "method" or "sizes" not in layer:
         return []
     classes = zoo.METHODS[path[1]].config.__mro__
-    found = [v for cls in classes for v in _dig(layer["sizes"].get(cls.__name__, {}), path[2:])]
-    return found[:1]
+    values = [v for cls in classes for v in _dig(layer["sizes"].get(cls.__name__, {}), path[2:])]
+    return values[:1]
 
 
 def _dig(tree: Any, path: Sequence[str]) -> list[Any]:
@@ -207,7 +207,7 @@ def _kind(kind: Any) -> str:
 
 
 def _typed(value: Any) -> str:
-    """A value as one types it; "" for none."""
+    """A value as it is typed on the command line; "" for an empty list."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | list):
@@ -222,8 +222,8 @@ def _short(base: Any, leave_out: Sequence[str] = ()) -> list[str]:
     lines = {}
     for leaf in dotted_keys.leaves(base):
         if leaf.key not in leave_out:
-            given = _typed(leaf.default)
-            lines[f"{leaf.key}={given}" if given else leaf.key] = setting.of(leaf.field).about
+            default = _typed(leaf.default)
+            lines[f"{leaf.key}={default}" if default else leaf.key] = setting.of(leaf.field).about
     return aligned(lines)
 
 

@@ -1,4 +1,4 @@
-"""Named sets of trials, and how a run's words become a list of TrialSpec."""
+"""Named sets of trials, and how the words of a run become a list of TrialSpec."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _check_narrowing(run: config.RunConfig, used: list[str]) -> None:
 
 
 def _varied(spec: TrialSpec, shares: tuple[float, ...]) -> list[TrialSpec]:
-    """The trial itself, or what takes its place: one for each share of its training."""
+    """The trial itself, or one variant of it for each share of its training."""
     if not shares or not zoo.METHODS[spec.method].trained:
         return [spec]
     whole = spec.config.train

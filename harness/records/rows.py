@@ -1,12 +1,12 @@
-"""The record: Parquet tables of a trial, their schemas, and how they are written and read.
+"""The Parquet tables of a trial: their schemas, and how they are written and read.
 
-A trial's tables count only in the folder that is named after it (`folder_name`): a copy is left
-out. `trial.parquet` is written last. A trial is done when its tables can be read, with the same
-config hash and status "ok". `frames.parquet` holds pictures alone: a trial is done, and read,
-without it.
+A trial counts only in the folder that is named after it (`folder_name`); a copy of the folder is
+left out. `trial.parquet` is written last: a trial is done when all its tables can be read and that
+one has the same config hash and the status "ok". `frames.parquet` holds pictures alone, and a trial
+is complete without it.
 
-A table that another program has written again is read where every value is still the same: in
-another order of columns, with wider or narrower types, with columns besides, which are ignored.
+Tables that another program has rewritten are read as long as every value is unchanged: the order of
+the columns and the width of their types may differ, and further columns are ignored.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from harness.records.storage import delete, filesystem, one_line, whole_file
 
 log = logging.getLogger(__name__)
 
-# field(default=..., metadata=LATER) is a column that came after rows had been written: in those the
-# default stands. Without it a missing column is an error, since 0 s would pass for a measurement.
+# field(default=..., metadata=LATER) marks a column that is younger than some rows: these are read
+# with its default. Any other missing column is an error, since 0 s would pass for a measurement.
 LATER = {"later": True}
 
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One line per trial: what was run, on what, and how it ended."""
+    """One row per trial: what was run, on what, and how it ended."""
 
     key: str
     run: str
@@ -133,7 +133,7 @@ Facts = DataFacts | TrainingFacts | ControlFacts | MemoryFacts | FailureFacts
 
 @dataclass(frozen=True)
 class EpisodeRow:
-    """One line per evaluated episode."""
+    """One row per evaluated episode."""
 
     key: str
     split: str  # "test"; "validation" for sweeps, "train" for checks
@@ -163,7 +163,7 @@ class EpisodeRow:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """Everything else, long: curves have one line per index."""
+    """One measured value; a curve has one row for each index."""
 
     key: str
     stage: str  # "train", "control", "plan_time", ...
@@ -286,8 +286,8 @@ def write(
     metrics: list[MetricRow],
     frames: Sequence[FrameRow] = (),
 ) -> None:
-    """Write one trial's tables into `folder`, each whole or not at all, trial.parquet last; none of
-    pictures where there are none.
+    """Write one trial's tables into `folder`, each whole or not at all, trial.parquet last. There
+    is a table of pictures only where there are pictures.
 
     Raises OSError when the folder cannot be written.
     """
@@ -302,11 +302,11 @@ def write(
         _write_rows(fs, f"{base}/{name}.parquet", FILES[name], rows)
 
 
-def write_table(path: str, row: type, made: Sequence) -> None:
+def write_table(path: str, row: type, lines: Sequence) -> None:
     """Write rows of one dataclass as one Parquet file, whole or not at all; raises OSError."""
     fs, base = filesystem(path)
     fs.create_dir(base.rpartition("/")[0] or ".", recursive=True)
-    _write_rows(fs, base, row, made)
+    _write_rows(fs, base, row, lines)
 
 
 def read_trial(folder: str) -> TrialRow | None:
@@ -339,19 +339,19 @@ def is_done(folder: str, config_hash: str) -> bool:
 
 
 def read(run_folder: str) -> Tables:
-    """All readable trials under `run_folder`/trials. Those that cannot be read, and what else lies
-    there with a trial's tables, are logged and named in the result.
+    """All readable trials under `run_folder`/trials. Trials that cannot be read, and folders that
+    are not named after their trial, are logged and named in the result.
     """
     fs, below = _below(run_folder)
-    folders = _holding(fs, below, "trial")
-    batches = [folders[i : i + _BATCH] for i in range(0, len(folders), _BATCH)]
+    folders = _folders_with(fs, below, "trial")
+    folder_batches = [folders[i : i + _BATCH] for i in range(0, len(folders), _BATCH)]
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
-        found = list(pool.map(lambda batch: _read_folders(fs, below, batch), batches))
-    made = {row: _concat(row, [b.tables[name] for b in found]) for name, row in FILES.items()}
-    broken = tuple(entry for batch in found for entry in batch.broken)
-    left_out = tuple(name for batch in found for name in batch.left_out)
-    ignored = sum((batch.ignored for batch in found), collections.Counter())
-    del found
+        batches = list(pool.map(lambda batch: _read_folders(fs, below, batch), folder_batches))
+    tables = {row: _concat(row, [b.tables[name] for b in batches]) for name, row in FILES.items()}
+    broken = tuple(entry for batch in batches for entry in batch.broken)
+    left_out = tuple(name for batch in batches for name in batch.left_out)
+    ignored = sum((batch.ignored for batch in batches), collections.Counter())
+    del batches
     for entry in broken:
         words = "%s/%s is left out: %s. Issue the run command again to repeat it."
         log.warning(words, below, entry.folder, entry.reason)
@@ -359,7 +359,7 @@ def read(run_folder: str) -> Tables:
         log.warning("%s/%s is left out: %s", below, name, LEFT_OUT)
     for column, count in sorted(ignored.items()):
         log.warning("column %s is ignored (trials that have it: %d)", column, count)
-    frames = [table.to_pandas(self_destruct=True) for table in made.values()]
+    frames = [table.to_pandas(self_destruct=True) for table in tables.values()]
     return Tables(**dict(zip(FILES, frames, strict=True)), broken=broken, left_out=left_out)
 
 
@@ -376,18 +376,18 @@ def read_one(folder: str) -> Tables | None:
 def frames(run_folder: str) -> pd.DataFrame:
     """The pictures of those trials under `run_folder`/trials that have any, with config_hash."""
     fs, below = _below(run_folder)
-    holding = _holding(fs, below, "frames", "trial")
-    folders = [folder for folder in holding if folder.rpartition("/")[0] == below]
+    complete = _folders_with(fs, below, "frames", "trial")
+    folders = [folder for folder in complete if folder.rpartition("/")[0] == below]
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
-        found = [t for t in pool.map(lambda folder: _read_frames(fs, folder), folders) if t]
-    return _concat(FrameRow, found).to_pandas()
+        tables = [t for t in pool.map(lambda folder: _read_frames(fs, folder), folders) if t]
+    return _concat(FrameRow, tables).to_pandas()
 
 
 class _OtherFolderError(LookupError):
     """A folder that is not named after the trial in it."""
 
 
-class _Held(NamedTuple):
+class _TrialTables(NamedTuple):
     """The tables of one trial, and the columns in its files that no row has."""
 
     tables: dict[str, pa.Table]
@@ -395,7 +395,7 @@ class _Held(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """The tables of several trials, each in one piece: small pieces waste memory."""
+    """The tables of several trials, joined: many small pieces waste memory."""
 
     tables: dict[str, pa.Table]
     ignored: collections.Counter[str]
@@ -409,37 +409,37 @@ def _below(run_folder: str) -> tuple[pafs.FileSystem, str]:
     return fs, f"{base.rstrip('/')}/trials"
 
 
-def _holding(fs: pafs.FileSystem, below: str, *names: str) -> list[str]:
+def _folders_with(fs: pafs.FileSystem, below: str, *names: str) -> list[str]:
     """The folders, at any depth, that hold these tables, in order."""
     wanted = {f"{name}.parquet" for name in names}
     where = pafs.FileSelector(below, recursive=True, allow_not_found=True)
-    found = collections.Counter(
+    counts = collections.Counter(
         info.path.rpartition("/")[0] for info in fs.get_file_info(where) if info.base_name in wanted
     )
-    return sorted(folder for folder, held in found.items() if held == len(names))
+    return sorted(folder for folder, count in counts.items() if count == len(names))
 
 
 def _read_folders(fs: pafs.FileSystem, below: str, folders: list[str]) -> _Batch:
-    held, broken, left_out = [], [], []
+    trials, broken, left_out = [], [], []
     for folder in folders:
         name = folder[len(below) + 1 :]
         try:
             if "/" in name:
                 raise _OtherFolderError(name)
-            held.append(_read_folder(fs, folder))
+            trials.append(_read_folder(fs, folder))
         except _OtherFolderError:
             left_out.append(name)
         except (pa.ArrowException, OSError) as error:
             broken.append(Broken(name, one_line(error)))
     tables = {
-        name: _concat(row, [one.tables[name] for one in held]).combine_chunks()
+        name: _concat(row, [one.tables[name] for one in trials]).combine_chunks()
         for name, row in FILES.items()
     }
-    ignored = collections.Counter(column for one in held for column in one.ignored)
+    ignored = collections.Counter(column for one in trials for column in one.ignored)
     return _Batch(tables, ignored, broken, left_out)
 
 
-def _read_folder(fs: pafs.FileSystem, folder: str) -> _Held:
+def _read_folder(fs: pafs.FileSystem, folder: str) -> _TrialTables:
     """Raises _OtherFolderError, or pa.ArrowException or OSError where a table cannot be read."""
     trial, ignored = _read_trial(fs, folder)
     tables = {}
@@ -447,7 +447,7 @@ def _read_folder(fs: pafs.FileSystem, folder: str) -> _Held:
         table, others = _read_table(fs, f"{folder}/{name}.parquet", FILES[name])
         tables[name] = _of_trial(table, trial, name)
         ignored |= others
-    return _Held(tables | {"trial": trial}, ignored)
+    return _TrialTables(tables | {"trial": trial}, ignored)
 
 
 def _read_trial(fs: pafs.FileSystem, folder: str) -> tuple[pa.Table, set[str]]:
@@ -482,7 +482,7 @@ def _of_trial(table: pa.Table, trial: pa.Table, name: str) -> pa.Table:
 
 
 def _read_table(fs: pafs.FileSystem, path: str, row: type) -> tuple[pa.Table, set[str]]:
-    """The table, and which of its columns no `row` has: "name of name.parquet"."""
+    """The table, and those of its columns that `row` does not have: "name of name.parquet"."""
     file = path.rpartition("/")[2]
     with fs.open_input_file(path) as source:
         whole = pa.BufferReader(source.read_buffer())  # small files: pieces and threads cost more
@@ -495,8 +495,8 @@ def _read_table(fs: pafs.FileSystem, path: str, row: type) -> tuple[pa.Table, se
 
 
 def _conform(table: pa.Table, row: type) -> pa.Table:
-    """The table under the schema of `row`, every value as it was. Raises pa.ArrowException where
-    that cannot be.
+    """The table under the schema of `row`, with every value unchanged. Raises pa.ArrowException
+    where a value would change.
     """
     wanted = schema(row)
     if table.schema.equals(wanted) and not any(map(_nulls, table.columns)):
@@ -516,11 +516,11 @@ def _conform(table: pa.Table, row: type) -> pa.Table:
 
 def _same_values(column: pa.ChunkedArray, target: pa.Field) -> pa.ChunkedArray:
     """The column in the type of `target`."""
-    found = column.type
-    if pa.types.is_dictionary(found):
-        column = column.cast(found.value_type)
+    actual = column.type
+    if pa.types.is_dictionary(actual):
+        column = column.cast(actual.value_type)
     if _kind(column.type) not in (_kind(target.type), "null", "list of null"):
-        raise pa.ArrowInvalid(f"column {target.name} has type {found}, not {target.type}")
+        raise pa.ArrowInvalid(f"column {target.name} has type {actual}, not {target.type}")
     try:
         column = column.cast(target.type)  # fails where a value would change
     except pa.ArrowException as error:
@@ -533,21 +533,21 @@ def _same_values(column: pa.ChunkedArray, target: pa.Field) -> pa.ChunkedArray:
 
 
 def _nulls(column: pa.ChunkedArray) -> int:
-    """Missing values, also those inside lists; no row has any."""
+    """How many values are missing, also inside lists; rows never have any."""
     inside = pc.list_flatten(column).null_count if pa.types.is_list(column.type) else 0
     return column.null_count + inside
 
 
-def _kind(found: pa.DataType) -> str:
-    """What a column's values are, in however many bits."""
+def _kind(dtype: pa.DataType) -> str:
+    """The kind of a column's values, whatever their width in bits."""
     is_a = pa.types
-    if is_a.is_list(found) or is_a.is_large_list(found):
-        return f"list of {_kind(found.value_type)}"
-    if is_a.is_string(found) or is_a.is_large_string(found) or is_a.is_string_view(found):
+    if is_a.is_list(dtype) or is_a.is_large_list(dtype):
+        return f"list of {_kind(dtype.value_type)}"
+    if is_a.is_string(dtype) or is_a.is_large_string(dtype) or is_a.is_string_view(dtype):
         return "text"
-    if is_a.is_binary(found) or is_a.is_large_binary(found) or is_a.is_binary_view(found):
+    if is_a.is_binary(dtype) or is_a.is_large_binary(dtype) or is_a.is_binary_view(dtype):
         return "bytes"
-    return "number" if is_a.is_integer(found) or is_a.is_floating(found) else str(found)
+    return "number" if is_a.is_integer(dtype) or is_a.is_floating(dtype) else str(dtype)
 
 
 def _concat(row: type, tables: list[pa.Table]) -> pa.Table:

@@ -65,12 +65,12 @@ def _run(sweep: Sweep, argv: Sequence[str]) -> int:
     before = search.standing(sweep, study)
     _show_plan(sweep, before)
     search.run(sweep, study, before)
-    made = report.publish(sweep.run.folder)
+    written = report.publish(sweep.run.folder)
     console.print(
-        f"wrote {len(made.paths)} files; open {shlex.quote(made.paths[-1])}", markup=False
+        f"wrote {len(written.paths)} files; open {shlex.quote(written.paths[-1])}", markup=False
     )
     code = _conclude(sweep, search.standing(sweep, study), argv)
-    return FAILED if made.broken else code
+    return FAILED if written.broken else code
 
 
 def _show_plan(sweep: Sweep, before: Standing) -> None:
@@ -108,16 +108,22 @@ def _conclude(sweep: Sweep, after: Standing, argv: Sequence[str]) -> int:
 
 
 def _show_best(sweep: Sweep, tried: list[str], judgement: objective.Judgement) -> None:
-    words = [f"tasks={sweep.task}", f"methods={sweep.method}", *_kept(sweep), *tried, "seeds=3"]
+    words = [
+        f"tasks={sweep.task}",
+        f"methods={sweep.method}",
+        *_run_words(sweep),
+        *tried,
+        "seeds=3",
+    ]
     console.print(f"best: {' '.join(tried)}: {judgement.words()}", markup=False)
     command.show_command(f"on test pairs: python -m harness.run {shlex.join(words)}")
 
 
-def _kept(sweep: Sweep) -> list[str]:
+def _run_words(sweep: Sweep) -> list[str]:
     """The words that harness.run takes as well, with the scale spelt out."""
-    kept = [word for word in sweep.words if word.partition("=")[0] not in ("run", "dry")]
-    named = any(word.startswith("scale=") for word in kept)
-    return kept if named else [f"scale={sweep.run.scale}", *kept]
+    words = [word for word in sweep.words if word.partition("=")[0] not in ("run", "dry")]
+    named = any(word.startswith("scale=") for word in words)
+    return words if named else [f"scale={sweep.run.scale}", *words]
 
 
 if __name__ == "__main__":

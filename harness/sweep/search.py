@@ -66,8 +66,8 @@ def _storage(file: str) -> RDBStorage:
 
 
 def standing(sweep: Sweep, study: optuna.Study) -> Standing:
-    """What is settled, and what was suggested without coming to a good end."""
-    found = Standing([], {})
+    """The suggestions that have a value, and those whose trial failed or did not end."""
+    progress = Standing([], {})
     for suggestion in study.get_trials(deepcopy=False):
         values = _values(suggestion)
         if set(values) != set(sweep.space):  # killed before it had any
@@ -75,10 +75,10 @@ def standing(sweep: Sweep, study: optuna.Study) -> Standing:
         spec = _spec(sweep, values)
         judgement = _judge(sweep, spec)
         if judgement is None:
-            found.again[identity.config_hash(spec)] = values
+            progress.again[identity.config_hash(spec)] = values
         elif suggestion.state == TrialState.COMPLETE and suggestion.value == judgement.value:
-            found.settled.append((suggestion, judgement))
-    return found
+            progress.settled.append((suggestion, judgement))
+    return progress
 
 
 def run(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
@@ -156,16 +156,16 @@ def _tune(scratch: str, sweep: Sweep, study: optuna.Study, left: int, display: D
     import ray
     from ray import tune
 
-    asked = launch.resources(sweep.example)
+    request = launch.resources(sweep.example)
     whole = ray.cluster_resources()
-    together = min(whole.get(kind.upper(), 0) / amount for kind, amount in asked.items())
+    together = min(whole.get(kind.upper(), 0) / amount for kind, amount in request.items())
     searcher = _searcher(sweep, study, left, display)
     folders = sweep.folders  # what is sent to a worker must not belong to this module (__main__)
     launch.tune_trials(
         scratch,
         tune.with_parameters(launch.run_text, folders=folders),
         {},
-        lambda words: asked,
+        lambda words: request,
         lambda words: words["key"],
         display,
         finished=lambda key: _outcome(sweep, searcher.specs[key]),
@@ -190,7 +190,7 @@ def _searcher(sweep: Sweep, study: optuna.Study, missing: int, display: Display)
             self._left = missing
             self._held = ""  # a suggestion that waits for the end of an equal one
 
-        def __reduce__(self):  # Tune pickles its search algorithm; this one travels empty
+        def __reduce__(self):  # Tune pickles its search algorithm, and this one's parts cannot be
             return OptunaSearch, ()
 
         def save(self, checkpoint_path: str) -> None:
@@ -256,7 +256,7 @@ def _judge(sweep: Sweep, spec: TrialSpec | None) -> objective.Judgement | None:
 
 
 def _value(sweep: Sweep, spec: TrialSpec | None) -> float:
-    """What Optuna is told: never NaN."""
+    """The value that Optuna gets; never NaN."""
     judgement = _judge(sweep, spec)
     return objective.WORST if judgement is None else judgement.value
 

@@ -1,4 +1,4 @@
-"""What a sweep varies: the words of its command line, and values as words again."""
+"""What a sweep varies: the words of its command line become a space, and its values words again."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 
 STAGES = ("train", "control")
-_OVERLAY = {"protocol": {"split": "validation"}}  # under the command line: no "modified" protocol
+_OVERLAY = {
+    "protocol": {"split": "validation"}
+}  # a layer below the command line, so that the protocol does not count as modified
 _WORDS = ("task", "method", "seed", "trials")
 _NOT_OURS = ("suite", "tasks", "methods", "seeds", "ray", "overrides")
-_DIGITS = 4  # of a suggested number; what is named is what is tried
+_DIGITS = 4  # significant digits of a suggested number; the rounded number is the one that runs
 _LONGEST_VALUE = 60  # characters in the name of a folder; of a path the last ones
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What stays, what varies, and how often."""
+    """A sweep: what stays the same, what varies, and how many values are tried."""
 
     run: config.RunConfig
     words: tuple[str, ...]  # those of harness.run, as given

@@ -25,7 +25,7 @@ class CheckpointError(ValueError):
 
 
 class TrainingState(NamedTuple):
-    """How far a training had come; curve entries are (name, step, value)."""
+    """How far a saved training had come; curve entries are (name, step, value)."""
 
     step: int
     seconds: float
@@ -50,7 +50,7 @@ class Checkpoint:
         seconds: float,
         curve: list[tuple[str, int, float]],
     ) -> None:
-        """Everything that the steps from `step` on need."""
+        """Save everything that the training needs to go on from `step`."""
         sink = io.BytesIO()
         torch.save(
             {
@@ -75,7 +75,7 @@ class Checkpoint:
             return TrainingState(0, 0.0, [])
         try:
             saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-            found = saved["config_hash"]
+            saved_hash = saved["config_hash"]
         except (
             RuntimeError,
             UnpicklingError,
@@ -85,7 +85,7 @@ class Checkpoint:
             TypeError,
         ) as error:
             raise CheckpointError(f"{self._path(TRAINING)} cannot be read: delete it") from error
-        self._check(found, TRAINING)
+        self._check(saved_hash, TRAINING)
         self._check_inputs(saved.get("inputs", {}))
         with self._fitting(TRAINING):
             self._load(model, saved["model"], TRAINING)
@@ -121,11 +121,11 @@ class Checkpoint:
             self._load(model, tensors, WEIGHTS)
         return hashlib.sha256(data).hexdigest()
 
-    def _check(self, found: str, name: str) -> None:
-        if found != self._hash:
+    def _check(self, saved_hash: str, name: str) -> None:
+        if saved_hash != self._hash:
             raise CheckpointError(
-                f"{self._path(name)} belongs to configuration {found[:8] or 'unknown'}, this trial "
-                f"is {self._hash[:8]}: delete the file or give another run=NAME"
+                f"{self._path(name)} belongs to configuration {saved_hash[:8] or 'unknown'}, this "
+                f"trial is {self._hash[:8]}: delete the file or give another run=NAME"
             )
 
     def _check_inputs(self, begun_with: Mapping[str, str]) -> None:
@@ -152,7 +152,7 @@ class Checkpoint:
 
     @contextlib.contextmanager
     def _fitting(self, name: str) -> Iterator[None]:
-        """Parts that are not this model's, though its configuration is the same."""
+        """Turn what loading raises where the file holds another model into a CheckpointError."""
         try:
             yield
         except (torch.OutOfMemoryError, CheckpointError):  # OutOfMemoryError: the file is right
@@ -211,7 +211,9 @@ def _listed(names: list[str]) -> str:
 
 
 def _check_shapes(optimizer: torch.optim.Optimizer) -> None:
-    """An optimizer takes any state for the parameter of the same number. Raises ValueError."""
+    """Raises ValueError where an optimizer has taken over a state of another shape: torch does not
+    check it.
+    """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if torch.is_tensor(value) and value.dim() and value.shape != parameter.shape:

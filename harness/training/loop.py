@@ -116,15 +116,15 @@ def train(
         _prefetched(windows, config.batch_size, seed, range(done, steps), device, readers)
     ) as batches:
         for step in range(done, steps):
-            asked = time.perf_counter()
+            before = time.perf_counter()
             batch = next(batches)
-            waited += time.perf_counter() - asked
-            wanted = step % config.log_every == 0 or step == steps - 1
+            waited += time.perf_counter() - before
+            logged = step % config.log_every == 0 or step == steps - 1
             seed_of_step = seeding.integer("step", seed, step)
             lr = _lr(config, step, steps)
             terms = optimizer_step(model, optimizer, batch, config, lr, seed_of_step)
             model.after_step(step, steps)
-            if wanted:
+            if logged:
                 curve += _log(terms, step)
             progress("train", step + 1, steps)
             now = time.perf_counter()
@@ -221,8 +221,8 @@ def _prefetched(
     device: torch.device,
     readers: int,
 ) -> Iterator[Batch]:
-    """Batches of the steps on the device, the next ones read by so many threads while one is used;
-    each step draws from a stream of its own.
+    """The batches of the steps, on the device. `readers` threads read the next ones while one is in
+    use; each step draws from a random stream of its own.
     """
 
     def read(step: int) -> Batch:

@@ -1,7 +1,7 @@
 """What a trial with a frozen encoder needs before it trains: the weights, and every frame's tokens.
 
-weights=mae: a small masked autoencoder, trained once on the training frames of all the tasks that
-it is for, kept beside the datasets and used by every trial.
+With weights=mae the encoder is that of a small masked autoencoder. It is trained once, on the
+training frames of all its tasks, is stored beside the datasets, and serves every trial.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1  # grows when what is trained below changes
 MANIFEST = "manifest.json"
 _SEED = 0
-_FIT_FRAMES = 4096  # that tokens are standardized by
+_FIT_FRAMES = 4096  # frames whose tokens set the mean and the spread of standardize=true
 _WEIGHT_DECAY, _WARMUP = 0.05, 0.05  # He et al. 2022
 
 
@@ -78,14 +78,14 @@ def ready(
 
 
 def inputs(model: LatentModel, dataset: Dataset) -> dict[str, str]:
-    """Hashes of what a training reads that its configuration does not hold (for a Checkpoint)."""
+    """Hashes of a training's inputs that are not in its configuration: data and frozen weights."""
     encoder = model.frozen_encoder
     hashes = {"dataset": dataset.hash, "split": dataset.split_hash}
     return hashes if encoder is None else hashes | {"frozen encoder": encoder.digest()}
 
 
 def _check_manifest(folder: str, facts: dict) -> None:
-    """The encoder in the folder is the one that `facts` describe. Raises DatasetError."""
+    """Raises DatasetError unless the encoder in the folder is the one that `facts` describe."""
     advice = "delete the folder, it is made again"
     try:
         with open(os.path.join(folder, MANIFEST), encoding="utf-8") as source:
@@ -189,7 +189,7 @@ def _write_manifest(part: str, facts: dict, result: TrainResult) -> None:
 
 
 class _Frames:
-    """Single frames of the training episodes of several datasets, as train() reads windows."""
+    """Single frames of several datasets' training episodes, in the interface of Windows."""
 
     def __init__(self, pool: Sequence[Dataset]):
         self._pool = pool
