@@ -343,8 +343,7 @@ def tune_trials(
     finished: Callable[[str], str],
     **tune_config: Any,
 ) -> None:
-    """Run Ray Tune over `space`; it writes nothing on the terminal and leaves nothing on the disk.
-    """
+    """Run Ray Tune over `space`, with nothing of its own on the terminal or left on the disk."""
     from ray import tune
 
     tuner = tune.Tuner(
