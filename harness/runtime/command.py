@@ -74,7 +74,7 @@ def read_words(
             plain.append(word)
     if len(plain) != len(names):
         wanted = " ".join([*names, *(f"[{key}=FOLDER]" for key in defaults)])
-        raise ConfigError(f"{' '.join(plain) or 'nothing'} was given and not: {wanted}")
+        raise ConfigError(f"expected {wanted}, got {' '.join(plain) or 'nothing'}")
     return plain, values
 
 
