@@ -35,6 +35,7 @@ _COLOURS = {
 _OTHERS = ("#56B4E9", "#999933", "#117733", "#AA4499", "#A65628")
 _RC = {
     "svg.fonttype": "none",
+    "svg.hashsalt": "report",  # the same report twice has the same bytes
     "text.parse_math": False,  # a name may hold a $
     "font.size": 9,
     "axes.titlesize": 9,
