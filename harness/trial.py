@@ -53,6 +53,7 @@ def run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.TrialR
             results.append(result)
     except Exception as failure:  # noqa: BLE001  the trial boundary
         log.debug("%s", traceback.format_exc())
+        results.append(Result(facts=rows.FailureFacts(isinstance(failure, loop.DivergedError))))
         error = trial_row.error_line(failure, folders)
     row = _write(spec, folders, results, error, started)
     if not error:

@@ -192,7 +192,7 @@ def test_one_trials_nan_and_anothers_wish_for_cores_leave_the_others_alone(comma
     words = ["methods=[lewm, pldm, noop, replay]", "for.lewm.train.lr=1e30"]
     words += ["for.pldm.resources.cpu=999", "for.noop.protocol.pairs=3000"]
     assert command.run(*words) == 1
-    said = r"^TrainingError: .*not finite at step 5: lower train.lr or train with train.precision"
+    said = r"^DivergedError: .*not finite at step 5: lower train.lr or train with train.precision"
     assert re.search(said, command.error("toy.lewm.s0"))
     said = r"^resources.cpu=999 and \d+ cores on any machine here: use resources.cpu=\d+$"
     assert re.search(said, command.error("toy.pldm.s0"))

@@ -17,7 +17,7 @@ from harness.contracts.setting import Settings, setting
 from harness.contracts.task import Task
 from harness.data.normalize import Normalizer
 from harness.evaluate.control import goal_observation, observation
-from harness.records.rows import MetricRow
+from harness.records.rows import MetricRow, PlanTimeName
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,11 @@ def measure(
 
 
 def metric_rows(key: str, policy: TimedPolicy, cost: PlanCost) -> list[MetricRow]:
-    """The rows of the trial `key`: "solve_s_1" is the time of a solve of one pair."""
+    """The rows of the trial `key`: times under PlanTimeName, and operations."""
     times = [
-        MetricRow(key, "plan_time", f"{policy.timed}_s_{together}", index, seconds, "s")
+        MetricRow(
+            key, "plan_time", PlanTimeName(policy.timed, together).text(), index, seconds, "s"
+        )
         for together, solves in cost.seconds.items()
         for index, seconds in enumerate(solves)
     ]

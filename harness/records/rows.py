@@ -84,6 +84,7 @@ class TrialRow:
     method_rank: int = field(default=-1, metadata=LATER)  # place in zoo.METHODS: order and colour
     task_rank: int = field(default=-1, metadata=LATER)  # place in zoo.TASKS
     is_control: bool = field(default=False, metadata=LATER)  # a policy that is not trained
+    diverged: bool = field(default=False, metadata=LATER)  # status "error": loss not finite
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,14 @@ class MemoryFacts:
     peak_memory_bytes: int
 
 
-Facts = DataFacts | TrainingFacts | ControlFacts | MemoryFacts
+@dataclass(frozen=True)
+class FailureFacts:
+    """The column of TrialRow that tells failures apart."""
+
+    diverged: bool
+
+
+Facts = DataFacts | TrainingFacts | ControlFacts | MemoryFacts | FailureFacts
 
 
 @dataclass(frozen=True)
@@ -194,6 +202,27 @@ class ProbeName(NamedTuple):
             return cls(quantity, "latent", {"mlp": "mlp1x128"}.get(probe, probe), 6000, measure)
         quantity, source, probe, frames, measure = parts
         return cls(quantity, source, probe, int(frames), measure)
+
+
+class PlanTimeName(NamedTuple):
+    """The name of a wall time of stage "plan_time": which call was timed, for how many pairs."""
+
+    timed: str  # "solve" of a planner, "inference" of a feed-forward policy
+    pairs: int  # together in one call
+
+    def text(self) -> str:
+        """The name as a row holds it: "solve_s_50"."""
+        return f"{self.timed}_s_{self.pairs}"
+
+    @classmethod
+    def of(cls, text: str) -> PlanTimeName:
+        """The parts of a row's name; the oldest rows are of one pair and say no number. Raises
+        ValueError for another text.
+        """
+        timed, unit, *pairs = text.split("_")
+        if unit != "s" or len(pairs) > 1:
+            raise ValueError(f"{text} is not the name of a plan time")
+        return cls(timed, int(pairs[0]) if pairs else 1)
 
 
 @dataclass(frozen=True)

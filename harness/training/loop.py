@@ -34,6 +34,10 @@ class TrainingError(RuntimeError):
     """Training cannot go on."""
 
 
+class DivergedError(TrainingError):
+    """The loss, or a term of it, is not finite."""
+
+
 @dataclass(frozen=True)
 class TrainConfig(Settings):
     """AdamW with a linear warm-up and a cosine; the defaults are those of LeWM section 3."""
@@ -194,7 +198,7 @@ def _log(terms: dict[str, Tensor | float], step: int) -> list[Logged]:
     values = [Logged(name, step, float(value)) for name, value in terms.items()]
     broken = [entry.name for entry in values if not math.isfinite(entry.value)]
     if broken:
-        raise TrainingError(
+        raise DivergedError(
             f"{', '.join(broken)} is not finite at step {step}: lower train.lr or train with "
             f"train.precision=fp32"
         )
