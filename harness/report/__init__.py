@@ -12,10 +12,8 @@ import pandas as pd
 from pyarrow import fs as pafs
 
 from harness.records import rows, storage
-from harness.report import format, load, page, render, success_rates
+from harness.report import format, load, page, render, success_rates, tables
 from harness.report.load import NoTrials
-from harness.report.tables import efficiency, probing, stability
-from harness.report.tables import success as success_table
 
 __all__ = ["NoTrials", "Report", "console", "publish", "write"]
 
@@ -35,7 +33,7 @@ class Report(NamedTuple):
 
 
 class _Built(NamedTuple):
-    run: load.Run
+    run: load.RunTables
     estimates: pd.DataFrame
     tables: list[format.Table]
 
@@ -105,41 +103,24 @@ def _build(run_folder: str) -> _Built:
     run = load.load(run_folder)
     outcomes = success_rates.outcomes(run)
     estimates = success_rates.estimates(outcomes)
-    tables = [
-        success_table.success_table(run, outcomes, estimates),
-        efficiency.efficiency_table(run),
-        stability.stability_table(run),
-        probing.probing_table(run),
-    ]
-    return _Built(run, estimates, tables)
+    return _Built(run, estimates, tables.of(run, outcomes, estimates))
 
 
 def _images(built: _Built) -> dict[str, dict[str, bytes]]:
     """name -> kind -> bytes of the figures that this run has."""
-    from harness.report.figures import (
-        episodes,
-        plan_time,
-        style,
-        sweep,
-    )
-    from harness.report.figures import (
-        stability as figure_stability,
-    )
-    from harness.report.figures import (
-        success as figure_success,
-    )
+    from harness.report.figures import episodes, plan_time, stability, style, success, sweep
 
-    run, efficiency_rows = built.run, built.tables[1].raw
+    run = built.run
     scenes = episodes.scenes(run)
     with style.style():
         drawn = {
-            "success": figure_success.success_figure(run, built.estimates),
-            "plan_time": plan_time.plan_time_figure(run, efficiency_rows),
-            "stability": figure_stability.stability_figure(run),
+            "success": success.success_figure(run, built.estimates),
+            "plan_time": plan_time.plan_time_figure(run),
+            "stability": stability.stability_figure(run),
             "episodes": episodes.episodes_figure(run, scenes),
             "sweep": sweep.sweep_figure(run, built.estimates),
         }
-        images = {name: style.render(made) for name, made in drawn.items() if made is not None}
+        images = {name: style.render(figure) for name, figure in drawn.items() if figure}
     return images | episodes.films(scenes)
 
 
@@ -147,8 +128,8 @@ def _parquet(run_folder: str, left_out: Sequence[str]) -> list[str]:
     """Parquet files of a run, relative to its folder, without those of folders left out."""
     fs, base = storage.filesystem(run_folder)
     base = base.rstrip("/")
-    found = fs.get_file_info(pafs.FileSelector(f"{base}/trials", recursive=True))
-    paths = [info.path[len(base) + 1 :] for info in found if info.path.endswith(".parquet")]
+    files = fs.get_file_info(pafs.FileSelector(f"{base}/trials", recursive=True))
+    paths = [info.path[len(base) + 1 :] for info in files if info.path.endswith(".parquet")]
     others = tuple(f"trials/{name}/" for name in left_out)
     return sorted(path for path in paths if not path.startswith(others))
 

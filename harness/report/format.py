@@ -12,6 +12,7 @@ import pandas as pd
 from harness.report import load, published
 
 BLANK = "–"
+_LATE = 0.95  # share of the steps from which a curve counts as at its end
 
 
 class Section(NamedTuple):
@@ -32,13 +33,46 @@ class Table(NamedTuple):
     sections: list[Section]
 
 
-def identity(run: load.Run, cell: int) -> dict[str, Any]:
+class Column(NamedTuple):
+    """One column of a table, computed from the trials and the metrics of a row."""
+
+    heading: str  # "": in the CSV alone
+    name: str  # in the CSV, with its unit
+    value: Callable[[pd.DataFrame, pd.DataFrame], float]  # (trials, metrics of these trials)
+    show: Callable[[float], str]
+
+
+def metric(stage: str, name: str) -> Callable[[pd.DataFrame, pd.DataFrame], float]:
+    """A Column's value: the mean over trials of a metric; of a curve, of its last 5 % of steps.
+    NaN where it was not recorded, or where one of its values is NaN.
+    """
+
+    def value(trials: pd.DataFrame, metrics: pd.DataFrame) -> float:
+        own = metrics[(metrics["stage"] == stage) & (metrics["name"] == name)]
+        ends = own.groupby("key")["index"].transform("max")
+        late = own[own["index"] >= _LATE * ends]
+        return late.groupby("key")["value"].mean(skipna=False).mean(skipna=False)
+
+    return value
+
+
+def mean_of(field: str) -> Callable[[pd.DataFrame, pd.DataFrame], float]:
+    """A Column's value: the mean over trials of a field of rows.TrialRow."""
+    return lambda trials, metrics: trials[field].mean()
+
+
+def max_of(field: str) -> Callable[[pd.DataFrame, pd.DataFrame], float]:
+    """A Column's value: the largest over trials of a field of rows.TrialRow."""
+    return lambda trials, metrics: trials[field].max()
+
+
+def identity(run: load.RunTables, cell: int) -> dict[str, Any]:
     """The columns that say which cell a raw row is."""
     known = run.cells.loc[cell]
     return {"cell": cell, **known[load.GROUP].to_dict(), "label": known["label"]}
 
 
-def in_order(run: load.Run, raw: pd.DataFrame) -> pd.DataFrame:
+def in_order(run: load.RunTables, raw: pd.DataFrame) -> pd.DataFrame:
     """Rows in the order of the cells; the empty table stays as it is."""
     if raw.empty:
         return raw
@@ -55,23 +89,22 @@ def by_section(
             yield key[:3], key[3:], rows.reset_index(drop=True)
 
 
-def tasks(section: tuple[str, str, str], rows: pd.DataFrame) -> str:
+def tasks(run: load.RunTables, section: tuple[str, str, str], rows: pd.DataFrame) -> str:
     """Title of a section that spans tasks: the tasks and the protocol."""
-    return ", ".join([*rows["task"].map(load.task_name).unique(), section[1]])
+    return ", ".join([*rows["task"].map(run.task_label).unique(), section[1]])
 
 
-def method_columns(rows: pd.DataFrame) -> pd.DataFrame:
+def method_columns(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
     """First columns of a table that spans tasks."""
-    return pd.DataFrame({"Task": rows["task"].map(load.task_name), "Method": rows["label"]})
+    return pd.DataFrame({"Task": rows["task"].map(run.task_label), "Method": rows["label"]})
 
 
 def fold(frame: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, str]:
     """Move those of `columns` that hold one known value from the table into words."""
     known = {c: set(frame[c]) - {BLANK} for c in columns if c in frame}
     same = [c for c, values in known.items() if len(values) < 2]
-    said = [f"{c.lower()}: {known[c].pop()}" for c in same if known[c]]
-    words = "; ".join(said)
-    return frame.drop(columns=same), f" Throughout, {words}." if said else ""
+    words = "; ".join(f"{c.lower()}: {known[c].pop()}" for c in same if known[c])
+    return frame.drop(columns=same), f" Throughout, {words}." if words else ""
 
 
 def span(values: pd.Series) -> str:
@@ -95,18 +128,18 @@ def published_columns(name: str, paper: published.Published | None) -> dict[str,
     }
 
 
-def sources(rows: pd.DataFrame, column: str) -> str:
+def sources(run: load.RunTables, rows: pd.DataFrame, column: str) -> str:
     """A sentence: where the published numbers stand and how many episodes they are of."""
     if column not in rows or not rows[column].notna().any():
         return ""
     known = rows[rows[column].notna()]
-    said: dict[str, list[str]] = {}
+    methods: dict[str, list[str]] = {}
     for row in known.itertuples():
         episodes = f", {row.published_episodes:.0f} episodes" if row.published_episodes > 0 else ""
-        names = said.setdefault(f"{row.published_source}{episodes}", [])
-        name = load.method_name(row.method, row.variant)
+        names = methods.setdefault(f"{row.published_source}{episodes}", [])
+        name = run.method_label(row.method, row.variant)
         names += [name] if name not in names else []
-    words = "; ".join(f"{', '.join(names)}: {source}" for source, names in said.items())
+    words = "; ".join(f"{', '.join(names)}: {source}" for source, names in methods.items())
     return f" Published, under the paper's own protocol: {words}."
 
 
@@ -137,6 +170,21 @@ def signed(value: float) -> str:
 def whole(value: float) -> str:
     """A count, with thousands apart."""
     return BLANK if pd.isna(value) else f"{value:,.0f}"
+
+
+def millions(value: float) -> str:
+    """Millions, three significant digits."""
+    return three(value / 1e6)
+
+
+def gibibytes(value: float) -> str:
+    """Bytes in GiB, three significant digits."""
+    return three(value / 2**30)
+
+
+def short(value: float) -> str:
+    """Three significant digits, in powers of ten where that is shorter."""
+    return BLANK if pd.isna(value) else f"{value:.3g}"
 
 
 def three(value: float) -> str:

@@ -1,10 +1,14 @@
-"""Which trials may be averaged, what a cell of a table is called, and in which order cells come."""
+"""Which trials may be averaged, what a cell of a table is called, and in which order cells come.
+
+Names, order and colours of methods and tasks come from the rows.
+"""
 
 from __future__ import annotations
 
 import logging
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -15,42 +19,21 @@ log = logging.getLogger(__name__)
 SECTION = ["scale", "protocol", "protocol_hash"]  # one table each: protocols are never mixed
 GROUP = ["task", "method", "variant", *SECTION, "setting_hash"]  # trials that may be averaged
 
-TASK_NAMES = {
-    "toy": "Toy",
-    "two_room": "Two-Room",
-    "push_t": "Push-T",
-    "reacher": "Reacher",
-    "cube": "Cube",
-}
-METHOD_NAMES = {
-    "lewm": "LeWM",
-    "pldm": "PLDM",
-    "dino_wm": "DINO-WM",
-    "dino_wm_proprio": "DINO-WM + proprio",
-    "ema_jepa": "EMA JEPA",
-    "gcbc": "GCBC",
-    "gcivl": "GCIVL",
-    "gciql": "GCIQL",
-    "collapsed": "LeWM without SIGReg",
-    "heuristic": "Heuristic",
-    "random": "Random",
-    "noop": "No-op",
-    "replay": "Replay",
-}
-CONTROLS = ("heuristic", "random", "noop", "replay")
-_FIRST = tuple(name for name in METHOD_NAMES if name not in CONTROLS)
 _NOT_SETTINGS = {"seed", "seeds", "key", "run", "results", "suite"}
 _SHOWN_KEYS = 3
+_UNKNOWN_RANK = 1000  # of the first method or task whose rows say none
 
 
 class NoTrials(LookupError):
     """The folder holds no trial that can be read."""
 
 
-class Run(NamedTuple):
+class RunTables(NamedTuple):
     """A run's rows with the cell they belong to; failed trials stand apart."""
 
     name: str
+    methods: pd.DataFrame  # index: method; columns label, rank, is_control
+    tasks: pd.DataFrame  # index: task; columns label, rank
     cells: pd.DataFrame  # index: cell; columns GROUP, label, note, seeds; in table order
     trials: pd.DataFrame  # status ok, with `cell`
     failed: pd.DataFrame
@@ -60,8 +43,16 @@ class Run(NamedTuple):
     broken: tuple[rows.Broken, ...]
     left_out: tuple[str, ...]
 
+    def task_label(self, task: str) -> str:
+        """Display name of a task."""
+        return self.tasks["label"].get(task, task)
 
-def load(run_folder: str) -> Run:
+    def method_label(self, method: str, variant: str = "") -> str:
+        """Display name of a method and its variant."""
+        return f"{self.methods['label'].get(method, method)} {variant}".strip()
+
+
+def load(run_folder: str) -> RunTables:
     """Read and group a run; raises NoTrials with what to do."""
     tables = rows.read(run_folder)
     if tables.trial.empty and not tables.broken:
@@ -75,12 +66,16 @@ def load(run_folder: str) -> Run:
     ok = trial["status"] == "ok"
     trials = trial[ok].copy()
     trials["cell"] = trials.groupby(GROUP, sort=True).ngroup()
-    trials["place"] = trials.groupby(["task", *SECTION]).ngroup()
+    trials["comparison_id"] = trials.groupby(["task", *SECTION]).ngroup()
     name = ", ".join(sorted(trial["run"].unique())) or str(run_folder)
     metrics = _of_trials(tables.metrics, trials)
-    return Run(
+    methods, tasks = _display(trial, "method"), _display(trial, "task")
+    methods["is_control"] = trial.groupby("method")["is_control"].max()
+    return RunTables(
         name=name,
-        cells=_cells(trials, tried(metrics)),
+        methods=methods,
+        tasks=tasks,
+        cells=_cells(trials, tried(metrics), methods, tasks),
         trials=trials,
         failed=trial[~ok],
         episodes=_with_pairs(_of_trials(tables.episodes, trials)),
@@ -89,33 +84,6 @@ def load(run_folder: str) -> Run:
         broken=tables.broken,
         left_out=tables.left_out,
     )
-
-
-def task_name(task: str) -> str:
-    """Display name of a task."""
-    return TASK_NAMES.get(task, task)
-
-
-def method_name(method: str, variant: str = "") -> str:
-    """Display name of a method and its variant; a variant with a name of its own has that one."""
-    joined = f"{method}_{variant}"
-    if variant and joined in METHOD_NAMES:
-        return METHOD_NAMES[joined]
-    return f"{METHOD_NAMES.get(method, method)} {variant}".strip()
-
-
-def rank(method: str, variant: str = "") -> int:
-    """Place in a table: world models, goal-conditioned methods, others, controls."""
-    joined = f"{method}_{variant}"
-    name = joined if joined in METHOD_NAMES else method
-    if name in CONTROLS:
-        return 100 + CONTROLS.index(name)
-    return _FIRST.index(name) if name in _FIRST else 50
-
-
-def task_rank(task: str) -> int:
-    """Place of a task in a table."""
-    return list(TASK_NAMES).index(task) if task in TASK_NAMES else len(TASK_NAMES)
 
 
 def flat_config(config_yaml: str) -> dict[str, Any]:
@@ -158,27 +126,43 @@ def error_line(error: str) -> str:
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
 
-def _cells(trials: pd.DataFrame, swept: pd.DataFrame) -> pd.DataFrame:
+def _display(trial: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Label and rank of each method or task. Where no row says them (older rows), the key is the
+    label, and the rank is behind all others.
+    """
+    by_key = trial.groupby(kind)
+    found = by_key.agg(label=(f"{kind}_label", "max"), rank=(f"{kind}_rank", "max"))
+    unknown = found["rank"] < 0
+    found["label"] = found["label"].where(found["label"] != "", found.index)
+    found.loc[unknown, "rank"] = _UNKNOWN_RANK + np.arange(unknown.sum())
+    return found
+
+
+def _cells(
+    trials: pd.DataFrame, swept: pd.DataFrame, methods: pd.DataFrame, tasks: pd.DataFrame
+) -> pd.DataFrame:
     by_cell = trials.groupby("cell")
     cells = by_cell[GROUP].first()
     cells["seeds"] = by_cell["seed"].nunique()
     cells["note"] = by_cell["note"].agg(lambda notes: "; ".join(sorted(set(notes) - {""})))
     words = _tried_words(swept)
     cells["label"] = [
-        f"{method_name(m)} {words[cell]}" if v and cell in words else method_name(m, v)
-        for cell, m, v in cells[["method", "variant"]].itertuples(name=None)
+        f"{methods.loc[method, 'label']} {words.get(cell, v) if v else ''}".strip()
+        for cell, method, v in cells[["method", "variant"]].itertuples(name=None)
     ]
     remarks = {cell: [note] if note else [] for cell, note in cells["note"].items()}
     for _, same in cells.groupby([*SECTION, "task", "method", "variant"]):
         if len(same) > 1:
             for cell, words in _differences(same, by_cell).items():
                 remarks[cell].append(words)
-    cells["label"] += [f" ({', '.join(said)})" if said else "" for said in remarks.values()]
+    cells["label"] += [f" ({', '.join(r)})" if r else "" for r in remarks.values()]
     order = pd.DataFrame(
         {
-            "task": cells["task"].map(task_rank),
-            "task_name": cells["task"],
-            "rank": [rank(m, v) for m, v in zip(cells["method"], cells["variant"], strict=True)],
+            "task_rank": cells["task"].map(tasks["rank"]),
+            "task": cells["task"],
+            "is_control": cells["method"].map(methods["is_control"]),
+            "rank": cells["method"].map(methods["rank"]),
+            "method": cells["method"],
             "value": swept.groupby("cell")["value"].first().reindex(cells.index),
             "label": cells["label"],
         }
@@ -188,10 +172,10 @@ def _cells(trials: pd.DataFrame, swept: pd.DataFrame) -> pd.DataFrame:
 
 def _tried_words(swept: pd.DataFrame) -> dict[int, str]:
     """cell -> "sigreg_weight=0.01, lr=0.001": how a sweep's variants are shown."""
-    said: dict[int, list[str]] = {}
+    parts: dict[int, list[str]] = {}
     for cell, name, value, word in swept.itertuples(index=False):
-        said.setdefault(cell, []).append(f"{name.rpartition('.')[2]}={word or f'{value:g}'}")
-    return {cell: ", ".join(words) for cell, words in said.items()}
+        parts.setdefault(cell, []).append(f"{name.rpartition('.')[2]}={word or f'{value:g}'}")
+    return {cell: ", ".join(words) for cell, words in parts.items()}
 
 
 def _differences(same: pd.DataFrame, by_cell: Any) -> dict[int, str]:
@@ -239,13 +223,13 @@ def _flatten(value: Any, prefix: str) -> list[tuple[str, Any]]:
 
 def _of_trials(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """Rows of the ok trials, with what of the trial the report needs beside them."""
-    keep = ["key", "config_hash", "cell", "seed", "place", "dataset_hash", "split_hash"]
+    keep = ["key", "config_hash", "cell", "seed", "comparison_id", "dataset_hash", "split_hash"]
     return table.merge(trials[keep], on=["key", "config_hash"], how="inner")
 
 
 def _with_pairs(episodes: pd.DataFrame) -> pd.DataFrame:
     """Number the pairs: same task, protocol, data, start and goal have the same number."""
-    data = ["place", "dataset_hash", "split_hash", "split", "sample"]
+    data = ["comparison_id", "dataset_hash", "split_hash", "split", "sample"]
     same = [*data, "pair_id", "source_episode", "start_step"]
     episodes["pair"] = episodes.groupby(same, sort=False).ngroup()
     return episodes

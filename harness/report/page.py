@@ -27,7 +27,7 @@ figure { margin: 1.5em 0; } img { width: 100%; max-width: 900px; }
 
 
 def build(
-    run: load.Run,
+    run: load.RunTables,
     tables: list[format.Table],
     figures: dict[str, dict[str, bytes]],
     parquet: list[str],
@@ -40,7 +40,7 @@ def build(
         _failed(run),
         _left_out(run),
         *(_table(table, figures) for table in tables),
-        *(_extra(name, title, figures) for name, title in _EXTRA.items() if name in figures),
+        *(_extra(run, name, title, figures) for name, title in _EXTRA.items() if name in figures),
         _links(parquet),
     ]
     head = f"<meta charset='utf-8'><title>{title}</title><style>{_STYLE}</style>"
@@ -72,17 +72,17 @@ def _table(table: format.Table, figures: dict[str, dict[str, bytes]]) -> str:
     return f"<h2>{table.title}</h2>\n{image}\n{sections}\n<p>As {links}.</p>"
 
 
-def _extra(name: str, title: str, figures: dict[str, dict[str, bytes]]) -> str:
-    moving = _moving(figures) if name == "episodes" else ""
+def _extra(run: load.RunTables, name: str, title: str, figures: dict[str, dict[str, bytes]]) -> str:
+    moving = _moving(run, figures) if name == "episodes" else ""
     return f"<h2>{title}</h2>\n{_figure(name, figures[name])}{moving}"
 
 
-def _moving(figures: dict[str, dict[str, bytes]]) -> str:
+def _moving(run: load.RunTables, figures: dict[str, dict[str, bytes]]) -> str:
     """Links to the films of the tasks."""
     tasks = [name.removeprefix("episode_") for name, kinds in figures.items() if "gif" in kinds]
     links = ", ".join(
         f"<a href='figures/episode_{urllib.parse.quote(task)}.gif'>"
-        f"{html.escape(load.task_name(task))}</a>"
+        f"{html.escape(run.task_label(task))}</a>"
         for task in tasks
     )
     return f"\n<p>Moving: {links}.</p>"
@@ -97,12 +97,12 @@ def _figure(name: str, images: dict[str, bytes]) -> str:
     )
 
 
-def _counts(run: load.Run) -> str:
+def _counts(run: load.RunTables) -> str:
     words = f"{len(run.trials)} trials finished, {len(run.failed)} failed"
     return f"{words}, {len(run.broken)} cannot be read." if run.broken else f"{words}."
 
 
-def _failed(run: load.Run) -> str:
+def _failed(run: load.RunTables) -> str:
     if run.failed.empty and not run.broken:
         return ""
     entries = [
@@ -126,7 +126,7 @@ def _failed(run: load.Run) -> str:
     )
 
 
-def _left_out(run: load.Run) -> str:
+def _left_out(run: load.RunTables) -> str:
     """Folders below trials/ that are in no table, though they hold one."""
     if not run.left_out:
         return ""

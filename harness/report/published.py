@@ -35,6 +35,11 @@ def success(cell: pd.Series) -> Published | None:
     )
 
 
+def plan_s(cell: pd.Series) -> Published | None:
+    """Seconds of one plan, for a cell's method and variant; None beside numbers of tests."""
+    return None if of_tests(cell) else plan_time().get(name_of(cell["method"], cell["variant"]))
+
+
 def of_tests(cell: pd.Series) -> bool:
     """Under a protocol whose numbers mean nothing."""
     return cell["protocol"].startswith("smoke")

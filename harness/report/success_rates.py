@@ -13,8 +13,8 @@ from harness.report import load, stats
 log = logging.getLogger(__name__)
 
 ALL, UNSOLVED = "all", "not solved at start"
-CONTROLS = ("random", "heuristic")
-REFERENCES = (*CONTROLS, "lewm")  # what every method is compared with, pair by pair
+FLOOR = "random"
+REFERENCES = (FLOOR, "heuristic", "lewm")  # what every method is compared with, pair by pair
 
 
 class Outcomes(NamedTuple):
@@ -31,7 +31,7 @@ class Outcomes(NamedTuple):
     other_seeds: int  # left out: evaluated on other data
 
 
-def outcomes(run: load.Run) -> dict[tuple[int, str], Outcomes]:
+def outcomes(run: load.RunTables) -> dict[tuple[int, str], Outcomes]:
     """(cell, split) -> outcomes, in table order."""
     episodes = run.episodes
     if episodes.empty:
@@ -68,7 +68,7 @@ def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=columns)
 
 
-def differences(run: load.Run, outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
+def differences(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
     """Long: cell, split, reference (of REFERENCES), subset, stats.Difference, p_holm.
 
     On the pairs that both were evaluated on: of the protocol's draw, and of each stratum. Two
@@ -76,19 +76,19 @@ def differences(run: load.Run, outcomes: dict[tuple[int, str], Outcomes]) -> pd.
     correction over all rows of one task, protocol, scale and split, which is what one table shows.
     """
     references = _references(run, outcomes)
-    places = _places(run)
+    comparisons = _comparisons(run)
     found = []
     for (cell, split), outcome in outcomes.items():
         for reference in _compared_with(*run.cells.loc[cell, ["method", "variant"]]):
-            known = references.get((places[cell], split, reference), [])
+            known = references.get((comparisons[cell], split, reference), [])
             if (other := _nearest(known, outcome)) is not None:
                 row = {"cell": cell, "split": split, "reference": reference}
                 found += [row | part for part in _differences(outcome, other)]
     columns = ["cell", "split", "reference", "subset", *stats.Difference._fields]
-    made = pd.DataFrame(found, columns=columns)
-    family = [made["cell"].map(places), made["split"]]
-    made["p_holm"] = made.groupby(family)["p_value"].transform(stats.holm)
-    return made
+    table = pd.DataFrame(found, columns=columns)
+    family = [table["cell"].map(comparisons), table["split"]]
+    table["p_holm"] = table.groupby(family)["p_value"].transform(stats.holm)
+    return table
 
 
 def _compared_with(method: str, variant: str) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ def _compared_with(method: str, variant: str) -> tuple[str, ...]:
     return REFERENCES[: REFERENCES.index(method)] if own else REFERENCES
 
 
-def _clusters(run: load.Run, pairs: pd.DataFrame) -> np.ndarray:
+def _clusters(run: load.RunTables, pairs: pd.DataFrame) -> np.ndarray:
     """(P,) the family of each pair's source episode; where none is recorded, the episode."""
     families = run.metrics[(run.metrics["stage"] == "pairs") & (run.metrics["name"] == "family")]
     families = families.groupby(["dataset_hash", "index"])["value"].first()
@@ -115,9 +115,9 @@ def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, other_seeds: int = 0) -> 
     pairs, counts = np.unique(pair, return_counts=True)
     shared = pairs[counts == seeds]
     if not len(shared):  # another dataset: the seeds that share most
-        kept = seed[pair == pairs[counts.argmax()]]
-        log.warning("%d of %d seeds ran on other pairs: left out", seeds - len(kept), seeds)
-        return _outcomes(part[np.isin(seed, kept)], facts, seeds - len(kept))
+        chosen = seed[pair == pairs[counts.argmax()]]
+        log.warning("%d of %d seeds ran on other pairs: left out", seeds - len(chosen), seeds)
+        return _outcomes(part[np.isin(seed, chosen)], facts, seeds - len(chosen))
     dropped = len(pairs) - len(shared)
     if dropped:
         log.warning("%d of %d pairs were not run for every seed: left out", dropped, len(pairs))
@@ -146,7 +146,7 @@ def _subsets(outcome: Outcomes) -> dict[str, np.ndarray]:
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
-def _places(run: load.Run) -> dict[int, tuple]:
+def _comparisons(run: load.RunTables) -> dict[int, tuple]:
     """cell -> task, protocol and scale: what a comparison may not cross."""
     columns = ["task", *load.SECTION]
     return dict(
@@ -155,14 +155,14 @@ def _places(run: load.Run) -> dict[int, tuple]:
 
 
 def _references(
-    run: load.Run, outcomes: dict[tuple[int, str], Outcomes]
+    run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]
 ) -> dict[tuple, list[Outcomes]]:
-    """(place, split, reference) -> its outcomes, one per setting."""
-    places, found = _places(run), {}
+    """(comparison, split, reference) -> its outcomes, one per setting."""
+    comparisons, found = _comparisons(run), {}
     for (cell, split), outcome in outcomes.items():
         method, variant = run.cells.loc[cell, ["method", "variant"]]
         if method in REFERENCES and not variant:
-            found.setdefault((places[cell], split, method), []).append(outcome)
+            found.setdefault((comparisons[cell], split, method), []).append(outcome)
     return found
 
 
@@ -178,9 +178,9 @@ def _differences(a: Outcomes, b: Outcomes) -> list[dict]:
     _, in_a, in_b = np.intersect1d(a.pairs, b.pairs, assume_unique=True, return_indices=True)
     found = []
     for subset, mask in _subsets(a).items():
-        kept = mask[in_a]
-        if subset != UNSOLVED and kept.any():
-            rates = a.success[:, in_a[kept]], b.success[:, in_b[kept]]
-            difference = stats.paired_difference(*rates, a.cluster[in_a[kept]])
+        shared = mask[in_a]
+        if subset != UNSOLVED and shared.any():
+            rates = a.success[:, in_a[shared]], b.success[:, in_b[shared]]
+            difference = stats.paired_difference(*rates, a.cluster[in_a[shared]])
             found.append({"subset": subset} | difference._asdict())
     return found

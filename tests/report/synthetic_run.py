@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from harness import zoo
 from harness.records import rows
 
 NAMES = {"replay": 1.0, "heuristic": 0.8, "random": 0.2, "noop": 0.1}
@@ -60,7 +61,7 @@ class SyntheticRun:
             dataset_hash=task,
             split_hash=task,
         )
-        trial = rows.TrialRow(key=key, **(known | fields))
+        trial = rows.TrialRow(key=key, **(known | names(task, method) | fields))
         outcome = np.atleast_2d(np.asarray(outcome, bool))
         episodes = [
             dataclasses.replace(
@@ -100,6 +101,18 @@ class SyntheticRun:
             dist_final=0.2,
             replans=2,
         )
+
+
+def names(task, method):
+    """What a row says of a task and a method that zoo.py knows."""
+    fields = {}
+    if task in zoo.TASKS:
+        fields |= {"task_label": zoo.TASKS[task].spec.label, "task_rank": [*zoo.TASKS].index(task)}
+    if method in zoo.METHODS:
+        entry, rank = zoo.METHODS[method], [*zoo.METHODS].index(method)
+        fields |= {"method_label": entry.label, "method_rank": rank}
+        fields["is_control"] = not entry.trained
+    return fields
 
 
 def film(steps, success, stratum="detour", pair_id=7):

@@ -15,7 +15,7 @@ import pytest
 from harness import report
 from harness.records import rows
 from harness.report import __main__ as command
-from harness.report import load, stats
+from harness.report import load, published, stats
 
 
 def outcome(successes, n=50):
@@ -163,7 +163,7 @@ def test_splits_and_scales_are_not_averaged(run):
 def test_a_failed_trial_is_listed_and_not_averaged(run, capsys):
     run.trial(seed=0, outcome=outcome(40))
     error = 'Traceback (most recent call last):\n  File "x"\nRuntimeError: out of <memory>'
-    run.trial(seed=1, outcome=outcome(0), status="error", error=error)
+    run.trial(seed=1, outcome=outcome(0), status="error", error=error, diverged=True)
     row = raw(run).iloc[0]
     assert (row.success_pct, row.seeds) == (80.0, 1)
     page = (run.folder / "index.html").read_text()
@@ -185,11 +185,11 @@ def test_order_notes_and_names(run):
     for method in ("replay", "random", "novel", "gcbc", "lewm"):
         run.trial(method=method, outcome=outcome(10))
     run.trial(method="dino_wm", outcome=outcome(10), note="untrained encoder")
-    run.trial(method="dino_wm", variant="proprio", key="dp", outcome=outcome(10))
+    run.trial(method="dino_wm", variant="small", key="ds", outcome=outcome(10))
     assert list(raw(run)["label"]) == [
         "LeWM",
         "DINO-WM (untrained encoder)",
-        "DINO-WM + proprio",
+        "DINO-WM small",
         "GCBC",
         "novel",
         "Random",
@@ -199,7 +199,7 @@ def test_order_notes_and_names(run):
 
 def test_published_numbers_stand_beside(run):
     run.trial(method="lewm", outcome=outcome(10))
-    run.trial(method="dino_wm", variant="proprio", outcome=outcome(10))
+    run.trial(method="dino_wm_proprio", outcome=outcome(10))
     run.trial(method="lewm", variant="small", key="small", outcome=outcome(10))
     rows = raw(run).set_index("label")
     assert rows["published_success_pct"].fillna(-1).to_dict() == {
@@ -216,12 +216,12 @@ def test_nothing_published_stands_beside_a_protocol_of_tests(run):
 
 
 def test_without_published_files_there_is_no_column(run, tmp_path, monkeypatch):
-    groups_of = report.success_table.published
-    monkeypatch.setattr(groups_of, "FOLDER", tmp_path / "none")
-    groups_of._read.cache_clear()
+    module = published
+    monkeypatch.setattr(module, "FOLDER", tmp_path / "none")
+    module._read.cache_clear()
     run.trial(outcome=outcome(10))
     found = raw(run)
-    groups_of._read.cache_clear()
+    module._read.cache_clear()
     assert not [column for column in found if "published" in column]
     assert "Published" not in table(run, "success", "md")
 
@@ -330,9 +330,9 @@ def test_collapsed_and_diverged_seeds_are_counted(run):
     same = dict(train_steps=50, train_s=1.0)
     run.trial(seed=0, metrics=curve("pred", [1.0, 0.5]) + ended(0.01), **same)
     run.trial(seed=1, metrics=curve("pred", [1.0, 0.5]) + ended(0.99), **same)
-    run.trial(seed=2, status="error", error=error)
+    run.trial(seed=2, status="error", error=error, diverged=True)
     run.trial(seed=3, status="error", error="OSError: no disk")
-    run.trial(method="pldm", status="error", error=error)
+    run.trial(method="pldm", status="error", error=error, diverged=True)
     run.trial(method="gcbc", metrics=curve("loss", [1.0, 0.5]), **same)
     run.trial(method="ema_jepa", metrics=curve("pred", [1.0, math.nan]), **same)
     rows = raw(run, "stability").set_index("method")

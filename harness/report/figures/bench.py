@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def png(made: pd.DataFrame) -> bytes:
+def png(rows: pd.DataFrame) -> bytes:
     """A panel for each figure of the rows (figure, side, reference, repetition, value, unit,
     larger_is_better, device, threads).
     """
-    parts = list(made.groupby("figure", sort=False))
+    parts = list(rows.groupby("figure", sort=False))
     heights = [0.55 + style.BAR_IN * part["side"].nunique() for _, part in parts]
     with style.style():
         figure, axes = style.figure(len(parts), 1, 0.5 + sum(heights), height_ratios=heights)
         for (name, part), (ax,) in zip(parts, axes, strict=True):
             _panel(ax, part)
             ax.set_title(f"{name}, {part['unit'].iloc[0]}")
-        last = made.iloc[-1]
-        repetitions = made["repetition"].max() + 1
+        last = rows.iloc[-1]
+        repetitions = rows["repetition"].max() + 1
         words = (
             f"{last['device']}, {last['threads']} thread(s). Medians of up to {repetitions} "
             "measurements, lines from the least to the most"
         )
-        if made["reference"].any():
+        if rows["reference"].any():
             words += "; x: times as good as the grey bar"
         style.footer(figure, f"{words}.")
         return style.render(figure)["png"]

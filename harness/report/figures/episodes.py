@@ -44,21 +44,22 @@ class Scene(NamedTuple):
     strips: list[Strip]
 
 
-def scenes(run: load.Run) -> list[Scene]:
+def scenes(run: load.RunTables) -> list[Scene]:
     """What is shown: per task the methods of its first protocol, first setting, first seed."""
     swept = load.tried(run.metrics)["cell"]
     cells = run.cells[run.cells.index.isin(run.frames["cell"]) & ~run.cells.index.isin(swept)]
-    cells = cells[~cells["method"].isin(set(load.CONTROLS) - {"heuristic"})]
+    others = run.methods.index[run.methods["is_control"] & (run.methods.index != "heuristic")]
+    cells = cells[~cells["method"].isin(others)]
     found = []
     for task, part in cells.groupby("task", sort=False):
-        labels = _shown(part)["label"]
+        labels = _shown(run, part)["label"]
         frames = run.frames[run.frames["cell"].isin(labels.index)]
         strips = [_strip(label, frames, cell) for cell, label in labels.items()]
-        found.append(Scene(task, _title(task, frames), strips))
+        found.append(Scene(task, _title(run, task, frames), strips))
     return found
 
 
-def episodes_figure(run: load.Run, shown: list[Scene]) -> Figure | None:
+def episodes_figure(run: load.RunTables, shown: list[Scene]) -> Figure | None:
     """A row of pictures per method: start, after each block, and the goal."""
     if not shown:
         return None
@@ -94,7 +95,7 @@ def drawn_rows(strip: Strip, scene: Scene) -> list[int]:
     return [*range(0, last, every), last]
 
 
-def _shown(part: pd.DataFrame) -> pd.DataFrame:
+def _shown(run: load.RunTables, part: pd.DataFrame) -> pd.DataFrame:
     """The cells of a task that have a row."""
     same = (part[load.SECTION] == part[load.SECTION].iloc[0]).all(axis=1)
     part = part[same].drop_duplicates(["method", "variant"])
@@ -102,7 +103,7 @@ def _shown(part: pd.DataFrame) -> pd.DataFrame:
         return part
     fewer = part.drop_duplicates("method")
     if len(fewer) < len(part):
-        task = load.task_name(part["task"].iloc[0])
+        task = run.task_label(part["task"].iloc[0])
         log.info("figures/episodes, %s: one row a method, %d of %d", task, len(fewer), len(part))
     return fewer
 
@@ -114,11 +115,11 @@ def _strip(label: str, frames: pd.DataFrame, cell: int) -> Strip:
     return Strip(label, own[~of_goal].sort_values("step"), own.loc[of_goal, "image"].iloc[0])
 
 
-def _title(task: str, frames: pd.DataFrame) -> str:
+def _title(run: load.RunTables, task: str, frames: pd.DataFrame) -> str:
     kinds = ", ".join(frames["stratum"].unique())
     numbers = sorted(frames["pair_id"].unique())
     pairs = f"pair{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
-    return f"{load.task_name(task)}: {kinds}, {pairs}"
+    return f"{run.task_label(task)}: {kinds}, {pairs}"
 
 
 def _draw_scene(ax: Axes, scene: Scene, columns: int) -> None:

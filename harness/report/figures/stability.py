@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.report import load
-from harness.report.figures import style as canvas
+from harness.report.figures import style
 from harness.report.tables import stability
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _OTHER_TERMS = ("#332288", "#DDCC77", "#CC6677", "#661100")
 
 
-def stability_figure(run: load.Run) -> Figure | None:
+def stability_figure(run: load.RunTables) -> Figure | None:
     """Small multiples: per task one panel a method, its terms as lines, and one of latent std."""
     curves = _curves(run)
     if curves.empty:
         return None
-    tasks = sorted(curves["task"].unique(), key=load.task_rank)
+    tasks = sorted(curves["task"].unique(), key=run.tasks["rank"].get)
     looks = _looks(run, curves)
     labels = list(looks)
     spread = bool(curves["name"].eq(_STD).any())
@@ -53,24 +53,24 @@ def stability_figure(run: load.Run) -> Figure | None:
     lines = math.ceil(count / _COLUMNS)  # of panels, for one task
     columns = math.ceil(count / lines)
     rows = lines * len(tasks)
-    figure, axes = canvas.figure(rows, columns, 1.3 + (1.75 if rows < 5 else 1.5) * rows)
+    figure, axes = style.figure(rows, columns, 1.3 + (1.75 if rows < 5 else 1.5) * rows)
     for i, task in enumerate(tasks):
         panels = [ax for line in axes[i * lines : (i + 1) * lines] for ax in line]
         own = curves[curves["task"] == task]
         for ax, label in zip(panels, labels, strict=False):
-            title = canvas.wrap(label, 90 // columns)
+            title = style.wrap(label, 90 // columns)
             _terms_panel(ax, own[own["label"] == label], title, looks[label])
         if spread:
             _spread_panel(panels[len(labels)], own[own["name"] == _STD], looks)
-        canvas.hide(panels[count:])
+        style.hide(panels[count:])
         for first in range(0, len(panels), columns):
             shown = [ax for ax in panels[first : first + columns] if ax.axison]
             for ax in shown[:1]:
-                ax.set_ylabel(load.task_name(task), fontweight="bold")
+                ax.set_ylabel(run.task_label(task), fontweight="bold")
     for ax in axes[-1]:
         ax.set_xlabel("training step")
-    canvas.legend(figure, _term_handles(curves))
-    canvas.footer(figure, f"{canvas.run_footer(run, curves)} {_FOOTER}{_SPREAD * spread}")
+    style.legend(figure, _term_handles(curves))
+    style.footer(figure, f"{style.run_footer(run, curves)} {_FOOTER}{_SPREAD * spread}")
     return figure
 
 
@@ -84,7 +84,7 @@ _SPREAD = (
 )
 
 
-def _curves(run: load.Run) -> pd.DataFrame:
+def _curves(run: load.RunTables) -> pd.DataFrame:
     """What is drawn: terms, or the loss of a method that has no other, gradient norm and std."""
     metrics = run.metrics[run.metrics["stage"] == "train"]
     lengths = metrics.groupby(["key", "config_hash", "name"])["index"].transform("size")
@@ -106,22 +106,22 @@ def _terms_panel(ax: Axes, part: pd.DataFrame, title: str, look: tuple[str, str]
 
     part = part[(part["name"] != _STD) & (part["value"] > 0)]
     if part.empty:
-        canvas.hide([ax])
+        style.hide([ax])
         return
     for name, own in part.groupby("name"):
         width, order = (0.7, 1) if name == _NORM else (1.2, 2)
         _lines(ax, own, color=_term_colour(name), lw=width, zorder=order)
     _decorate(ax, _INDENT + title.replace("\n", f"\n{_INDENT}"))
-    shade, style = look
+    shade, line = look
     corner = ScaledTranslation(0, 1, ax.transAxes)  # inches from the panel's upper left corner
     place = {"transform": ax.get_figure().dpi_scale_trans + corner, "clip_on": False}
-    ax.plot([0, 0.16], [0.11, 0.11], style, color=shade, lw=2.5, **place)
+    ax.plot([0, 0.16], [0.11, 0.11], line, color=shade, lw=2.5, **place)
 
 
 def _spread_panel(ax: Axes, part: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> None:
     part = part[part["value"] > 0]
     if part.empty:
-        canvas.hide([ax])
+        style.hide([ax])
         return
     for label, own in part.groupby("label"):
         _lines(ax, own, color=looks[label][0], linestyle=looks[label][1], lw=1.4)
@@ -164,7 +164,7 @@ def _thin(curve: np.ndarray, most: int = 300) -> np.ndarray:
 
 def _term_colour(name: str) -> str:
     if name == _NORM:
-        return canvas.CONTROL
+        return style.CONTROL
     return _TERMS.get(name) or _OTHER_TERMS[sum(name.encode()) % len(_OTHER_TERMS)]
 
 
@@ -172,14 +172,14 @@ def _term_handles(curves: pd.DataFrame) -> list:
     from matplotlib.lines import Line2D
 
     known = list(_TERMS)
-    found = set(curves.loc[curves["value"] > 0, "name"]) - {_STD, _NORM}
-    names = sorted(found, key=lambda n: (known.index(n) if n in known else len(known), n))
-    made = [Line2D([], [], color=_term_colour(name), lw=1.6, label=name) for name in names]
+    drawn = set(curves.loc[curves["value"] > 0, "name"]) - {_STD, _NORM}
+    names = sorted(drawn, key=lambda n: (known.index(n) if n in known else len(known), n))
+    handles = [Line2D([], [], color=_term_colour(name), lw=1.6, label=name) for name in names]
     norm = Line2D([], [], color=_term_colour(_NORM), lw=0.9, label="gradient norm")
-    return [*made, norm] if _NORM in set(curves["name"]) else made
+    return [*handles, norm] if _NORM in set(curves["name"]) else handles
 
 
-def _looks(run: load.Run, metrics: pd.DataFrame) -> dict[str, tuple[str, str]]:
+def _looks(run: load.RunTables, metrics: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """label -> colour of its method, line style that tells its settings apart.
 
     What a sweep tried goes from dark to light.
@@ -187,18 +187,15 @@ def _looks(run: load.Run, metrics: pd.DataFrame) -> dict[str, tuple[str, str]]:
     looks: dict[str, tuple[str, str]] = {}
     used: dict[str, int] = {}
     cells = run.cells[run.cells.index.isin(metrics["cell"])]
-    known = cells.drop_duplicates("label")[["method", "variant", "label"]]
+    known = cells.drop_duplicates("label")[["method", "label"]]
     plain_first = known.sort_values("label", key=lambda c: c.str.len(), kind="stable")
-    for method, variant, label in plain_first.itertuples(index=False):
-        shade = canvas.colour(method, variant, list(run.cells["method"]))
-        looks[label] = (shade, canvas.STYLES[used.get(shade, 0) % len(canvas.STYLES)])
+    for method, label in plain_first.itertuples(index=False):
+        shade = style.colour(run, method)
+        looks[label] = (shade, style.STYLES[used.get(shade, 0) % len(style.STYLES)])
         used[shade] = used.get(shade, 0) + 1
     swept = known.loc[known.index.isin(load.tried(run.metrics)["cell"]), "label"]
-    for label, shade in zip(swept, canvas.ramp(len(swept)), strict=True):
+    for label, shade in zip(swept, style.ramp(len(swept)), strict=True):
         looks[label] = (shade, "-")
-    ranks = [
-        load.rank(method, variant)
-        for method, variant in zip(known["method"], known["variant"], strict=True)
-    ]
+    ranks = known["method"].map(run.methods["rank"])
     order = np.argsort(ranks, kind="stable")  # else as in the tables
     return {label: looks[label] for label in known["label"].iloc[order]}

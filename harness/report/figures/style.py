@@ -20,19 +20,12 @@ WIDTH_IN = 9.0  # 900 px in a README at 100 px per inch; PNGs have twice as many
 BAR_IN = 0.27
 INK, FAINT, CONTROL = "#222222", "#8a8a8a", "#b5b5b5"
 STYLES = ("-", "--", ":", "-.")
-# Okabe-Ito and Tol's muted set: told apart without red-green vision
-_COLOURS = {
-    "lewm": "#0072B2",
-    "pldm": "#D55E00",
-    "dino_wm": "#009E73",
-    "dino_wm_proprio": "#44C9A4",
-    "ema_jepa": "#CC79A7",
-    "gcbc": "#E69F00",
-    "gcivl": "#332288",
-    "gciql": "#882255",
-    "collapsed": "#88CCEE",
-}
-_OTHERS = ("#56B4E9", "#999933", "#117733", "#AA4499", "#A65628")
+# Okabe-Ito and Tol's muted set: told apart without red-green vision. A method has the colour at its
+# rank
+_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#44C9A4", "#CC79A7", "#E69F00", "#332288", "#882255"),
+    *("#88CCEE", "#56B4E9", "#999933", "#117733", "#AA4499", "#A65628"),
+)
 _RC = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",  # the same report twice has the same bytes
@@ -71,21 +64,16 @@ def figure(
     """A figure of README width with a grid of axes, without pyplot's global state."""
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
-    made.get_layout_engine().set(w_pad=0.06, h_pad=0.06, rect=(0.002, 0, 0.985, 1))
-    axes = made.subplots(rows, columns, squeeze=False, gridspec_kw=gridspec)
-    return made, [list(row) for row in axes]
+    canvas = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    canvas.get_layout_engine().set(w_pad=0.06, h_pad=0.06, rect=(0.002, 0, 0.985, 1))
+    axes = canvas.subplots(rows, columns, squeeze=False, gridspec_kw=gridspec)
+    return canvas, [list(row) for row in axes]
 
 
-def colour(method: str, variant: str, all_methods: list[str]) -> str:
-    """Fixed colours for what we know, the rest in order, controls grey."""
-    if method in load.CONTROLS:
-        return CONTROL
-    joined = f"{method}_{variant}"
-    if joined in _COLOURS or method in _COLOURS:
-        return _COLOURS.get(joined) or _COLOURS[method]
-    unknown = sorted(m for m in set(all_methods) if m not in _COLOURS and m not in load.CONTROLS)
-    return _OTHERS[unknown.index(method) % len(_OTHERS)]
+def colour(run: load.RunTables, method: str) -> str:
+    """The colour of a method in every figure of every run; controls are grey."""
+    look = run.methods.loc[method]
+    return CONTROL if look["is_control"] else _COLOURS[look["rank"] % len(_COLOURS)]
 
 
 def ramp(count: int) -> list[str]:
@@ -123,7 +111,7 @@ def footer(figure: Figure, text: str) -> None:
     figure.supxlabel(lines, x=0.01, ha="left", fontsize=7.5, color="#555555")
 
 
-def run_footer(run: load.Run, rows: pd.DataFrame) -> str:
+def run_footer(run: load.RunTables, rows: pd.DataFrame) -> str:
     """Run, protocols, scales, pairs and seeds of the cells in `rows`; pairs that were drawn for
     their stratum are not counted.
     """
@@ -136,7 +124,7 @@ def run_footer(run: load.Run, rows: pd.DataFrame) -> str:
     return f"{where(run, cells)}; {words}."
 
 
-def where(run: load.Run, cells: pd.DataFrame) -> str:
+def where(run: load.RunTables, cells: pd.DataFrame) -> str:
     """Run, protocols and scales of `cells`."""
     protocols = cells.drop_duplicates(load.SECTION).groupby(["scale", "protocol"])["protocol_hash"]
     named = [

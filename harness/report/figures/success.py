@@ -36,7 +36,7 @@ class _Panels(NamedTuple):
         return published.success(bar) if self.split == "test" else None
 
 
-def success_figure(run: load.Run, estimates: pd.DataFrame) -> Figure | None:
+def success_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | None:
     """Bars with 95 % intervals per task and stratum, over the random floor of the same pairs."""
     shown = estimates[~estimates["cell"].isin(load.tried(run.metrics)["cell"])]
     rows = _panel_rows(run, shown)
@@ -62,7 +62,7 @@ def success_figure(run: load.Run, estimates: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def _panel_rows(run: load.Run, estimates: pd.DataFrame) -> list[_Panels]:
+def _panel_rows(run: load.RunTables, estimates: pd.DataFrame) -> list[_Panels]:
     if estimates.empty:
         return []
     joined = estimates.merge(run.cells[load.GROUP], left_on="cell", right_index=True)
@@ -73,10 +73,10 @@ def _panel_rows(run: load.Run, estimates: pd.DataFrame) -> list[_Panels]:
     rows = []
     for section, (task, split), part in parts:
         cells = run.cells.loc[part["cell"].unique()]
-        random = cells.index[(cells["method"] == "random") & (cells["variant"] == "")]
+        random = cells.index[(cells["method"] == success_rates.FLOOR) & (cells["variant"] == "")]
         floor = int(random[0]) if len(random) else None
         bars = cells.drop(index=random) if len(cells) > len(random) else cells
-        name = load.task_name(task) + ("" if split == "test" else f", {split}")
+        name = run.task_label(task) + ("" if split == "test" else f", {split}")
         if tasks.count(task) > 1:
             name += f", {section[1]} {section[2][:8]}, {section[0]}"
         rows.append(_Panels(name, split, bars, part, _shown_subsets(part), floor))
@@ -104,7 +104,7 @@ def _shown_subsets(part: pd.DataFrame) -> list[str]:
     return [success_rates.ALL, *sizes.index]
 
 
-def _success_panel(ax: Axes, run: load.Run, row: _Panels, subset: str, columns: int) -> None:
+def _success_panel(ax: Axes, run: load.RunTables, row: _Panels, subset: str, columns: int) -> None:
     first, tall = subset == success_rates.ALL, style.bar_heights(row.cells["label"])
     known = row.estimates[row.estimates["subset"] == subset].set_index("cell")
     places = np.cumsum(tall) - np.array(tall) / 2
@@ -114,7 +114,7 @@ def _success_panel(ax: Axes, run: load.Run, row: _Panels, subset: str, columns: 
         ax.axvline(floor["mean"], color=_FLOOR, ls="--", lw=1.2, zorder=3)
     for place, (cell, bar) in zip(places, row.cells.iterrows(), strict=True):
         if cell in known.index:
-            shade = style.colour(bar["method"], bar["variant"], list(run.cells["method"]))
+            shade = style.colour(run, bar["method"])
             _bar(ax, place, 100 * known.loc[cell, ["mean", "low", "high"]], shade)
         if first and (paper := row.paper(bar)):
             ax.plot(
@@ -145,9 +145,9 @@ def _success_handles(papers: bool) -> list:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    made = [
+    handles = [
         Line2D([], [], color=style.INK, lw=1.1, marker="|", ms=6, label="95 % interval"),
         Line2D([], [], color=_FLOOR, ls="--", label="random on the same pairs"),
         Patch(color=_BAND, lw=0, label="95 % interval of random"),
     ]
-    return [*made, style.published_handle()] if papers else made
+    return [*handles, style.published_handle()] if papers else handles

@@ -25,7 +25,7 @@ _GROWS_WITH_THE_BATCH = {"method.lewm.sigreg_weight": (0.1, 128)}
 _LOG_FROM = 10.0  # largest over smallest value from which the axis is logarithmic
 
 
-def sweep_figure(run: load.Run, estimates: pd.DataFrame) -> Figure | None:
+def sweep_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | None:
     """Swept value against success with 95 % intervals, controls as lines, on validation pairs the
     best point marked; beside it, where the latents were probed, r of every quantity.
     """
@@ -49,12 +49,12 @@ def sweep_figure(run: load.Run, estimates: pd.DataFrame) -> Figure | None:
         if probed:
             _probe_panel(ax, part, probes)
         else:
-            shade = style.colour(method, "", list(run.cells["method"]))
+            shade = style.colour(run, method)
             _control_lines(ax, run, estimates, part)
             _published_line(ax, run, part)
             _sweep_panel(ax, part, shade)
         pairs = "probes of the latents" if probed else f"{split} pairs"
-        ax.set_title(f"{load.method_name(method)}, {load.task_name(task)}, {pairs}")
+        ax.set_title(f"{run.method_label(method)}, {run.task_label(task)}, {pairs}")
         ax.set_xlabel(style.wrap(name, 34))
         ax.set_ylabel("Pearson's r, MLP probe" if probed else "success %")
     style.hide(flat[len(panels) :])
@@ -66,7 +66,7 @@ def sweep_figure(run: load.Run, estimates: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def _points(run: load.Run, estimates: pd.DataFrame) -> pd.DataFrame:
+def _points(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """One row per trial of a sweep and key: value, estimate, when, and whether it collapsed."""
     tried = load.tried(run.metrics)
     points = tried.merge(estimates[estimates["subset"] == success_rates.ALL], on="cell")
@@ -111,10 +111,13 @@ def _sweep_panel(ax: Axes, part: pd.DataFrame, shade: str) -> None:
     ax.set_ylim(0, 100)
 
 
-def _control_lines(ax: Axes, run: load.Run, estimates: pd.DataFrame, part: pd.DataFrame) -> None:
+def _control_lines(
+    ax: Axes, run: load.RunTables, estimates: pd.DataFrame, part: pd.DataFrame
+) -> None:
     """Success of the run's controls under the same protocol, as lines with their names."""
     same = ["task", *load.SECTION]
-    controls = run.cells[run.cells["method"].isin(success_rates.CONTROLS)]
+    names = set(run.methods.index[run.methods["is_control"]]) & set(success_rates.REFERENCES)
+    controls = run.cells[run.cells["method"].isin(names)]
     controls = controls[(controls[same] == part.iloc[0][same]).all(axis=1)]
     rates = estimates[
         (estimates["subset"] == success_rates.ALL) & (estimates["split"] == part.iloc[0]["split"])
@@ -128,7 +131,7 @@ def _control_lines(ax: Axes, run: load.Run, estimates: pd.DataFrame, part: pd.Da
             )  # fmt: skip
 
 
-def _published_line(ax: Axes, run: load.Run, part: pd.DataFrame) -> None:
+def _published_line(ax: Axes, run: load.RunTables, part: pd.DataFrame) -> None:
     """Where the paper's weight stands in a sweep with other batches: what weighs as much there."""
     name = part.iloc[0]["name"]
     trials = run.trials[run.trials["cell"].isin(part["cell"])]
@@ -146,7 +149,7 @@ def _published_line(ax: Axes, run: load.Run, part: pd.DataFrame) -> None:
     )  # fmt: skip
 
 
-def _probes(run: load.Run, swept: pd.DataFrame) -> pd.DataFrame:
+def _probes(run: load.RunTables, swept: pd.DataFrame) -> pd.DataFrame:
     """cell, quantity, r of the MLP, of those tasks whose quantities fit into a panel. Where trials
     were probed by several networks, only the one fitted on most frames: they do not compare.
     """
@@ -201,11 +204,11 @@ def _places(ax: Axes, part: pd.DataFrame) -> np.ndarray:
 def _sweep_handles(swept: pd.DataFrame) -> list:
     from matplotlib.lines import Line2D
 
-    made = []
+    handles = []
     if swept["eligible"].any():
-        made += [Line2D([], [], marker="*", ms=12, ls="none", **_STAR, label="the value chosen")]
+        handles += [Line2D([], [], marker="*", ms=12, ls="none", **_STAR, label="the value chosen")]
     if swept["collapsed"].any():
         hollow = {"marker": "o", "ms": 5, "mfc": "white", "mec": style.INK, "ls": "none"}
         words = f"collapsed (latent std below {objective.COLLAPSED_STD:g}): is not chosen"
-        made += [Line2D([], [], **hollow, label=words)]
-    return made
+        handles += [Line2D([], [], **hollow, label=words)]
+    return handles

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.records.rows import PlanTimeName
 from harness.report import format, load, published
+from harness.report.format import Column, max_of, mean_of, metric
 
 
-def efficiency_table(run: load.Run) -> format.Table:
+def efficiency_table(run: load.RunTables) -> format.Table:
     """One row per cell, device and thread count: sizes, training, one plan and many together."""
-    raw = _raw(run)
+    times = plan_times(run)
+    raw = _raw(run, times)
     sections = []
     for section, _, rows in format.by_section(raw):
-        title = format.tasks(section, rows)
+        title = format.tasks(run, section, rows)
         about = f"Run {run.name}, {load.section_name(section)}."
-        frame, more = format.fold(_training_frame(rows), ["Training seeds", "Device", "Threads"])
+        frame, more = format.fold(_training_frame(run, rows), ["Training seeds", *_MACHINE])
         sections.append(format.Section(title, f"{about} {_TRAINING}{more}", frame))
         planned = rows[rows["timed"].notna() | rows["plan_flops"].notna()]
         if not planned.empty:
-            repetitions = [f"Repetitions of {n}" for n in _solve_sizes(planned)]
-            frame, more = format.fold(_plan_frame(planned), [*_SETTINGS.values(), *repetitions])
-            caption = f"{about} {_PLAN}{more}{format.sources(planned, 'published_plan_s')}"
+            sizes = sorted(times.loc[times["cell"].isin(planned["cell"]), "pairs"].unique())
+            repetitions = [f"Repetitions of {n}" for n in sizes]
+            frame, more = format.fold(
+                _plan_frame(run, planned, sizes), [*_SETTINGS.values(), *repetitions]
+            )
+            caption = f"{about} {_PLAN}{more}{format.sources(run, planned, 'published_plan_s')}"
             sections.append(format.Section(f"{title}: one plan", caption, frame))
     return format.Table("efficiency", "Efficiency", raw, sections)
+
+
+def plan_times(run: load.RunTables) -> pd.DataFrame:
+    """Long: cell, device, threads, timed ("plan" or "inference"), pairs of one call, and over all
+    repetitions of the cell's trials p50_s, p95_s, repetitions.
+    """
+    metrics = run.metrics[(run.metrics["stage"] == "plan_time") & (run.metrics["name"] != "flops")]
+    metrics = metrics.merge(run.trials[["key", "config_hash", *_MACHINE.values()]])
+    names = {name: PlanTimeName.of(name) for name in metrics["name"].unique()}
+    timed = metrics["name"].map({name: _TIMED[n.timed] for name, n in names.items()})
+    pairs = metrics["name"].map({name: n.pairs for name, n in names.items()})
+    by = [*_BY, timed.rename("timed"), pairs.rename("pairs")]
+    seconds = metrics.groupby(by)["value"]
+    found = {"p50_s": seconds.quantile(0.5), "p95_s": seconds.quantile(0.95)}
+    return pd.DataFrame(found | {"repetitions": seconds.size()}).reset_index()
 
 
 _TRAINING = (
@@ -47,120 +67,101 @@ _PLAN = (
     "and p95 over repetitions. Threads: on a CPU they divide the pairs among them; one pair alone "
     "has one. A plan is executed for several blocks, an inference for one."
 )
+_TIMED = {"solve": "plan", "inference": "inference"}
 _PLANNER = {"candidates": "planner", "iterations": "planner", "horizon_blocks": "mpc"}
+_MACHINE = {"Device": "device", "Threads": "threads"}
 _SETTINGS = {
     "timed": "Timed",
     "candidates": "Candidates",
     "iterations": "Iterations",
     "horizon_blocks": "Horizon, blocks",
-    "device": "Device",
-    "threads": "Threads",
-}
-_BY = ["cell", "device", "threads"]
+} | {name: heading for heading, name in _MACHINE.items()}
+_BY = ["cell", *_MACHINE.values()]
 
 
-def _raw(run: load.Run) -> pd.DataFrame:
+def _steps_per_s(trials: pd.DataFrame, _: pd.DataFrame) -> float:
+    timed = trials[trials["train_s"] > 0]
+    return (timed["train_steps"] / timed["train_s"]).mean()
+
+
+def _frames_per_s(trials: pd.DataFrame, metrics: pd.DataFrame) -> float:
+    """NaN where no batch or no window was recorded."""
+    batch = load.setting(trials, "train.batch_size")
+    window = metric("model", "window_frames")(trials, metrics)
+    return _steps_per_s(trials, metrics) * (np.nan if batch is None else batch) * window
+
+
+COLUMNS = [  # of training, in this order; a new metric is one entry more
+    Column("Training seeds", "seeds", lambda trials, _: trials["seed"].nunique(), format.whole),
+    Column("Trained, M", "parameters_trained", mean_of("parameters_trained"), format.millions),
+    Column("Frozen, M", "parameters_frozen", mean_of("parameters_frozen"), format.millions),
+    Column("Tokens", "tokens_per_frame", max_of("tokens_per_frame"), format.whole),
+    Column("Floats", "latent_floats_per_frame", metric("model", "latent_floats"), format.whole),
+    Column("Frames/s", "train_frames_per_s", _frames_per_s, format.whole),
+    Column("Steps", "train_steps", mean_of("train_steps"), format.whole),
+    Column("Training, s", "train_s", mean_of("train_s"), format.whole),
+    Column("", "steps_per_s", _steps_per_s, format.three),
+    Column("Memory, GiB", "peak_memory_bytes", max_of("peak_memory_bytes"), format.gibibytes),
+]
+
+
+def _raw(run: load.RunTables, times: pd.DataFrame) -> pd.DataFrame:
     """Trials of one cell on different machines stand apart; controls are left out."""
-    trials = run.trials
-    where = trials[["key", "config_hash", "device", "threads"]]
-    metrics = run.metrics[run.metrics["stage"].isin(["model", "plan_time"])]
-    metrics = metrics.merge(where, on=["key", "config_hash"])
-    by_place = {place: part for place, part in metrics.groupby(_BY)}
+    metrics = run.metrics.merge(run.trials[["key", "config_hash", *_MACHINE.values()]])
+    metrics_of = dict(list(metrics.groupby(_BY)))
+    times_of = dict(list(times.groupby(_BY)))
     rows = []
-    for place, part in trials.groupby(_BY):
-        own = by_place.get(place, metrics.iloc[:0])
-        planned = _planned(run, place[0], own[own["stage"] == "plan_time"])
-        trained = (part["train_steps"] > 0).any() or (part["parameters_trained"] > 0).any()
-        if trained or planned["timed"]:
-            row = format.identity(run, place[0]) | _trained(part, own) | planned
-            rows.append(row | {"device": place[1], "threads": place[2]})
+    for by, trials in run.trials.groupby(_BY):
+        own, timed = metrics_of.get(by, metrics.iloc[:0]), times_of.get(by, times.iloc[:0])
+        trained = (trials["train_steps"] > 0).any() or (trials["parameters_trained"] > 0).any()
+        if trained or len(timed):
+            row = format.identity(run, by[0])
+            row |= {column.name: column.value(trials, own) for column in COLUMNS}
+            row["plan_flops"] = metric("plan_time", "flops")(trials, own)
+            rows.append(row | _planned(run, by[0], timed) | dict(zip(_BY, by, strict=True)))
     return format.in_order(run, pd.DataFrame(rows))
 
 
-def _trained(part: pd.DataFrame, metrics: pd.DataFrame) -> dict[str, Any]:
-    """Sizes and training of the trials `part` of one cell; NaN where nothing was recorded."""
-    sizes = metrics[metrics["stage"] == "model"].groupby("name")["value"].max()
-    window = sizes.get("window_frames", np.nan)
-    batch = load.setting(part, "train.batch_size")
-    timed = part[part["train_s"] > 0]
-    steps_per_s = (timed["train_steps"] / timed["train_s"]).mean()
-    return {
-        "seeds": part["seed"].nunique(),
-        "parameters_trained": part["parameters_trained"].mean(),
-        "parameters_frozen": part["parameters_frozen"].mean(),
-        "tokens_per_frame": part["tokens_per_frame"].max(),
-        "latent_floats_per_frame": sizes.get("latent_floats", np.nan),
-        "train_steps": part["train_steps"].mean(),
-        "train_s": part["train_s"].mean(),
-        "steps_per_s": steps_per_s,
-        "train_frames_per_s": steps_per_s * (np.nan if batch is None else batch) * window,
-        "peak_memory_bytes": part["peak_memory_bytes"].max(),
-    }
-
-
-def _planned(run: load.Run, cell: int, metrics: pd.DataFrame) -> dict[str, Any]:
-    """Operations and times of a plan; repetitions of all trials of the cell together."""
-    times = metrics[metrics["name"].str.match(r"^(solve|inference)_s(_\d+)?$")]
-    pairs = times["name"].str.extract(r"(\d+)$")[0].fillna("1").astype(int)
-    inferred = times["name"].str.startswith("inference").any()
-    row = dict.fromkeys(_PLANNER) if inferred or times.empty else _planner(run, cell)
-    row["timed"] = None if times.empty else "inference" if inferred else "plan"
-    row["plan_flops"] = metrics.loc[metrics["name"] == "flops", "value"].mean()
-    for n, values in times.groupby(pairs)["value"]:
-        row |= _solve_columns(int(n), values.to_numpy())
-    own = run.cells.loc[cell]
-    papers = {} if published.of_tests(own) else published.plan_time()
-    if papers:
-        paper = papers.get(published.name_of(own["method"], own["variant"]))
-        row |= format.published_columns("published_plan_s", None if times.empty else paper)
+def _planned(run: load.RunTables, cell: int, times: pd.DataFrame) -> dict[str, Any]:
+    """Planner settings and times of a plan."""
+    timed = None if times.empty else times["timed"].iloc[0]
+    row = _planner(run, cell) if timed == "plan" else dict.fromkeys(_PLANNER)
+    row["timed"] = timed
+    for size in times.itertuples():
+        row[f"solve_{size.pairs}_p50_s"] = size.p50_s
+        row[f"solve_{size.pairs}_p95_s"] = size.p95_s
+        row[f"solve_{size.pairs}_repetitions"] = size.repetitions
+        if size.pairs > 1:
+            row[f"solve_{size.pairs}_per_plan_s"] = size.p50_s / size.pairs
+    if timed and (paper := published.plan_s(run.cells.loc[cell])):
+        row |= format.published_columns("published_plan_s", paper)
     return row
 
 
-def _planner(run: load.Run, cell: int) -> dict[str, Any]:
+def _planner(run: load.RunTables, cell: int) -> dict[str, Any]:
     """Planner settings of a cell, None where its configuration does not say."""
     part = run.trials[run.trials["cell"] == cell]
     return {key: load.setting(part, f"{branch}.{key}") for key, branch in _PLANNER.items()}
 
 
-def _solve_columns(n: int, seconds: np.ndarray) -> dict[str, float]:
-    p50, p95 = np.quantile(seconds, [0.5, 0.95])
-    columns = {
-        f"solve_{n}_p50_s": p50,
-        f"solve_{n}_p95_s": p95,
-        f"solve_{n}_repetitions": len(seconds),
-    }
-    return columns if n == 1 else columns | {f"solve_{n}_per_plan_s": p50 / n}
-
-
-def _solve_sizes(rows: pd.DataFrame) -> list[int]:
-    found = (re.fullmatch(r"solve_(\d+)_p50_s", column) for column in rows.columns)
-    return sorted(int(m[1]) for m in found if m and rows[m[0]].notna().any())
-
-
-def _training_frame(rows: pd.DataFrame) -> pd.DataFrame:
-    frame = format.method_columns(rows)
-    frame["Training seeds"] = rows["seeds"].map(format.whole)
-    frame["Trained, M"] = (rows["parameters_trained"] / 1e6).map(format.three)
-    frame["Frozen, M"] = (rows["parameters_frozen"] / 1e6).map(format.three)
-    frame["Tokens"] = rows["tokens_per_frame"].map(format.whole)
-    frame["Floats"] = rows["latent_floats_per_frame"].map(format.whole)
-    frame["Frames/s"] = rows["train_frames_per_s"].map(format.whole)
-    frame["Steps"] = rows["train_steps"].map(format.whole)
-    frame["Training, s"] = rows["train_s"].map(format.whole)
-    frame["Memory, GiB"] = (rows["peak_memory_bytes"] / 2**30).map(format.three)
-    frame["Device"] = rows["device"].map(format.text)
-    frame["Threads"] = rows["threads"].map(format.text)
+def _training_frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
+    frame = format.method_columns(run, rows)
+    for column in COLUMNS:
+        if column.heading:
+            frame[column.heading] = rows[column.name].map(column.show)
+    for heading, name in _MACHINE.items():
+        frame[heading] = rows[name].map(format.text)
     return frame
 
 
-def _plan_frame(rows: pd.DataFrame) -> pd.DataFrame:
-    frame = format.method_columns(rows)
+def _plan_frame(run: load.RunTables, rows: pd.DataFrame, sizes: list[int]) -> pd.DataFrame:
+    frame = format.method_columns(run, rows)
     frame["GFLOP"] = (rows["plan_flops"] / 1e9).map(format.three)
-    for n in _solve_sizes(rows):
+    for n in sizes:
         words = "1 pair" if n == 1 else f"{n} pairs"
         frame[f"{words}, p50 s"] = rows[f"solve_{n}_p50_s"].map(format.three)
         frame[f"{words}, p95 s"] = rows[f"solve_{n}_p95_s"].map(format.three)
-    for n in _solve_sizes(rows):
+    for n in sizes:
         frame[f"Repetitions of {n}"] = rows[f"solve_{n}_repetitions"].map(format.whole)
     for name, words in _SETTINGS.items():
         frame[words] = rows[name].map(format.text)

@@ -28,12 +28,12 @@ _ROLLOUT = (
 )
 
 
-def probing_table(run: load.Run) -> format.Table:
+def probing_table(run: load.RunTables) -> format.Table:
     """Sections per task: quantities, one section for each generation of probes, and rollouts."""
     raw = _raw(run)
     sections = []
     for section, (task,), rows in format.by_section(raw, "task"):
-        title = f"{load.task_name(task)}, {section[1]}"
+        title = f"{run.task_label(task)}, {section[1]}"
         place = f"Run {run.name}, {load.section_name(section)}."
         for (frames, network), part in rows.groupby(["frames", "mlp"], sort=False):
             words = _PROBING.format(frames=frames, network=network)
@@ -49,7 +49,7 @@ def probing_table(run: load.Run) -> format.Table:
     return format.Table("probing", "Probing", raw, sections)
 
 
-def named(run: load.Run) -> pd.DataFrame:
+def named(run: load.RunTables) -> pd.DataFrame:
     """The metrics of stage "probing" with the parts of their names as columns."""
     metrics = run.metrics[run.metrics["stage"] == "probing"]
     names = {name: record.ProbeName.of(name) for name in metrics["name"].unique()}
@@ -61,7 +61,7 @@ def named(run: load.Run) -> pd.DataFrame:
     return metrics.join(parts)
 
 
-def _raw(run: load.Run) -> pd.DataFrame:
+def _raw(run: load.RunTables) -> pd.DataFrame:
     """One row per cell, quantity and generation of probes, in the order of recording."""
     metrics = named(run)
     found = []
@@ -121,7 +121,7 @@ def _of_pixels(rows: pd.DataFrame) -> pd.DataFrame:
     return means.rename(columns=columns).reset_index().assign(label=_PIXELS)
 
 
-def _rollout_frame(run: load.Run, rows: pd.DataFrame) -> pd.DataFrame:
+def _rollout_frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
     """One row per method: error after the first and after the last block."""
     metrics = run.metrics[
         (run.metrics["stage"] == "latents") & run.metrics["name"].isin(["open_loop", "stay"])

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from harness.report import format, load, objective
+from harness.report.format import Column, metric
 
 NO_TERMS = {"loss", "lr", "grad_norm", "latent_std", "value_mean", "mse"}  # logged besides
-_DIVERGED = "is not finite"  # what harness.training.loop says of such a trial
-_LATE = 0.95
 
 
-def stability_table(run: load.Run) -> format.Table:
+def stability_table(run: load.RunTables) -> format.Table:
     """One row per cell: spread and rank of the latents, gradient norms, final terms of the loss."""
     raw = _raw(run)
     sections = []
     for section, _, rows in format.by_section(raw):
-        title = format.tasks(section, rows)
+        title = format.tasks(run, section, rows)
         about = f"Run {run.name}, {load.section_name(section)}."
-        frame, more = format.fold(_frame(rows), ["Training seeds", "Diverged", "Collapsed"])
+        frame, more = format.fold(_frame(run, rows), ["Training seeds", "Diverged", "Collapsed"])
         sections.append(format.Section(title, f"{about} {_CAPTION}{more}", frame))
-        terms = _terms_frame(rows)
+        terms = _terms_frame(run, rows)
         if not terms.empty:
             title = f"{title}: terms of the loss at the end"
             sections.append(format.Section(title, f"{about} {_TERMS_CAPTION}", terms))
     return format.Table("stability", "Training stability", raw, sections)
 
 
-def diverged(run: load.Run) -> pd.DataFrame:
+def diverged(run: load.RunTables) -> pd.DataFrame:
     """The failed trials whose loss, or a term of it, was not finite."""
-    return run.failed[run.failed["error"].str.contains(_DIVERGED, regex=False)]
+    return run.failed[run.failed["diverged"]]
 
 
 _CAPTION = (
@@ -49,46 +46,63 @@ _TERMS_CAPTION = (
 )
 
 
-def _raw(run: load.Run) -> pd.DataFrame:
+def _largest_norm(trials: pd.DataFrame, metrics: pd.DataFrame) -> float:
+    """The largest logged gradient norm after the warm-up."""
+    norms = metrics[(metrics["stage"] == "train") & (metrics["name"] == "grad_norm")]
+    norms = norms.merge(trials[["key", "config_hash", "train_steps"]])
+    if norms.empty:
+        return np.nan
+    share = load.setting(trials, "train.warmup_fraction") or 0.0
+    start = np.maximum(1, np.round(share * norms["train_steps"]))
+    return norms.loc[norms["index"] >= start, "value"].max()
+
+
+COLUMNS = [  # in this order; a new metric is one entry more
+    Column("Latent std", "latent_std", metric("latents", "latent_std"), format.short),
+    Column("Effective rank", "effective_rank", metric("latents", "effective_rank"), format.short),
+    Column("Gradient norm, end", "final_gradient_norm", metric("train", "grad_norm"), format.short),
+    Column("Gradient norm, largest", "largest_gradient_norm", _largest_norm, format.short),
+]
+
+
+def _raw(run: load.RunTables) -> pd.DataFrame:
     trials = run.trials
     trained = trials[(trials["train_steps"] > 0) | (trials["parameters_trained"] > 0)]
-    last, largest = _last_values(run), _largest_norms(run)
+    metrics = dict(list(run.metrics.groupby("cell")))
     broken = diverged(run)
     rows = []
     for cell, part in trained.groupby("cell"):
+        own = metrics.get(cell, run.metrics.iloc[:0])
         known = run.cells.loc[cell, load.GROUP]
-        failed = (broken[load.GROUP] == known).all(axis=1).sum()
-        rows.append(format.identity(run, cell) | _ended(run, cell, part, last, int(failed)))
-        rows[-1]["largest_gradient_norm"] = largest.get(cell)
-        rows[-1] |= {
-            f"final_{name}": value
-            for (of, name), value in last.items()
-            if of == cell and name not in [*NO_TERMS - {"loss"}, *_HEALTH]
-        }
+        failed = int((broken[load.GROUP] == known).all(axis=1).sum())
+        row = format.identity(run, cell) | _counts(part, own, failed)
+        row |= {column.name: column.value(part, own) for column in COLUMNS}
+        rows.append(row | {f"final_{t}": metric("train", t)(part, own) for t in _terms(own)})
     return pd.concat(
         [format.in_order(run, pd.DataFrame(rows)), _never_ended(run, broken)], ignore_index=True
     )
 
 
-_STD = "held-out latent_std"  # apart from the batch's, which is logged in training
-_HEALTH = (_STD, "effective_rank")
-
-
-def _ended(run: load.Run, cell: int, part: pd.DataFrame, last: dict, failed: int) -> dict[str, Any]:
-    of_cell = run.metrics[run.metrics["cell"] == cell]
-    curves = of_cell[of_cell["stage"].isin(["train", "latents"])]
+def _counts(trials: pd.DataFrame, metrics: pd.DataFrame, failed: int) -> dict[str, int]:
+    """Training seeds: all, those that diverged (`failed` of which never ended), those that
+    collapsed.
+    """
+    curves = metrics[metrics["stage"].isin(["train", "latents"])]
     broken = set(curves.loc[~np.isfinite(curves["value"]), "key"])
     return {
-        "seeds": part["seed"].nunique() + failed,
+        "seeds": trials["seed"].nunique() + failed,
         "diverged": len(broken) + failed,
-        "collapsed": len(objective.collapsed(of_cell, "key") - broken),
-        "latent_std": last.get((cell, _STD)),
-        "effective_rank": last.get((cell, "effective_rank")),
-        "final_gradient_norm": last.get((cell, "grad_norm")),
+        "collapsed": len(objective.collapsed(metrics, "key") - broken),
     }
 
 
-def _never_ended(run: load.Run, broken: pd.DataFrame) -> pd.DataFrame:
+def _terms(metrics: pd.DataFrame) -> list[str]:
+    """The terms of the loss, and the loss: the metrics of training that are nothing else."""
+    names = metrics.loc[metrics["stage"] == "train", "name"].unique()
+    return sorted(name for name in names if name not in NO_TERMS or name == "loss")
+
+
+def _never_ended(run: load.RunTables, broken: pd.DataFrame) -> pd.DataFrame:
     """Rows of what has no cell, because every seed diverged."""
     known = set(run.cells[load.GROUP].itertuples(index=False, name=None))
     rows = [
@@ -98,72 +112,35 @@ def _never_ended(run: load.Run, broken: pd.DataFrame) -> pd.DataFrame:
         if group not in known
     ]
     for row in rows:
-        row["label"] = load.method_name(row["method"], row["variant"])
+        row["label"] = run.method_label(row["method"], row["variant"])
     return pd.DataFrame(rows)
 
 
-def _last_values(run: load.Run) -> dict[tuple[int, str], float]:
-    """(cell, metric) -> mean over seeds of the mean of its last 5 %; NaN stays NaN."""
-    metrics = run.metrics[run.metrics["stage"].isin(["train", "latents"])]
-    held_out = metrics["stage"] == "latents"
-    name = metrics["name"].mask(held_out & (metrics["name"] == "latent_std"), _STD)
-    metrics = metrics.assign(name=name)[~held_out | name.isin(_HEALTH)]
-    ends = metrics.groupby(["cell", "key", "name"])["index"].transform("max")
-    late = metrics[metrics["index"] >= _LATE * ends]
-    by_trial = late.groupby(["cell", "name", "key"])["value"].mean(skipna=False)
-    by_cell = by_trial.groupby(level=["cell", "name"]).mean(skipna=False)
-    return by_cell.to_dict()
-
-
-def _largest_norms(run: load.Run) -> dict[int, float]:
-    """cell -> the largest logged gradient norm after the warm-up."""
-    norms = run.metrics[(run.metrics["stage"] == "train") & (run.metrics["name"] == "grad_norm")]
-    same = ["key", "config_hash"]
-    norms = norms.merge(run.trials[[*same, "train_steps"]], on=same)
-    found = {}
-    for cell, part in norms.groupby("cell"):
-        trials = run.trials[run.trials["cell"] == cell]
-        share = load.setting(trials, "train.warmup_fraction") or 0.0
-        after = part.loc[
-            part["index"] >= np.maximum(1, np.round(share * part["train_steps"])), "value"
-        ]
-        found[cell] = after.max() if len(after) else np.nan
-    return found
-
-
-def _frame(rows: pd.DataFrame) -> pd.DataFrame:
-    frame = format.method_columns(rows)
+def _frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
+    frame = format.method_columns(run, rows)
     frame["Training seeds"] = rows["seeds"].map(format.whole)
-    for column, words in (
-        ("latent_std", "Latent std"),
-        ("effective_rank", "Effective rank"),
-        ("final_gradient_norm", "Gradient norm, end"),
-        ("largest_gradient_norm", "Gradient norm, largest"),
-    ):
-        frame[words] = rows[column].map(_short) if column in rows else format.BLANK
-        broken = (rows["diverged"] == rows["seeds"]) & (frame[words] == format.BLANK)
-        frame.loc[broken, words] = "NaN"
+    for column in COLUMNS:
+        known = column.name in rows
+        frame[column.heading] = rows[column.name].map(column.show) if known else format.BLANK
+        broken = (rows["diverged"] == rows["seeds"]) & (frame[column.heading] == format.BLANK)
+        frame.loc[broken, column.heading] = "NaN"
     frame["Diverged"] = rows["diverged"].map(format.whole)
     frame["Collapsed"] = rows["collapsed"].map(format.whole)
     return frame
 
 
-def _terms_frame(rows: pd.DataFrame) -> pd.DataFrame:
+def _terms_frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
     """Task, method and its own terms in words: no two methods share more than a few."""
-    frame = format.method_columns(rows)
-    names = [c.removeprefix("final_") for c in rows if c.startswith("final_")]
-    names = [name for name in names if name != "gradient_norm"]
+    frame = format.method_columns(run, rows)
+    others = {column.name for column in COLUMNS}
+    names = [c.removeprefix("final_") for c in rows if c.startswith("final_") and c not in others]
     names.sort(key=lambda name: (name != "loss", name != "pred"))
     frame["Terms"] = [
         ", ".join(
-            f"{name} {_short(row[f'final_{name}'])}"
+            f"{name} {format.short(row[f'final_{name}'])}"
             for name in names
             if pd.notna(row[f"final_{name}"])
         )
         for row in rows.to_dict("records")
     ]
     return frame[frame["Terms"] != ""]
-
-
-def _short(value: float) -> str:
-    return format.BLANK if pd.isna(value) else f"{value:.3g}"

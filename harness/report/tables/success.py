@@ -18,21 +18,21 @@ _INTERVALS = (
 )
 
 
-def success_table(run: load.Run, outcomes: dict, estimates: pd.DataFrame) -> format.Table:
+def success_table(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> format.Table:
     """Success per cell, with strata, published numbers and paired differences."""
     raw = _success_raw(run, estimates, success_rates.differences(run, outcomes))
     sections = []
     for section, (split, task), rows in format.by_section(raw, "split", "task"):
-        title = f"{load.task_name(task)}, {section[1]}, {split} pairs"
+        title = f"{run.task_label(task)}, {section[1]}, {split} pairs"
         caption = _success_caption(run, section, split, rows, outcomes)
         frame, _ = format.fold(_success_frame(rows), ["Pairs", "Training seeds"])  # in the caption
         sections.append(
             format.Section(
-                title, f"{caption} {_INTERVALS}{_success_notes(rows)}", frame, headline=True
+                title, f"{caption} {_INTERVALS}{_success_notes(run, rows)}", frame, headline=True
             )
         )
-        counts = [f"pairs with {load.method_name(name)}" for name in success_rates.REFERENCES]
-        paired, more = format.fold(_paired_frame(rows), counts)
+        counts = [f"pairs with {run.method_label(name)}" for name in success_rates.REFERENCES]
+        paired, more = format.fold(_paired_frame(run, rows), counts)
         if not paired.empty:
             title = f"{title}: difference to the controls and to LeWM on the same pairs"
             words = f"{caption} {_PAIRED} {_corrected(rows)}{more}"
@@ -50,7 +50,9 @@ _PAIRED = (
 )
 
 
-def _success_raw(run: load.Run, estimates: pd.DataFrame, paired: pd.DataFrame) -> pd.DataFrame:
+def _success_raw(
+    run: load.RunTables, estimates: pd.DataFrame, paired: pd.DataFrame
+) -> pd.DataFrame:
     """One row per cell and split; percentages and points."""
     rows = []
     differences = {key: part for key, part in paired.groupby(["cell", "split"])}
@@ -131,11 +133,11 @@ def _success_frame(rows: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _paired_frame(rows: pd.DataFrame) -> pd.DataFrame:
+def _paired_frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
     """Method and kind of pairs, then difference, interval, p and pairs per control; empty without
     shared pairs.
     """
-    parts = [_paired_part(rows, prefix) for prefix in ["", *_strata(rows)]]
+    parts = [_paired_part(run, rows, prefix) for prefix in ["", *_strata(rows)]]
     parts = [part for part in parts if len(part.columns) > 2]
     if not parts:
         return pd.DataFrame()
@@ -143,14 +145,14 @@ def _paired_frame(rows: pd.DataFrame) -> pd.DataFrame:
     return frame[(frame.iloc[:, 2:] != format.BLANK).any(axis=1)].reset_index(drop=True)
 
 
-def _paired_part(rows: pd.DataFrame, prefix: str) -> pd.DataFrame:
+def _paired_part(run: load.RunTables, rows: pd.DataFrame, prefix: str) -> pd.DataFrame:
     """The differences on one subset of the pairs."""
     words = prefix.strip("_").replace("_", " ") or success_rates.ALL
     frame = pd.DataFrame({"Method": rows["label"], "Pairs": words})
     for reference in success_rates.REFERENCES:
         name = f"{prefix}minus_{reference}"
         if f"{name}_points" in rows and rows[f"{name}_points"].notna().any():
-            words = load.method_name(reference)
+            words = run.method_label(reference)
             frame[f"− {words}"] = rows[f"{name}_points"].map(format.signed)
             frame[f"interval, {words}"] = format.interval(
                 rows, f"{name}_low_points", f"{name}_high_points", format.signed
@@ -170,7 +172,7 @@ def _corrected(rows: pd.DataFrame) -> str:
 
 
 def _success_caption(
-    run: load.Run, section: tuple, split: str, rows: pd.DataFrame, outcomes: dict
+    run: load.RunTables, section: tuple, split: str, rows: pd.DataFrame, outcomes: dict
 ) -> str:
     words = (
         f"Run {run.name}, {load.section_name(section)}: {format.span(rows['pairs'])} {split} "
@@ -185,11 +187,11 @@ def _success_caption(
     return words
 
 
-def _success_notes(rows: pd.DataFrame) -> str:
+def _success_notes(run: load.RunTables, rows: pd.DataFrame) -> str:
     words = "" if _prefix(success_rates.UNSOLVED) + "pairs" not in rows else _UNSOLVED
     if (rows["final_success_pct"] != rows["success_pct"]).any():
         words += " Final: solved at the last step."
-    return words + format.sources(rows, "published_success_pct")
+    return words + format.sources(run, rows, "published_success_pct")
 
 
 _UNSOLVED = " Not solved at start: pairs whose goal is not met before the first action."
