@@ -12,7 +12,7 @@ import pandas as pd
 from pyarrow import fs as pafs
 
 from harness.records import rows, storage
-from harness.report import format, load, page, render, success_rates, tables
+from harness.report import figures, format, load, page, render, success_rates, tables
 from harness.report.load import NoTrials
 
 __all__ = ["NoTrials", "Report", "console", "publish", "write"]
@@ -20,7 +20,7 @@ __all__ = ["NoTrials", "Report", "console", "publish", "write"]
 log = logging.getLogger(__name__)
 
 _OURS = re.compile(
-    r"(success|efficiency|stability|probing|plan_time|episodes|sweep)\.(md|csv|tex|png|svg)"
+    r"(headline|success|efficiency|stability|probing|plan_time|episodes|sweep)\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif"
 )
 
@@ -64,7 +64,7 @@ def publish(run_folder: str) -> Report:
 
 
 def _write(run_folder: str, built: _Built) -> list[str]:
-    images = _images(built)
+    images = figures.draw(built.run, built.estimates)
     contents: dict[str, bytes] = {}
     for table in built.tables:
         if not table.raw.empty:
@@ -104,24 +104,6 @@ def _build(run_folder: str) -> _Built:
     outcomes = success_rates.outcomes(run)
     estimates = success_rates.estimates(outcomes)
     return _Built(run, estimates, tables.of(run, outcomes, estimates))
-
-
-def _images(built: _Built) -> dict[str, dict[str, bytes]]:
-    """name -> kind -> bytes of the figures that this run has."""
-    from harness.report.figures import episodes, plan_time, stability, style, success, sweep
-
-    run = built.run
-    scenes = episodes.scenes(run)
-    with style.style():
-        drawn = {
-            "success": success.success_figure(run, built.estimates),
-            "plan_time": plan_time.plan_time_figure(run),
-            "stability": stability.stability_figure(run),
-            "episodes": episodes.episodes_figure(run, scenes),
-            "sweep": sweep.sweep_figure(run, built.estimates),
-        }
-        images = {name: style.render(figure) for name, figure in drawn.items() if figure}
-    return images | episodes.films(scenes)
 
 
 def _parquet(run_folder: str, left_out: Sequence[str]) -> list[str]:

@@ -39,6 +39,7 @@ def build(
         f"<p>{_counts(run)}</p>",
         _failed(run),
         _left_out(run),
+        _figure("headline", figures["headline"]) if "headline" in figures else "",
         *(_table(table, figures) for table in tables),
         *(_extra(run, name, title, figures) for name, title in _EXTRA.items() if name in figures),
         _links(parquet),
@@ -51,6 +52,7 @@ def build(
 _BESIDE = {"success": "success", "efficiency": "plan_time", "stability": "stability"}
 _EXTRA = {"episodes": "Episodes", "sweep": "Sweep"}  # of no table: name and title
 _ALT = {
+    "headline": "Success of every trained method on every task, with 95 % intervals",
     "success": "Success by task and method with 95 % intervals",
     "plan_time": "Plan time by method on a log axis",
     "stability": "Training curves: terms of the loss by method, and latent std",

@@ -13,8 +13,10 @@ import pytest
 from synthetic_run import SyntheticRun, full_run
 
 from harness import report
+from harness.report import load, success_rates
+from harness.report.figures import headline
 
-NAMES = ("success", "plan_time", "stability")
+NAMES = ("success", "plan_time", "stability")  # of README width, with a footer
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,20 @@ def test_a_notebooks_backend_and_a_users_style_change_no_figure(written, tmp_pat
         assert (copy / "figures" / f"{name}.png").read_bytes() == picture
 
 
+def test_the_headline_figure_has_a_panel_a_task_and_a_line_a_method(written):
+    run, _ = written
+    tables = load.load(str(run.folder))
+    estimates = success_rates.estimates(success_rates.outcomes(tables))
+    tidy = headline.headline_data(tables, estimates).set_index(["task", "method"])
+    assert len(tidy) == 2 * 4 and tidy.loc[("push_t", "lewm"), "published"] == 96
+    assert (tidy["low"] <= tidy["mean"]).all() and (tidy["mean"] <= tidy["high"]).all()
+    svg = re.sub(r"<[^>]+>", " ", (run.folder / "figures" / "headline.svg").read_text())
+    for words in ("Two-Room", "Push-T", "LeWM", "DINO-WM", "heuristic", "random", "published"):
+        assert words in svg, words
+    page = (run.folder / "index.html").read_text()
+    assert page.index("figures/headline.png") < page.index("<h2>Success</h2>")
+
+
 def test_the_success_figure_has_strata_and_the_floor(written):
     run, _ = written
     svg = (run.folder / "figures" / "success.svg").read_text()
@@ -82,7 +98,7 @@ def test_the_page_holds_every_table_figure_and_link(written):
     assert paths[-1].endswith("index.html")
     names = [path.rpartition("/")[2] for path in paths[:-1]]
     assert all(report._OURS.fullmatch(name) for name in names)  # a later report removes these
-    assert page.count("src='data:image/png;base64,") == 3
+    assert page.count("src='data:image/png;base64,") == 4
     for title in ("Success", "Efficiency", "Training stability"):
         assert f"<h2>{title}</h2>" in page
     for link in re.findall(r"href='([^']+)'", page):

@@ -1,0 +1,24 @@
+"""The figures of a report."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from harness.report import load
+from harness.report.figures import episodes, headline, plan_time, stability, style, success, sweep
+
+
+def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, dict[str, bytes]]:
+    """name -> kind ("png", "svg", "gif") -> bytes of the figures that this run has."""
+    scenes = episodes.scenes(run)
+    with style.style():
+        figures = {
+            "headline": headline.headline_figure(run, estimates),
+            "success": success.success_figure(run, estimates),
+            "plan_time": plan_time.plan_time_figure(run),
+            "stability": stability.stability_figure(run),
+            "episodes": episodes.episodes_figure(run, scenes),
+            "sweep": sweep.sweep_figure(run, estimates),
+        }
+        images = {name: style.render(figure) for name, figure in figures.items() if figure}
+    return images | episodes.films(scenes)

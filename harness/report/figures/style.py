@@ -59,12 +59,12 @@ def style():
 
 
 def figure(
-    rows: int, columns: int, height_in: float, **gridspec
+    rows: int, columns: int, height_in: float, width_in: float = WIDTH_IN, **gridspec
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of README width with a grid of axes, without pyplot's global state."""
+    """A figure with a grid of axes, without pyplot's global state."""
     from matplotlib.figure import Figure
 
-    canvas = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    canvas = Figure(figsize=(width_in, height_in), layout="constrained")
     canvas.get_layout_engine().set(w_pad=0.06, h_pad=0.06, rect=(0.002, 0, 0.985, 1))
     axes = canvas.subplots(rows, columns, squeeze=False, gridspec_kw=gridspec)
     return canvas, [list(row) for row in axes]
