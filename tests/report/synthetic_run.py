@@ -8,9 +8,10 @@ import math
 import zlib
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
-from harness import zoo
+from harness import report, zoo
 from harness.records import rows
 
 NAMES = {"replay": 1.0, "heuristic": 0.8, "random": 0.2, "noop": 0.1}
@@ -71,9 +72,9 @@ class SyntheticRun:
             for e, line in enumerate(outcome)
             for p, success in enumerate(line)
         ]
-        kept = [rows.MetricRow(key, *metric) for metric in metrics]
+        of_trial = [rows.MetricRow(key, *metric) for metric in metrics]
         shown = [rows.FrameRow(key, *frame) for frame in frames]
-        rows.write(str(self.place(trial)), trial, episodes, kept, shown)
+        rows.write(str(self.place(trial)), trial, episodes, of_trial, shown)
         return trial
 
     def place(self, trial):
@@ -194,3 +195,19 @@ def full_run(run, tasks, methods, seeds=3, pairs=100):
                     initially_solved=solved,
                     **fields,
                 )
+
+
+def outcome(successes, n=50):
+    """The first `successes` of n pairs succeed."""
+    return np.arange(n) < successes
+
+
+def table(run, name, kind="csv"):
+    """A table of the run's report, as text."""
+    return (run.folder / "tables" / f"{name}.{kind}").read_text()
+
+
+def raw(run, name="success"):
+    """The rows of a table, from a new report of the run."""
+    report.write(run.folder)
+    return pd.read_csv(io.StringIO(table(run, name)), keep_default_na=False, na_values=[""])

@@ -1,0 +1,180 @@
+"""The success table from synthetic rows has the numbers computed by hand and mixes nothing."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from synthetic_run import outcome, raw, table
+
+from harness.report import published, stats
+
+
+def test_one_seed_has_its_wilson_interval(run):
+    run.trial(outcome=outcome(45))
+    row = raw(run).iloc[0]
+    assert (row.success_pct, row.pairs, row.seeds) == (90.0, 50, 1)
+    assert (row.low_pct, row.high_pct) == pytest.approx((78.64, 95.65), abs=0.01)
+
+
+def test_seeds_are_averaged_after_evaluation_seeds(run):
+    run.trial(seed=0, outcome=[outcome(50), outcome(40)])  # 90 %
+    run.trial(seed=1, outcome=[outcome(30)])  # 60 %
+    row = raw(run).iloc[0]
+    assert row.success_pct == pytest.approx(75.0)  # not 80, the mean of all episodes
+    assert row.seed_std_pct == pytest.approx(30 / math.sqrt(2))
+    assert (row.pairs, row.seeds) == (50, 2)
+
+
+def test_differences_are_on_the_same_pairs(run):
+    run.trial(method="lewm", outcome=outcome(40))
+    run.trial(method="random", outcome=outcome(10, 40))  # lacks the last ten pairs
+    row = raw(run).set_index("method").loc["lewm"]
+    assert row.minus_random_pairs == 40
+    assert row.minus_random_points == pytest.approx(75.0)  # 40 of 40 against 10 of 40
+    assert row.minus_random_p == pytest.approx(2 / 2**30)
+    assert "minus_heuristic_points" not in row
+
+
+def test_pairs_of_one_episode_count_as_one_where_they_agree(run):
+    for method, successes in (("lewm", 40), ("mine", 50)):
+        run.trial(method=method, outcome=outcome(successes), pairs_per_episode=5)
+    rows = raw(run).set_index("method")
+    ends = stats.wilson(8, 10)  # 10 episodes: 8 solved, 2 not
+    assert rows.loc["lewm", ["low_pct", "high_pct"]].tolist() == pytest.approx(
+        [100 * end for end in ends], abs=0.1
+    )
+    assert rows.loc["mine", "minus_lewm_p"] == pytest.approx(2 / 2**2)  # two episodes differ
+
+
+def test_episodes_of_one_family_count_as_one_where_they_agree(run):
+    families = [("pairs", "family", episode, float(episode // 5), "") for episode in range(50)]
+    run.trial(method="lewm", outcome=outcome(40), metrics=families)
+    run.trial(method="mine", outcome=outcome(50))  # on the same data, before they were recorded
+    row = raw(run).set_index("method").loc["mine"]
+    assert row.minus_lewm_p == pytest.approx(2 / 2**2)
+
+
+def test_p_values_are_corrected_over_their_table_and_no_further(run):
+    """Push-T has 2 comparisons on all pairs and 2 on each stratum, Two-Room has one."""
+    for method, successes in (("random", 10), ("lewm", 20), ("mine", 11)):
+        run.trial("push_t", method, outcome=outcome(successes), strata=("near", "far"))
+    for method, successes in (("random", 10), ("mine", 20)):
+        run.trial("two_room", method, outcome=outcome(successes))
+    rows = raw(run).set_index(["task", "method"])
+    alone = rows.loc[("two_room", "mine")]
+    assert alone.minus_random_p_holm == alone.minus_random_p == pytest.approx(2 / 2**10)
+    best = rows.loc[("push_t", "lewm")]
+    assert best.minus_random_p == pytest.approx(2 / 2**10)
+    assert best.minus_random_p_holm == pytest.approx(9 * 2 / 2**10)
+    assert rows.loc[("push_t", "mine"), "minus_random_p_holm"] == 1.0
+    shown = table(run, "success", "md")
+    assert "corrected for all 9 comparisons" in shown and "| 0.018 |" in shown
+    assert "corrected for all 1 comparison of" in shown
+
+
+def test_strata_and_pairs_not_solved_at_start(run):
+    solved = outcome(10)
+    run.trial(outcome=outcome(25), strata=("near", "far far"), initially_solved=solved)
+    row = raw(run).iloc[0]
+    assert (row.near_success_pct, row.near_pairs) == (100 * 13 / 25, 25)
+    assert (row.far_far_success_pct, row.far_far_pairs) == (100 * 12 / 25, 25)
+    assert (row.not_solved_at_start_success_pct, row.not_solved_at_start_pairs) == (37.5, 40)
+    assert "far far % (n = 25)" in table(run, "success", "md")
+
+
+def test_extra_pairs_count_in_their_stratum_only(run):
+    strata, samples = ("near", "far"), ["pairs"] * 30 + ["stratum"] * 20
+    run.trial(method="lewm", outcome=outcome(30), strata=strata, samples=samples)
+    run.trial(method="random", outcome=outcome(0), strata=strata, samples=samples)
+    row = raw(run).set_index("method").loc["lewm"]
+    assert (row.success_pct, row.pairs) == (100.0, 30)
+    assert (row.far_success_pct, row.far_pairs) == (60.0, 25)
+    assert (row.minus_random_points, row.minus_random_pairs) == (100.0, 30)
+
+
+def test_protocols_never_share_a_table(run):
+    for name, hashed, successes in (("p", "aaaaaaaaaa", 10), ("p", "bbbbbbbbbb", 40)):
+        common = dict(protocol=name, protocol_hash=hashed)
+        run.trial(key=f"l{hashed}", outcome=outcome(successes), **common)
+        run.trial(key=f"r{hashed}", method="random", outcome=outcome(5), **common)
+    rows = raw(run).set_index(["method", "protocol_hash"])
+    assert rows.loc[("lewm", "aaaaaaaaaa"), "success_pct"] == 20.0
+    assert rows.loc[("lewm", "bbbbbbbbbb"), "minus_random_points"] == 70.0
+    parts = table(run, "success", "md").split("\n## ")[1:]
+    assert len(parts) == 4  # rates and differences, twice
+    assert all(("aaaaaaaa" in part) != ("bbbbbbbb" in part) for part in parts)
+
+
+def test_splits_and_scales_are_not_averaged(run):
+    run.trial(key="a", outcome=outcome(10))
+    run.trial(key="b", outcome=outcome(20), split="validation")
+    run.trial(key="c", outcome=outcome(30), scale="tiny")
+    assert sorted(raw(run)["success_pct"]) == [20.0, 40.0, 60.0]
+
+
+def test_published_numbers_stand_beside(run):
+    run.trial(method="lewm", outcome=outcome(10))
+    run.trial(method="dino_wm_proprio", outcome=outcome(10))
+    run.trial(method="lewm", variant="small", key="small", outcome=outcome(10))
+    rows = raw(run).set_index("label")
+    assert rows["published_success_pct"].fillna(-1).to_dict() == {
+        "LeWM": 87,
+        "DINO-WM + proprio": 100,
+        "LeWM small": -1,
+    }
+    assert rows.loc["LeWM", "published_episodes"] == 50
+
+
+def test_nothing_published_stands_beside_a_protocol_of_tests(run):
+    run.trial(method="lewm", protocol="smoke", outcome=outcome(10))
+    assert "published_success_pct" not in raw(run)
+
+
+def test_without_published_files_there_is_no_column(run, tmp_path, monkeypatch):
+    module = published
+    monkeypatch.setattr(module, "FOLDER", tmp_path / "none")
+    module._read.cache_clear()
+    run.trial(outcome=outcome(10))
+    found = raw(run)
+    module._read.cache_clear()
+    assert not [column for column in found if "published" in column]
+    assert "Published" not in table(run, "success", "md")
+
+
+def test_pairs_that_a_seed_lacks_are_left_out_and_said(run, caplog):
+    run.trial(seed=0, outcome=outcome(50))
+    run.trial(seed=1, outcome=outcome(20, 40))
+    row = raw(run).iloc[0]
+    assert (row.pairs, row.success_pct) == (40, 75.0)
+    assert "10 of 50 pairs" in caplog.text
+    assert "10 pairs that some seed lacks" in table(run, "success", "md")
+
+
+def test_seeds_on_other_data_do_not_take_a_method_out_of_the_table(run):
+    run.trial(seed=0, outcome=outcome(50), dataset_hash="elsewhere")
+    run.trial(seed=1, outcome=outcome(20))
+    run.trial(seed=2, outcome=outcome(30))
+    row = raw(run).iloc[0]
+    assert (row.pairs, row.seeds, row.success_pct) == (50, 2, 50.0)
+    assert "Left out: 1 training seed on other data" in table(run, "success", "md")
+
+
+def test_every_method_is_compared_with_lewm_on_the_same_pairs(run):
+    run.trial(method="lewm", outcome=outcome(30))
+    run.trial(method="mine", outcome=outcome(40))
+    rows = raw(run).set_index("method")
+    assert rows.loc["mine", "minus_lewm_points"] == pytest.approx(20.0)
+    assert rows.loc["mine", "minus_lewm_p"] == pytest.approx(2 / 2**10)
+    assert math.isnan(rows.loc["lewm", "minus_lewm_points"])
+    assert "− LeWM" in table(run, "success", "md")
+
+
+def test_published_numbers_do_not_stand_beside_those_of_tests(run):
+    run.trial(
+        outcome=outcome(30),
+        protocol="smoke modified",
+        metrics=[("plan_time", "solve_s_1", 0, 0.5, "s")],
+    )
+    assert "published_success_pct" not in raw(run)
+    assert "published_plan_s" not in raw(run, "efficiency")

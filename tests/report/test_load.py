@@ -1,0 +1,71 @@
+"""What cells are called and in which order they come; trials that cannot be read."""
+
+from __future__ import annotations
+
+import pytest
+from synthetic_run import outcome, raw
+
+from harness import report
+from harness.report import __main__ as command
+from harness.report import load
+
+
+def test_settings_stand_apart_and_are_named(run):
+    for setting, steps, successes in (("a", 100, 10), ("b", 2000, 40)):
+        run.trial(
+            key=setting,
+            setting_hash=setting,
+            config=f"train:\n  steps: {steps}\n  lr: 0.1\nseed: {steps}\n",
+            outcome=outcome(successes),
+        )
+    rates = raw(run).set_index("label")["success_pct"].to_dict()
+    assert rates == {"LeWM (train.steps=100)": 20.0, "LeWM (train.steps=2000)": 80.0}
+
+
+def test_seeds_of_a_setting_do_not_name_it(run):
+    for seed in (0, 1):
+        for lr in (0.1, 0.2):
+            run.trial(
+                key=f"{seed}-{lr}",
+                seed=seed,
+                setting_hash=str(lr),
+                config=f"data:\n  draw: {seed}\ntrain:\n  lr: {lr}\n",
+                outcome=outcome(10),
+            )
+    assert set(raw(run)["label"]) == {"LeWM (train.lr=0.1)", "LeWM (train.lr=0.2)"}
+
+
+def test_order_notes_and_names(run):
+    for method in ("replay", "random", "novel", "gcbc", "lewm"):
+        run.trial(method=method, outcome=outcome(10))
+    run.trial(method="dino_wm", outcome=outcome(10), note="untrained encoder")
+    run.trial(method="dino_wm", variant="small", key="ds", outcome=outcome(10))
+    assert list(raw(run)["label"]) == [
+        "LeWM",
+        "DINO-WM (untrained encoder)",
+        "DINO-WM small",
+        "GCBC",
+        "novel",
+        "Random",
+        "Replay",
+    ]
+
+
+def test_a_folder_without_trials_says_so(tmp_path, capsys):
+    with pytest.raises(report.NoTrials, match="holds no trials"):
+        report.write(tmp_path / "empty")
+    assert command.main([str(tmp_path / "empty")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "harness.run" in line
+
+
+def test_an_unreadable_trial_is_left_out(run):
+    run.trial(seed=0, outcome=outcome(40))
+    broken = run.place(run.trial(seed=1, outcome=outcome(0)))
+    (broken / "episodes.parquet").write_bytes(b"broken")
+    assert raw(run).iloc[0].success_pct == 80.0
+
+
+def test_a_configuration_that_cannot_be_parsed_is_tolerated():
+    assert load.flat_config("a: [") == {}
+    assert load.flat_config("a:\n  b: [1, 2]\n  c: {}\n") == {"a.b": [1, 2], "a.c": {}}
