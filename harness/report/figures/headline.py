@@ -26,7 +26,9 @@ def headline_data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     test pairs; trials of a sweep are left out.
     """
     rates = estimates[estimates["subset"] == success_rates.ALL]
-    rates = rates[(rates["split"] == "test") & ~rates["cell"].isin(load.tried(run.metrics)["cell"])]
+    rates = rates[
+        (rates["split"] == "test") & ~rates["cell"].isin(load.sweep_values(run.metrics)["cell"])
+    ]
     cells = run.cells.loc[run.cells.index.isin(rates["cell"]) & (run.cells["variant"] == "")]
     protocols = cells.groupby("task")["protocol_hash"].transform("first")
     cells = cells[cells["protocol_hash"] == protocols].drop_duplicates(["task", "method"])

@@ -45,8 +45,8 @@ def plan_times(run: load.RunTables) -> pd.DataFrame:
     pairs = metrics["name"].map({name: n.pairs for name, n in names.items()})
     by = [*_BY, timed.rename("timed"), pairs.rename("pairs")]
     seconds = metrics.groupby(by)["value"]
-    found = {"p50_s": seconds.quantile(0.5), "p95_s": seconds.quantile(0.95)}
-    return pd.DataFrame(found | {"repetitions": seconds.size()}).reset_index()
+    columns = {"p50_s": seconds.quantile(0.5), "p95_s": seconds.quantile(0.95)}
+    return pd.DataFrame(columns | {"repetitions": seconds.size()}).reset_index()
 
 
 _TRAINING = (
