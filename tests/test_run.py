@@ -194,6 +194,7 @@ def test_one_trials_nan_and_anothers_wish_for_cores_leave_the_others_alone(comma
     assert command.run(*words) == 1
     said = r"^DivergedError: .*not finite at step 5: lower train.lr or train with train.precision"
     assert re.search(said, command.error("toy.lewm.s0"))
+    assert command.row("toy.lewm.s0").diverged and not command.row("toy.noop.s0").diverged
     said = r"^resources.cpu=999 and \d+ cores on any machine here: use resources.cpu=\d+$"
     assert re.search(said, command.error("toy.pldm.s0"))
     said = r"^PairError: only \d+ of 3000 pairs .*: raise data.episodes or lower protocol.pairs$"

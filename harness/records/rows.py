@@ -16,6 +16,7 @@ import dataclasses
 import functools
 import logging
 import math
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -215,14 +216,12 @@ class PlanTimeName(NamedTuple):
         return f"{self.timed}_s_{self.pairs}"
 
     @classmethod
-    def of(cls, text: str) -> PlanTimeName:
-        """The parts of a row's name; the oldest rows are of one pair and say no number. Raises
-        ValueError for another text.
+    def of(cls, text: str) -> PlanTimeName | None:
+        """The parts of a row's name, None for the name of another metric. The oldest rows are of
+        one pair and say no number.
         """
-        timed, unit, *pairs = text.split("_")
-        if unit != "s" or len(pairs) > 1:
-            raise ValueError(f"{text} is not the name of a plan time")
-        return cls(timed, int(pairs[0]) if pairs else 1)
+        match = re.fullmatch(r"(solve|inference)_s(?:_(\d+))?", text)
+        return cls(match[1], int(match[2] or 1)) if match else None
 
 
 @dataclass(frozen=True)

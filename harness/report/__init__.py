@@ -32,7 +32,7 @@ class Report(NamedTuple):
     broken: tuple[rows.Broken, ...]
 
 
-class _Built(NamedTuple):
+class _Parts(NamedTuple):
     run: load.RunTables
     estimates: pd.DataFrame
     tables: list[format.Table]
@@ -57,53 +57,53 @@ def console(run_folder: str) -> None:
 def publish(run_folder: str) -> Report:
     """`write` and `console` from one reading."""
     log.info("drawing the report of %s", run_folder)
-    built = _build(str(run_folder))
-    paths = _write(str(run_folder), built)
-    _show(built)
-    return Report(paths, built.run.broken)
+    parts = _build(str(run_folder))
+    paths = _write(str(run_folder), parts)
+    _show(parts)
+    return Report(paths, parts.run.broken)
 
 
-def _write(run_folder: str, built: _Built) -> list[str]:
-    images = figures.draw(built.run, built.estimates)
+def _write(run_folder: str, parts: _Parts) -> list[str]:
+    images = figures.draw(parts.run, parts.estimates)
     contents: dict[str, bytes] = {}
-    for table in built.tables:
+    for table in parts.tables:
         if not table.raw.empty:
             for kind, text in (("md", render.markdown), ("csv", render.csv), ("tex", render.tex)):
                 contents[f"tables/{table.name}.{kind}"] = text(table).encode()
     for name, kinds in images.items():
         contents |= {f"figures/{name}.{kind}": image for kind, image in kinds.items()}
-    text = page.build(built.run, built.tables, images, _parquet(run_folder, built.run.left_out))
+    text = page.build(parts.run, parts.tables, images, _parquet(run_folder, parts.run.left_out))
     contents["index.html"] = text.encode()
     paths = [_save(run_folder, path, content) for path, content in contents.items()]
     _remove_old(run_folder, contents)
     return paths
 
 
-def _show(built: _Built) -> None:
+def _show(parts: _Parts) -> None:
     from rich.console import Console
     from rich.text import Text
 
     terminal = Console()
     if not terminal.is_terminal:  # a log file: no line is folded at rich's 80 columns
         terminal = Console(width=160)
-    for table in built.tables:
+    for table in parts.tables:
         headlines = [section for section in table.sections if section.headline]
         for shown in render.rich_tables(headlines):
             terminal.print(shown)
-    for trial in built.run.failed.sort_values("key").itertuples():
+    for trial in parts.run.failed.sort_values("key").itertuples():
         reason = load.error_line(trial.error)[:200]
         terminal.print(Text(f"failed: {trial.key}: {reason}", style="red"))
-    for folder, reason in built.run.broken:
+    for folder, reason in parts.run.broken:
         terminal.print(Text(f"failed: {folder} cannot be read: {reason}", style="red"))
-    for folder in built.run.left_out:
+    for folder in parts.run.left_out:
         terminal.print(Text(f"left out: {folder}: {rows.LEFT_OUT}", style="yellow"))
 
 
-def _build(run_folder: str) -> _Built:
+def _build(run_folder: str) -> _Parts:
     run = load.load(run_folder)
     outcomes = success_rates.outcomes(run)
     estimates = success_rates.estimates(outcomes)
-    return _Built(run, estimates, tables.of(run, outcomes, estimates))
+    return _Parts(run, estimates, tables.of(run, outcomes, estimates))
 
 
 def _parquet(run_folder: str, left_out: Sequence[str]) -> list[str]:

@@ -75,7 +75,7 @@ def load(run_folder: str) -> RunTables:
         name=name,
         methods=methods,
         tasks=tasks,
-        cells=_cells(trials, tried(metrics), methods, tasks),
+        cells=_cells(trials, sweep_values(metrics), methods, tasks),
         trials=trials,
         failed=trial[~ok],
         episodes=_with_pairs(_of_trials(tables.episodes, trials)),
@@ -101,10 +101,10 @@ def setting(trials: pd.DataFrame, key: str) -> Any:
     return flat_config(trials["config_yaml"].iloc[0]).get(f"config.{key}")
 
 
-def tried(metrics: pd.DataFrame) -> pd.DataFrame:
-    """What the trials of a sweep tried: cell, name (configuration key), value, word.
+def sweep_values(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The values that a sweep gave its trials: cell, name (configuration key), value, word.
 
-    A value that is no number is NaN and has a word.
+    A value that is not a number is NaN, and `word` is its text.
     """
     swept = metrics[metrics["stage"] == "sweep"].drop_duplicates(["cell", "name"])
     return swept.assign(word=swept["unit"].where(swept["value"].isna(), ""))[
@@ -131,11 +131,11 @@ def _display(trial: pd.DataFrame, kind: str) -> pd.DataFrame:
     label, and the rank is behind all others.
     """
     by_key = trial.groupby(kind)
-    found = by_key.agg(label=(f"{kind}_label", "max"), rank=(f"{kind}_rank", "max"))
-    unknown = found["rank"] < 0
-    found["label"] = found["label"].where(found["label"] != "", found.index)
-    found.loc[unknown, "rank"] = _UNKNOWN_RANK + np.arange(unknown.sum())
-    return found
+    table = by_key.agg(label=(f"{kind}_label", "max"), rank=(f"{kind}_rank", "max"))
+    unknown = table["rank"] < 0
+    table["label"] = table["label"].where(table["label"] != "", table.index)
+    table.loc[unknown, "rank"] = _UNKNOWN_RANK + np.arange(unknown.sum())
+    return table
 
 
 def _cells(
@@ -145,7 +145,7 @@ def _cells(
     cells = by_cell[GROUP].first()
     cells["seeds"] = by_cell["seed"].nunique()
     cells["note"] = by_cell["note"].agg(lambda notes: "; ".join(sorted(set(notes) - {""})))
-    words = _tried_words(swept)
+    words = _sweep_words(swept)
     cells["label"] = [
         f"{methods.loc[method, 'label']} {words.get(cell, v) if v else ''}".strip()
         for cell, method, v in cells[["method", "variant"]].itertuples(name=None)
@@ -170,7 +170,7 @@ def _cells(
     return cells.loc[order.sort_values(list(order.columns), kind="stable").index]
 
 
-def _tried_words(swept: pd.DataFrame) -> dict[int, str]:
+def _sweep_words(swept: pd.DataFrame) -> dict[int, str]:
     """cell -> "sigreg_weight=0.01, lr=0.001": how a sweep's variants are shown."""
     parts: dict[int, list[str]] = {}
     for cell, name, value, word in swept.itertuples(index=False):
@@ -222,7 +222,7 @@ def _flatten(value: Any, prefix: str) -> list[tuple[str, Any]]:
 
 
 def _of_trials(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the ok trials, with what of the trial the report needs beside them."""
+    """The rows of the trials that are ok, each with its cell, seed, comparison and data."""
     keep = ["key", "config_hash", "cell", "seed", "comparison_id", "dataset_hash", "split_hash"]
     return table.merge(trials[keep], on=["key", "config_hash"], how="inner")
 

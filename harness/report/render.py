@@ -44,7 +44,7 @@ def rich_tables(sections: list[format.Section]) -> list:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    found = []
+    tables = []
     for section in sections:
         shown = RichTable(
             title=Text(section.title, style="bold"),
@@ -60,8 +60,8 @@ def rich_tables(sections: list[format.Section]) -> list:
                 shown.add_column(Text(column), justify="right", no_wrap=False, min_width=5)
         for row in section.frame.itertuples(index=False, name=None):
             shown.add_row(*map(Text, row))
-        found.append(shown)
-    return found
+        tables.append(shown)
+    return tables
 
 
 def _is_text(column: str) -> bool:
@@ -110,7 +110,7 @@ def _tex_row(cells: tuple[str, ...]) -> str:
 
 def _tex_text(text: str) -> str:
     one_line = " ".join(str(text).split())  # an empty line would end a caption
-    return re.sub(r"[\\~^&%$#_{}−–<>]", lambda found: _TEX[found[0]], one_line)
+    return re.sub(r"[\\~^&%$#_{}−–<>]", lambda match: _TEX[match[0]], one_line)
 
 
 def _html_table(section: format.Section) -> str:

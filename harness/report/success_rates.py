@@ -41,12 +41,12 @@ def outcomes(run: load.RunTables) -> dict[tuple[int, str], Outcomes]:
     facts = episodes.drop_duplicates("pair").set_index("pair")
     facts["cluster"] = _clusters(run, facts)
     facts = facts[["cluster", "stratum", "initially_solved", "sample"]]
-    found = {
+    by_cell = {
         key: _outcomes(part.droplevel(["cell", "split"]), facts)
         for key, part in means.groupby(level=["cell", "split"])
     }
     order = {cell: i for i, cell in enumerate(run.cells.index)}
-    return {key: found[key] for key in sorted(found, key=lambda key: (order[key[0]], key[1]))}
+    return {key: by_cell[key] for key in sorted(by_cell, key=lambda key: (order[key[0]], key[1]))}
 
 
 def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
@@ -54,7 +54,7 @@ def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
 
     Subsets: "all" and "not solved at start" of the protocol's draw; strata with their extra pairs.
     """
-    found = []
+    rows = []
     for (cell, split), outcome in outcomes.items():
         if not outcome.drawn.any():
             log.warning("cell %s has no pairs of the protocol's draw on %s: left out", cell, split)
@@ -62,10 +62,10 @@ def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
         for subset, mask in _subsets(outcome).items():
             estimate = stats.estimate(outcome.success[:, mask], outcome.cluster[mask])
             final = float(outcome.final[:, mask].mean())
-            found.append({"cell": cell, "split": split, "subset": subset, "final": final})
-            found[-1] |= estimate._asdict()
+            rows.append({"cell": cell, "split": split, "subset": subset, "final": final})
+            rows[-1] |= estimate._asdict()
     columns = ["cell", "split", "subset", "final", *stats.Estimate._fields]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(rows, columns=columns)
 
 
 def differences(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
@@ -77,15 +77,15 @@ def differences(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) 
     """
     references = _references(run, outcomes)
     comparisons = _comparisons(run)
-    found = []
+    rows = []
     for (cell, split), outcome in outcomes.items():
         for reference in _compared_with(*run.cells.loc[cell, ["method", "variant"]]):
             known = references.get((comparisons[cell], split, reference), [])
             if (other := _nearest(known, outcome)) is not None:
                 row = {"cell": cell, "split": split, "reference": reference}
-                found += [row | part for part in _differences(outcome, other)]
+                rows += [row | part for part in _differences(outcome, other)]
     columns = ["cell", "split", "reference", "subset", *stats.Difference._fields]
-    table = pd.DataFrame(found, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
     family = [table["cell"].map(comparisons), table["split"]]
     table["p_holm"] = table.groupby(family)["p_value"].transform(stats.holm)
     return table
@@ -158,12 +158,12 @@ def _references(
     run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]
 ) -> dict[tuple, list[Outcomes]]:
     """(comparison, split, reference) -> its outcomes, one per setting."""
-    comparisons, found = _comparisons(run), {}
+    comparisons, references = _comparisons(run), {}
     for (cell, split), outcome in outcomes.items():
         method, variant = run.cells.loc[cell, ["method", "variant"]]
         if method in REFERENCES and not variant:
-            found.setdefault((comparisons[cell], split, method), []).append(outcome)
-    return found
+            references.setdefault((comparisons[cell], split, method), []).append(outcome)
+    return references
 
 
 def _nearest(known: list[Outcomes], outcome: Outcomes) -> Outcomes | None:
@@ -176,11 +176,11 @@ def _nearest(known: list[Outcomes], outcome: Outcomes) -> Outcomes | None:
 def _differences(a: Outcomes, b: Outcomes) -> list[dict]:
     """Subset and stats.Difference, for every subset that has shared pairs."""
     _, in_a, in_b = np.intersect1d(a.pairs, b.pairs, assume_unique=True, return_indices=True)
-    found = []
+    rows = []
     for subset, mask in _subsets(a).items():
         shared = mask[in_a]
         if subset != UNSOLVED and shared.any():
             rates = a.success[:, in_a[shared]], b.success[:, in_b[shared]]
             difference = stats.paired_difference(*rates, a.cluster[in_a[shared]])
-            found.append({"subset": subset} | difference._asdict())
-    return found
+            rows.append({"subset": subset} | difference._asdict())
+    return rows

@@ -46,34 +46,34 @@ class Scene(NamedTuple):
 
 def scenes(run: load.RunTables) -> list[Scene]:
     """What is shown: per task the methods of its first protocol, first setting, first seed."""
-    swept = load.tried(run.metrics)["cell"]
+    swept = load.sweep_values(run.metrics)["cell"]
     cells = run.cells[run.cells.index.isin(run.frames["cell"]) & ~run.cells.index.isin(swept)]
     others = run.methods.index[run.methods["is_control"] & (run.methods.index != "heuristic")]
     cells = cells[~cells["method"].isin(others)]
-    found = []
+    scenes = []
     for task, part in cells.groupby("task", sort=False):
-        labels = _shown(run, part)["label"]
+        labels = _row_cells(run, part)["label"]
         frames = run.frames[run.frames["cell"].isin(labels.index)]
         strips = [_strip(label, frames, cell) for cell, label in labels.items()]
-        found.append(Scene(task, _title(run, task, frames), strips))
-    return found
+        scenes.append(Scene(task, _title(run, task, frames), strips))
+    return scenes
 
 
-def episodes_figure(run: load.RunTables, shown: list[Scene]) -> Figure | None:
+def episodes_figure(run: load.RunTables, scenes: list[Scene]) -> Figure | None:
     """A row of pictures per method: start, after each block, and the goal."""
-    if not shown:
+    if not scenes:
         return None
-    columns = max(len(drawn_rows(strip, scene)) for scene in shown for strip in scene.strips)
+    columns = max(len(drawn_rows(strip, scene)) for scene in scenes for strip in scene.strips)
     width = _LABEL + max(columns, 8) * _PITCH + _GAP + 1.02
-    tall = [len(scene.strips) * (1 + _CAPTION + _BETWEEN) for scene in shown]
+    tall = [len(scene.strips) * (1 + _CAPTION + _BETWEEN) for scene in scenes]
     inches = [0.3 + (style.WIDTH_IN - 0.25) / width * units for units in tall]
-    figure, axes = style.figure(len(shown), 1, 0.45 + sum(inches), height_ratios=inches)
-    for scene, units, (ax,) in zip(shown, tall, axes, strict=True):
+    figure, axes = style.figure(len(scenes), 1, 0.45 + sum(inches), height_ratios=inches)
+    for scene, units, (ax,) in zip(scenes, tall, axes, strict=True):
         _draw_scene(ax, scene, columns)
         ax.set(xlim=(-_LABEL, width - _LABEL), ylim=(units, 0), aspect="equal", anchor="NW")
         ax.set_axis_off()
         ax.set_title(scene.title, fontsize=10)
-    drawn = {cell for scene in shown for strip in scene.strips for cell in strip.path["cell"]}
+    drawn = {cell for scene in scenes for strip in scene.strips for cell in strip.path["cell"]}
     words = (
         "One pair per task, the same for every method and chosen before any was run: the first of "
         "the hardest stratum that is not solved at the start. First training seed. Green: solved."
@@ -82,9 +82,9 @@ def episodes_figure(run: load.RunTables, shown: list[Scene]) -> Figure | None:
     return figure
 
 
-def films(shown: list[Scene]) -> dict[str, dict[str, bytes]]:
+def films(scenes: list[Scene]) -> dict[str, dict[str, bytes]]:
     """name -> {"gif": ...}: the episode of a task's first method, its goal beside it."""
-    return {f"episode_{scene.task}": {"gif": _gif(scene.strips[0])} for scene in shown}
+    return {f"episode_{scene.task}": {"gif": _gif(scene.strips[0])} for scene in scenes}
 
 
 def drawn_rows(strip: Strip, scene: Scene) -> list[int]:
@@ -95,7 +95,7 @@ def drawn_rows(strip: Strip, scene: Scene) -> list[int]:
     return [*range(0, last, every), last]
 
 
-def _shown(run: load.RunTables, part: pd.DataFrame) -> pd.DataFrame:
+def _row_cells(run: load.RunTables, part: pd.DataFrame) -> pd.DataFrame:
     """The cells of a task that have a row."""
     same = (part[load.SECTION] == part[load.SECTION].iloc[0]).all(axis=1)
     part = part[same].drop_duplicates(["method", "variant"])

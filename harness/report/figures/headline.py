@@ -26,7 +26,9 @@ def headline_data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     test pairs; trials of a sweep are left out.
     """
     rates = estimates[estimates["subset"] == success_rates.ALL]
-    rates = rates[(rates["split"] == "test") & ~rates["cell"].isin(load.tried(run.metrics)["cell"])]
+    rates = rates[
+        (rates["split"] == "test") & ~rates["cell"].isin(load.sweep_values(run.metrics)["cell"])
+    ]
     cells = run.cells.loc[run.cells.index.isin(rates["cell"]) & (run.cells["variant"] == "")]
     protocols = cells.groupby("task")["protocol_hash"].transform("first")
     cells = cells[cells["protocol_hash"] == protocols].drop_duplicates(["task", "method"])
@@ -51,15 +53,15 @@ def headline_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | No
     methods = run.methods.loc[trained["method"].unique()].sort_values("rank")
     shades = {row.label: style.colour(run, row.Index) for row in methods.itertuples()}
     tasks = list(dict.fromkeys(trained["task"]))
-    height = 0.75 + 0.2 * len(shades)
+    height = 0.75 + 0.2 * max(4, len(shades))
     figure, axes = style.figure(1, len(tasks), height, width_in=_WIDTH_IN)
     for task, ax in zip(tasks, axes[0], strict=True):
         rows = trained[trained["task"] == task]
         _panel(ax, rows, shades)
         _control_lines(ax, tidy[tidy["task"] == task])
         ax.set_title(run.task_label(task), fontweight="bold")
-        if ax is not axes[0][0]:
-            ax.set_yticks(range(len(shades)), [""] * len(shades))
+        names = [style.wrap(label) if ax is axes[0][0] else "" for label in shades]
+        ax.set_yticks(range(len(shades)), names)
     axes[0][0].set_xlabel("success, %", loc="left", fontsize=8)
     handles = _handles(run, tidy)
     figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), fontsize=8)

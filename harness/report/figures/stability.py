@@ -182,7 +182,7 @@ def _term_handles(curves: pd.DataFrame) -> list:
 def _looks(run: load.RunTables, metrics: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """label -> colour of its method, line style that tells its settings apart.
 
-    What a sweep tried goes from dark to light.
+    The values of a sweep go from dark to light.
     """
     looks: dict[str, tuple[str, str]] = {}
     used: dict[str, int] = {}
@@ -193,7 +193,7 @@ def _looks(run: load.RunTables, metrics: pd.DataFrame) -> dict[str, tuple[str, s
         shade = style.colour(run, method)
         looks[label] = (shade, style.STYLES[used.get(shade, 0) % len(style.STYLES)])
         used[shade] = used.get(shade, 0) + 1
-    swept = known.loc[known.index.isin(load.tried(run.metrics)["cell"]), "label"]
+    swept = known.loc[known.index.isin(load.sweep_values(run.metrics)["cell"]), "label"]
     for label, shade in zip(swept, style.ramp(len(swept)), strict=True):
         looks[label] = (shade, "-")
     ranks = known["method"].map(run.methods["rank"])

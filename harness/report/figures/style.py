@@ -159,16 +159,16 @@ def hide(axes: list[Axes]) -> None:
 
 def render(figure: Figure) -> dict[str, bytes]:
     """{"png": ..., "svg": ...}; text in the SVG stays text, a PNG has 256 colours."""
-    found = {}
+    images = {}
     for kind in ("png", "svg"):
         sink = io.BytesIO()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn
             metadata = {"Date": None} if kind == "svg" else {}
             figure.savefig(sink, format=kind, dpi=200, metadata=metadata)
-        figure.set_layout_engine("none")  # keeps the places found for the first kind
-        found[kind] = sink.getvalue()
-    return found | {"png": _fewer_colours(found["png"])}
+        figure.set_layout_engine("none")  # keeps the layout of the first kind
+        images[kind] = sink.getvalue()
+    return images | {"png": _fewer_colours(images["png"])}
 
 
 def _fewer_colours(png: bytes) -> bytes:

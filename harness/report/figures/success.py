@@ -38,7 +38,7 @@ class _Panels(NamedTuple):
 
 def success_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | None:
     """Bars with 95 % intervals per task and stratum, over the random floor of the same pairs."""
-    shown = estimates[~estimates["cell"].isin(load.tried(run.metrics)["cell"])]
+    shown = estimates[~estimates["cell"].isin(load.sweep_values(run.metrics)["cell"])]
     rows = _panel_rows(run, shown)
     if not rows:
         return None

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.report import load, objective, success_rates
 from harness.report.figures import style
-from harness.report.tables import probing as probing_table
+from harness.report.tables import probing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,8 +68,8 @@ def sweep_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | None:
 
 def _points(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """One row per trial of a sweep and key: value, estimate, when, and whether it collapsed."""
-    tried = load.tried(run.metrics)
-    points = tried.merge(estimates[estimates["subset"] == success_rates.ALL], on="cell")
+    values = load.sweep_values(run.metrics)
+    points = values.merge(estimates[estimates["subset"] == success_rates.ALL], on="cell")
     points = points.merge(run.cells[load.GROUP], left_on="cell", right_index=True)
     points["started"] = points["cell"].map(run.trials.groupby("cell")["started"].min())
     points["collapsed"] = points["cell"].isin(objective.collapsed(run.metrics, "cell"))
@@ -79,7 +79,7 @@ def _points(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
         & (points["split"] == "validation")  # nothing is chosen on test pairs
         & ~points["name"].str.startswith("protocol.")  # more success there is no better model
     )
-    points["alone"] = points["cell"].map(tried.groupby("cell").size()) == 1
+    points["alone"] = points["cell"].map(values.groupby("cell").size()) == 1
     points["timed"] = points["name"].isin(["train.steps", "train.epochs"])
     points["train_s"] = points["cell"].map(run.trials.groupby("cell")["train_s"].mean())
     return points
@@ -153,14 +153,14 @@ def _probes(run: load.RunTables, swept: pd.DataFrame) -> pd.DataFrame:
     """cell, quantity, r of the MLP, of those tasks whose quantities fit into a panel. Where trials
     were probed by several networks, only the one fitted on most frames: they do not compare.
     """
-    probing = probing_table.named(run)
-    probing = probing[probing["cell"].isin(swept["cell"]) & (probing["source"] == "latent")]
-    probing = probing[probing["probe"] != "linear"]
-    probing = probing[probing["frames"] == probing["frames"].max()]
-    speeds = probing.loc[probing["unit"].str.contains("/s"), "quantity"]
-    found = probing[(probing["measure"] == "r") & ~probing["quantity"].isin(speeds)]
-    counts = found.groupby("cell")["quantity"].transform("nunique")
-    return found[counts <= _MOST_QUANTITIES][["cell", "quantity", "value"]]
+    probes = probing.probe_rows(run)
+    probes = probes[probes["cell"].isin(swept["cell"]) & (probes["source"] == "latent")]
+    probes = probes[probes["probe"] != "linear"]
+    probes = probes[probes["frames"] == probes["frames"].max()]
+    speeds = probes.loc[probes["unit"].str.contains("/s"), "quantity"]
+    readings = probes[(probes["measure"] == "r") & ~probes["quantity"].isin(speeds)]
+    counts = readings.groupby("cell")["quantity"].transform("nunique")
+    return readings[counts <= _MOST_QUANTITIES][["cell", "quantity", "value"]]
 
 
 def _probe_panel(ax: Axes, part: pd.DataFrame, probes: pd.DataFrame) -> None:

@@ -38,15 +38,17 @@ def plan_times(run: load.RunTables) -> pd.DataFrame:
     """Long: cell, device, threads, timed ("plan" or "inference"), pairs of one call, and over all
     repetitions of the cell's trials p50_s, p95_s, repetitions.
     """
-    metrics = run.metrics[(run.metrics["stage"] == "plan_time") & (run.metrics["name"] != "flops")]
-    metrics = metrics.merge(run.trials[["key", "config_hash", *_MACHINE.values()]])
+    metrics = run.metrics[run.metrics["stage"] == "plan_time"]
     names = {name: PlanTimeName.of(name) for name in metrics["name"].unique()}
+    names = {name: parts for name, parts in names.items() if parts}
+    metrics = metrics[metrics["name"].isin(names)]
+    metrics = metrics.merge(run.trials[["key", "config_hash", *_MACHINE.values()]])
     timed = metrics["name"].map({name: _TIMED[n.timed] for name, n in names.items()})
     pairs = metrics["name"].map({name: n.pairs for name, n in names.items()})
     by = [*_BY, timed.rename("timed"), pairs.rename("pairs")]
     seconds = metrics.groupby(by)["value"]
-    found = {"p50_s": seconds.quantile(0.5), "p95_s": seconds.quantile(0.95)}
-    return pd.DataFrame(found | {"repetitions": seconds.size()}).reset_index()
+    columns = {"p50_s": seconds.quantile(0.5), "p95_s": seconds.quantile(0.95)}
+    return pd.DataFrame(columns | {"repetitions": seconds.size()}).reset_index()
 
 
 _TRAINING = (

@@ -34,22 +34,22 @@ def probing_table(run: load.RunTables) -> format.Table:
     sections = []
     for section, (task,), rows in format.by_section(raw, "task"):
         title = f"{run.task_label(task)}, {section[1]}"
-        place = f"Run {run.name}, {load.section_name(section)}."
+        about = f"Run {run.name}, {load.section_name(section)}."
         for (frames, network), part in rows.groupby(["frames", "mlp"], sort=False):
             words = _PROBING.format(frames=frames, network=network)
             controls = part["untrained_mlp_error"].notna().any()
             words += _CONTROLS.format(pixels=_PIXELS) if controls else ""
             shown = _probing_frame(part, bool(controls))
             sections.append(
-                format.Section(f"{title}: what the latents hold", f"{place} {words}", shown)
+                format.Section(f"{title}: what the latents hold", f"{about} {words}", shown)
             )
         astray = _rollout_frame(run, rows)
         if not astray.empty:
-            sections.append(format.Section(f"{title}: rollouts", f"{place} {_ROLLOUT}", astray))
+            sections.append(format.Section(f"{title}: rollouts", f"{about} {_ROLLOUT}", astray))
     return format.Table("probing", "Probing", raw, sections)
 
 
-def named(run: load.RunTables) -> pd.DataFrame:
+def probe_rows(run: load.RunTables) -> pd.DataFrame:
     """The metrics of stage "probing" with the parts of their names as columns."""
     metrics = run.metrics[run.metrics["stage"] == "probing"]
     names = {name: record.ProbeName.of(name) for name in metrics["name"].unique()}
@@ -63,8 +63,8 @@ def named(run: load.RunTables) -> pd.DataFrame:
 
 def _raw(run: load.RunTables) -> pd.DataFrame:
     """One row per cell, quantity and generation of probes, in the order of recording."""
-    metrics = named(run)
-    found = []
+    metrics = probe_rows(run)
+    lines = []
     for (cell, quantity, frames), part in metrics.groupby(
         ["cell", "quantity", "frames"], sort=False
     ):
@@ -78,10 +78,10 @@ def _raw(run: load.RunTables) -> pd.DataFrame:
         ):
             prefix = "" if source == "latent" else f"{source}_"
             row[f"{prefix}{probe}_{measure}"] = value
-        found.append(row)
-    raw = pd.DataFrame(found)
+        lines.append(row)
+    raw = pd.DataFrame(lines)
     for control in record.PROBE_SOURCES[1:]:
-        if found and f"{control}_mlp_error" not in raw:
+        if lines and f"{control}_mlp_error" not in raw:
             raw[f"{control}_mlp_error"] = float("nan")
     return format.in_order(run, raw)
 
@@ -92,9 +92,9 @@ def _probing_frame(rows: pd.DataFrame, controls: bool) -> pd.DataFrame:
     """
     rows = rows[~rows["unit"].str.contains("/s")]
     if controls:
-        rows = pd.concat([rows, _of_pixels(rows)])
-    place = {quantity: i for i, quantity in enumerate(rows["quantity"].unique())}
-    rows = rows.sort_values("quantity", key=lambda names: names.map(place), kind="stable")
+        rows = pd.concat([rows, _pixel_rows(rows)])
+    order = {quantity: i for i, quantity in enumerate(rows["quantity"].unique())}
+    rows = rows.sort_values("quantity", key=lambda names: names.map(order), kind="stable")
     units = (" " + rows["unit"]).where(rows["unit"] != "1", "")
     shown = {
         "Quantity": rows["quantity"],
@@ -112,7 +112,7 @@ def _probing_frame(rows: pd.DataFrame, controls: bool) -> pd.DataFrame:
     return pd.DataFrame(shown).reset_index(drop=True)
 
 
-def _of_pixels(rows: pd.DataFrame) -> pd.DataFrame:
+def _pixel_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per quantity, with the pixels' readings in the place of the latents'."""
     columns = {f"pixels_{end}": end for end in ("linear_r", "mlp_r", "linear_error", "mlp_error")}
     means = rows.groupby("quantity", sort=False).agg(
@@ -126,7 +126,7 @@ def _rollout_frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
     metrics = run.metrics[
         (run.metrics["stage"] == "latents") & run.metrics["name"].isin(["open_loop", "stay"])
     ]
-    found = []
+    lines = []
     for cell, label in rows[["cell", "label"]].drop_duplicates().itertuples(index=False):
         own = metrics[metrics["cell"] == cell]
         if own.empty:
@@ -137,5 +137,5 @@ def _rollout_frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
             words = f"after {block} block{'s' if block > 1 else ''}"
             error, still = means["open_loop", block], means["stay", block]
             row[words] = f"{format.three(error)} [{format.three(still)}]"
-        found.append(row)
-    return pd.DataFrame(found)
+        lines.append(row)
+    return pd.DataFrame(lines)

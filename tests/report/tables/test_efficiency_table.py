@@ -5,6 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from synthetic_run import outcome, raw, table
 
+from harness.records.rows import PlanTimeName
+
 
 def test_plan_time_quantiles(run):
     alone = [("plan_time", "solve_s_1", i, float(i), "s") for i in range(101)]
@@ -78,3 +80,10 @@ def test_machines_are_not_averaged(run):
     assert rows["train_s"].to_dict() == {"CPU": 1.5, "GPU": 3.0}
     assert rows["solve_1_p50_s"].to_dict() == {"CPU": 0.5, "GPU": 2.0}
     assert rows["seeds"].to_dict() == {"CPU": 2, "GPU": 1}
+
+
+def test_a_name_of_a_plan_time_is_read_as_it_was_written():
+    name = PlanTimeName("inference", 50)
+    assert PlanTimeName.of(name.text()) == name
+    assert PlanTimeName.of("solve_s") == PlanTimeName("solve", 1)  # of the oldest rows
+    assert PlanTimeName.of("flops") is None
