@@ -48,12 +48,12 @@ class Attention(nn.Module):
         """
         if q.device.type == "cpu" and not self.training:
             return _attend_few(q, k, v)
-        seen = None if q.shape == k.shape else ~_later(q.shape[1], k.shape[1], q.device)
+        mask = None if q.shape == k.shape else ~_later(q.shape[1], k.shape[1], q.device)
         mixed = F.scaled_dot_product_attention(
             *(part.transpose(1, 2) for part in (q, k, v)),
-            attn_mask=seen,
+            attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=seen is None,
+            is_causal=mask is None,
         )
         return mixed.transpose(1, 2)
 
@@ -96,14 +96,14 @@ class ConditionedBlock(nn.Module):
     ) -> Tensor:
         """x (B, T, D), modulation (B, T, 6 D) -> (B, T, D), or (B, 1, D) with last_only."""
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.chunk(6, -1)
-        seen = torch.addcmul(shift_1, self.norm_1(x), 1 + scale_1)
+        modulated = torch.addcmul(shift_1, self.norm_1(x), 1 + scale_1)
         if last_only:
             x, gate_1, shift_2, scale_2, gate_2 = (
                 part[:, -1:] for part in (x, gate_1, shift_2, scale_2, gate_2)
             )
-        x = torch.addcmul(x, gate_1, self.attention(seen, last_only, cache))
-        seen = torch.addcmul(shift_2, self.norm_2(x), 1 + scale_2)
-        return torch.addcmul(x, gate_2, self.mlp(seen))
+        x = torch.addcmul(x, gate_1, self.attention(modulated, last_only, cache))
+        modulated = torch.addcmul(shift_2, self.norm_2(x), 1 + scale_2)
+        return torch.addcmul(x, gate_2, self.mlp(modulated))
 
 
 class ConditionedTransformer(nn.Module):
