@@ -94,14 +94,3 @@ def _graph(
     with torch.cuda.graph(graph, pool=pool):
         outputs = iterate(*inputs)
     return graph.replay, outputs
-
-
-def plain(iterate: Iterate, inputs: Sequence[Tensor]) -> tuple[Replay, tuple[Tensor, ...]]:
-    """A Record for any device, which calls the function again; for tests."""
-    outputs = tuple(output.clone() for output in iterate(*inputs))
-
-    def replay() -> None:
-        for output, new in zip(outputs, iterate(*inputs), strict=True):
-            output.copy_(new)
-
-    return replay, outputs
