@@ -21,8 +21,8 @@ class ControlConfig(MethodConfig):
 
 
 class Random:
-    """Uniform actions within the bounds: the floor of every table. Each pair has a stream of its
-    own.
+    """Uniform random actions within the bounds, the floor of every table. Each pair has its own
+    random stream.
     """
 
     def __init__(self, config: ControlConfig, task: Task, seed: int):
@@ -37,7 +37,7 @@ class Random:
 
 
 class Noop:
-    """The zero action."""
+    """Always the zero action."""
 
     def __init__(self, config: ControlConfig, task: Task, seed: int):
         self._dim = task.spec.action_dim
@@ -50,8 +50,8 @@ class Noop:
 
 
 class Replay:
-    """The recorded actions from start to goal, then the zero action: 100 % or the simulator is not
-    restored.
+    """The recorded actions from start to goal, then zero actions. It checks the simulator: below
+    100 % success, states are not restored exactly.
     """
 
     def __init__(self, config: ControlConfig, task: Task, seed: int):
@@ -70,9 +70,7 @@ class Replay:
 
 
 class Heuristic:
-    """The trivial policy of the task (tasks/*.py), e.g. a straight line to the goal through the
-    wall.
-    """
+    """The trivial policy of the task (Task.heuristic), e.g. a straight line to the goal."""
 
     def __init__(self, config: ControlConfig, task: Task, seed: int):
         self._act = task.heuristic

@@ -1,5 +1,5 @@
-"""The network that the goal-conditioned baselines share: features of the frame seen and of the
-frame wanted, and a policy head on them. `inputs` says where the features come from:
+"""The network that the goal-conditioned baselines share: an encoder of the present frame and of the
+goal frame, and a policy head on their features. `inputs` says where the features come from:
 
     pixels   an encoder that is trained with the method, of LeWM's kinds
     tokens   a transformer that is trained, over the patch tokens of a frozen encoder
@@ -149,10 +149,10 @@ class GoalConditioned(GoalPolicy):
 
 
 class TokenPooler(nn.Module):
-    """A frame's tokens to one feature: a transformer over them and one learned token more, whose
-    output is the feature.
+    """Pools a frame's tokens to one feature: a transformer over them and one more, learned token,
+    whose output is the feature.
 
-    The feature is z-scored over the batch: much of a token is the same in all frames.
+    The feature is z-scored over the batch, since a large part of a token is the same in all frames.
     """
 
     def __init__(self, config: TokenPoolerConfig, tokens: int, width: int):
@@ -189,7 +189,7 @@ class TokenPooler(nn.Module):
 
 
 def each_frame(encoder: nn.Module, inputs: Tensor) -> Tensor:
-    """The features (B, T, D) that the encoder gives to each of the inputs (B, T, ...)."""
+    """Encode each frame of the inputs (B, T, ...) to features (B, T, D)."""
     return encoder(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
 
 
@@ -199,7 +199,7 @@ def head(
     width_out: int,
     norm: Callable[[int], nn.Module],
 ) -> nn.Sequential:
-    """(B, width_in) -> (B, width_out): hidden layers of Linear, GELU and `norm`, then Linear."""
+    """A head (B, width_in) -> (B, width_out): layers of Linear, GELU and `norm`, then a Linear."""
     layers: list[nn.Module] = []
     for _ in range(config.layers):
         layers += [nn.Linear(width_in, config.hidden), nn.GELU(), norm(config.hidden)]

@@ -20,7 +20,7 @@ from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
 from harness.nn import moving_average
 
-MAX_WEIGHT = 100.0  # of a sample in the policy's regression
+MAX_WEIGHT = 100.0  # largest weight of a sample in the policy's regression
 
 
 def _value_goals() -> GoalConfig:
@@ -72,9 +72,9 @@ class ImplicitQBase(GoalConditioned):
 
     @property
     def separate_clip_groups(self) -> tuple[tuple[nn.Module, ...], ...]:
-        """The policy. Clipped together with the larger gradients of the values it may learn nothing
-        for a whole training. (The LeWM paper's code trains it after the values, OGBench does not
-        clip.)
+        """The policy. If its gradients were clipped together with the larger ones of the values, it
+        could learn nothing for a whole training. (The LeWM paper's code trains the policy after the
+        values, and OGBench does not clip.)
         """
         return ((self.encoder, self.policy),)
 
@@ -116,7 +116,9 @@ class ValueHeads(nn.ModuleList):
 
 
 def returns(after: Tensor, reached: Tensor, discount: float) -> Tensor:
-    """Reward plus discounted value `after` (..., B) of the next frame; 0 where `reached` (B,)."""
+    """The reward plus the discounted value `after` (..., B) of the next frame; 0 where
+    `reached`.
+    """
     return torch.where(reached, 0.0, -1 + discount * after)
 
 

@@ -1,9 +1,10 @@
-"""Is everything here that `suite=all` needs? `python -m harness.doctor [results=FOLDER]
-[datasets=FOLDER]`
+"""Checks that this machine has everything that `suite=all` needs, and says how to install the rest:
+`python -m harness.doctor [results=FOLDER] [datasets=FOLDER]`
 
-Every check is a small function that returns Checks. What may be broken (a GL backend, Ray) is tried
-in a process of its own. Heavy packages are imported where they are tried: of an installation, the
-doctor itself needs only rich, psutil and packaging. What killed commands left is removed.
+Every check is a small function that returns Checks. A part that may crash (a GL backend, Ray) is
+tried in a child process. Heavy packages are imported only by the check that tries them, so that the
+doctor runs where only rich, psutil and packaging are installed. It also removes the remains of
+killed commands.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ MEMORY_ADVISED = 6 * 2**30  # bytes
 DISK_NEEDED, DISK_ADVISED = 2 * 2**30, 20 * 2**30  # bytes
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TIMEOUT_S = 120.0
-RAY_TIMEOUT_S = 300.0  # it tries twice where the machine is busy
+RAY_TIMEOUT_S = 300.0  # Ray tries twice on a busy machine
 FRAMES = 20
 FRAME_SIZE = 64
 SCENE = """
@@ -61,7 +62,9 @@ COLOURS = {"ok": "green", "info": "cyan", "warning": "yellow", "missing": "red"}
 
 
 class Check(NamedTuple):
-    """One line: only "missing" keeps `suite=all` from working. `fix` is a command, or empty."""
+    """One line of the table. Only "missing" keeps `suite=all` from working. `fix` is a
+    command or "".
+    """
 
     name: str
     status: Status
@@ -70,8 +73,8 @@ class Check(NamedTuple):
 
 
 _USAGE = (
-    "What this machine lacks, and the commands that mend it: python -m harness.doctor "
-    "[results=FOLDER] [datasets=FOLDER]"
+    "Shows what is missing on this machine and the commands that install it: "
+    "python -m harness.doctor [results=FOLDER] [datasets=FOLDER]"
 )
 
 
@@ -103,12 +106,14 @@ def check_all(folders: dict[str, str]) -> int:
 
 
 def parse(argv: list[str]) -> dict[str, str]:
-    """The folders to look at: {"results": ..., "datasets": ...}. Raises command.ConfigError."""
+    """Read the folders to check, {"results": ..., "datasets": ...}. Raises command.ConfigError."""
     return command.read_words(argv, {"results": "results", "datasets": "data"})[1]
 
 
 def show(console: Console, checks: list[Check]) -> None:
-    """The table, and below it the commands, unwrapped so that they can be copied."""
+    """Show the table of checks and, below it, the commands, unwrapped so that they can be
+    copied.
+    """
     table = Table(show_edge=False, pad_edge=False)
     for column in ("check", "status", "detail"):
         table.add_column(column)
@@ -124,7 +129,7 @@ def show(console: Console, checks: list[Check]) -> None:
 
 
 def python() -> Check:
-    """The interpreter."""
+    """The version of Python."""
     good = sys.version_info >= (3, 11)
     detail = f"{platform.python_version()}, {sys.executable}"
     fix = "" if good else "apt-get install -y python3.11 python3.11-venv"
@@ -132,7 +137,9 @@ def python() -> Check:
 
 
 def packages(pyproject: Path) -> list[Check]:
-    """Installed versions against the pins: one line for what is right, one for each that is not."""
+    """Installed versions against the pinned ones: one line for all that fit, one for each
+    misfit.
+    """
     right, wrong = [], []
     for requirement in _requirements(pyproject):
         try:
@@ -149,7 +156,7 @@ def packages(pyproject: Path) -> list[Check]:
 
 
 def _requirements(pyproject: Path) -> list[Requirement]:
-    """From the source tree or, without one, from what was installed."""
+    """The dependencies by pyproject.toml or, without it, by the installed distribution."""
     if pyproject.exists():
         lines = tomllib.loads(pyproject.read_text())["project"]["dependencies"]
     else:
@@ -163,13 +170,15 @@ def _pip(*arguments: str) -> str:
 
 
 def leftovers() -> Check:
-    """What killed commands of this user left behind; it is removed."""
-    found = [leftover.words() for leftover in processes.remove_leftovers()]
-    return Check("leftovers", "info" if found else "ok", f"removed {', '.join(found) or 'nothing'}")
+    """Remove processes and folders that killed commands of this user left."""
+    removed = [leftover.words() for leftover in processes.remove_leftovers()]
+    return Check(
+        "leftovers", "info" if removed else "ok", f"removed {', '.join(removed) or 'nothing'}"
+    )
 
 
 def ray(pyproject: Path) -> Check:
-    """Ray Tune loads, and a local Ray starts as it does for a run."""
+    """Whether Ray Tune can be imported and a local Ray starts."""
     code = "import ray, ray.tune, sys; sys.stdout.write(ray.__version__)"
     done = _run([sys.executable, "-c", code], dict(os.environ))
     if done.returncode != 0:
@@ -186,7 +195,7 @@ def ray(pyproject: Path) -> Check:
 
 
 def cores() -> Check:
-    """What this process may use."""
+    """The cores that this process may use."""
     usable = machine.cores()
     physical = psutil.cpu_count(logical=False) or usable
     detail = f"{usable} usable, {os.cpu_count()} logical, {physical} physical"
@@ -194,15 +203,15 @@ def cores() -> Check:
 
 
 def threads(environment: dict[str, str]) -> list[Check]:
-    """Thread variables: more threads than cores are slower than one."""
+    """Variables that set numbers of threads: more threads than cores are slower than one."""
     usable = machine.cores()
-    given = {name: environment[name] for name in THREAD_VARIABLES if environment.get(name)}
+    variables = {name: environment[name] for name in THREAD_VARIABLES if environment.get(name)}
     checks = []
-    for name, value in given.items():
+    for name, value in variables.items():
         if not value.isdigit() or int(value) > usable:
             detail = f"{name}={value} on {usable} usable cores oversubscribes"
             checks.append(Check("threads", "warning", detail, f"unset {name}"))
-    shown = ", ".join(f"{name}={value}" for name, value in given.items())
+    shown = ", ".join(f"{name}={value}" for name, value in variables.items())
     return checks or [Check("threads", "ok", shown or "no thread variables set")]
 
 
@@ -222,24 +231,24 @@ def cpu_features() -> Check:
     text = info.read_text() if info.exists() else ""
     lines = [line for line in text.splitlines() if line.startswith("flags")]
     flags = set(lines[0].split()) if lines else set()
-    wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-    detail = ", ".join(f"{name} {'yes' if name in flags else 'no'}" for name in wanted)
+    features = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    detail = ", ".join(f"{name} {'yes' if name in flags else 'no'}" for name in features)
     return Check("cpu features", "info", detail if lines else f"unknown ({platform.machine()})")
 
 
 def gpu() -> Check:
-    """The first CUDA devices, or why there is none."""
+    """The CUDA devices, or why there is none."""
     try:
         import torch
     except ImportError as error:
         return Check("gpu", "info", f"unknown, torch does not load: {error}")
     driver = _driver()
     if torch.cuda.is_available():
-        found = [
+        devices = [
             f"{p.name}, {_gib(p.total_memory)}"
             for p in map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
         ]
-        detail = f"{'; '.join(found)}; driver {driver or 'unknown'}, CUDA {torch.version.cuda}"
+        detail = f"{'; '.join(devices)}; driver {driver or 'unknown'}, CUDA {torch.version.cuda}"
         return Check("gpu", "ok", detail)
     if not driver:
         return Check("gpu", "info", "none; everything runs on the CPU")
@@ -260,7 +269,7 @@ def _driver() -> str:
 
 
 def folder(name: str, path: str) -> Check:
-    """Free space, and whether a file can be written; an absent folder counts as its parent."""
+    """Free space, and whether a file can be written; for a missing folder, in its parent."""
     if "://" in path:
         return Check(name, "info", f"{path} is remote; the first trial will show")
     target = Path(path).absolute()
@@ -273,7 +282,7 @@ def folder(name: str, path: str) -> Check:
         fix = f"./run.sh suite=all {name}=~/{name}"
         detail = f"{place} cannot be written: {error.strerror}"
         if name == "datasets" and place == target and _holds_something(target):
-            detail += "; what is there is used, and what is missing cannot be collected"
+            detail += "; its datasets can be used, but missing ones cannot be collected"
             return Check(name, "warning", detail, fix)
         return Check(name, "missing", detail, fix)
     free = shutil.disk_usage(place).free
@@ -293,12 +302,14 @@ def _holds_something(folder: Path) -> bool:
 
 
 def graphics() -> list[Check]:
-    """A frame drawn as runs draw it, in this environment; then one by every other backend."""
-    given = {name: os.environ.get(name, "") for name in GL_VARIABLES}
-    needed, backend = _drawn("drawing", given, "missing")
-    if needed.status == "missing" and any(given.values()):
+    """Draw a frame by the backend that runs would choose here, then one by every other backend."""
+    variables = {name: os.environ.get(name, "") for name in GL_VARIABLES}
+    needed, backend = _drawn("drawing", variables, "missing")
+    if needed.status == "missing" and any(variables.values()):
         needed = needed._replace(fix=f"unset {' '.join(GL_VARIABLES)}")
-    others = [f"{name}={v}" for name, v in given.items() if v.strip().lower() not in ("", backend)]
+    others = [
+        f"{name}={v}" for name, v in variables.items() if v.strip().lower() not in ("", backend)
+    ]
     if others and backend:
         needed = needed._replace(detail=f"{needed.detail}, in spite of {' and '.join(others)}")
     alternatives = [name for name in BACKENDS if name != backend]
@@ -306,13 +317,13 @@ def graphics() -> list[Check]:
 
 
 def alternative(backend: str) -> Check:
-    """A backend that runs use where MUJOCO_GL names it."""
+    """Draw a frame by a backend that runs use only if MUJOCO_GL names it."""
     return _drawn(f"drawing, {backend}", {"MUJOCO_GL": backend}, "warning")[0]
 
 
 def _drawn(name: str, variables: dict[str, str], otherwise: Status) -> tuple[Check, str]:
-    """Draw the scene in a process of its own, because a broken backend may take it down; the check,
-    and the backend that it was drawn by.
+    """Draw the scene in a child process, which a broken backend may crash; returns the check and
+    the backend that drew.
     """
     code = "from harness import doctor; doctor.draw()"
     environment = {**os.environ, **dict.fromkeys(GL_VARIABLES, ""), **variables}
@@ -327,8 +338,8 @@ def _drawn(name: str, variables: dict[str, str], otherwise: Status) -> tuple[Che
 
 
 def draw() -> None:
-    """Body of the process of a check: draws by the backend that a run would choose, and writes its
-    name, the checksum of a frame and seconds as JSON.
+    """Run in the child process of a check: draw by the backend that a run would choose, and write
+    its name, the checksum of a frame and the seconds of a frame as JSON.
     """
     from harness.tasks import rendering
 
@@ -344,23 +355,23 @@ def draw() -> None:
         renderer.update_scene(data, "fixed")
         renderer.render()
     frame_s = (time.perf_counter() - start) / FRAMES
-    renderer.close()  # left to the interpreter's end, the context complains
+    renderer.close()  # closed at the interpreter's exit, the context would write an error
     checksum = hashlib.sha256(frame.tobytes()).hexdigest()[:12]
     backend = os.environ.get("MUJOCO_GL", "")
-    found = {"backend": backend, "checksum": checksum, "frame_s": frame_s}
-    sys.stdout.write(json.dumps(found) + "\n")
+    result = {"backend": backend, "checksum": checksum, "frame_s": frame_s}
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 def weights() -> Check:
-    """DINOv2 in the local cache; nothing is downloaded."""
+    """Whether the weights of DINOv2 are in the local cache; nothing is downloaded."""
     import huggingface_hub
 
-    found = huggingface_hub.try_to_load_from_cache(DINOV2, "model.safetensors")
-    if isinstance(found, str):
-        return Check("DINOv2 weights", "ok", str(Path(found).parent))
+    file = huggingface_hub.try_to_load_from_cache(DINOV2, "model.safetensors")
+    if isinstance(file, str):
+        return Check("DINOv2 weights", "ok", str(Path(file).parent))
     detail = (
-        "not here; weights=dinov2 (or a <folder>) needs them: in dino_wm and, with inputs=tokens, "
-        "in gcbc, gcivl and gciql"
+        "not in the cache; weights=dinov2 needs them (or give a folder): methods dino_wm and, with "
+        "inputs=tokens, gcbc, gcivl and gciql"
     )
     return Check("DINOv2 weights", "info", detail)
 
@@ -377,7 +388,7 @@ def _run(
 
 
 def _last_line(text: str) -> str:
-    """The line that says what went wrong: the last that begins like an exception, or the last."""
+    """The last line that begins like an exception, or else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "Error" in line.split(":")[0]]
     return (errors or lines or [""])[-1][:200]

@@ -96,8 +96,8 @@ class LeWM(JEPANetwork):
         """
         actions, observed = torch.cat([past, plan], dim=1), z.shape[1]
         for t in range(observed, observed + plan.shape[1]):
-            seen = slice(max(0, t - self.history), t)
-            following = self.predict(z[:, seen], actions[:, seen])[:, -1:]
+            recent = slice(max(0, t - self.history), t)
+            following = self.predict(z[:, recent], actions[:, recent])[:, -1:]
             z = torch.cat([z, following], dim=1)
         return z[:, observed:]
 

@@ -94,7 +94,7 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(smoke):
 
 def test_a_dead_raylet_is_one_line_and_ray_is_started_again(smoke):
     lines = [line for line in smoke.said.splitlines() if "aylet" in line]
-    assert lines == ["Ray's raylet died; Ray is started again for what is missing (1 of 2)"]
+    assert lines == ["Ray's raylet died; starting Ray again for the rest (restart 1 of 2)"]
 
 
 def test_its_weights_are_those_of_a_trial_that_was_not_killed(smoke, datasets, tmp_path):

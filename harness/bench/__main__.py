@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         argv,
         _help,
         _chosen,
-        lambda chosen: max([_run(figure, asked) for figure, asked in chosen]),
+        lambda chosen: max([_run(figure, options) for figure, options in chosen]),
         rest="what is written stays",
     )
 
@@ -63,14 +63,14 @@ def _check_shared(argv: Sequence[str]) -> None:
             )
 
 
-def _run(figure: ModuleType, asked: settings.Common) -> int:
+def _run(figure: ModuleType, options: settings.Common) -> int:
     """Measure one; returns an exit code."""
     try:
-        if getattr(asked, "device", "cpu") == "cuda" and not torch.cuda.is_available():
+        if getattr(options, "device", "cpu") == "cuda" and not torch.cuda.is_available():
             raise OSError("device=cuda was asked for and there is no CUDA device: use device=cpu")
-        command_line.check_writable(asked.results)
+        command_line.check_writable(options.results)
         memory.keep_freed()  # as a trial does
-        console.print(f"written: {figure.run(asked)}", markup=False)
+        console.print(f"written: {figure.run(options)}", markup=False)
     except ImportError as error:
         console.print(
             f"error: {error}; python -m harness.doctor says what to install", markup=False

@@ -1,9 +1,8 @@
 """collect: frames a second of one process, stepped and drawn, against the peer's environments.
 
 Uniform random actions; a frame is one control step and its picture, with shadows and sky on the
-MuJoCo tasks, as the peer draws them. The peer steps one environment at a time and draws 224 px
-whatever image_size says. What cannot be made (a package is missing) is named: a task of ours is
-left out then.
+MuJoCo tasks, as the peer draws them. The peer steps one environment at a time and always draws
+224 px. A task or an environment whose package is missing is named in the log and left out.
 """
 
 from __future__ import annotations
@@ -37,38 +36,38 @@ NAME = "collect"
 
 @dataclass(frozen=True)
 class Config(settings.Common):
-    """The words of the command."""
+    """The options of this figure."""
 
     image_size: int = setting(224, "Side of the pictures, in px.", ge=1)
     copies: int = setting(16, "Copies of our simulator, side by side.", ge=1)
     frames: int = setting(320, "Frames of a measurement; a fifth where drawing is slow.", ge=1)
 
 
-def run(asked: Config) -> str:
-    """Measure, write the rows, show the table; returns the path of the rows."""
-    made = versus.measure(_figures(asked), asked.repeats)
-    title = f"Frames stepped and drawn, {asked.image_size} px"
-    caption = "A process a side. Outcome: mean of the last pictures."
-    return versus.publish(asked.results, NAME, made, title, caption)
+def run(options: Config) -> str:
+    """Measure, write the rows and show the table; returns the path of the rows."""
+    measured = versus.measure(_figures(options), options.repeats)
+    title = f"Frames stepped and drawn, {options.image_size} px"
+    caption = "One process for each side. Outcome: mean of the last pictures."
+    return versus.publish(options.results, NAME, measured, title, caption)
 
 
-def _figures(asked: Config) -> Iterator[versus.Figure]:
+def _figures(options: Config) -> Iterator[versus.Figure]:
     sides_of = {"peer": _theirs, "ours": _ours} if peer.find() else {"ours": _ours}
     for task in (name for name in zoo.TASKS if name != "toy"):
         with contextlib.ExitStack() as stack:
             sides = []
             for name, measured in sides_of.items():
-                # a process of its own: two MuJoCo renderers in one get in each other's way
+                # a child process, since two MuJoCo renderers in one process break each other
                 context = multiprocessing.get_context("spawn")
                 begins = {"initializer": _prepare, "initargs": (os.getpid(),)}
                 pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=context, **begins))
-                once = functools.partial(_elsewhere, pool, measured, asked, task)
+                once = functools.partial(_elsewhere, pool, measured, options, task)
                 if math.isfinite(once()[0]):
                     sides.append(versus.Side(name, once))
             if not sides or sides[-1].name != "ours":
                 continue
-            told = {"unit": "frames/s", "larger_is_better": True, "outcome_name": "mean pixel"}
-            yield versus.Figure(zoo.TASKS[task].spec.label, sides, sides[0].name, **told)
+            labels = {"unit": "frames/s", "larger_is_better": True, "outcome_name": "mean pixel"}
+            yield versus.Figure(zoo.TASKS[task].spec.label, sides, sides[0].name, **labels)
 
 
 def _elsewhere(pool: ProcessPoolExecutor, measured: Callable, *words) -> tuple[float, float]:
@@ -76,46 +75,46 @@ def _elsewhere(pool: ProcessPoolExecutor, measured: Callable, *words) -> tuple[f
 
 
 def _prepare(parent: int) -> None:
-    """A process that measures: one thread, what it logs is shown, and it ends with its parent."""
+    """Set up a measuring process: one thread, log lines on stderr, and it ends with its parent."""
     processes.end_with_parent(parent)
     torch.set_num_threads(1)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("harness").setLevel(logging.INFO)
 
 
-def _ours(asked: Config, name: str) -> tuple[float, float]:
-    """NaN where the simulator cannot be made."""
+def _ours(options: Config, name: str) -> tuple[float, float]:
+    """(frames/s, mean pixel) of our simulator; NaN where it cannot be created."""
     try:
-        simulator, start = _simulator(asked, name)
+        simulator, start = _simulator(options, name)
     except (ImportError, OSError) as error:
         log.info("%s cannot be simulated here: %s", name, error)
         return math.nan, math.nan
     spec, rng = zoo.TASKS[name].spec, seeding.stream("bench", name)
     simulator.set_state(start)
-    steps = math.ceil(_frames(asked, name) / asked.copies)
+    steps = math.ceil(_frames(options, name) / options.copies)
     started = time.perf_counter()
     for _ in range(steps):
-        shape = asked.copies, spec.action_dim
+        shape = options.copies, spec.action_dim
         simulator.step(rng.uniform(spec.action_low, spec.action_high, shape))
         pictures = simulator.render()
     taken = time.perf_counter() - started
-    return steps * asked.copies / taken, float(pictures.mean())
+    return steps * options.copies / taken, float(pictures.mean())
 
 
 @functools.cache
-def _simulator(asked: Config, name: str) -> tuple[Simulator, np.ndarray]:
+def _simulator(options: Config, name: str) -> tuple[Simulator, np.ndarray]:
     task = zoo.task(name, "full")
-    start, _ = task.collector(seeding.stream("bench", "start", name), asked.copies).start()
-    return task.simulator(asked.copies, asked.image_size), start
+    start, _ = task.collector(seeding.stream("bench", "start", name), options.copies).start()
+    return task.simulator(options.copies, options.image_size), start
 
 
-def _theirs(asked: Config, name: str) -> tuple[float, float]:
-    """NaN where the environment cannot be made."""
+def _theirs(options: Config, name: str) -> tuple[float, float]:
+    """(frames/s, mean pixel) of the peer's environment; NaN where it cannot be created."""
     env = _environment(name)
     if env is None:
         return math.nan, math.nan
     env.reset(seed=0)
-    frames = _frames(asked, name)
+    frames = _frames(options, name)
     started = time.perf_counter()
     for _ in range(frames):
         env.step(env.action_space.sample())
@@ -126,8 +125,8 @@ def _theirs(asked: Config, name: str) -> tuple[float, float]:
     return frames / taken, float(np.mean(picture))
 
 
-def _frames(asked: Config, name: str) -> int:
-    return math.ceil(asked.frames / (5 if zoo.TASKS[name].spec.slow_to_draw else 1))
+def _frames(options: Config, name: str) -> int:
+    return math.ceil(options.frames / (5 if zoo.TASKS[name].spec.slow_to_draw else 1))
 
 
 @functools.cache
@@ -136,6 +135,6 @@ def _environment(name: str):
 
 
 def _forget() -> None:
-    """Let the peer's renderer go while GL is up."""
+    """Free the peer's renderer while GL is still up."""
     _environment.cache_clear()
     gc.collect()

@@ -1,11 +1,11 @@
 """data: random training windows from disk, raw and compressed, against the peer's Lance reader.
 
-The same recorded frames on every side, in the page cache: windows of four frames, one block apart,
-with their actions, put together as one array. `threads` threads read, each with a reader of its own
-of the peer's. Ours are stored without loss, raw or by LZ4; the peer's as JPEG, with loss, unpacked
-by Pillow where torchvision is missing. Beside the rates: bytes on disk a frame, and how much the
-anonymous memory of a process of its own grows at most while it opens a dataset and reads from it,
-at `episodes` and at four times as many. The outcome is the mean of the pixels read.
+Every side reads the same recorded frames from the page cache: windows of four frames, one block
+apart, with their actions, as one array. `threads` threads read; each has its own reader of the
+peer's. Our frames are stored without loss, raw or by LZ4; the peer's are JPEG, with loss, and
+unpacked by Pillow where torchvision is missing. Besides rates, it measures the bytes of a frame on
+disk, and the largest growth of the anonymous memory of a process that opens a dataset and reads
+from it, at `episodes` and at four times as many. The outcome is the mean of the pixels read.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from harness.data.windows import Windows
 from harness.runtime import processes, seeding
 
 NAME = "data"
-FRAMES = 4  # of a window
-GROWTH = 4  # the larger dataset, in episodes
+FRAMES = 4  # frames of a window
+GROWTH = 4  # how many times the episodes the larger dataset has
 
 
 @dataclass(frozen=True)
 class Config(settings.Common):
-    """The words of the command."""
+    """The options of this figure."""
 
     task: str = setting("two_room", "The task that is recorded.", text=settings.A_TASK)
     image_size: int = setting(224, "Side of the pictures, in px.", ge=1)
@@ -51,24 +51,24 @@ class Config(settings.Common):
     datasets: str = setting("data", "The folder of the datasets, made once.", text="a path")
 
 
-def run(asked: Config) -> str:
-    """Measure, write the rows, show the table; returns the path of the rows."""
+def run(options: Config) -> str:
+    """Measure, write the rows and show the table; returns the path of the rows."""
     torch.set_num_threads(1)
-    made = versus.measure(_figures(asked), asked.repeats)
-    title = f"Windows of {FRAMES} frames of {asked.image_size} px, {asked.task}"
-    caption = f"{asked.threads} readers. Outcome: mean of the pixels. Ours: lossless."
+    measured = versus.measure(_figures(options), options.repeats)
+    title = f"Windows of {FRAMES} frames of {options.image_size} px, {options.task}"
+    caption = f"{options.threads} readers. Outcome: mean of the pixels. Ours: lossless."
     caption += f" The peer's: {peer.jpeg()}, lossy." if peer.find() else ""
-    return versus.publish(asked.results, NAME, made, title, caption)
+    return versus.publish(options.results, NAME, measured, title, caption)
 
 
-def _figures(asked: Config) -> Iterator[versus.Figure]:
-    ours = {storage: _dataset(asked, storage, asked.episodes) for storage in ("raw", "lz4")}
-    tables = {"peer, Lance, lossy": _lance(asked, ours["raw"])} if peer.find() else {}
-    sides = [versus.Side(name, _theirs(asked, path)) for name, path in tables.items()]
-    sides += [versus.Side(f"ours, {name}", _ours(asked, d)) for name, d in ours.items()]
-    name = f"batches of {asked.batch}"
-    told = {"unit": "windows/s", "larger_is_better": True, "outcome_name": "mean pixel"}
-    yield versus.Figure(name, sides, sides[0].name, **told)
+def _figures(options: Config) -> Iterator[versus.Figure]:
+    ours = {storage: _dataset(options, storage, options.episodes) for storage in ("raw", "lz4")}
+    tables = {"peer, Lance, lossy": _lance(options, ours["raw"])} if peer.find() else {}
+    sides = [versus.Side(name, _theirs(options, path)) for name, path in tables.items()]
+    sides += [versus.Side(f"ours, {name}", _ours(options, d)) for name, d in ours.items()]
+    name = f"batches of {options.batch}"
+    labels = {"unit": "windows/s", "larger_is_better": True, "outcome_name": "mean pixel"}
+    yield versus.Figure(name, sides, sides[0].name, **labels)
 
     frames = len(ours["raw"].state)
     sizes = {name: _size(path) for name, path in tables.items()}
@@ -77,38 +77,38 @@ def _figures(asked: Config) -> Iterator[versus.Figure]:
     yield versus.Figure("on disk", stored, "ours, raw", unit="bytes/frame")
 
     for storage, few in ours.items():
-        many = _dataset(asked, storage, GROWTH * asked.episodes)
+        many = _dataset(options, storage, GROWTH * options.episodes)
         with contextlib.ExitStack() as stack:
             sides = [
-                versus.Side(f"{len(d.lengths)} episodes", _elsewhere(stack, asked, d.folder))
+                versus.Side(f"{len(d.lengths)} episodes", _elsewhere(stack, options, d.folder))
                 for d in (few, many)
             ]
             yield versus.Figure(f"memory of reading, {storage}", sides, sides[0].name, unit="MiB")
 
 
-def _dataset(asked: Config, storage: str, episodes: int) -> Dataset:
-    data = collect.DataConfig(episodes, image_size=asked.image_size, storage=storage)
-    task = zoo.task(asked.task, data.scene)
-    return open_dataset(collect.ensure(task, data, asked.datasets))
+def _dataset(options: Config, storage: str, episodes: int) -> Dataset:
+    data = collect.DataConfig(episodes, image_size=options.image_size, storage=storage)
+    task = zoo.task(options.task, data.scene)
+    return open_dataset(collect.ensure(task, data, options.datasets))
 
 
-def _windows(asked: Config, dataset: Dataset) -> Windows:
-    block = zoo.TASKS[asked.task].spec.action_block
+def _windows(options: Config, dataset: Dataset) -> Windows:
+    block = zoo.TASKS[options.task].spec.action_block
     return Windows(dataset, "train", FRAMES, block, normalize.fit(dataset))
 
 
-def _ours(asked: Config, dataset: Dataset) -> Callable[[], tuple[float, float]]:
-    windows = _windows(asked, dataset)
+def _ours(options: Config, dataset: Dataset) -> Callable[[], tuple[float, float]]:
+    windows = _windows(options, dataset)
 
     def read(number: int) -> torch.Tensor:
         rng = seeding.stream("bench", number)
-        return windows.sample(rng, asked.batch).batch.obs.pixels
+        return windows.sample(rng, options.batch).batch.obs.pixels
 
-    return _timed(asked, read)
+    return _timed(options, read)
 
 
-def _theirs(asked: Config, path: str) -> Callable[[], tuple[float, float]]:
-    block = zoo.TASKS[asked.task].spec.action_block
+def _theirs(options: Config, path: str) -> Callable[[], tuple[float, float]]:
+    block = zoo.TASKS[options.task].spec.action_block
     lance = peer.lance()
     local = threading.local()  # a reader of its own for each thread
 
@@ -116,36 +116,40 @@ def _theirs(asked: Config, path: str) -> Callable[[], tuple[float, float]]:
         if not hasattr(local, "dataset"):
             local.dataset = lance.LanceDataset(path, frameskip=block, num_steps=FRAMES)
         rng = seeding.stream("bench", number)
-        chosen = np.sort(rng.integers(len(local.dataset), size=asked.batch)).tolist()
-        found = local.dataset.__getitems__(chosen)
-        return torch.stack([window["pixels"] for window in found])
+        chosen = np.sort(rng.integers(len(local.dataset), size=options.batch)).tolist()
+        windows_read = local.dataset.__getitems__(chosen)
+        return torch.stack([window["pixels"] for window in windows_read])
 
-    return _timed(asked, read)
+    return _timed(options, read)
 
 
-def _timed(asked: Config, read: Callable[[int], torch.Tensor]) -> Callable[[], tuple[float, float]]:
-    """Windows a second of that many threads, and the mean of some of what they read."""
-    pool = ThreadPoolExecutor(asked.threads)
+def _timed(
+    options: Config, read: Callable[[int], torch.Tensor]
+) -> Callable[[], tuple[float, float]]:
+    """A function that measures windows/s of all threads, and the mean of a sample of the pixels."""
+    pool = ThreadPoolExecutor(options.threads)
 
     def some(number: int) -> float:
         return float(read(number)[::8, :, :, ::16, ::16].float().mean())
 
     def once() -> tuple[float, float]:
         started = time.perf_counter()
-        means = list(pool.map(some, range(asked.batches)))
+        means = list(pool.map(some, range(options.batches)))
         taken = time.perf_counter() - started
-        return asked.batches * asked.batch / taken, float(np.mean(means))
+        return options.batches * options.batch / taken, float(np.mean(means))
 
     return once
 
 
-def _lance(asked: Config, dataset: Dataset) -> str:
+def _lance(options: Config, dataset: Dataset) -> str:
     """The same episodes in the peer's format, written once."""
     path = f"{dataset.folder}-peer/frames.lance"
     if not os.path.isdir(path):
-        made = ({"pixels": [*e.pixels], "action": [*e.actions]} for e in _episodes(dataset))
+        recorded_episodes = (
+            {"pixels": [*e.pixels], "action": [*e.actions]} for e in _episodes(dataset)
+        )
         with peer.lance().LanceWriter(path) as writer:
-            writer.write_episodes(made)
+            writer.write_episodes(recorded_episodes)
     return path
 
 
@@ -154,37 +158,39 @@ def _episodes(dataset: Dataset) -> Iterator:
 
 
 def _elsewhere(
-    stack: contextlib.ExitStack, asked: Config, folder: str
+    stack: contextlib.ExitStack, options: Config, folder: str
 ) -> Callable[[], tuple[float, float]]:
-    """_memory in a process of its own, which ends with the stack."""
+    """A function that runs _memory in a child process, which ends with the stack."""
     context = multiprocessing.get_context("spawn")
-    made = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare, initargs=(os.getpid(),))
-    pool = stack.enter_context(made)
-    return lambda: pool.submit(_memory, asked, folder).result()
+    executor = ProcessPoolExecutor(
+        1, mp_context=context, initializer=_prepare, initargs=(os.getpid(),)
+    )
+    pool = stack.enter_context(executor)
+    return lambda: pool.submit(_memory, options, folder).result()
 
 
 def _prepare(parent: int) -> None:
-    """One thread in a process that ends with its parent."""
+    """Set up a measuring process: one thread, and it ends with its parent."""
     processes.end_with_parent(parent)
     torch.set_num_threads(1)
 
 
-def _memory(asked: Config, folder: str) -> tuple[float, float]:
-    """MiB that reading takes at most, the open dataset included."""
-    before, windows = _opened(asked, folder)
+def _memory(options: Config, folder: str) -> tuple[float, float]:
+    """The largest MiB that an open dataset and reading from it take."""
+    before, windows = _opened(options, folder)
     most = 0
-    for number in range(asked.batches):
-        held = windows.sample(seeding.stream("bench", number), asked.batch)
+    for number in range(options.batches):
+        held = windows.sample(seeding.stream("bench", number), options.batch)
         most = max(most, _anonymous() - before)
         del held
     return most / 2**20, math.nan
 
 
 @functools.cache
-def _opened(asked: Config, folder: str) -> tuple[int, Windows]:
+def _opened(options: Config, folder: str) -> tuple[int, Windows]:
     """Anonymous bytes before a dataset is opened, and its windows."""
     before = _anonymous()
-    return before, _windows(asked, open_dataset(folder))
+    return before, _windows(options, open_dataset(folder))
 
 
 def _anonymous() -> int:

@@ -1,8 +1,8 @@
-"""The peer: stable-worldmodel, where it is installed. The only importer of it.
+"""The peer that figures compare with: stable-worldmodel, where it is installed.
 
-Its LeWM gets the weights of ours, so that both compute the same numbers; what it prints is held
-back. It imports torchvision for two class names alone; where that is missing, empty classes stand
-in for them while it is imported.
+Its LeWM gets our weights, so that both compute the same numbers. Its prints are suppressed. It
+needs torchvision only for two class names, so empty classes replace them where torchvision is
+missing.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from harness.tasks import rendering
 log = logging.getLogger(__name__)
 
 NAME = "stable-worldmodel"
-SEED = 1234  # of what its solver draws
+SEED = 1234  # of its solver's random numbers
 
 
-@functools.cache  # what is missing is said once
+@functools.cache  # so that a missing peer is logged once
 def find() -> str:
-    """Its version; "" where it is missing or cannot be imported, which is logged."""
+    """The version of the peer; "" where it is missing or cannot be imported, which is logged."""
     try:
         version = importlib.metadata.version(NAME)
         _module("solver"), _module("wm.lewm"), _module("wm.lewm.module"), _module("wm.loss")
@@ -66,7 +66,7 @@ def lewm(ours: JEPANetwork) -> nn.Module:
         dim_head=stack.attention.out[0].in_features // stack.attention.heads,
         dropout=stack.attention.dropout,
     )
-    made = _module("wm.lewm").LeWM(
+    model = _module("wm.lewm").LeWM(
         encoder=_encoder(ours.encoder),
         predictor=predictor,
         action_encoder=parts.Embedder(embed.smooth.in_channels, embed.smooth.out_channels, latent),
@@ -74,10 +74,10 @@ def lewm(ours: JEPANetwork) -> nn.Module:
         pred_proj=_mlp(parts, ours.predictor_projector),
     )
     state = ours.state_dict()
-    others = [name for name in made.state_dict() if not name.startswith("encoder.")]
-    weights = {f"encoder.{name}": value for name, value in made.encoder.state_dict().items()}
-    made.load_state_dict(weights | {name: state[_ours(name)] for name in others})
-    return made
+    others = [name for name in model.state_dict() if not name.startswith("encoder.")]
+    weights = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
+    model.load_state_dict(weights | {name: state[_ours(name)] for name in others})
+    return model
 
 
 def batches() -> bool:
@@ -93,42 +93,44 @@ def solver(
     """
     gymnasium = importlib.import_module("gymnasium")
     settings |= {"batch_size": together} if together > 1 else {}
-    made = _module("solver").CEMSolver(model, seed=SEED, **settings)
+    solver = _module("solver").CEMSolver(model, seed=SEED, **settings)
     box = gymnasium.spaces.Box(-1, 1, (pairs, block_dim), np.float32)
     config = _module("policy").PlanConfig(blocks, blocks)
-    made.configure(action_space=box, n_envs=pairs, config=config)
-    return made
+    solver.configure(action_space=box, n_envs=pairs, config=config)
+    return solver
 
 
-def solve(made, start: Tensor, goal: Tensor, block_dim: int) -> Tensor:
+def solve(solver, start: Tensor, goal: Tensor, block_dim: int) -> Tensor:
     """Plans (B, K, A) from normalised frames start and goal (B, 1, 3, size, size)."""
     info = {"pixels": start, "goal": goal, "action": torch.zeros(len(start), 1, block_dim)}
-    if getattr(made, "batch_size", 1) > 1:  # its cost is for one pair but where goals are encoded
+    if (
+        getattr(solver, "batch_size", 1) > 1
+    ):  # its cost takes several pairs only if goals are encoded
         with torch.inference_mode():
-            info["goal_emb"] = made.model.encode({"pixels": goal})["emb"]
+            info["goal_emb"] = solver.model.encode({"pixels": goal})["emb"]
     with contextlib.redirect_stdout(io.StringIO()):
-        return made.solve(info)["actions"]
+        return solver.solve(info)["actions"]
 
 
 def sigreg(directions: int) -> nn.Module:
-    """Its SIGReg, with 17 knots as ours."""
+    """The peer's SIGReg, with 17 knots like ours."""
     return _module("wm.loss").SIGReg(num_proj=directions)
 
 
 def lance():
-    """Its module of the Lance format. Raises ImportError."""
+    """The peer's module of the Lance format. Raises ImportError."""
     return _module("data.formats.lance")
 
 
 def jpeg() -> str:
-    """How it stores frames and what unpacks them."""
+    """How the peer stores frames and what unpacks them, in words."""
     module = lance()
     by = "torchvision" if getattr(module, "_tv_decode_jpeg", None) else "Pillow"
     return f"JPEG of quality {getattr(module, '_DEFAULT_JPEG_QUALITY', '?')}, unpacked by {by}"
 
 
 def environment(task: str):
-    """Its environment of one of our tasks, unwrapped; None, and logged, where it cannot be made."""
+    """The peer's environment of one of our tasks, unwrapped. Logs and returns None without one."""
     gymnasium = importlib.import_module("gymnasium")
     gymnasium.logger.min_level = logging.ERROR
     try:
@@ -176,18 +178,18 @@ def _module(name: str):
 
 @contextlib.contextmanager
 def _tensors():
-    """torchvision.tv_tensors, or what passes for it."""
+    """Provide torchvision.tv_tensors, with empty classes where torchvision is missing."""
     if importlib.util.find_spec("torchvision") is not None:
         yield
         return
     stand_in = types.ModuleType("torchvision.tv_tensors")
     stand_in.Image, stand_in.Video = type("Image", (), {}), type("Video", (), {})
-    made = {"torchvision": types.ModuleType("torchvision"), stand_in.__name__: stand_in}
-    sys.modules.update(made)
+    modules = {"torchvision": types.ModuleType("torchvision"), stand_in.__name__: stand_in}
+    sys.modules.update(modules)
     try:
         yield
     finally:
-        for name in made:
+        for name in modules:
             del sys.modules[name]
 
 

@@ -35,42 +35,44 @@ NAME = "plan"
 
 @dataclass(frozen=True)
 class Config(settings.OfModels):
-    """The words of the command."""
+    """The options of this figure."""
 
     iterations: int = setting(10, "Iterations of a plan.", ge=1)
     pairs: int = setting(50, "Pairs that are planned together.", ge=1)
 
 
-def run(asked: Config) -> str:
-    """Measure, write the rows, show the table; returns the path of the rows."""
-    torch.set_num_threads(asked.threads)
-    made = versus.measure(_figures(asked), asked.repeats, asked.device)
-    title = f"CEM plans, scale={asked.scale}, {asked.threads} thread(s)"
+def run(options: Config) -> str:
+    """Measure, write the rows and show the table; returns the path of the rows."""
+    torch.set_num_threads(options.threads)
+    measured = versus.measure(_figures(options), options.repeats, options.device)
+    title = f"CEM plans, scale={options.scale}, {options.threads} thread(s)"
     caption = "Seconds of a solve, from pixels. Outcome: cost of the plan, median."
-    return versus.publish(asked.results, settings.file(NAME, asked), made, title, caption)
+    return versus.publish(options.results, settings.file(NAME, options), measured, title, caption)
 
 
-def _figures(asked: Config) -> Iterator[versus.Figure]:
+def _figures(options: Config) -> Iterator[versus.Figure]:
     trial = settings.spec(
-        asked.scale,
-        asked.task,
+        options.scale,
+        options.task,
         "lewm",
-        f"planner.cem.iterations={asked.iterations}",
-        device=asked.device,
+        f"planner.cem.iterations={options.iterations}",
+        device=options.device,
     )
-    model = settings.model(trial, asked.device)
-    shape = f"{trial.config.planner.candidates} x {asked.iterations} x {_blocks(trial)}"
-    modes = settings.modes(asked.device)
-    for pairs in dict.fromkeys((1, asked.pairs)):
-        bench = _Bench(asked, trial, model, pairs)
+    model = settings.model(trial, options.device)
+    shape = f"{trial.config.planner.candidates} x {options.iterations} x {_blocks(trial)}"
+    modes = settings.modes(options.device)
+    for pairs in dict.fromkeys((1, options.pairs)):
+        bench = _Bench(options, trial, model, pairs)
         sides = bench.peers() if peer.find() else []
         if pairs == 1 or not sides:
-            once = bench.ours(plain(trial, asked.device), "fp32")
+            once = bench.ours(plain(trial, options.device), "fp32")
             sides.append(versus.Side("plain, fp32", once))
         sides += [versus.Side(f"ours, {mode}", bench.ours(model, mode)) for mode in modes]
         words = "one pair" if pairs == 1 else f"{pairs} pairs together"
         names = [side.name for side in sides]
-        reference = names[1] if asked.device == "cuda" and names[1].startswith("peer") else names[0]
+        reference = (
+            names[1] if options.device == "cuda" and names[1].startswith("peer") else names[0]
+        )
         yield versus.Figure(f"{words}, {shape}", sides, reference, outcome_name="plan cost")
 
 
@@ -105,9 +107,9 @@ def plain(trial: TrialSpec, device: str) -> Plain:
 class _Bench:
     """The same pairs, weights and (for one pair) candidates for each side."""
 
-    def __init__(self, asked: Config, trial: TrialSpec, model: WorldModel, pairs: int):
+    def __init__(self, options: Config, trial: TrialSpec, model: WorldModel, pairs: int):
         self._trial, self._model, self._pairs = trial, model, pairs
-        self._device = torch.device(asked.device)
+        self._device = torch.device(options.device)
         self._now, self._goal = settings.frames(trial, pairs)
         self._block_dim = zoo.TASKS[trial.task].spec.block_dim
 
@@ -129,16 +131,16 @@ class _Bench:
         """The peer's solver, and with all pairs in one call where it takes them."""
         if self._pairs == 1:
             return [versus.Side("peer, fp32", self._peer(1))]
-        made = [versus.Side("peer, one by one, fp32", self._peer(1))]
+        sides = [versus.Side("peer, one by one, fp32", self._peer(1))]
         if peer.batches():
-            made.append(versus.Side("peer, together, fp32", self._peer(self._pairs)))
-        return made
+            sides.append(versus.Side("peer, together, fp32", self._peer(self._pairs)))
+        return sides
 
     def _peer(self, together: int) -> Callable[[], tuple[float, float]]:
         """The peer's solver, from the same pixels."""
         cfg = self._trial.config
         theirs = peer.lewm(settings.unaccelerated(self._trial)).to(self._device).eval()
-        made = {
+        settings_of_peer = {
             "num_samples": cfg.planner.candidates,
             "topk": cfg.planner.elites,
             "n_steps": cfg.planner.iterations,
@@ -147,7 +149,9 @@ class _Bench:
         }
 
         def once() -> tuple[float, float]:
-            solver = peer.solver(theirs, self._pairs, _blocks(self._trial), self._block_dim, **made)
+            solver = peer.solver(
+                theirs, self._pairs, _blocks(self._trial), self._block_dim, **settings_of_peer
+            )
             started = time.perf_counter()
             start, goal = (
                 self._model.encoder.normalised(obs.pixels[:, 0].to(self._device))[:, None]

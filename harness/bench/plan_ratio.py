@@ -37,7 +37,7 @@ NAME = "plan_ratio"
 
 @dataclass(frozen=True)
 class Config(settings.OfModels):
-    """The words of the command."""
+    """The options of this figure."""
 
     task: str = setting("push_t", "The task that is seen.", text=settings.A_TASK)
     candidates: int = setting(300, "Candidates of the plan that the ratio is of.", ge=4)
@@ -81,15 +81,15 @@ class Side(NamedTuple):
     flops_whole: int  # with as many iterations as the protocol has
 
 
-def run(asked: Config) -> str:
+def run(options: Config) -> str:
     """Time, write the rows, show the table; returns the path of the rows."""
-    torch.set_num_threads(asked.threads)
-    made = list(_measure(asked))
-    device = "" if asked.device == "cpu" else f"-{asked.device}"
-    path = f"{asked.results.rstrip('/')}/{NAME}{device}.parquet"
-    rows.write_table(path, SolveRow, made)
-    sides = {method: _side(asked, method, made) for method in METHODS}
-    _show(asked, sides)
+    torch.set_num_threads(options.threads)
+    measured = list(_measure(options))
+    device = "" if options.device == "cpu" else f"-{options.device}"
+    path = f"{options.results.rstrip('/')}/{NAME}{device}.parquet"
+    rows.write_table(path, SolveRow, measured)
+    sides = {method: _side(options, method, measured) for method in METHODS}
+    _show(options, sides)
     return path
 
 
@@ -99,75 +99,75 @@ def scaled(timed: dict[int, tuple[float, int]], flops: int) -> float:
     return seconds * flops / taken
 
 
-def _measure(asked: Config) -> Iterator[SolveRow]:
+def _measure(options: Config) -> Iterator[SolveRow]:
     """The methods in turn, so that what else the machine does meets both."""
     models = {
-        method: settings.model(settings.spec(asked.scale, asked.task, method), asked.device)
+        method: settings.model(settings.spec(options.scale, options.task, method), options.device)
         for method in METHODS
     }
     policies = {
-        (method, n): _policy(asked, method, models[method], n)
+        (method, n): _policy(options, method, models[method], n)
         for method in METHODS
-        for n in _timed(asked, method)
+        for n in _timed(options, method)
     }
-    now, goal = settings.frames(_lewm(asked), pairs=1)
+    now, goal = settings.frames(_lewm(options), pairs=1)
     taken = {key: policy.flops(now, goal) for key, policy in policies.items()}
-    about = {"task": asked.task, "iterations": asked.iterations, "threads": asked.threads}
-    about |= {"precision": asked.precision}
-    about |= {"device": provenance.device(asked.device)[0], "versions": provenance.versions()}
+    about = {"task": options.task, "iterations": options.iterations, "threads": options.threads}
+    about |= {"precision": options.precision}
+    about |= {"device": provenance.device(options.device)[0], "versions": provenance.versions()}
     about["git_commit"] = provenance.git()[0]
-    for repetition in range(asked.repeats):
+    for repetition in range(options.repeats):
         for (method, n), policy in policies.items():
             _, seconds = policy.solve(now, goal, np.zeros(1, dtype=int))
             known = {"method": method, "candidates": n, "flops": taken[method, n]}
-            words = f"{repetition + 1} of {asked.repeats}"
+            words = f"{repetition + 1} of {options.repeats}"
             log.info("%s, %d candidates, %s: %.2f s", method, n, words, seconds)
             yield SolveRow(**known, repetition=repetition, seconds=seconds, **about)
 
 
-def _timed(asked: Config, method: str) -> tuple[int, int]:
-    most = getattr(asked, f"{method}_candidates")
+def _timed(options: Config, method: str) -> tuple[int, int]:
+    most = getattr(options, f"{method}_candidates")
     return most // 2, most
 
 
 def _policy(
-    asked: Config, method: str, model: WorldModel, candidates: int, *words: str
+    options: Config, method: str, model: WorldModel, candidates: int, *words: str
 ) -> MPCPolicy:
     """A policy that plans with that many candidates; `words` may say more."""
-    words = words or (f"planner.cem.iterations={asked.iterations}",)
-    words += (f"mpc.precision={asked.precision}",)
+    words = words or (f"planner.cem.iterations={options.iterations}",)
+    words += (f"mpc.precision={options.precision}",)
     elites = f"planner.cem.elites={max(2, candidates // 10)}"
     trial = settings.spec(
-        asked.scale, asked.task, method, f"planner.cem.candidates={candidates}", elites, *words
+        options.scale, options.task, method, f"planner.cem.candidates={candidates}", elites, *words
     )
-    return settings.policy(trial, model, pairs=1, device=asked.device)
+    return settings.policy(trial, model, pairs=1, device=options.device)
 
 
-def _side(asked: Config, method: str, made: list[SolveRow]) -> Side:
-    own = [row for row in made if row.method == method]
+def _side(options: Config, method: str, measured: list[SolveRow]) -> Side:
+    own = [row for row in measured if row.method == method]
     timed = {
         n: (
             float(np.median([row.seconds for row in own if row.candidates == n])),
             next(row.flops for row in own if row.candidates == n),
         )
-        for n in _timed(asked, method)
+        for n in _timed(options, method)
     }
-    model = settings.model(settings.spec(asked.scale, asked.task, method), asked.device)
-    frames = settings.frames(_lewm(asked), pairs=1)
-    whole = _policy(asked, method, model, asked.candidates, "planner=cem")
-    flops = _policy(asked, method, model, asked.candidates).flops(*frames)
+    model = settings.model(settings.spec(options.scale, options.task, method), options.device)
+    frames = settings.frames(_lewm(options), pairs=1)
+    whole = _policy(options, method, model, options.candidates, "planner=cem")
+    flops = _policy(options, method, model, options.candidates).flops(*frames)
     return Side(timed, scaled(timed, flops), flops, whole.flops(*frames))
 
 
-def _show(asked: Config, sides: dict[str, Side]) -> None:
+def _show(options: Config, sides: dict[str, Side]) -> None:
     lewm, dino = (sides[method] for method in METHODS)
     papers = published.plan_time()
-    device = provenance.device(asked.device)[0]
+    device = provenance.device(options.device)[0]
     table = Table(
-        title=f"One plan of one pair, {asked.task}, scale={asked.scale}: "
-        f"{asked.candidates} candidates, {asked.iterations} of {_iterations(asked)} "
+        title=f"One plan of one pair, {options.task}, scale={options.scale}: "
+        f"{options.candidates} candidates, {options.iterations} of {_iterations(options)} "
         "iterations",
-        caption=escape(_caption(asked, sides, device)),
+        caption=escape(_caption(options, sides, device)),
         caption_justify="left",
         min_width=100,
     )
@@ -183,25 +183,25 @@ def _show(asked: Config, sides: dict[str, Side]) -> None:
     versus.terminal().print(table)
 
 
-def _iterations(asked: Config) -> int:
-    return _lewm(asked).config.planner.iterations
+def _iterations(options: Config) -> int:
+    return _lewm(options).config.planner.iterations
 
 
-def _lewm(asked: Config) -> TrialSpec:
-    return settings.spec(asked.scale, asked.task, "lewm")
+def _lewm(options: Config) -> TrialSpec:
+    return settings.spec(options.scale, options.task, "lewm")
 
 
-def _caption(asked: Config, sides: dict[str, Side], device: str) -> str:
-    said = []
+def _caption(options: Config, sides: dict[str, Side], device: str) -> str:
+    timings = []
     for method, side in sides.items():
-        said += [
+        timings += [
             f"{method} {n} candidates {seconds:.2f} s ({seconds / flops * 1e12:.1f} s per TFLOP)"
             for n, (seconds, flops) in sorted(side.timed.items())
         ]
     sources = {paper.source for name, paper in published.plan_time().items() if name in METHODS}
     return (
-        f"{device}, {asked.threads} thread(s), {asked.precision}, medians of {asked.repeats} "
-        f"solves after a warm-up. Timed: {'; '.join(said)}; other numbers of candidates are "
+        f"{device}, {options.threads} thread(s), {options.precision}, medians of {options.repeats} "
+        f"solves after a warm-up. Timed: {'; '.join(timings)}; other numbers of candidates are "
         "scaled by their operations. FLOP: matrix products, attention and convolutions, 2 for each "
         f"multiply-add, counted in full. Published: {', '.join(sorted(sources)) or 'not here'}."
     )

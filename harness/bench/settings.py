@@ -1,4 +1,4 @@
-"""What the figures share: the words of the command, and models of a scale with random weights."""
+"""Shared by the figures: options of the command, and models of a scale with random weights."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from harness.trial import STAGES
 
 T = TypeVar("T")
 A_TASK, A_SCALE = f"one of {', '.join(zoo.TASKS)}", f"one of {', '.join(SCALES)}"
-_PRODUCTS = 5  # of which the median is taken
+_PRODUCTS = 5  # timed matrix products, whose median counts
 
 
 @dataclass(frozen=True)
 class Common(Settings):
-    """Words that every figure has."""
+    """Options of every figure."""
 
     repeats: int = setting(5, "How often each side is measured.", ge=1)
     results: str = setting("results/bench", "The folder of the rows and pictures.", text="a path")
@@ -40,7 +40,7 @@ class Common(Settings):
 
 @dataclass(frozen=True)
 class OfModels(Common):
-    """Words of figures about models."""
+    """Options of figures about models."""
 
     scale: str = setting("laptop", "How big the model is.", text=A_SCALE)
     task: str = setting("two_room", "The task that is seen.", text=A_TASK)
@@ -50,20 +50,20 @@ class OfModels(Common):
 
 def parse(argv: Sequence[str], kind: type[T]) -> T:
     """key=value words as the dataclass `kind`; raises config.ConfigError."""
-    made = dotted_keys.fill(kind(), dict(map(command.split, argv)))
+    options = dotted_keys.fill(kind(), dict(map(command.split, argv)))
     for name, valid in (("task", zoo.TASKS), ("scale", SCALES)):
-        if hasattr(made, name):
-            config.known(name, getattr(made, name), valid)
-    return made
+        if hasattr(options, name):
+            config.known(name, getattr(options, name), valid)
+    return options
 
 
-def file(name: str, asked: OfModels) -> str:
+def file(name: str, options: OfModels) -> str:
     """Name of a figure's rows: "plan-paper", of a GPU "plan-paper-cuda"."""
-    return f"{name}-{asked.scale}{'' if asked.device == 'cpu' else f'-{asked.device}'}"
+    return f"{name}-{options.scale}{'' if options.device == 'cpu' else f'-{options.device}'}"
 
 
 def spec(scale: str, task: str, method: str, *extra: str, device: str = "cpu") -> TrialSpec:
-    """The trial that the scale has of this method; frozen encoders are not trained."""
+    """A trial of this method at this scale; frozen encoders have random weights."""
     said = ("suite=all", f"scale={scale}", f"tasks=[{task}]", f"methods=[{method}]", *extra)
     weights = ("method.dino_wm.weights=random", f"device={device}")
     (made,) = suites.expand(config.parse([*said, *weights]), STAGES)
@@ -102,7 +102,7 @@ def policy(
 
 
 def frames(trial: TrialSpec, pairs: int) -> tuple[Obs, Obs]:
-    """Random pictures that are seen and wanted, (pairs, 1, 3, size, size) each."""
+    """Random present and goal pictures, (pairs, 1, 3, size, size) each."""
     size = trial.config.data.image_size
     drawn = torch.Generator().manual_seed(0)
     shape = (2, pairs, 1, 3, size, size)
@@ -122,7 +122,7 @@ def windows(trial: TrialSpec, count: int, device: str = "cpu") -> Batch:
 
 @functools.cache
 def modes(device: str) -> tuple[str, ...]:
-    """fp32, and bf16: on CUDA, and where a CPU multiplies matrices in it at least as fast."""
+    """Number formats to measure: fp32, and bf16 where the device multiplies it at least as fast."""
     if device != "cpu":
         return "fp32", "bf16"
     faster = _product_s(torch.bfloat16) <= _product_s(torch.float32)
@@ -140,20 +140,20 @@ def _product_s(dtype: torch.dtype) -> float:
 
 
 def model(trial: TrialSpec, device: str = "cpu") -> LatentModel:
-    """Its untrained model for evaluation, as a trial has it."""
-    made = unaccelerated(trial, device)
-    onednn.accelerate(made)
-    return made
+    """The trial's untrained model in evaluation mode, with the linear layers that trials use."""
+    model = unaccelerated(trial, device)
+    onednn.accelerate(model)
+    return model
 
 
 def unaccelerated(trial: TrialSpec, device: str = "cpu") -> LatentModel:
-    """The same by torch's own linear layers: for the other side of a comparison. Layers that start
-    at zero are drawn too, so that actions matter.
+    """The same with torch's own linear layers, for the other side of a comparison. Layers that
+    start at zero get random weights too, so that actions have an effect.
     """
     dims = zoo.TASKS[trial.task].spec.model_dims(trial.config.data.image_size)
     torch.manual_seed(0)
-    made = zoo.METHODS[trial.method].build(trial.config.method, dims)
-    for parameter in made.parameters():
+    model = zoo.METHODS[trial.method].build(trial.config.method, dims)
+    for parameter in model.parameters():
         if parameter.dim() > 1 and not parameter.any():
             nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
-    return made.to(device).eval()
+    return model.to(device).eval()

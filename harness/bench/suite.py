@@ -43,28 +43,28 @@ _POINTS = 12  # of a curve
 
 @dataclass(frozen=True)
 class Config(settings.Common):
-    """The words of the command."""
+    """The options of this figure."""
 
     report_trials: int = setting(10_000, "Trials of the largest report.", ge=1)
     ray_trials: int = setting(1000, "Trials of the largest suite through Ray.", ge=1)
     episodes: int = setting(100, "Episodes of a made-up trial.", ge=1)
 
 
-def run(asked: Config) -> str:
-    """Measure, write the rows, show the table; returns the path of the rows."""
+def run(options: Config) -> str:
+    """Measure, write the rows and show the table; returns the path of the rows."""
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        made = list(_measure(asked, scratch))
-    grown = [f"{figure} {exponent(made, figure):.2f}" for figure in _figures_of(made)]
+        measured = list(_measure(options, scratch))
+    grown = [f"{figure} {exponent(measured, figure):.2f}" for figure in _figures_of(measured)]
     caption = f"Exponents, by least squares from {_FITTED_FROM} trials on: {', '.join(grown)}."
     title = "Growth with the number of trials"
-    return versus.publish(asked.results, NAME, made, title, caption)
+    return versus.publish(options.results, NAME, measured, title, caption)
 
 
-def exponent(made: Sequence[versus.BenchRow], figure: str) -> float:
+def exponent(measured: Sequence[versus.BenchRow], figure: str) -> float:
     """Slope of log value over log trials by least squares over the medians of the sizes from 100
     trials on, of all where there are not two such; NaN with one size.
     """
-    lines = [line for line in versus.summary(made) if line.figure == figure]
+    lines = [line for line in versus.summary(measured) if line.figure == figure]
     at = sorted((int(line.side.split()[0].replace(",", "")), line.median) for line in lines)
     if len(at) < 2:
         return math.nan
@@ -73,8 +73,8 @@ def exponent(made: Sequence[versus.BenchRow], figure: str) -> float:
     return float(np.polyfit(sizes, values, 1)[0])
 
 
-def _figures_of(made: Sequence[versus.BenchRow]) -> list[str]:
-    return list(dict.fromkeys(row.figure for row in made))
+def _figures_of(measured: Sequence[versus.BenchRow]) -> list[str]:
+    return list(dict.fromkeys(row.figure for row in measured))
 
 
 def _sizes(most: int) -> list[int]:
@@ -82,17 +82,17 @@ def _sizes(most: int) -> list[int]:
     return [10**i for i in range(1, 9) if 10**i <= most] or [most]
 
 
-def _measure(asked: Config, scratch: str) -> Iterator[versus.BenchRow]:
+def _measure(options: Config, scratch: str) -> Iterator[versus.BenchRow]:
     reports = []
-    for size in _sizes(asked.report_trials):
+    for size in _sizes(options.report_trials):
         folder = f"{scratch}/report{size}"
-        _write_trials(folder, size, asked.episodes)
+        _write_trials(folder, size, options.episodes)
         reports.append((size, _report(folder)))
-    yield from _grown("report", reports, asked.repeats, "memory, GiB")
-    sizes = _sizes(asked.report_trials)
+    yield from _grown("report", reports, options.repeats, "memory, GiB")
+    sizes = _sizes(options.report_trials)
     expansions = [(n, _expansion(n)) for n in sizes]
-    yield from _grown("expansion", expansions, asked.repeats, largest=asked.repeats)
-    sizes = _sizes(asked.ray_trials)
+    yield from _grown("expansion", expansions, options.repeats, largest=options.repeats)
+    sizes = _sizes(options.ray_trials)
     suites_of = [(n, _through_ray(f"{scratch}/ray{n}", n, scratch)) for n in sizes]
     yield from _grown("no-op suite through Ray", suites_of, 1)
 
@@ -105,13 +105,13 @@ def _grown(
     largest: int = 1,
 ) -> list[versus.BenchRow]:
     """Rows of one figure, a side for each size; the largest is measured so many times."""
-    made = []
+    measured = []
     for size, once in sizes:
         side = versus.Side(f"{size:,} trials", once)
         figure = versus.Figure(name, [side], f"{sizes[0][0]:,} trials", outcome_name=outcome)
         times = largest if size == sizes[-1][0] else repeats
-        made += versus.measure([figure], times, warm_up=False)
-    return made
+        measured += versus.measure([figure], times, warm_up=False)
+    return measured
 
 
 def _write_trials(folder: str, count: int, episodes: int) -> None:
@@ -163,10 +163,10 @@ def _report(folder: str) -> Callable[[], tuple[float, float]]:
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as p:
             _, status, used = os.wait4(p.pid, 0)
             p.returncode = os.waitstatus_to_exitcode(status)
-        taken = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         if p.returncode:
             raise OSError(f"the report of {folder} ended with code {p.returncode}")
-        return taken, used.ru_maxrss / 2**20
+        return seconds, used.ru_maxrss / 2**20
 
     return once
 

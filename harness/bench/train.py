@@ -31,48 +31,48 @@ NAME = "train"
 
 @dataclass(frozen=True)
 class Config(settings.OfModels):
-    """The words of the command."""
+    """The options of this figure."""
 
     windows: int = setting(64, "Windows of a batch.", ge=1)
     steps: int = setting(5, "Optimizer steps of a measurement.", ge=1)
 
 
-def run(asked: Config) -> str:
-    """Measure, write the rows, show the table; returns the path of the rows."""
-    torch.set_num_threads(asked.threads)
-    made = versus.measure(_figures(asked), asked.repeats, asked.device)
-    title = f"Training steps of LeWM, scale={asked.scale}, {asked.threads} thread(s)"
-    taken = _flops(asked)
+def run(options: Config) -> str:
+    """Measure, write the rows and show the table; returns the path of the rows."""
+    torch.set_num_threads(options.threads)
+    measured = versus.measure(_figures(options), options.repeats, options.device)
+    title = f"Training steps of LeWM, scale={options.scale}, {options.threads} thread(s)"
+    taken = _flops(options)
     rates = (
         f"{line.side}, {line.figure}: {taken / line.median / 1e12:.3g} TFLOP/s"
-        for line in versus.summary(made)
+        for line in versus.summary(measured)
     )
     caption = (
         "Seconds of one step. Outcome: loss of the last, median. A step takes "
         f"{taken / 1e12:.3g} TFLOP (forward and backward, counted by harness/runtime/flops.py). "
         f"{'; '.join(rates)}."
     )
-    return versus.publish(asked.results, settings.file(NAME, asked), made, title, caption)
+    return versus.publish(options.results, settings.file(NAME, options), measured, title, caption)
 
 
-def _figures(asked: Config) -> Iterator[versus.Figure]:
-    trial = settings.spec(asked.scale, asked.task, "lewm", device=asked.device)
-    batch = settings.windows(trial, asked.windows, asked.device)
-    for precision in settings.modes(asked.device):
+def _figures(options: Config) -> Iterator[versus.Figure]:
+    trial = settings.spec(options.scale, options.task, "lewm", device=options.device)
+    batch = settings.windows(trial, options.windows, options.device)
+    for precision in settings.modes(options.device):
         cfg = dataclasses.replace(trial.config.train, precision=precision)
         steps = {"peer": peers_step} if peer.find() else {}
         steps["ours"] = our_step
         sides = [
-            versus.Side(side, _timed(asked, made(trial, cfg, batch, asked.device)))
-            for side, made in steps.items()
+            versus.Side(side, _timed(options, build(trial, cfg, batch, options.device)))
+            for side, build in steps.items()
         ]
-        name = f"{asked.windows} windows, {precision}"
+        name = f"{options.windows} windows, {precision}"
         yield versus.Figure(name, sides, sides[0].name, outcome_name="loss")
 
 
-def _flops(asked: Config) -> int:
-    trial = settings.spec(asked.scale, asked.task, "lewm")
-    batch = settings.windows(trial, asked.windows, "meta")
+def _flops(options: Config) -> int:
+    trial = settings.spec(options.scale, options.task, "lewm")
+    batch = settings.windows(trial, options.windows, "meta")
     return flops.of_step(lambda model: model.loss(batch)["loss"], settings.model(trial))
 
 
@@ -123,12 +123,12 @@ def _autocast(device: str, precision: str) -> contextlib.AbstractContextManager:
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def _timed(asked: Config, step: Callable[[], torch.Tensor]) -> Callable[[], tuple[float, float]]:
+def _timed(options: Config, step: Callable[[], torch.Tensor]) -> Callable[[], tuple[float, float]]:
     def once() -> tuple[float, float]:
         started = time.perf_counter()
-        for _ in range(asked.steps):
+        for _ in range(options.steps):
             loss = step()
-        told = float(loss)  # waits for the device
-        return (time.perf_counter() - started) / asked.steps, told
+        value = float(loss)  # waits for the device
+        return (time.perf_counter() - started) / options.steps, value
 
     return once

@@ -1,7 +1,7 @@
-"""Sides of one figure in alternation: rows, medians and ratios.
+"""Measures the sides of a figure in turn, and reports medians and ratios.
 
 Every figure of the bench is a list of sides that do the same work. One is the reference (the peer,
-or our own plain form); the others are told as so many times as fast as it.
+or our own plain form); the others have a ratio to it, which says how many times as fast they are.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class BenchRow:
     value: float
     unit: str  # "s", "windows/s", ...
     larger_is_better: bool
-    outcome: float  # what was found or computed, e.g. the cost of a plan; NaN where there is none
+    outcome: float  # result of the work, e.g. the cost of a plan; NaN without one
     outcome_name: str
     threads: int
     device: str
@@ -47,7 +47,7 @@ class BenchRow:
 
 
 class Side(NamedTuple):
-    """What does the work once and says how it went: (value, outcome)."""
+    """A way to do the work: `once` does it and returns (value, outcome)."""
 
     name: str
     once: Callable[[], tuple[float, float]]
@@ -67,10 +67,10 @@ class Figure(NamedTuple):
 def measure(
     figures: Iterable[Figure], repeats: int, device: str = "cpu", warm_up: bool = True
 ) -> list[BenchRow]:
-    """Each side once to warm up (unless told not to), then `repeats` times in turn, every other
-    time backwards, so that what else the machine does meets all of them.
+    """Measure each side `repeats` times, in turn and every other time in reverse order, so that
+    other load on the machine affects all sides. A warm-up of each side comes first.
     """
-    made = []
+    measured = []
     for figure in figures:
         for side in figure.sides * warm_up:
             side.once()
@@ -86,14 +86,14 @@ def measure(
                     value,
                     figure.unit,
                 )
-                made.append(row(figure, side.name, repetition, value, outcome, device))
-    return made
+                measured.append(row(figure, side.name, repetition, value, outcome, device))
+    return measured
 
 
 def row(
     figure: Figure, side: str, repetition: int, value: float, outcome: float, device: str
 ) -> BenchRow:
-    """One measurement, with what it was made on."""
+    """One measurement, with the circumstances in which it was made."""
     return BenchRow(
         figure=figure.name,
         side=side,
@@ -115,10 +115,10 @@ def _code() -> dict[str, str]:
     return {"versions": provenance.versions(), "git_commit": provenance.git()[0]}
 
 
-def publish(results: str, name: str, made: Sequence[BenchRow], title: str, caption: str) -> str:
+def publish(results: str, name: str, measured: Sequence[BenchRow], title: str, caption: str) -> str:
     """Write the rows and their figure, show the table; returns the path of the rows."""
-    path = write(results, name, made)
-    show(title, made, caption)
+    path = write(results, name, measured)
+    show(title, measured, caption)
     return path
 
 
@@ -134,15 +134,15 @@ def write(folder: str, name: str, made: Sequence[BenchRow]) -> str:
     return f"{path}.parquet"
 
 
-def show(title: str, made: Sequence[BenchRow], caption: str = "") -> None:
+def show(title: str, measured: Sequence[BenchRow], caption: str = "") -> None:
     """A table of medians, spreads and ratios."""
     table = Table(title=title, caption=escape(caption) or None, caption_justify="left")
     for column in ("", "side", "median", "least-most", "unit", "times as good", "outcome"):
         words = column in ("", "side", "unit")
         table.add_column(column, justify="left" if words else "right", no_wrap=True)
     last = ""
-    for line in summary(made):
-        told = f"{line.outcome:.4g}" if math.isfinite(line.outcome) else ""
+    for line in summary(measured):
+        outcome = f"{line.outcome:.4g}" if math.isfinite(line.outcome) else ""
         ratio = f"{line.ratio:.2f}" if math.isfinite(line.ratio) else ""
         table.add_row(
             escape(line.figure) if line.figure != last else "",
@@ -151,14 +151,14 @@ def show(title: str, made: Sequence[BenchRow], caption: str = "") -> None:
             f"{line.low:.4g}-{line.high:.4g}",
             line.unit,
             ratio,
-            told,
+            outcome,
         )
         last = line.figure
     terminal().print(table)
 
 
 def terminal() -> Console:
-    """Standard output; in a file, where rich would fold at 80 columns, wide enough for a table."""
+    """Standard output; in a file, 140 columns wide, since rich would fold tables at 80."""
     console = Console()
     return console if console.is_terminal else Console(width=140)
 
@@ -176,10 +176,10 @@ class Line(NamedTuple):
     outcome: float  # median
 
 
-def summary(made: Sequence[BenchRow]) -> list[Line]:
+def summary(measured: Sequence[BenchRow]) -> list[Line]:
     """A line for each figure and side, in the order of measurement."""
     sides: dict[tuple[str, str], list[BenchRow]] = {}
-    for row in made:
+    for row in measured:
         sides.setdefault((row.figure, row.side), []).append(row)
     medians = {key: float(np.median([r.value for r in own])) for key, own in sides.items()}
     lines = []

@@ -1,4 +1,4 @@
-"""Success of a policy on pairs: all episodes side by side in one simulator."""
+"""Evaluates a policy on pairs of start and goal, all side by side in one simulator."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ControlSettings(Protocol):
 
 @dataclass
 class Outcome:
-    """What happened to one pair; fields as in rows.EpisodeRow."""
+    """The result of one pair; its fields are those of rows.EpisodeRow."""
 
     dist_init: float
     first_hit_step: int = -1
@@ -48,7 +48,7 @@ class Outcome:
 
     @property
     def success_ever(self) -> bool:
-        """The goal was reached at some step."""
+        """Whether the goal was reached at some step."""
         return self.first_hit_step >= 0
 
 
@@ -63,9 +63,9 @@ def run(
 ) -> list[Outcome]:
     """Evaluate `policy` on all pairs together.
 
-    With success_at "ever" an episode stops at its first hit (so its final distance is the one of
-    the hit); with "end" it runs through its budget. A pair solved before the first action is a hit
-    at step 0.
+    With success_at "ever", an episode stops when the goal is first reached, so its final distance
+    is the one at that step; with "end", it runs through its budget. A pair that is solved at the
+    start has reached its goal at step 0.
     """
     simulator = task.simulator(len(pairs), image_size)
     try:
@@ -144,8 +144,8 @@ def _run_blocks(
     done = shown = 0
 
     def on_progress(blocks: float) -> None:
-        """Steps whose actions are found count as done: finding them takes longer than executing
-        them.
+        """Count steps as done when their actions are planned, since planning takes longer than
+        executing them.
         """
         nonlocal shown
         shown = max(shown, min(done + int(blocks * block), budget))
@@ -192,7 +192,7 @@ class _Episodes:
         return np.flatnonzero(~self._stopped)
 
     def observe(self, rows: np.ndarray, normalizer: Normalizer) -> tuple[Obs, Obs]:
-        """What the policy sees of the pairs `rows`, and their goals."""
+        """Observe the pairs `rows`; returns their present and goal observations."""
         started = time.perf_counter()
         pixels = self.simulator.render(rows)
         seconds = (time.perf_counter() - started) / len(rows)
@@ -208,7 +208,9 @@ class _Episodes:
             self.outcomes[row].pairs_per_solve.append(len(rows))
 
     def step(self, rows: np.ndarray, actions: np.ndarray) -> None:
-        """One environment step; those of the pairs `rows` that still run take note of it."""
+        """Take one environment step and update the outcomes of those pairs `rows` that
+        still run.
+        """
         padded = np.zeros((self.simulator.n, actions.shape[-1]))
         padded[rows] = actions
         started = time.perf_counter()
@@ -232,10 +234,10 @@ class _Episodes:
                 outcome.first_hit_step = self._steps
         if self.settings.success_at == "ever":
             self._stopped[rows[success]] = True
-        self._keep(rows, state)
+        self._extend_paths(rows, state)
 
-    def _keep(self, rows: np.ndarray, states: np.ndarray) -> None:
-        """States (len(rows), S) at the end of a block, or where an episode stops inside one."""
+    def _extend_paths(self, rows: np.ndarray, states: np.ndarray) -> None:
+        """Append states (len(rows), S) to the paths, at the end of a block or of an episode."""
         block, budget = self.task.spec.action_block, self.settings.budget_steps
         whole = self._steps % block == 0 or self._steps == budget
         for row, state in zip(rows, states, strict=True):
@@ -245,14 +247,14 @@ class _Episodes:
 
 
 def observation(pixels: np.ndarray, proprio: np.ndarray, normalizer: Normalizer) -> Obs:
-    """What a policy sees, one frame each: pixels (B, 3, height, width), proprio (B, p) in its own
-    units.
+    """The observation of one frame each, from pixels (B, 3, height, width) and proprio (B, p) in
+    the task's units.
     """
     encoded = torch.from_numpy(np.asarray(normalizer.encode_proprio(proprio), dtype=np.float32))
     return Obs(torch.from_numpy(pixels)[:, None], encoded[:, None] if encoded.shape[-1] else None)
 
 
 def goal_observation(pairs: Sequence[Pair], normalizer: Normalizer) -> Obs:
-    """The goal frames of pairs, as recorded."""
+    """The observation of the pairs' recorded goal frames."""
     pixels = np.stack([pair.goal_pixels for pair in pairs])
     return observation(pixels, np.stack([pair.goal_proprio for pair in pairs]), normalizer)

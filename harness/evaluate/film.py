@@ -1,4 +1,4 @@
-"""The film of one episode: pictures of the states it passed through, and of its goal."""
+"""Draws the film of one episode: pictures of the states on its way, and of its goal."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from harness.contracts.task import Task
 from harness.evaluate.control import Outcome
 from harness.records import rows
 
-FILM_PX = 128  # for people, so larger than what the models see
+FILM_PX = 128  # larger than the pictures of the models, since people look at it
 
 
 def draw(
     key: str, task: Task, pairs: Sequence[Pair], outcomes: Sequence[Outcome], success_rule: str
 ) -> list[rows.FrameRow]:
-    """One episode from start to end, then its goal; nothing where all pairs are solved at the
-    start.
+    """Rows with the pictures of one episode from start to end and of its goal; none where all
+    pairs are solved at the start.
     """
     index = choose(pairs, task.spec.strata)
     if index is None:
@@ -28,25 +28,26 @@ def draw(
     pair, outcome = pairs[index], outcomes[index]
     states = np.stack([*outcome.path, pair.goal_state])  # (F, S)
     success = task.success(states, np.tile(pair.goal_state, (len(states), 1)), success_rule)
-    found = zip(*_moments(pair, outcome, task), success, _pictures(task, states), strict=True)
+    frames = zip(*_moments(pair, outcome, task), success, _pictures(task, states), strict=True)
     return [
         rows.FrameRow(key, pair.pair_id, pair.stratum, kind, step, bool(solved), image)
-        for kind, step, solved, image in found
+        for kind, step, solved, image in frames
     ]
 
 
 def choose(pairs: Sequence[Pair], strata: Sequence[str]) -> int | None:
-    """Index of the first pair that is not solved at the start, of the hardest stratum with one.
+    """The index of the pair that is shown: the first one, in the hardest stratum, that is not
+    solved at the start. None where all are solved.
 
-    Pairs alone decide, so that every method is shown on the same one, whatever came of it.
+    The choice depends on the pairs alone, so every method is shown on the same pair.
     """
     unsolved = [i for i, pair in enumerate(pairs) if not pair.initially_solved]
-    rank = {stratum: place for place, stratum in enumerate(reversed(strata))}
+    rank = {stratum: i for i, stratum in enumerate(reversed(strata))}
     return min(unsolved, key=lambda i: (rank[pairs[i].stratum], pairs[i].pair_id), default=None)
 
 
 def _moments(pair: Pair, outcome: Outcome, task: Task) -> tuple[list[str], list[int]]:
-    """Kind and step of each picture."""
+    """The kinds and the steps of the pictures."""
     kinds = ["start"] + ["block"] * (len(outcome.path) - 1)
     kinds[-1] = "end"
     block = task.spec.action_block

@@ -1,4 +1,4 @@
-"""Health of a latent space on held-out windows: its spread, its dimensions, its errors."""
+"""Measures a latent space on held-out windows: std, effective rank and prediction errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def measure(
     horizon_blocks: int,
     device: torch.device,
 ) -> list[rows.MetricRow]:
-    """Rows of the trial `key`: `statistics` and `open_loop`, both on validation episodes."""
+    """Metric rows of the trial `key`, from `statistics` and `open_loop` on validation episodes."""
     windows = Windows(dataset, "validation", model.window_frames, block, normalizer)
     blocks = min(horizon_blocks, windows.longest_steps // block - 1)
     longer = Windows(dataset, "validation", blocks + 1, block, normalizer)
@@ -52,7 +52,7 @@ def measure(
 def statistics(
     model: WorldModel, windows: Windows, device: torch.device
 ) -> dict[str, tuple[float, str]]:
-    """name -> (value, unit): mean std and effective rank of the latents, prediction error."""
+    """Mean std and effective rank of the latents, and prediction error: name -> (value, unit)."""
     model.eval()
     latents, error, count = [], 0.0, 0
     for batch in _batches(windows, "latents", device):
@@ -70,8 +70,8 @@ def statistics(
 
 @torch.inference_mode()
 def open_loop(model: WorldModel, windows: Windows, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Squared error k blocks after the first frame, as a share of the latents' variance, (T - 1,)
-    each: of the rollout from that frame alone, and of staying there.
+    """Errors of the rollout from a first frame alone, and of predicting no change, (T - 1,) each:
+    the squared error k blocks later, as a share of the latents' variance.
     """
     model.eval()
     rollout = model.fast_rollout()
@@ -93,7 +93,7 @@ def open_loop(model: WorldModel, windows: Windows, device: torch.device) -> tupl
 
 
 def _batches(windows: Windows, stream: str, device: torch.device) -> Iterator[Batch]:
-    """The sampled windows, a few at a time: frames of many tokens take much memory."""
+    """Batches of the sampled windows, small ones since frames of many tokens take much memory."""
     chosen = seeding.stream(stream).integers(len(windows), size=min(_WINDOWS, len(windows)))
     for part in np.array_split(np.sort(chosen), -(-len(chosen) // _CHUNK)):
         batch = windows.take(part).batch
@@ -102,7 +102,7 @@ def _batches(windows: Windows, stream: str, device: torch.device) -> Iterator[Ba
 
 @torch.inference_mode()
 def floats_per_frame(model: LatentModel, dims: ModelDims, device: torch.device) -> int:
-    """Floats of the latent of one frame."""
+    """The number of floats in the latent of one frame."""
     size = dims.image_size
     pixels = torch.zeros(1, 1, 3, size, size, dtype=torch.uint8, device=device)
     proprio = torch.zeros(1, 1, dims.proprio_dim, device=device)
@@ -127,11 +127,11 @@ def size_rows(key: str, model: LatentModel, dims: ModelDims) -> list[rows.Metric
 
 
 def effective_rank(z: Tensor) -> float:
-    """Exponential of the entropy of the normalised covariance spectrum, z (M, D) (Roy and Vetterli
-    2007).
+    """How many dimensions latents z (M, D) fill: the exponential of the entropy of their normalised
+    covariance spectrum (Roy and Vetterli 2007).
     """
     z = z - z.mean(0)
-    if z.shape[1] > len(z):  # the same spectrum out of the smaller matrix of the two
+    if z.shape[1] > len(z):  # both matrices have the same spectrum; this one is smaller
         values = torch.linalg.eigvalsh((z @ z.T).double()).clamp_min(0)
     else:
         values = torch.linalg.svdvals(z.double()).pow(2)

@@ -1,5 +1,5 @@
-"""Which starts and goals are evaluated: drawn once per (task, protocol, evaluation seed), the same
-for every method.
+"""Draws the pairs of start and goal that are evaluated. They are the same for every method, since
+they depend only on the task, the protocol and the evaluation seed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class PairSettings(Protocol):
     split: str
 
     def least_pairs(self) -> dict[str, int]:
-        """How many of `pairs` a stratum has at least; never more than `pairs` in all."""
+        """The least number of the `pairs` for each stratum; they add up to at most `pairs`."""
 
 
 class _Candidates:
-    """Every (episode, step) of the split with a goal `offset_steps` later, in a seeded order."""
+    """Every (episode, step) of the split that has a goal `offset_steps` later, in random order."""
 
     def __init__(self, dataset: Dataset, task: Task, settings: PairSettings, seed: int):
         episodes = np.sort(dataset.split(settings.split))
@@ -58,7 +58,7 @@ class _Candidates:
 def draw(
     dataset: Dataset, task: Task, settings: PairSettings, seed: int
 ) -> tuple[list[Pair], list[Pair]]:
-    """The protocol's pairs, and those drawn besides to fill each stratum up to `stratum_pairs`.
+    """The protocol's pairs, and extra pairs that fill each stratum up to `stratum_pairs`.
 
     Raises PairError when the held-out episodes are too few or too short, or a stratum is unknown.
     """
@@ -67,11 +67,11 @@ def draw(
     usable = np.ones(len(candidates), bool) if settings.allow_presolved else ~candidates.solved
     main = _main_draw(candidates, usable, settings)
     extra = _stratum_draw(candidates, usable, main, settings)
-    made = [
+    pairs = [
         _pair(dataset, candidates, index, number, settings.offset_steps)
         for number, index in enumerate([*main, *extra])
     ]
-    return made[: len(main)], made[len(main) :]
+    return pairs[: len(main)], pairs[len(main) :]
 
 
 def _check_strata(task: Task, settings: PairSettings) -> None:
@@ -84,7 +84,7 @@ def _check_strata(task: Task, settings: PairSettings) -> None:
 
 
 def _main_draw(candidates: _Candidates, usable: np.ndarray, settings: PairSettings) -> np.ndarray:
-    """Indices of the first usable candidates, the strata's least shares among them."""
+    """Indices of the first usable candidates, among them the least numbers for the strata."""
     chosen: list[int] = []
     for stratum, wanted in settings.least_pairs().items():
         found = np.flatnonzero(usable & (candidates.stratum == stratum))[:wanted]
@@ -98,8 +98,8 @@ def _main_draw(candidates: _Candidates, usable: np.ndarray, settings: PairSettin
 def _stratum_draw(
     candidates: _Candidates, usable: np.ndarray, main: np.ndarray, settings: PairSettings
 ) -> np.ndarray:
-    """As many further candidates of each stratum as there are, up to stratum_pairs with those of
-    `main`.
+    """Indices of further candidates, so that each stratum has stratum_pairs pairs together with
+    `main`, or as many as there are.
     """
     free = usable.copy()
     free[main] = False

@@ -1,6 +1,8 @@
-"""Plan time: the wall time of one solve, from raw pixels to actions, device synchronised, after a
-warm-up solve (of the same size where a GPU replays recorded iterations); and the operations of one
-solve of one pair. A feed-forward policy's solve is one inference.
+"""Measures plan time: the wall time of one solve, from raw pixels to actions, and the operations of
+a solve of one pair. A feed-forward policy's solve is one inference.
+
+The device is synchronised before and after, and a warm-up solve comes first (of the same size where
+a GPU replays recorded iterations).
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from harness.records.rows import MetricRow, PlanTimeName
 
 @dataclass(frozen=True)
 class PlanTimeConfig(Settings):
-    """How many solves are timed; 0 leaves a kind out."""
+    """How many solves of each kind are timed; 0 leaves the kind out."""
 
     singles: int = setting(10, "Solves of one pair that are timed; 0 leaves them out.", ge=0)
     together: int = setting(50, "Pairs that a joint solve plans together.", ge=0)
@@ -32,8 +34,8 @@ class PlanTimeConfig(Settings):
 class PlanCost(NamedTuple):
     """Time and operations of planning."""
 
-    seconds: dict[int, list[float]]  # of each solve, by the number of pairs solved together
-    flops: int  # of one solve of one pair (harness/runtime/flops.py)
+    seconds: dict[int, list[float]]  # time of each solve, by the number of pairs solved together
+    flops: int  # operations of one solve of one pair (harness/runtime/flops.py)
 
 
 def measure(
@@ -45,9 +47,10 @@ def measure(
     config: PlanTimeConfig,
     progress: Callable[[str, int, int], None],
 ) -> PlanCost:
-    """Time single and joint solves of these pairs, and count the operations of one. A pair that is
-    solved alone is reset as an evaluation of one pair, so that the policy does not fill its calls
-    up to the size that many pairs would have.
+    """Time solves of single pairs and of many pairs together, and count the operations of one pair.
+
+    The policy is reset for the pairs of each solve. A single pair is therefore an evaluation of one
+    pair, and the policy does not pad its calls of the model to the size that many pairs have.
     """
     together = min(config.together, len(pairs))
     chosen = pairs[: max(together, 1)]

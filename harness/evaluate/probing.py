@@ -1,6 +1,6 @@
-"""What can be read out of frozen latents: the simulator's state, by a linear map and by a network
-of two hidden layers (LeWM's probing experiment), beside three controls that say what a reading is
-worth: an untrained encoder, the picture itself, and labels that belong to other frames.
+"""Probes frozen latents: predicts the simulator's state from them, by a linear map and by a network
+of two hidden layers (LeWM's probing experiment). Three controls show what a result is worth: an
+untrained encoder, the picture itself, and labels that belong to other frames.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from harness.data.episodes import Dataset
 from harness.records import rows
 from harness.runtime import seeding
 
-FRAMES = {"train": 12_000, "validation": 2000, "test": 2000}  # to fit on, to stop by, to judge
+FRAMES = {"train": 12_000, "validation": 2000, "test": 2000}  # to fit, to stop early, to evaluate
 RIDGE = 1e-3
 WIDTH = 256  # units of each of the network's two hidden layers
-EPOCHS, PATIENCE = 40, 10  # at most; without a better reading of any quantity
-GREY_SIDE = 32  # px, of the pictures that serve as a control
-MOST_FEATURES = 8192  # of a latent; more are added up into so many
+EPOCHS, PATIENCE = 40, 10  # largest number; how many without a smaller error end the training
+GREY_SIDE = 32  # px, side of the grey pictures that serve as a control
+MOST_FEATURES = 8192  # a latent with more features is reduced to this number
 _BATCH = 128  # frames encoded at once
 _MLP_BATCH, _MLP_LR, _MLP_DECAY = 512, 2e-3, 1e-2
-_LEAST_SPREAD = 0.1  # of the features' mean std: what hardly varies is not blown up
-_SKIPPED = "solver_"  # states that are no quantity of the scene
+_STD_FLOOR = 0.1  # share of the mean std; keeps features that hardly vary from being blown up
+_SKIPPED = "solver_"  # prefix of states that are not quantities of the scene
 
 
 class Probe(NamedTuple):
-    """How well one quantity is read from held-out frames."""
+    """How well one quantity is predicted on held-out frames."""
 
     quantity: str  # "block_angle"
     source: str  # rows.PROBE_SOURCES
     kind: str  # "linear" or "mlp2x256"
-    frames: int  # the probe was fitted on
-    r: float  # Pearson correlation; of an angle the mean of its sine's and cosine's
-    error: float  # mean absolute error, of an angle the shorter way round
+    frames: int  # frames that the probe was fitted on
+    r: float  # Pearson correlation; for an angle, the mean of its sine's and cosine's
+    error: float  # mean absolute error; for an angle, the shorter way round
     unit: str
 
 
 class _Quantity(NamedTuple):
     name: str
     unit: str
-    targets: np.ndarray  # (M, 1), of an angle its sine and cosine (M, 2)
+    targets: np.ndarray  # (M, 1); for an angle, its sine and cosine (M, 2)
 
 
-_Splits = Mapping[str, np.ndarray]  # of FRAMES: (M, features), or targets side by side
+_Splits = Mapping[str, np.ndarray]  # for each split in FRAMES: features (M, features)
 
 
 def measure(
@@ -61,15 +61,15 @@ def measure(
     state_names: tuple[str, ...],
     device: torch.device,
 ) -> list[rows.MetricRow]:
-    """`probe` for the trial `key`: a correlation and an error for every quantity, source and kind
-    of probe.
+    """Metric rows of `probe` for the trial `key`: a correlation and an error for every quantity,
+    source and kind of probe.
     """
     return [
         rows.MetricRow(
-            *(key, "probing", rows.ProbeName(*found[:4], measure).text(), 0, value, unit)
+            *(key, "probing", rows.ProbeName(*reading[:4], measure).text(), 0, value, unit)
         )
-        for found in probe(model, untrained, dataset, state_names, device)
-        for measure, value, unit in (("r", found.r, ""), ("error", found.error, found.unit))
+        for reading in probe(model, untrained, dataset, state_names, device)
+        for measure, value, unit in (("r", reading.r, ""), ("error", reading.error, reading.unit))
     ]
 
 
@@ -80,22 +80,22 @@ def probe(
     state_names: tuple[str, ...],
     device: torch.device,
 ) -> list[Probe]:
-    """Fit both probes on frames of training episodes and judge them on those of test episodes, for
-    the model's latents and for each control.
+    """Fit both probes on frames of training episodes and evaluate them on frames of test episodes,
+    for the model's latents and for each control.
 
-    `untrained` is the same architecture with the weights that it starts from. state_names with
-    units, "agent_x [px]"; quantities in rad count as angles. What does not vary is left out, and so
-    are speeds, which one frame does not show: they would take units of the network from the rest.
-    The result is the same on any number of cores: the probes run on one.
+    `untrained` is the same architecture with its initial weights. state_names have units,
+    "agent_x [px]"; quantities in rad are angles. Quantities that do not vary are left out. So are
+    speeds, which one frame does not show and which would take capacity of the network from the
+    others. The probes run on one core, so that their results do not depend on the number of cores.
     """
     chosen = {split: _frames(dataset, split, count) for split, count in FRAMES.items()}
-    wanted = _quantities(dataset.state[chosen["train"]], state_names)
-    names = {q.name for q in wanted}
+    quantities = _quantities(dataset.state[chosen["train"]], state_names)
+    names = {q.name for q in quantities}
     true = {
         split: _quantities(dataset.state[frames], state_names, names)
         for split, frames in chosen.items()
     }
-    others = {split: _other_frames(split, found) for split, found in true.items()}
+    others = {split: _other_frames(split, own) for split, own in true.items()}
     latents, first, grey = (
         {split: read(frames) for split, frames in chosen.items()}
         for read in (
@@ -116,7 +116,7 @@ def probe(
 def _read(
     source: str, inputs: _Splits, quantities: Mapping[str, list[_Quantity]]
 ) -> Iterator[Probe]:
-    """Both probes of one source, judged on its test frames."""
+    """Fit both probes on one source of features; yields their results on the test frames."""
     inputs = _standardized(inputs)
     fitted = np.concatenate([q.targets for q in quantities["train"]], axis=1)
     centre, scale = fitted.mean(0), np.maximum(fitted.std(0), 1e-9)
@@ -124,23 +124,23 @@ def _read(
     linear = _linear(inputs["train"], labels, inputs["test"]) * scale + centre
     columns = _columns(quantities["test"])
     for quantity, own in zip(quantities["test"], columns, strict=True):
-        yield _judged(source, "linear", len(labels), quantity, linear[:, own])
+        yield _result(source, "linear", len(labels), quantity, linear[:, own])
     best = _mlp(inputs, labels, lambda read: read * scale + centre, quantities["validation"])
     for quantity, own, read in zip(quantities["test"], columns, best, strict=True):
-        yield _judged(source, f"mlp2x{WIDTH}", len(labels), quantity, read[:, own])
+        yield _result(source, f"mlp2x{WIDTH}", len(labels), quantity, read[:, own])
 
 
 def _standardized(inputs: _Splits) -> dict[str, np.ndarray]:
-    """By the training frames' means and stds."""
-    spread = inputs["train"].std(0)
-    spread = np.maximum(spread, max(_LEAST_SPREAD * spread.mean(), 1e-6))
+    """Standardize features by the training frames' means and stds."""
+    std = inputs["train"].std(0)
+    std = np.maximum(std, max(_STD_FLOOR * std.mean(), 1e-6))
     middle = inputs["train"].mean(0)
-    return {split: (values - middle) / spread for split, values in inputs.items()}
+    return {split: (values - middle) / std for split, values in inputs.items()}
 
 
-def _linear(inputs: np.ndarray, labels: np.ndarray, unseen: np.ndarray) -> np.ndarray:
-    """Ridge regression; float64, since many tokens side by side leave a matrix that float32 cannot
-    solve.
+def _linear(inputs: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Ridge regression, in float64: the tokens of a frame, concatenated, give a matrix that is too
+    ill-conditioned for float32.
     """
     x, y = (torch.from_numpy(values).double() for values in (inputs, labels))
     penalty = RIDGE * torch.eye(min(x.shape), dtype=torch.float64)
@@ -148,7 +148,7 @@ def _linear(inputs: np.ndarray, labels: np.ndarray, unseen: np.ndarray) -> np.nd
         weights = torch.linalg.solve(x.T @ x + penalty, x.T @ y)
     else:
         weights = x.T @ torch.linalg.solve(x @ x.T + penalty, y)
-    return (torch.from_numpy(unseen).double() @ weights).numpy()
+    return (torch.from_numpy(test).double() @ weights).numpy()
 
 
 def _mlp(
@@ -157,8 +157,8 @@ def _mlp(
     in_units: Callable[[np.ndarray], np.ndarray],
     stop: list[_Quantity],
 ) -> list[np.ndarray]:
-    """Readings of the test frames (M, all targets) for each quantity, of the epoch after which its
-    error on validation episodes was least.
+    """Predictions for the test frames (M, all targets), one array for each quantity: those of the
+    epoch at which its error on validation episodes was smallest.
     """
     x = {split: torch.from_numpy(values.astype(np.float32)) for split, values in inputs.items()}
     y = torch.from_numpy(labels.astype(np.float32))
@@ -181,11 +181,11 @@ def _mlp(
             optimizer.step()
         decay.step()
         with torch.no_grad():
-            seen, unseen = (in_units(network(x[s]).numpy()) for s in ("validation", "test"))
+            validation, test = (in_units(network(x[s]).numpy()) for s in ("validation", "test"))
         for i, (quantity, own) in enumerate(zip(stop, columns, strict=True)):
-            error = _error(quantity, seen[:, own])
+            error = _error(quantity, validation[:, own])
             if not error >= least[i]:  # a NaN is a reading as well
-                least[i], best[i], last = error, unseen, epoch
+                least[i], best[i], last = error, test, epoch
         if epoch - last >= PATIENCE:
             break
     return best
@@ -193,7 +193,7 @@ def _mlp(
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums in one order, whatever the trial may use."""
+    """Run torch on one thread, so that sums have the same order on every machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -210,8 +210,8 @@ def _frames(dataset: Dataset, split: str, count: int) -> np.ndarray:
 
 
 def _other_frames(split: str, quantities: list[_Quantity]) -> list[_Quantity]:
-    """The same values, each at another frame: no probe can do better than guess. Those of the test
-    frames stay.
+    """Labels shuffled over the frames, so that no probe can do better than guess. The test frames
+    keep their labels.
     """
     if split == "test":
         return quantities
@@ -220,7 +220,7 @@ def _other_frames(split: str, quantities: list[_Quantity]) -> list[_Quantity]:
 
 
 def _grey(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """(M, GREY_SIDE ** 2): pictures in grey, brought to that size."""
+    """The pictures in grey, resized to GREY_SIDE px, (M, GREY_SIDE ** 2)."""
     parts = []
     for first in range(0, len(rows), _BATCH):
         pixels = torch.from_numpy(dataset.read_pixels(rows[first : first + _BATCH]))
@@ -233,10 +233,11 @@ def _grey(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
 def _latents(
     model: nn.Module, dataset: Dataset, rows: np.ndarray, device: torch.device
 ) -> np.ndarray:
-    """(M, features): each frame encoded on its own, several tokens side by side.
+    """The latents (M, features): each frame is encoded on its own and its tokens are concatenated.
 
-    Above MOST_FEATURES every feature is added, with a random sign, to one of so many sums, which
-    keeps inner products on average (count sketch, Charikar et al. 2002).
+    A latent with more than MOST_FEATURES features is reduced to that number by a count sketch
+    (Charikar et al. 2002): every feature is added, with a random sign, to one of MOST_FEATURES
+    sums, which preserves inner products on average.
     """
     model.eval()
     parts = []
@@ -248,52 +249,54 @@ def _latents(
 
 
 def _sketched(z: torch.Tensor) -> torch.Tensor:
-    """(M, features) to (M, at most MOST_FEATURES)."""
+    """Reduce (M, features) to at most MOST_FEATURES features."""
     if z.shape[1] <= MOST_FEATURES:
         return z
     rng = seeding.stream("sketch", z.shape[1])
-    place = torch.from_numpy(rng.integers(MOST_FEATURES, size=z.shape[1])).to(z.device)
+    slot = torch.from_numpy(rng.integers(MOST_FEATURES, size=z.shape[1])).to(z.device)
     sign = torch.from_numpy(rng.choice([-1.0, 1.0], size=z.shape[1])).to(z)
-    return z.new_zeros(len(z), MOST_FEATURES).index_add_(1, place, z * sign)
+    return z.new_zeros(len(z), MOST_FEATURES).index_add_(1, slot, z * sign)
 
 
 def _quantities(
-    state: np.ndarray, names: tuple[str, ...], wanted: set[str] | None = None
+    state: np.ndarray, names: tuple[str, ...], only: set[str] | None = None
 ) -> list[_Quantity]:
-    """Those of `wanted`; where that is not given, those that vary and that one frame can show."""
-    found = []
+    """The quantities named `only`; without it, all that vary and that one frame can show."""
+    quantities = []
     for name, values in zip(names, state.T, strict=True):
         quantity, _, unit = name.partition(" ")
-        seen = not quantity.startswith(_SKIPPED) and not unit.endswith("/s]")
-        if not (seen and np.ptp(values) >= 1e-9 if wanted is None else quantity in wanted):
+        visible = not quantity.startswith(_SKIPPED) and not unit.endswith("/s]")
+        if not (visible and np.ptp(values) >= 1e-9 if only is None else quantity in only):
             continue
         columns = [np.sin(values), np.cos(values)] if unit == "[rad]" else [values]
-        found.append(_Quantity(quantity, unit.strip("[]"), np.stack(columns, axis=1)))
-    return found
+        quantities.append(_Quantity(quantity, unit.strip("[]"), np.stack(columns, axis=1)))
+    return quantities
 
 
 def _columns(quantities: list[_Quantity]) -> list[slice]:
-    """Where each quantity's targets stand side by side."""
+    """The columns of each quantity when the targets of all are concatenated."""
     ends = np.cumsum([0, *(q.targets.shape[1] for q in quantities)]).tolist()
     return [slice(first, end) for first, end in itertools.pairwise(ends)]
 
 
-def _judged(source: str, kind: str, frames: int, true: _Quantity, read: np.ndarray) -> Probe:
-    r = np.mean([_correlation(a, b) for a, b in zip(true.targets.T, read.T, strict=True)])
-    return Probe(true.name, source, kind, frames, float(r), _error(true, read), true.unit)
+def _result(source: str, kind: str, frames: int, quantity: _Quantity, reading: np.ndarray) -> Probe:
+    r = np.mean([_correlation(a, b) for a, b in zip(quantity.targets.T, reading.T, strict=True)])
+    return Probe(
+        quantity.name, source, kind, frames, float(r), _error(quantity, reading), quantity.unit
+    )
 
 
-def _error(true: _Quantity, read: np.ndarray) -> float:
-    """Mean absolute error, of an angle the shorter way round."""
-    if true.targets.shape[1] == 2:
-        error = np.arctan2(*read.T) - np.arctan2(*true.targets.T)
+def _error(quantity: _Quantity, reading: np.ndarray) -> float:
+    """Mean absolute error; for an angle, the shorter way round."""
+    if quantity.targets.shape[1] == 2:
+        error = np.arctan2(*reading.T) - np.arctan2(*quantity.targets.T)
         error = (error + np.pi) % (2 * np.pi) - np.pi
     else:
-        error = read - true.targets
+        error = reading - quantity.targets
     return float(np.abs(error).mean())
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r; 0 where one does not vary."""
-    spread = a.std() * b.std()
-    return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread > 0 else 0.0
+    """Pearson's r; 0 where one of the two does not vary."""
+    scale = a.std() * b.std()
+    return float(((a - a.mean()) * (b - b.mean())).mean() / scale) if scale > 0 else 0.0

@@ -23,8 +23,8 @@ _ATTENTION = "harness"  # the name under which transformers finds _attend
 
 @dataclass(frozen=True)
 class EncoderConfig(Settings):
-    """Which encoder, and how large. `depth`, `heads` are for vit, `channels` for conv, `patch` for
-    both: the side of the patches that the first layer maps, each on its own.
+    """The kind of encoder and its sizes. `depth` and `heads` belong to vit, `channels` to conv, and
+    `patch` to both: the first layer maps each patch of that side by itself.
     """
 
     kind: Literal["vit", "resnet18", "conv"] = setting(
@@ -49,10 +49,10 @@ def build(config: EncoderConfig, image_size: int) -> Encoder:
 
 
 class Encoder(nn.Module):
-    """Normalises pixels on the device they are on, then runs `features`."""
+    """Base of the encoders: normalises pixels on their device, then computes `features`."""
 
-    width: int  # of the output
-    tokens: int = 1  # tokens per frame inside
+    width: int  # floats of the output
+    tokens: int = 1  # tokens into which the encoder divides a frame
 
     def __init__(self):
         super().__init__()
@@ -72,11 +72,11 @@ class Encoder(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Normalised pictures to features."""
-        raise TypeError(f"{type(self).__name__} lacks features()")
+        raise TypeError(f"{type(self).__name__} has no method features()")
 
 
 class ViT(Encoder):
-    """The CLS token of the last layer; that layer's other outputs are not computed."""
+    """A ViT whose output is the CLS token; the other outputs of its last layer are not computed."""
 
     def __init__(self, config: EncoderConfig, image_size: int):
         super().__init__()
@@ -105,7 +105,7 @@ class ViT(Encoder):
 
 
 class ResNet18(Encoder):
-    """Globally pooled features."""
+    """A ResNet-18 whose output is globally pooled."""
 
     width = RESNET18_WIDTH
 
@@ -125,8 +125,8 @@ class ResNet18(Encoder):
 
 
 class Conv(Encoder):
-    """Patches, then stride-2 convolutions with BatchNorm, then a linear layer over all positions:
-    for laptops.
+    """A small encoder for laptops: a convolution over patches, stride-2 convolutions with
+    BatchNorm, and a linear layer over all positions.
     """
 
     def __init__(self, config: EncoderConfig, image_size: int):
@@ -150,8 +150,8 @@ class Conv(Encoder):
 
 
 def _first_token(layer: nn.Module, x: Tensor) -> Tensor:
-    """layer(x)[:, 0] of a layer of transformers' ViT (without dropout) and tokens x (M, P, D): the
-    other tokens give keys and values alone.
+    """The same as layer(x)[:, 0] for a layer of transformers' ViT (without dropout) and tokens x
+    (M, P, D), with less work: of the other tokens only keys and values are computed.
     """
     attention, normed, first = layer.attention, layer.layernorm_before(x), x[:, 0]
     q = attention.q_proj(normed[:, :1])
@@ -166,13 +166,13 @@ def _first_token(layer: nn.Module, x: Tensor) -> Tensor:
 def _attend(
     module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: None, scaling: float, **_
 ) -> tuple[Tensor, None]:
-    """_mixed as transformers wants it: (M, P, heads, head_dim), and no weights."""
+    """_mixed with the interface of transformers: (M, P, heads, head_dim), and no weights."""
     return _mixed(q, k, v, scaling).transpose(1, 2).contiguous(), None
 
 
 def _mixed(q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
-    """Values mixed by attention, all (M, heads, P, head_dim). On a CPU torch's fused kernel takes
-    three times as long in bf16 as these products, and five times as long backwards.
+    """Attention over q, k, v (M, heads, P, head_dim). In bf16 on a CPU it is written out, since
+    torch's fused kernel takes three times as long, and five times as long backwards.
     """
     if q.dtype == torch.bfloat16 and q.device.type == "cpu":
         return ((q * scaling) @ k.transpose(-1, -2)).softmax(-1) @ v
@@ -182,6 +182,6 @@ def _mixed(q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
 def _check_patch(config: EncoderConfig, image_size: int) -> None:
     if image_size % config.patch:
         raise ValueError(
-            f"image_size {image_size} is no multiple of encoder.patch {config.patch}: "
+            f"image_size {image_size} is not a multiple of encoder.patch {config.patch}: "
             f"choose another patch (4, 8 or 16 for 64 px, 14 for 224 px)"
         )

@@ -1,9 +1,9 @@
-"""Picture encoders that are never trained here: pixels to patch tokens. Nothing is unpickled.
+"""Picture encoders that methods do not train: pixels to patch tokens. Nothing is unpickled.
 
-Where the weights come from, FrozenConfig.weights: "dinov2" (facebook/dinov2-small, out of the hub's
-cache or from the hub), "random" (the same architecture, untrained), "mae" (a small autoencoder that
-harness/training/pretraining.py trains first, and then a folder), or a folder with config.json and
-model.safetensors of a DINOv2 or a ViT-MAE.
+FrozenConfig.weights says where the weights come from: "dinov2" (facebook/dinov2-small, from the
+hub or its cache), "random" (the same architecture, untrained), "mae" (a small autoencoder that
+harness/training/pretraining.py trains first, which then replaces "mae" by its folder), or a folder
+with config.json and model.safetensors of a DINOv2 or a ViT-MAE.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from harness.nn import encoders
 
 DINOV2 = "facebook/dinov2-small"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-# by name: looking one up takes seconds, which every command and every worker would wait for
+# names, because looking up a class of transformers takes seconds in every command and worker
 _NETWORKS = {"dinov2": "Dinov2Model", "vit_mae": "ViTMAEModel"}
-_NOT_READ = {"embeddings.mask_token"}  # by tokens: a file may do without it
-_FLOATS = ("F64", "F32", "F16", "BF16", "I64")  # in safetensors' words; int64 are indices
-_SEED = 0  # of untrained weights: the same ones for every training seed
+_NOT_READ = {"embeddings.mask_token"}  # tokens do not depend on it, so a file may lack it
+_FLOATS = ("F64", "F32", "F16", "BF16", "I64")  # safetensors' names; int64 are indices
+_SEED = 0  # untrained weights are the same for every training seed
 _PATIENCE_S = 5.0
-_NAMED = 3  # weights that an error names; of the others it says how many
-_UNREADABLE = (  # what transformers raises for a file or a configuration that is none
+_NAMED = 3  # weights that an error names; it counts the others
+_UNREADABLE = (  # raised by transformers for a broken file or configuration
     *(OSError, ValueError, TypeError, RuntimeError, LookupError, AttributeError, ArithmeticError),
     *(ImportError, safetensors.SafetensorError, huggingface_hub.errors.StrictDataclassError),
 )
@@ -172,17 +172,17 @@ class FrozenEncoder(encoders.Encoder):
                 x, (self.side, self.side), mode="bilinear", align_corners=False, antialias=True
             )
         if self.vit.config.model_type == "vit_mae":
-            # patches are kept in the order of this "noise": their own
+            # ViT-MAE shuffles patches by this "noise"; ascending values keep their order
             noise = torch.arange(self.tokens, device=x.device).expand(len(x), -1)
             other = self.side != self.vit.config.image_size
-            found = self.vit(x, noise=noise, interpolate_pos_encoding=other)
+            output = self.vit(x, noise=noise, interpolate_pos_encoding=other)
         else:
-            found = self.vit(x)
-        return found.last_hidden_state[:, 1:]
+            output = self.vit(x)
+        return output.last_hidden_state[:, 1:]
 
     def read(self, obs: Obs) -> Tensor:
-        """Standardized tokens (B, T, P, C), every frame on its own; those of obs.tokens where an
-        observation has them.
+        """Standardized tokens (B, T, P, C), every frame on its own. They are computed from
+        obs.tokens where an observation has those, else from its pixels.
         """
         if obs.tokens is not None:
             tokens = obs.tokens.float()
@@ -191,26 +191,28 @@ class FrozenEncoder(encoders.Encoder):
         return (tokens - self.mean) / self.spread
 
     def fit(self, tokens: Tensor) -> None:
-        """Standardize by tokens (M, P, C): their mean at each place, and one spread for all.
+        """Standardize by tokens (M, P, C): by their mean at each patch, and by one std for all.
 
-        In a small autoencoder most of a token says where it is; what differs between frames is a
-        few hundredths of it, too little for a loss to work on.
+        In a small autoencoder, most of a token tells its position in the picture. The difference
+        between frames is a few hundredths of it, too little for a loss to learn from.
         """
         self.mean.copy_(tokens.mean(0))
         self.spread.copy_((tokens - self.mean).pow(2).mean().sqrt().clamp(min=1e-6))
 
     def digest(self) -> str:
-        """sha256 of everything that decides the tokens of a picture, not yet standardized."""
-        found = hashlib.sha256(f"{type(self.vit).__name__} {self.side}".encode())
+        """sha256 of everything that decides the tokens of a picture before they are
+        standardized.
+        """
+        digest = hashlib.sha256(f"{type(self.vit).__name__} {self.side}".encode())
         for name, value in sorted(self.vit.state_dict().items()):
-            found.update(f"vit.{name}".encode())
-            found.update(value.cpu().contiguous().numpy())
-        return found.hexdigest()
+            digest.update(f"vit.{name}".encode())
+            digest.update(value.cpu().contiguous().numpy())
+        return digest.hexdigest()
 
 
 def weights_misfit(folder: str) -> str:
-    """Why the weights in `folder` cannot be the network's that its config.json describes, and what
-    to do, or "". Reads them once for each state of the two files.
+    """Why the weights in `folder` do not fit the network that its config.json describes, and what
+    to do, or "". The files are read again only after they changed.
     """
     files = [os.stat(os.path.join(folder, name)) for name in (CONFIG, WEIGHTS)]
     return _misfit(folder, tuple((file.st_mtime_ns, file.st_size) for file in files))
@@ -235,18 +237,18 @@ def _misfit(folder: str, _state: tuple) -> str:
 
 
 def _quantized(path: str) -> list[str]:
-    """Names of the tensors that transformers would take for floats although they are none."""
+    """Names of tensors that are no floats, although transformers would read them as floats."""
     with safetensors.safe_open(path, "pt") as file:
         kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
     return [name for name, kind in kinds.items() if kind not in _FLOATS]
 
 
 def _load(source: str, kind: str) -> nn.Module:
-    """The network of a folder or of a name on the hub. Raises WeightsError where a weight that the
-    tokens depend on is not in the file: transformers would draw it at random.
+    """Load the network of a folder or of a name on the hub. Raises WeightsError where the file
+    lacks a weight that the tokens depend on, which transformers would draw at random.
     """
     transformers.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()  # it would list missing weights, an error below
+    transformers.logging.set_verbosity_error()  # missing weights are an error below
     every_patch = {"mask_ratio": 0.0} if kind == "vit_mae" else {}
     network, report = getattr(transformers, _NETWORKS[kind]).from_pretrained(
         source,
@@ -277,8 +279,8 @@ def _read_weights(network: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _complaint(network: nn.Module, report: dict[str, set]) -> str:
-    """What a file lacks or has too much, by transformers' report of loading it, or "". A decoder,
-    a pooler or a head may be left over.
+    """The weights that a file lacks or has in excess, by transformers' report of loading it, or "".
+    It may have a decoder, a pooler or a head that the network lacks.
     """
     missing = sorted(report["missing_keys"] - _NOT_READ)
     unexpected = sorted(report["unexpected_keys"])
@@ -352,7 +354,7 @@ def _cached() -> str:
 
 @functools.cache
 def _unreachable() -> str:
-    """Why DINOv2 can be had neither from the cache nor from the hub, or ""; asked once."""
+    """Why DINOv2 is neither in the cache nor on a hub within reach, or ""; tried once a process."""
     if _cached():
         return ""
     if huggingface_hub.constants.HF_HUB_OFFLINE:

@@ -1,4 +1,4 @@
-"""The spread of latents, which shows a collapse in the training curve of a world model."""
+"""The std of latents, which shows a collapse in the training curve of a world model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A masked autoencoder (He et al. 2022) over single frames, of the modules of `transformers`."""
+"""A masked autoencoder (He et al. 2022) over single frames, made of `transformers` modules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.nn.frozen import FrozenConfig
 
 
 class Autoencoder(encoders.Encoder, Trainable):
-    """Rebuilds the hidden patches of a picture from those it sees.
+    """Reconstructs the hidden patches of a picture from the visible ones.
 
     The target of a patch is normalised by its own mean and std, as in the paper's best setting.
     """
@@ -48,10 +48,10 @@ class Autoencoder(encoders.Encoder, Trainable):
         return {"loss": self(batch.obs.pixels.flatten(0, 1))}
 
     def features(self, x: Tensor) -> Tensor:
-        """Normalised pictures to the error of their reconstruction, a scalar."""
+        """The error of reconstructing normalised pictures, a scalar."""
         return self.network(x).loss
 
     def save(self, folder: str) -> None:
-        """The encoder alone: config.json and model.safetensors."""
+        """Write the encoder alone, as config.json and model.safetensors."""
         transformers.logging.disable_progress_bar()
         self.network.vit.save_pretrained(folder)

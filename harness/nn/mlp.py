@@ -1,4 +1,4 @@
-"""Small heads."""
+"""Small networks at the inputs and outputs of a predictor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 class Projector(nn.Sequential):
     """Linear, BatchNorm, GELU, Linear over the last dimension of (B, T, D).
 
-    The BatchNorm frees the latent of the last LayerNorm of a ViT, which would fight SIGReg (LeWM
+    The BatchNorm undoes the LayerNorm at the end of a ViT, which would work against SIGReg (LeWM
     section 3).
     """
 
@@ -26,7 +26,7 @@ class Projector(nn.Sequential):
 
 
 class ActionEmbedder(nn.Module):
-    """One block of z-scored actions (B, T, A) to the predictor's condition (B, T, D)."""
+    """Embeds blocks of z-scored actions (B, T, A) as the predictor's conditions (B, T, D)."""
 
     def __init__(self, action_dim: int, latent: int, smoothed: int = 10):
         super().__init__()

@@ -2,7 +2,7 @@
 average of its parameters.
 
 The rate must fit the number of steps: (1 - rate)^steps of the initial weights stay in the target
-(tests/test_rates.py walks every method and scale).
+(tests/experiment/test_rates.py checks every method and scale).
 
 BatchNorm's running statistics are not averaged: a target that trains beside its network normalises
 with the statistics of its own batches and keeps the running ones of its own activations, which fit
@@ -21,7 +21,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def frozen_copy(module: Module) -> Module:
-    """A copy with parameters and buffers of its own, part of the state_dict, without gradients."""
+    """A deep copy of the module whose parameters have no gradients."""
     return copy.deepcopy(module).requires_grad_(False)
 
 

@@ -22,6 +22,6 @@ def autoregressive(
     """contracts.WorldModel.rollout by repeated contracts.WorldModel.predict."""
     actions, first = torch.cat([past, plan], dim=1), z.shape[1]
     for end in range(first, first + plan.shape[1]):
-        seen = slice(max(0, end - history), end)
-        z = torch.cat([z, predict(z[:, seen], actions[:, seen])[:, -1:]], dim=1)
+        recent = slice(max(0, end - history), end)
+        z = torch.cat([z, predict(z[:, recent], actions[:, recent])[:, -1:]], dim=1)
     return z[:, first:]

@@ -43,23 +43,23 @@ class Attention(nn.Module):
         return self.out(self._attend(q, k, v).flatten(2))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Values mixed by attention; q (B, M, heads, head_width) are the last M of the T positions
-        of k and v (B, T, heads, head_width).
+        """Causal attention; q (B, M, heads, head_width) are the last M of the T positions of k and
+        v (B, T, heads, head_width).
         """
         if q.device.type == "cpu" and not self.training:
             return _attend_few(q, k, v)
-        seen = None if q.shape == k.shape else ~_later(q.shape[1], k.shape[1], q.device)
+        mask = None if q.shape == k.shape else ~_later(q.shape[1], k.shape[1], q.device)
         mixed = F.scaled_dot_product_attention(
             *(part.transpose(1, 2) for part in (q, k, v)),
-            attn_mask=seen,
+            attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=seen is None,
+            is_causal=mask is None,
         )
         return mixed.transpose(1, 2)
 
 
 class FeedForward(nn.Sequential):
-    """Pre-norm MLP."""
+    """An MLP with a LayerNorm in front (pre-norm)."""
 
     def __init__(self, width: int, hidden: int, dropout: float):
         super().__init__(
@@ -73,8 +73,8 @@ class FeedForward(nn.Sequential):
 
 
 class ConditionedBlock(nn.Module):
-    """Transformer block whose condition shifts, scales and gates it; the identity at initialisation
-    (AdaLN-zero).
+    """A transformer block that is shifted, scaled and gated by its condition (AdaLN-zero). It is
+    the identity at initialisation.
     """
 
     def __init__(self, width: int, heads: int, head_width: int, hidden: int, dropout: float):
@@ -96,14 +96,14 @@ class ConditionedBlock(nn.Module):
     ) -> Tensor:
         """x (B, T, D), modulation (B, T, 6 D) -> (B, T, D), or (B, 1, D) with last_only."""
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.chunk(6, -1)
-        seen = torch.addcmul(shift_1, self.norm_1(x), 1 + scale_1)
+        modulated = torch.addcmul(shift_1, self.norm_1(x), 1 + scale_1)
         if last_only:
             x, gate_1, shift_2, scale_2, gate_2 = (
                 part[:, -1:] for part in (x, gate_1, shift_2, scale_2, gate_2)
             )
-        x = torch.addcmul(x, gate_1, self.attention(seen, last_only, cache))
-        seen = torch.addcmul(shift_2, self.norm_2(x), 1 + scale_2)
-        return torch.addcmul(x, gate_2, self.mlp(seen))
+        x = torch.addcmul(x, gate_1, self.attention(modulated, last_only, cache))
+        modulated = torch.addcmul(shift_2, self.norm_2(x), 1 + scale_2)
+        return torch.addcmul(x, gate_2, self.mlp(modulated))
 
 
 class ConditionedTransformer(nn.Module):
@@ -169,8 +169,8 @@ class ConditionedTransformer(nn.Module):
 
 
 def _attend_few(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention over a handful of positions, for a CPU: products of whole tensors in the order in
-    which they lie take a quarter of the fused kernel's time.
+    """Attention over a handful of positions on a CPU. Elementwise products in memory order take a
+    quarter of the time of the fused kernel.
     """
     m, t = q.shape[1], k.shape[1]
     if t == 1:
@@ -186,5 +186,5 @@ def _attend_few(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _later(m: int, t: int, device: torch.device) -> Tensor:
-    """(m, t) bool: which of t positions come after each of the last m."""
+    """Mask (m, t) bool: which of t positions come after each of the last m."""
     return torch.ones(m, t, dtype=torch.bool, device=device).triu(1 + t - m)

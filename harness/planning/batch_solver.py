@@ -19,7 +19,7 @@ Work = Callable[[Obs, Obs, np.ndarray, OnProgress], Result]  # obs, goal and the
 
 
 class BatchSolver(Generic[Result]):
-    """Solves pairs together, whatever a solve is.
+    """Solves pairs in batches and times each solve. A solve is a search for plans or an inference.
 
     work             solves the pairs `rows` of an evaluation; the result of a pair must not depend
                      on the pairs beside it
@@ -51,7 +51,9 @@ class BatchSolver(Generic[Result]):
     def solves(
         self, obs: Obs, goal: Obs, rows: np.ndarray, on_progress: OnProgress = lambda share: None
     ) -> Iterator[tuple[Solve, Result]]:
-        """The solves that it takes for all pairs `rows`, one after the other."""
+        """Solve all pairs `rows`, one batch after the other; yields the timing and the
+        result of each.
+        """
         size = self._pairs_per_solve or max(1, len(rows))
         for first in range(0, len(rows), size):
             part = np.arange(first, min(first + size, len(rows)))
@@ -83,7 +85,7 @@ class BatchSolver(Generic[Result]):
         return self._work(obs.rows(part), goal.rows(part), rows[part], lambda share: None)
 
     def _work_in_threads(self, obs: Obs, goal: Obs, rows: np.ndarray, threads: int) -> Result:
-        """A share of the pairs in each thread."""
+        """Solve a share of the pairs in each thread, and join the results."""
         parts = np.array_split(np.arange(len(rows)), threads)
         inside = torch.get_num_threads()
         torch.set_num_threads(1)  # inherited by the new threads
@@ -96,6 +98,6 @@ class BatchSolver(Generic[Result]):
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has finished all that it was given; a CPU always has."""
+    """Wait until the device has finished its work; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -22,7 +22,7 @@ from harness.contracts.setting import Settings, setting
 
 @dataclass(frozen=True)
 class CEMConfig(Settings):
-    """The paper's settings; it has 30 iterations on Push-T (protocols.py).
+    """Settings of the search. Defaults are the paper's, which has 30 iterations on Push-T.
 
     Candidates are not clipped to the action range: the simulator clips what is executed.
     """
@@ -45,7 +45,7 @@ class CEMConfig(Settings):
 
 
 class CEM:
-    """contracts.Planner."""
+    """The cross-entropy method as a planner (contracts.Planner)."""
 
     def __init__(self, config: CEMConfig):
         self.config = config
@@ -54,7 +54,9 @@ class CEM:
     def plan(
         self, cost_fn: CostFn, init: Tensor, noise: Noise, run: IterationRunner = operator.call
     ) -> Plan:
-        """The mean of the last elites, (B, K, A), from a first mean `init` of that shape."""
+        """Search for plans from a first mean `init` (B, K, A); the plan is the mean of the
+        last elites.
+        """
         config = self.config
 
         def iterate(iteration: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,7 +1,7 @@
-"""Calls of a model that always have the same size.
+"""Divides the inputs of a model into calls that all have the same size.
 
 Matrix products round differently at different sizes. A model that always sees equally many inputs
-gives each of them the same output, whatever stands beside it.
+gives each of them the same output, whatever the other inputs of the call are.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def of_one_size(count: int, size: int, device: torch.device) -> Iterator[torch.T
 
 
 def even_size(count: int, largest: int) -> int:
-    """The size of the chunks if `count` inputs go through as few chunks of at most `largest` as
-    possible, all alike.
+    """The size of equal chunks, when `count` inputs are divided into as few chunks of at most
+    `largest` inputs as possible.
     """
     chunks = -(-count // max(1, largest))
     return -(-count // chunks)

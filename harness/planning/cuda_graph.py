@@ -1,8 +1,8 @@
 """A planner's iteration as one CUDA graph: a single launch instead of hundreds.
 
-A graph replays the kernels of its recording on the memory that they had then. So the tensors that
-an iteration reads and that change from plan to plan are copied to where the recording has them
-(Recordings), and so is the state that goes from iteration to iteration (Replayed).
+A graph replays recorded kernels on the same memory as in the recording. So tensors that an
+iteration reads and that change from plan to plan are copied into the recording's memory
+(Recordings), and so is the state that is passed from iteration to iteration (Replayed).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Iterate = Callable[..., tuple[Tensor, ...]]
 Replay = Callable[[], None]
 Record = Callable[[Iterate, Sequence[Tensor]], tuple[Replay, tuple[Tensor, ...]]]
 
-_WARM_UP = 3  # calls before a capture, on a stream of their own, as torch asks for
+_WARM_UP = 3  # calls on a separate stream before a capture, as torch requires
 
 
 class Replayed:
-    """contracts.IterationRunner: records the first iteration that it is given, and replays the
-    recording for all others, which must be the same function on tensors of the same shapes.
+    """contracts.IterationRunner that records the first iteration and replays the recording for all
+    others, which must be the same function on tensors of the same shapes.
     """
 
     def __init__(self, record: Record):
@@ -64,9 +64,9 @@ class Recordings:
 
 
 def padded_pairs(pairs: int, pairs_per_call: int) -> int:
-    """The number of pairs that a recording for `pairs` pairs has: they are filled up to whole calls
-    of the model, and above 8 calls to one of four numbers of calls for each doubling, so that few
-    sizes are recorded.
+    """The number of pairs that the recording for `pairs` pairs has. It is a whole number of calls
+    of the model. Above 8 calls, that number is rounded up so that only four sizes are recorded
+    between a number of calls and its double.
     """
     calls = -(-pairs // pairs_per_call)
     step = 1 << max(0, (calls - 1).bit_length() - 3)
@@ -74,8 +74,8 @@ def padded_pairs(pairs: int, pairs_per_call: int) -> int:
 
 
 def graphs() -> Record:
-    """Records CUDA graphs that share their memory: the outputs of one must be copied before another
-    is replayed, as Replayed does.
+    """A Record of CUDA graphs that share their memory. The outputs of one must be copied before
+    another is replayed, as Replayed does.
     """
     return functools.partial(_graph, pool=torch.cuda.graph_pool_handle())
 
@@ -94,14 +94,3 @@ def _graph(
     with torch.cuda.graph(graph, pool=pool):
         outputs = iterate(*inputs)
     return graph.replay, outputs
-
-
-def plain(iterate: Iterate, inputs: Sequence[Tensor]) -> tuple[Replay, tuple[Tensor, ...]]:
-    """A Record for any device, which calls the function again; for tests."""
-    outputs = tuple(output.clone() for output in iterate(*inputs))
-
-    def replay() -> None:
-        for output, new in zip(outputs, iterate(*inputs), strict=True):
-            output.copy_(new)
-
-    return replay, outputs

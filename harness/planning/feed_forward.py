@@ -1,4 +1,4 @@
-"""A goal-conditioned network as a policy: one block of actions, then it looks again."""
+"""The policy of a goal-conditioned network: one inference for each block of actions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FeedForwardPolicy:
     def reset(
         self, pairs: Sequence[Pair], on_progress: Callable[[float], None] | None = None
     ) -> None:
-        """Nothing is remembered from one `act` to the next, and none takes long."""
+        """Start an evaluation; nothing is remembered between calls, and none takes long."""
         self._pairs_per_call = min(self._most_per_call, len(pairs))
 
     def act(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Decision:
@@ -57,10 +57,10 @@ class FeedForwardPolicy:
         return self._solver.solve(obs, goal, rows)
 
     def flops(self, obs: Obs, goal: Obs) -> int:
-        """contracts.TimedPolicy.flops: of one inference."""
+        """The operations of one inference (contracts.TimedPolicy.flops)."""
         model = flops.shapes_only(self._model)
-        seen, wanted = obs.to(flops.META), goal.to(flops.META)
-        return flops.counted(lambda: model.act(seen, wanted))[1]
+        present, desired = obs.to(flops.META), goal.to(flops.META)
+        return flops.counted(lambda: model.act(present, desired))[1]
 
     @torch.inference_mode()
     def _infer(self, obs: Obs, goal: Obs, rows: np.ndarray, on_progress: OnProgress) -> Tensor:

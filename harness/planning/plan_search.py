@@ -16,12 +16,12 @@ from harness.contracts.planning import IterationRunner, Noise, Plan, Planner
 from harness.planning import chunks, cost, cuda_graph
 from harness.runtime import flops, memory, seeding
 
-MEMORY_SHARE = 0.5  # of what is free, for the rollouts of all threads together
-CACHE_BYTES = 24 * 2**20  # of working memory: on a CPU more rollouts at once are slower
+MEMORY_SHARE = 0.5  # share of the free memory for the rollouts of all threads
+CACHE_BYTES = 24 * 2**20  # working memory on a CPU; more rollouts at once are slower
 
 
 class PlanSearch:
-    """Plans for pairs together; a pair's plan does not depend on the others.
+    """Searches plans for several pairs together; a pair's plan does not depend on the others.
 
     horizon_blocks  K, blocks of a plan
     block_dim       A, floats of a block
@@ -80,8 +80,8 @@ class PlanSearch:
         return self._replay(start, target, keys, init, pairs_per_call)
 
     def recording(self, pairs: int, pairs_per_call: int) -> tuple[int, int] | None:
-        """The recording that plans for that many pairs replay: its pairs in all, and in one call of
-        the model; None where nothing is recorded.
+        """The recording that a search for `pairs` pairs replays, as (pairs in all, pairs in one
+        call of the model); None where nothing is recorded.
         """
         if self._recordings is None:
             return None
@@ -92,9 +92,9 @@ class PlanSearch:
         and every candidate of every iteration is rolled out. obs and goal (1, 1, ...).
         """
         model = flops.shapes_only(self._model)
-        seen, wanted = obs.to(flops.META), goal.to(flops.META)
+        present, desired = obs.to(flops.META), goal.to(flops.META)
         (start, target), encoding = flops.counted(
-            lambda: (model.encode(seen)[:, -1], model.encode(wanted)[:, -1])
+            lambda: (model.encode(present)[:, -1], model.encode(desired)[:, -1])
         )
         rollout = model.fast_rollout()
         whole = cost.latent_distance(rollout, start, target, pairs=1, rollouts=sys.maxsize)
@@ -129,8 +129,8 @@ class PlanSearch:
     def _replay(
         self, start: Tensor, target: Tensor, keys: Tensor, init: Tensor, pairs_per_call: int
     ) -> Plan:
-        """The same by a recorded iteration of as many pairs or a few more: the last pair fills the
-        places up.
+        """The same as _minimise, by a recorded iteration. The recording may be for more pairs; the
+        last pair is repeated to fill it.
         """
         pairs = len(start)
         size = self.recording(pairs, pairs_per_call)

@@ -1,4 +1,4 @@
-"""Receding-horizon control: plan, execute the first blocks of the plan, look, plan again."""
+"""Receding-horizon control: plan, execute the first blocks of the plan, observe, plan again."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from harness.runtime import seeding
 class MPCConfig(Settings):
     """Lengths in blocks; the paper plans 5 blocks and executes all of them before it replans.
 
-    With warm_start, as in stable-worldmodel (policy.py), what was not executed of a plan is the
-    first mean of the pair's next plan, with zeros behind it; without it that mean is zero.
+    With warm_start, as in stable-worldmodel (policy.py), the blocks of a plan that were not
+    executed are the first mean of the pair's next plan, followed by zeros. Without it, that mean is
+    zero.
     """
 
     horizon_blocks: int = setting(5, "Blocks of 5 steps that a plan reaches ahead.", ge=1, paper=5)
@@ -49,7 +50,9 @@ class MPCConfig(Settings):
 
     @property
     def unread(self) -> tuple[str, ...]:
-        """Fields that decide nothing: of a plan that is executed to its end nothing is left."""
+        """Fields without effect: a plan that is executed to its end leaves nothing for a
+        warm start.
+        """
         return ("warm_start",) if self.execute_blocks == self.horizon_blocks else ()
 
 

@@ -1,9 +1,9 @@
-"""Floating-point operations, counted on shapes alone: nothing is computed and nothing is drawn.
+"""Counts floating-point operations from shapes alone, without computing anything.
 
-Counted are matrix products, attention and convolutions, by torch.utils.flop_counter, 2 for each
-multiply-add; elementwise operations are not. The models are on the "meta" device here, so the count
-is the same whatever device they run on, and attention is counted where a CPU takes a kernel that
-the counter does not know.
+torch.utils.flop_counter counts matrix products, attention and convolutions, 2 for each multiply-
+add; elementwise operations are not counted. The models are on the "meta" device here. So the count
+does not depend on the device that they run on, and it includes attention, for which a CPU would
+take a kernel that the counter does not know.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ META = torch.device("meta")
 
 
 def shapes_only(model: nn.Module) -> nn.Module:
-    """The model with weights that have a shape and no values, in evaluation mode; no weight is
-    copied.
+    """A copy of the model on the meta device, in evaluation mode: its weights have shapes but no
+    values, so it takes no memory.
     """
     weights = [
         (p, nn.Parameter(p.detach().to(META), requires_grad=False)) for p in model.parameters()
@@ -32,16 +32,15 @@ def shapes_only(model: nn.Module) -> nn.Module:
 
 
 def counted(work: Callable[[], T]) -> tuple[T, int]:
-    """What `work` returns, and its operations; its tensors are on the meta device."""
+    """Call `work`, whose tensors are on the meta device; returns its result and its operations."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         result = work()
     return result, counter.get_total_flops()
 
 
 def of_step(loss: Callable[[nn.Module], Tensor], model: nn.Module) -> int:
-    """Operations of one training step: loss(a copy of the model without values) and its gradients.
-
-    `loss` works on tensors of the meta device.
+    """Operations of one training step, forwards and backwards. `loss` is called with a copy of the
+    model on the meta device.
     """
     model = copy.deepcopy(model).to(META).train()
     with FlopCounterMode(display=False) as counter:
@@ -50,9 +49,9 @@ def of_step(loss: Callable[[nn.Module], Tensor], model: nn.Module) -> int:
 
 
 class CountedCost:
-    """A planner's cost function (contracts.CostFn) that adds up what its calls would take.
+    """A cost function (contracts.CostFn) that counts the operations of its calls and returns zeros.
 
-    Calls of one shape take the same, so each shape is counted once; every cost is zero.
+    Calls with plans of the same shape take the same operations, so each shape is counted once.
     """
 
     def __init__(self, cost: Callable[[Tensor], Tensor]):

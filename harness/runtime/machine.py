@@ -1,5 +1,5 @@
-"""What this process may use of the machine: cores and memory, where a scheduler or a container
-grants only a part of them.
+"""The cores and the memory that this process may use, which a scheduler or a container can limit to
+a part of the machine's.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _GROUPS = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """Whole cores that this process may use: no more than its affinity and the CPU quota of its
-    control groups allow, and at least 1.
+    """The number of whole cores that this process may use, by its affinity and by the CPU quota of
+    its control groups; at least 1.
     """
     if hasattr(os, "sched_getaffinity"):
         allowed = len(os.sched_getaffinity(0))
@@ -32,16 +32,16 @@ def counted(cores: float) -> str:
 
 
 def memory() -> tuple[int, int]:
-    """Bytes of memory (in all, that can be taken now), at most what the control groups allow."""
+    """Bytes of memory (in all, available now) within the limits of the control groups."""
     whole = psutil.virtual_memory()
     limit, left = memory_limits(_membership(), _GROUPS)
     return int(min(whole.total, limit)), int(max(0, min(whole.available, left)))
 
 
 def cpu_quota(membership: str, root: Path) -> float:
-    """Cores that control groups (version 1 or 2) below `root` grant; infinite without a quota.
+    """The cores that control groups (version 1 or 2) below `root` grant; infinite without a quota.
 
-    membership: the text of /proc/PID/cgroup. A group that is not visible here is passed over.
+    `membership` is the text of /proc/PID/cgroup. A group that is not visible here is ignored.
     """
     granted = math.inf
     for folder in _folders(membership, root, "cpu"):
@@ -55,8 +55,8 @@ def cpu_quota(membership: str, root: Path) -> float:
 
 
 def memory_limits(membership: str, root: Path) -> tuple[float, float]:
-    """Bytes that control groups below `root` grant (in all, beyond what they hold by now); infinite
-    without a limit. Pages of files do not count as held: they make room when memory is asked for.
+    """The bytes that control groups below `root` grant (in all, still free); infinite without a
+    limit. Cached pages of files count as free: the kernel drops them when memory is needed.
     """
     in_all = left = math.inf
     for folder in _folders(membership, root, "memory"):
@@ -79,7 +79,7 @@ def _membership() -> str:
 
 
 def _folders(membership: str, root: Path, controller: str) -> Iterator[Path]:
-    """The process's group and all above it: a limit of each of them holds."""
+    """The folders of the process's group and of all groups above it, whose limits hold as well."""
     for line in membership.splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):

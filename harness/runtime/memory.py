@@ -1,4 +1,4 @@
-"""Memory: what a process keeps, the peak of one trial among several in it, and what is free."""
+"""Memory of a process: freed memory that it keeps, the peak of one trial, and what is free."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ import torch
 
 from harness.runtime import machine
 
-_KEPT = {-1: 2**30, -3: 2**25}  # bytes: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD (glibc allows no more)
+_MALLOC_LIMITS = {
+    -1: 2**30,
+    -3: 2**25,
+}  # bytes of M_TRIM_THRESHOLD and M_MMAP_THRESHOLD (its maximum)
 
 
 def keep_freed() -> bool:
-    """Give back what was freed so far, and keep up to 1 GiB of what will be; False, and nothing is
-    done, where malloc is not glibc's. Large tensors would else be fresh pages that the kernel has
-    to clear, 10^4 to 10^5 of them in one plan.
+    """Let malloc keep up to 1 GiB of freed memory for the next allocations; memory freed so far
+    goes back to the system. Without this, large tensors are new pages that the kernel has to clear,
+    10^4 to 10^5 of them in one plan. Returns False, and does nothing, where malloc is not glibc's.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
     libc.malloc_trim(0)
-    return all([libc.mallopt(option, size) for option, size in _KEPT.items()])
+    return all([libc.mallopt(option, size) for option, size in _MALLOC_LIMITS.items()])
 
 
 def reset_peak(device: torch.device) -> None:
-    """Start counting here (Linux and CUDA; elsewhere the peak is the process's)."""
+    """Start a new measurement of `peak` (Linux and CUDA; elsewhere it covers the whole process)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -38,7 +41,9 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> int:
-    """Bytes: of device memory on CUDA, else of resident memory."""
+    """The largest number of bytes since `reset_peak`: device memory on CUDA, else resident
+    memory.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
@@ -49,8 +54,8 @@ def peak(device: torch.device) -> int:
 
 
 def free(device: torch.device) -> int:
-    """Bytes that this process can take now; on CUDA with those that torch holds without using
-    them.
+    """Bytes that this process can allocate now; on CUDA they include what torch has reserved but
+    does not use.
     """
     if device.type == "cuda":
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,7 +1,7 @@
-"""Linear layers by oneDNN, for CPUs with AVX-512.
+"""Faster linear layers for CPUs with AVX-512, by oneDNN.
 
-torch multiplies fp32 matrices with MKL, which keeps to AVX2 on AMD's CPUs; oneDNN, which torch
-brings along for bf16, takes AVX-512 there. Same fp32, other rounding (tests/test_onednn.py).
+torch multiplies fp32 matrices with MKL, which uses only AVX2 on AMD's CPUs. oneDNN, which is part
+of torch, uses AVX-512 there. Results are equal to rounding (tests/runtime/test_onednn.py).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-LEAST = 2**22  # multiply-adds; a smaller product is over before oneDNN has begun
+LEAST = 2**22  # multiply-adds; below this, the overhead of a call outweighs the gain
 
 
 def accelerate(model: nn.Module) -> None:
-    """Let oneDNN work out the model's linear layers, those of libraries too, where the CPU has
-    AVX-512. Names, weights and (to rounding) outcomes stay.
+    """Let oneDNN compute all linear layers of the model, also those of libraries, where the CPU has
+    AVX-512. The names of its parameters, their values and, to rounding, its outputs stay the same.
     """
     if not (torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_supported()):
         return
@@ -26,7 +26,7 @@ def accelerate(model: nn.Module) -> None:
 
 
 class Linear(nn.Linear):
-    """nn.Linear whose larger fp32 products are oneDNN's."""
+    """nn.Linear whose larger fp32 products are computed by oneDNN."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
@@ -34,8 +34,8 @@ class Linear(nn.Linear):
         fp32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         if not (large and fp32 and x.device.type == "cpu"):
             return super().forward(x)
-        made = _Product.apply if torch.is_grad_enabled() else _product
-        return made(x, self.weight, self.bias)
+        product = _Product.apply if torch.is_grad_enabled() else _product
+        return product(x, self.weight, self.bias)
 
 
 class _Product(torch.autograd.Function):
@@ -47,15 +47,15 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias = ctx.needs_input_grad
+        x_needs, weight_needs, bias_needs = ctx.needs_input_grad
         flat = grad.flatten(0, -2)
         return (
-            _product(grad, weight.t()) if of_x else None,
-            _product(flat.t(), x.flatten(0, -2).t()) if of_weight else None,
-            flat.sum(0) if of_bias else None,
+            _product(grad, weight.t()) if x_needs else None,
+            _product(flat.t(), x.flatten(0, -2).t()) if weight_needs else None,
+            flat.sum(0) if bias_needs else None,
         )
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """F.linear by oneDNN."""
+    """The same as F.linear, computed by oneDNN."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")

@@ -1,4 +1,4 @@
-"""What a command starts ends with it: scratch folders, the processes that use them, leftovers.
+"""Makes sure that what a command starts ends with it: scratch folders and the processes in them.
 
 A scratch folder belongs to the process that holds its lock. The kernel frees the lock when that
 process ends, whichever way it ends, so a folder whose lock is free is a leftover.
@@ -23,14 +23,14 @@ import psutil
 
 PREFIX = "jepa-bench-"
 _LOCK = "lock"
-_LONGEST = 32  # bytes of a base: Ray's sockets lie 70 bytes deeper and may have 107
-_SHORT = ("/tmp", "/dev/shm")  # where TMPDIR is too long
+_LONGEST = 32  # bytes of a base folder: sockets of Ray add 70, and 107 are the maximum
+_SHORT = ("/tmp", "/dev/shm")  # tried where TMPDIR is too long
 _RAY = ("ray", "gcs_server", "python")  # how the names of Ray's processes begin
 _PR_SET_PDEATHSIG = 1
 
 
 class Leftover(NamedTuple):
-    """What a dead command left: its scratch folder, and the processes that still used it."""
+    """The remains of a dead command: its scratch folder and the processes that still used it."""
 
     folder: str
     pids: list[int]
@@ -43,16 +43,15 @@ class Leftover(NamedTuple):
 
 @contextlib.contextmanager
 def scratch() -> Iterator[str]:
-    """A short new folder of this process's own; at the end it goes, and all processes that use it.
-
-    Raises OSError where no folder can be made.
+    """A new folder with a short path. At the end it is removed, and all processes that use it are
+    killed. Raises OSError where no folder can be created.
     """
     base = _base()
     hidden = tempfile.mkdtemp(prefix=f".{PREFIX}", dir=base)
     with open(os.path.join(hidden, _LOCK), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         folder = os.path.join(base, os.path.basename(hidden)[1:])
-        os.rename(hidden, folder)  # seen by others only now that it is locked
+        os.rename(hidden, folder)  # other commands see the folder only now that it is locked
         try:
             yield folder
         finally:
@@ -60,33 +59,35 @@ def scratch() -> Iterator[str]:
 
 
 def remove_leftovers() -> list[Leftover]:
-    """End and remove what dead commands of this user left behind; returns what that was."""
-    found = []
+    """Kill the processes and remove the folders that dead commands of this user left;
+    returns them.
+    """
+    leftovers = []
     for base in dict.fromkeys([tempfile.gettempdir(), *_SHORT]):
         with contextlib.suppress(OSError):
             for entry in sorted(os.listdir(base)):
                 folder = os.path.join(base, entry)
                 if entry.startswith(PREFIX) and (lock := _free_lock(folder)):
                     with lock:
-                        found.append(_remove(folder))
-    return found
+                        leftovers.append(_remove(folder))
+    return leftovers
 
 
 def end_with_parent(parent: int) -> None:
-    """From now on this process is killed when the process `parent`, which started it, ends."""
+    """Let the kernel kill this process when `parent`, the process that started it, ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it had ended before
+        if os.getppid() != parent:  # the parent had ended before the call of prctl
             os._exit(1)
 
 
 def is_plain(path: str) -> bool:
-    """Whether a shell reads `path` as it stands; Ray puts some paths into command lines."""
+    """Whether `path` needs no quotes in a shell, since Ray puts some paths into command lines."""
     return shlex.quote(path) == path
 
 
 def _base() -> str:
-    """The first folder that can be written whose path is short and plain enough for Ray."""
+    """The first writable folder whose path is short and plain enough for Ray."""
     tried = []
     for base in dict.fromkeys([tempfile.gettempdir(), *_SHORT]):
         if len(os.fsencode(base)) > _LONGEST or not is_plain(base):
@@ -96,13 +97,13 @@ def _base() -> str:
         else:
             return base
     raise OSError(
-        f"no place for Ray's sockets ({'; '.join(tried)}): set TMPDIR to a folder with a short "
+        f"no folder for Ray's sockets ({'; '.join(tried)}): set TMPDIR to a folder with a short "
         f"plain name that can be written, or use backend=loop"
     )
 
 
 def _free_lock(folder: str) -> IO[str] | None:
-    """The lock of a dead command's scratch folder, taken; None for any other folder."""
+    """Take the lock of a dead command's scratch folder; None for any other folder."""
     try:
         status = os.lstat(folder)
         if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
@@ -120,7 +121,7 @@ def _free_lock(folder: str) -> IO[str] | None:
 
 def _remove(folder: str) -> Leftover:
     pids: list[int] = []
-    while users := _users(folder):  # again, since a process may have started another meanwhile
+    while users := _users(folder):  # repeated, since a process may have started another
         for process in users:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()

@@ -1,4 +1,4 @@
-"""What a result was made with: revision, versions, device."""
+"""Records the circumstances of a result: code revision, package versions, device."""
 
 from __future__ import annotations
 
@@ -23,18 +23,17 @@ _PACKAGES = (
 )
 _ROOT = Path(__file__).resolve().parents[2]
 _FILE = "harness/runtime/provenance.py"  # below _ROOT
-# of a hook or a rebase that this process may be part of: they name another repository
+# set in a git hook or a rebase that this process may be part of; they name another repository
 _GIT_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE")
 
 
-@functools.cache  # the code that runs is the one that was there first
+@functools.cache  # the code that runs is the one that was loaded first
 def git() -> tuple[str, bool]:
-    """The commit of the code that runs, and whether its tracked files differ from it, at the first
-    call.
+    """(commit, dirty): the commit of the code that runs, and whether tracked files differ from it.
 
-    A repository counts only where it tracks this file: the code may be installed inside another
-    project's. Else the installed distribution says it, by its commit or by "jepa-bench VERSION",
-    and "" stands for neither. Logs a line where there is no commit.
+    A repository counts only where it tracks this file, since the code may be installed inside
+    another project's. Otherwise the commit is that of the installed distribution, else
+    "jepa-bench VERSION", else "". Logs a warning where there is no commit.
     """
     tracked = _git("ls-files", "--error-unmatch", _FILE)
     commit = _git("rev-parse", "HEAD") if tracked.text else tracked
@@ -48,27 +47,27 @@ def git() -> tuple[str, bool]:
 
 
 def _installed() -> tuple[str, str]:
-    """(commit, "jepa-bench VERSION") of the distribution that the code belongs to; "" for what is
-    not known.
+    """(commit, "jepa-bench VERSION") of the distribution that the code belongs to; an unknown one
+    is "".
     """
-    for found in importlib.metadata.distributions(name=_DISTRIBUTION):
-        origin = json.loads(found.read_text("direct_url.json") or "{}")
-        of_here = Path(str(found.locate_file(_FILE))).resolve() == _ROOT / _FILE
+    for distribution in importlib.metadata.distributions(name=_DISTRIBUTION):
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        of_here = Path(str(distribution.locate_file(_FILE))).resolve() == _ROOT / _FILE
         if of_here or origin.get("url") == _ROOT.as_uri():  # the second in an editable installation
             commit = origin.get("vcs_info", {}).get("commit_id", "")
-            return commit, f"{_DISTRIBUTION} {found.version}"
+            return commit, f"{_DISTRIBUTION} {distribution.version}"
     return "", ""
 
 
 def versions() -> str:
-    """ "python 3.11.7; torch 2.13.0; ..." of what is installed."""
-    found = [f"python {platform.python_version()}"]
+    """ "python 3.11.7; torch 2.13.0; ...": the installed versions of the packages that matter."""
+    parts = [f"python {platform.python_version()}"]
     for package in _PACKAGES:
         try:
-            found.append(f"{package} {importlib.metadata.version(package)}")
+            parts.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    return "; ".join(found)
+    return "; ".join(parts)
 
 
 def device(kind: str) -> tuple[str, str]:
@@ -88,14 +87,14 @@ def _cpu_name() -> str:
 
 
 class _Answer(NamedTuple):
-    """What git printed, or why it failed."""
+    """The output of git, or the reason why it failed."""
 
     text: str
     error: str
 
 
 def _git(*words: str) -> _Answer:
-    """Ask git about the repository that _ROOT lies in; a checkout of another user counts too."""
+    """Run git in the repository of _ROOT, which may belong to another user."""
     command = ["git", "--no-optional-locks", "-c", f"safe.directory={_ROOT}", "-C", str(_ROOT)]
     environment = {name: v for name, v in os.environ.items() if name not in _GIT_VARIABLES}
     try:

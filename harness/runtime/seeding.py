@@ -1,6 +1,4 @@
-"""Random streams that are named, not shared: what is drawn never depends on what is drawn beside
-it.
-"""
+"""Random streams that have names: a draw from one never depends on draws from another."""
 
 from __future__ import annotations
 
@@ -17,21 +15,22 @@ _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 
 def integer(*parts: int | str) -> int:
-    """A 63-bit seed that depends on every part and on their order."""
+    """A 63-bit seed that depends on all parts and on their order."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
 def stream(*parts: int | str) -> np.random.Generator:
-    """A numpy generator of its own for these parts."""
+    """The numpy generator that belongs to these parts."""
     return np.random.default_rng(integer(*parts))
 
 
 class PairNoise:
     """Standard normal numbers, one independent stream per key (contracts.Noise).
 
-    Counter based: element j of draw d under key k is a hash of (k, d, j) (SplitMix64's finaliser)
-    through Box-Muller, so the numbers are the same on any device, in any batch and in any order.
+    The generator is counter based: element j of draw d under key k is a hash of (k, d, j)
+    (SplitMix64's finaliser), made normal by Box-Muller. So the numbers are the same on any device,
+    in any batch and in any order.
     """
 
     def __init__(self, keys: list[int] | Tensor, device: torch.device | str = "cpu"):
@@ -60,5 +59,5 @@ def _shift(z: Tensor, bits: int) -> Tensor:
 
 
 def _uniform(bits: Tensor) -> Tensor:
-    """Low 32 bits to float32 in (0, 1)."""
+    """Floats in (0, 1), float32, from the low 32 bits."""
     return ((bits & 0xFFFFFFFF).to(torch.float64).add_(0.5).mul_(2.0**-32)).to(torch.float32)

@@ -1,8 +1,8 @@
-"""Runs a function that uses Ray in a process of its own, and again where Ray dies under it.
+"""Runs a function that uses Ray in a child process, and again if Ray dies meanwhile.
 
-Ray's native code ends the process that uses it when the GCS server or the raylet dies, and writes
-on its terminal. So that process is a child: it is started by an interpreter whose path Ray can put
-into a command line, what Ray writes goes into a file, and all that it started ends with it.
+When Ray's GCS server or raylet dies, Ray's native code ends the process that uses it, after writing
+to its terminal. The child keeps that away from the command: its interpreter has a path that Ray can
+put into a command line, Ray's output goes into a file, and everything that it started ends with it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from harness.runtime import processes
 
 log = logging.getLogger(__name__)
 
-RESTARTS = 2  # of a Ray that died
-_STARTS = 2  # tries until Ray has started
+RESTARTS = 2  # how often Ray is started again after it died
+_STARTS = 2  # attempts to start Ray
 _POLL_S = 0.25
 _SHOW_CURSOR = "\n\x1b[?25h"
 _DAEMONS = {"gcs_server": "GCS server", "raylet": "raylet"}  # name of the process -> words
@@ -37,7 +37,7 @@ class StartError(RuntimeError):
 
 
 class Died(RuntimeError):
-    """Ray died too often; the message says what of it."""
+    """Ray died too often; the message names the part that died last."""
 
 
 class Failed(RuntimeError):
@@ -45,13 +45,13 @@ class Failed(RuntimeError):
 
 
 def call(function: Callable[..., None], *arguments: Any, restarts: int, verbose: bool) -> None:
-    """`function(scratch, *arguments)` in a child, where `scratch` is a folder for Ray's files.
+    """Call `function(scratch, *arguments)` in a child; `scratch` is a folder for Ray's files.
 
-    The function is called again where Ray died under it, so it must go on from what is done.
+    The function is called again after Ray died, so it must go on from the work that is done.
     Raises Died, Failed and OSError.
     """
     for leftover in processes.remove_leftovers():
-        log.info("removed what a killed command left: %s", leftover.words())
+        log.info("removed the remains of a killed command: %s", leftover.words())
     starts = deaths = 0
     while True:
         outcome = _call_once(function, arguments, verbose)
@@ -59,11 +59,11 @@ def call(function: Callable[..., None], *arguments: Any, restarts: int, verbose:
             return
         if outcome["kind"] == "start" and starts + 1 < _STARTS and restarts:
             starts += 1
-            log.warning("Ray did not start (%s); it is tried once more", outcome["error"])
+            log.warning("Ray did not start (%s); trying once more", outcome["error"])
         elif outcome["kind"] == "death" and deaths < restarts:
             deaths += 1
             words = outcome["error"], deaths, restarts
-            log.warning("%s; Ray is started again for what is missing (%d of %d)", *words)
+            log.warning("%s; starting Ray again for the rest (restart %d of %d)", *words)
         else:
             raise (Died if outcome["kind"] == "death" else Failed)(outcome["error"])
 
@@ -75,7 +75,9 @@ def _call_once(function: Callable[..., None], arguments: tuple, verbose: bool) -
             pickle.dump((function, arguments, verbose), sink)
         code = "import sys; from harness.runtime import supervised; supervised.main(*sys.argv[1:])"
         words = [_interpreter(scratch), "-c", code, scratch, str(os.getpid())]
-        child = subprocess.Popen(words, start_new_session=True)  # Ctrl-C comes to this one alone
+        child = subprocess.Popen(
+            words, start_new_session=True
+        )  # so Ctrl-C reaches the parent alone
         try:
             dead = _wait(child, scratch)
         finally:
@@ -84,7 +86,7 @@ def _call_once(function: Callable[..., None], arguments: tuple, verbose: bool) -
 
 
 def _interpreter(scratch: str) -> str:
-    """This interpreter, by a path that Ray can use: through a link where its own has a space."""
+    """A path of this interpreter that Ray can use: through a link where its own has a space."""
     if processes.is_plain(sys.executable) and processes.is_plain(sys.prefix):
         return sys.executable
     below = os.path.relpath(sys.executable, sys.prefix)
@@ -105,7 +107,7 @@ def _wait(child: subprocess.Popen, scratch: str) -> str:
         if len(daemons) < len(_DAEMONS):
             daemons |= _daemons(child.pid)
         dead = [name for name, process in daemons.items() if not _lives(process)]
-        if dead and _outcome(scratch) is None:  # at the end Ray ends them in good order
+        if dead and _outcome(scratch) is None:  # with an outcome, Ray is shutting down
             return dead[0]
         time.sleep(_POLL_S)
     return ""
@@ -126,12 +128,12 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def _kill(child: subprocess.Popen) -> None:
-    """End the child with its session."""
+    """Kill the child and its session, if it still runs."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
     if child.returncode and sys.stderr.isatty():
-        sys.stderr.write(_SHOW_CURSOR)  # the child's bars had hidden it
+        sys.stderr.write(_SHOW_CURSOR)  # the child's progress bars had hidden it
 
 
 def _words(dead: str, code: int) -> str:
@@ -150,12 +152,12 @@ def _outcome(scratch: str) -> dict[str, str] | None:
 
 
 def main(scratch: str, parent: str) -> None:
-    """Body of the child."""
+    """The child process: calls the function and writes its outcome."""
     processes.end_with_parent(int(parent))
     with open(os.path.join(scratch, "call"), "rb") as source:
         function, arguments, verbose = pickle.load(source)  # written by the parent
     if not verbose:
-        _quieten(os.path.join(scratch, "said"))
+        _quieten(os.path.join(scratch, "ray_output"))
     outcome = {"error": "", "kind": ""}
     try:
         function(scratch, *arguments)
@@ -171,8 +173,8 @@ def main(scratch: str, parent: str) -> None:
 
 
 def _quieten(file: str) -> None:
-    """What Ray and its native code write on stdout and stderr goes into `file`; sys.stderr, where
-    our own lines go, stays where it is.
+    """Send the output of Ray and its native code on stdout and stderr to `file`. sys.stderr, where
+    our own lines go, still writes to the terminal.
     """
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding)
     with open(file, "ab") as sink:

@@ -43,7 +43,7 @@ def test_pictures_are_normalised_with_imagenets_statistics():
 
 
 def test_a_patch_must_divide_the_picture():
-    with pytest.raises(ValueError, match=r"image_size 64 is no multiple of encoder.patch 14"):
+    with pytest.raises(ValueError, match=r"image_size 64 is not a multiple of encoder.patch 14"):
         encoders.build(encoders.EncoderConfig("vit", patch=14), 64)
 
 

@@ -74,7 +74,7 @@ def test_without_any_short_folder_it_is_said_what_to_do(monkeypatch):
 
 def test_a_slow_start_is_tried_once_more(tmp_path, caplog):
     call(bodies.slow_start, tmp_path, 1)
-    assert "did not start (the node timed out); it is tried once more" in caplog.text
+    assert "did not start (the node timed out); trying once more" in caplog.text
     (tmp_path / "again").mkdir()
     with pytest.raises(supervised.Failed, match="the node timed out"):
         call(bodies.slow_start, tmp_path / "again", 2)
@@ -97,7 +97,7 @@ def test_an_error_is_one_line_and_is_not_tried_again(caplog):
 def test_a_death_is_named_and_the_function_is_called_again(tmp_path, caplog, capfd, name, said):
     call(bodies.dies, tmp_path, 1, name)
     (record,) = caplog.records
-    assert record.message == f"{said}; Ray is started again for what is missing (1 of 2)"
+    assert record.message == f"{said}; starting Ray again for the rest (restart 1 of 2)"
     assert "noise" not in "".join(capfd.readouterr())
 
 
@@ -112,7 +112,8 @@ def test_the_third_death_is_the_last(tmp_path, caplog):
 def test_what_a_killed_command_left_is_named_and_removed_by_the_next(tmp_path, caplog, number):
     caplog.set_level(logging.INFO)
     code = f"import supervised_bodies as b; b.wait_in_child({str(tmp_path)!r})"
-    with started.process(["-c", code], tmp_path / "said") as command:
+    path = str(started.ROOT / "tests")  # where supervised_bodies is
+    with started.process(["-c", code], tmp_path / "said", PYTHONPATH=path) as command:
         while not (tmp_path / "waits").exists():
             assert command.poll() is None, (tmp_path / "said").read_text()
             time.sleep(0.1)
