@@ -19,7 +19,7 @@ from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.runtime import command, machine, provenance, supervised
-from harness.runtime.progress import Display
+from harness.runtime.progress import Display, Progress
 from harness.training import pretraining
 
 log = logging.getLogger(__name__)
@@ -262,7 +262,7 @@ def local_nodes() -> list[Node]:
     return [{"CPU": float(machine.cores()), "GPU": float(torch.cuda.device_count())}]
 
 
-def _to_display(display: Display, key: str) -> trial.Progress:
+def _to_display(display: Display, key: str) -> Progress:
     return lambda stage, done, total: display.update(key, stage, done, total)
 
 
@@ -360,7 +360,7 @@ def tune_trials(
     tuner.fit()
 
 
-def report_progress() -> trial.Progress:
+def report_progress() -> Progress:
     """A progress function for a Ray actor: it reports to the driver, at most once a second."""
     from ray import tune
 

@@ -27,10 +27,9 @@ from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.records import folder_lock, rows
 from harness.runtime import command, memory, provenance, threads
-from harness.runtime.progress import Display
+from harness.runtime.progress import Display, Progress
 from harness.training import checkpoint, loop, pretraining
 from harness.training.checkpoint import Checkpoint
-from harness.training.loop import Progress
 from harness.trial_context import Context, Result
 
 log = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ def record_failure(spec: TrialSpec, folders: RunFolders, error: str) -> rows.Tri
 
 
 def _results(spec: TrialSpec, folders: RunFolders, progress: Progress) -> Iterator[Result]:
-    """What a trial finds: first its data, then the stages that its spec names."""
+    """Yield the results of a trial: first its data, then the stages that its spec names."""
     _check(spec)
     device = torch.device(spec.config.device)
     threads.use_one()
@@ -113,7 +112,7 @@ def diagnostics(context: Context, model: WorldModel) -> list[rows.MetricRow]:
 
 
 def look_inside(context: Context) -> Result:
-    """What probes read out of the latents, and out of those of an untrained encoder."""
+    """Read the state out of the latents by probes, and out of an untrained encoder's."""
     context.progress("probing", 0, 1)
     untrained = context.new_model(context.config.method.untrained())
     names = context.task.spec.state_names

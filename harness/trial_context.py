@@ -1,4 +1,4 @@
-"""What every stage of a trial reads, and what it leaves."""
+"""The context that every stage of a trial reads, and the result that it leaves."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.runtime import memory, seeding
+from harness.runtime.progress import Progress
 from harness.training import pretraining
-from harness.training.loop import Progress
 
 _RESIDENT_SHARE = 0.5  # of a GPU's free memory, for the frames of a dataset
 
 
 class Result(NamedTuple):
-    """What a stage leaves: rows, columns of the trial's own row, and the model that it trained."""
+    """The result of a stage: rows, columns of the trial's own row, and a trained model."""
 
     metrics: Sequence[rows.MetricRow] = ()
     episodes: Sequence[rows.EpisodeRow] = ()
@@ -105,7 +105,7 @@ class Context:
         return pairs.draw(self.dataset, self.task, self.config.protocol, eval_seed)
 
     def policy(self, eval_seed: int) -> Policy | StatePolicy:
-        """What acts in this trial: the model's policy, or the control."""
+        """The policy of this trial: the model's, or the control."""
         if self.model is not None:
             decode = self.normalizer.decode_actions
             return policies.of_model(self.spec, self.model, decode, eval_seed, self.device)

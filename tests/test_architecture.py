@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "report": {"records", "runtime.command"},
     "planning": {"contracts", "runtime"},
     "tasks": {"contracts", "runtime"},
-    "data": {"contracts", "runtime"},
+    "data": {"contracts", "records.storage", "runtime"},
     "evaluate": GROUND | {"data"},
     "training": GROUND | {"data", "nn"},
     "zoo": {"contracts", "lewm", "baselines", "tasks", "planning"},

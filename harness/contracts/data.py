@@ -24,7 +24,7 @@ def _moved(value: Any, device: torch.device) -> Any:
 
 
 class Obs(NamedTuple):
-    """What a model may see of a task. Simulator state is never part of it.
+    """Observation: all that a model may see of a task. Simulator state is never part of it.
 
     An observation has either pixels, or the tokens that a frozen encoder computed from them
     (data/features.py).

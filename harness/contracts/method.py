@@ -22,7 +22,7 @@ class Solve(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What a policy returns."""
+    """A policy's answer: a block of actions for each pair."""
 
     actions: np.ndarray  # (B, A), one block for each pair, in the task's units
     solves: tuple[Solve, ...] = ()  # the solves that were necessary
@@ -206,7 +206,7 @@ class MethodConfig(Settings):
 
     @property
     def note(self) -> str:
-        """What every table and figure must say of the method as configured, or ""."""
+        """A remark for every table and figure on the method as configured, or ""."""
         return ""
 
     def unavailable_reason(self, key: str) -> str:

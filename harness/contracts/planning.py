@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Plan(NamedTuple):
-    """What a planner returns."""
+    """A planner's answer: the best plan for each pair and its cost."""
 
     actions: Tensor  # (B, K, A), z-scored
     cost: Tensor  # (B,), mean cost of the last elites

@@ -18,6 +18,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+from harness.records import storage
+
 log = logging.getLogger(__name__)
 
 _LOCK = "lock"  # file in the folder, locked by the process that fills it
@@ -84,10 +86,9 @@ def once(root: str, name: str, make: Callable[[str], None]) -> str:
 
 def write_note(part: str, file: str, facts: dict[str, Any]) -> None:
     """Note that `file` in the folder `part` is whole, with facts about it. Raises OSError."""
-    path = os.path.join(part, f"{file}.json")
-    with open(f"{path}.part", "w", encoding="utf-8") as sink:
-        json.dump(facts, sink)
-    os.rename(f"{path}.part", path)
+    fs, path = storage.filesystem(os.path.join(part, f"{file}.json"))
+    with storage.whole_file(fs, path) as sink:
+        sink.write(json.dumps(facts).encode())
 
 
 def read_notes(part: str) -> dict[str, dict[str, Any]]:
@@ -105,7 +106,7 @@ def remove_notes(folder: str) -> None:
     renamed: under its temporary name another process could claim it without its lock.
     """
     for entry in os.scandir(folder):
-        if entry.name == _LOCK or entry.name.endswith((".json.part", ".arrow.json")):
+        if entry.name == _LOCK or entry.name.endswith((".part", ".arrow.json")):
             os.remove(entry.path)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.data import atomic_dirs
 from harness.data.episodes import Dataset, DatasetError
+from harness.runtime.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,6 @@ SPARED = 0.1  # share of the disk that features must leave free
 _BATCH = 256  # frames encoded at once
 
 Encode = Callable[[np.ndarray], np.ndarray]  # (M, 3, height, width) uint8 -> (M, P, C)
-Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 def ensure(

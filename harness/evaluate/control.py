@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,8 +15,7 @@ from harness.contracts.method import Policy, StatePolicy
 from harness.contracts.task import Simulator, Task
 from harness.data.normalize import Normalizer
 from harness.records.rows import EpisodeRow
-
-Progress = Callable[[str, int, int], None]  # stage, done, total
+from harness.runtime.progress import Progress
 
 
 class ControlSettings(Protocol):

@@ -1,4 +1,4 @@
-"""What the commands that run trials share: their folders, and how a duration is written."""
+"""Shared by the commands that run trials: their folders, and how a duration is written."""
 
 from __future__ import annotations
 

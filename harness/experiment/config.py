@@ -37,9 +37,10 @@ from harness.training.loop import TrainConfig
 
 @dataclass(frozen=True)
 class Resources(Settings):
-    """What a trial is given. It decides no outcome, so it is not hashed: `cpu` threads divide the
-    pairs of a plan among them, and inside operations there is one thread (in training
-    train.threads, which is hashed).
+    """Cores, GPUs and batches of a trial. They decide no outcome, so they are not hashed.
+
+    `cpu` threads divide the pairs of a plan among them, and inside operations there is one thread
+    (in training train.threads, which is hashed).
     """
 
     cpu: float = setting(

@@ -1,4 +1,4 @@
-"""What a trial is: its key, and the hashes that say which trials are the same."""
+"""A trial: its key, and the hashes that say which trials are the same."""
 
 from __future__ import annotations
 

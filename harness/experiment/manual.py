@@ -1,4 +1,4 @@
-"""What --help says: an overview that fits one screen, and a page for each part of it.
+"""The texts of --help: an overview that fits one screen, and a page for each part of it.
 
 --help                       the run's words, and where to ask further
 --help scales                also suites, protocols, tasks, methods, planners

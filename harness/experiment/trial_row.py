@@ -1,4 +1,4 @@
-"""What a trial's own row says, and the rows that name the values which a sweep tries."""
+"""A trial's own row, and the rows that name the values which a sweep tries."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class FrozenConfig(MethodConfig):
 
     @property
     def note(self) -> str:
-        """What every table and figure must say of these weights, or ""."""
+        """A remark for every table and figure on these weights, or ""."""
         if not self.uses_frozen_encoder:
             return ""
         if self.weights == "random":

@@ -1,4 +1,4 @@
-"""What a table is, how its rows are sorted into protocols, and how numbers become text."""
+"""Tables: how their rows are sorted into protocols, and how numbers become text."""
 
 from __future__ import annotations
 

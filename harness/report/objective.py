@@ -1,4 +1,4 @@
-"""What a sweep maximises, out of the rows of one trial."""
+"""The value that a sweep maximises, from the rows of one trial."""
 
 from __future__ import annotations
 

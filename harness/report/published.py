@@ -109,7 +109,7 @@ def _read(file: _File) -> list[dict[str, str]]:
 
 
 def _complaint(file: _File, header: list[str], rows: list[list[str]]) -> str:
-    """What the first fault of the file is, or ""."""
+    """The first fault of the file, or ""."""
     for column in (*file.keys, *(name for name, _ in file.numbers), *file.texts):
         if column not in header:
             return f"has no column {column}, its columns are: {', '.join(header)}"

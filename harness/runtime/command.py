@@ -1,4 +1,4 @@
-"""What all commands share: their words, --help, exit codes, signals, the console, logging.
+"""Shared by all commands: their words, --help, exit codes, signals, the console, logging.
 
 The doctor and the report use it too, so it needs no heavy package.
 """

@@ -7,13 +7,16 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 
 log = logging.getLogger(__name__)
 
+Progress = Callable[[str, int, int], None]  # stage, done, total
 _LOG_EVERY_S = 10.0
 
 
@@ -57,7 +60,7 @@ class Display:
         self._bars: dict[str, TaskID] = {}
         console = Console(stderr=True, emoji=False)
         self._live = console.is_terminal and sys.stderr.isatty()
-        self._progress = Progress(
+        self._progress = bars.Progress(
             TextColumn("{task.description:<28}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[words]}", markup=False),

@@ -246,7 +246,7 @@ def _spec(sweep: Sweep, values: Mapping[str, Any]) -> TrialSpec | None:
 
 
 def _judge(sweep: Sweep, spec: TrialSpec | None) -> objective.Judgement | None:
-    """What a finished trial, or none at all, is worth; None for one that is not done."""
+    """The value of a finished trial, or of none at all; None for one that is not done."""
     if spec is None:
         return objective.Judgement(objective.WORST, 0, "refused")
     folder = sweep.folders.trial(spec)

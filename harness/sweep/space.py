@@ -1,4 +1,4 @@
-"""What a sweep varies: the words of its command line become a space, and its values words again."""
+"""The space of a sweep: words of the command line become it, and its values become words again."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _space(texts: Mapping[str, str], planner: str, method: str) -> dict[str, Bas
 
 
 def _keys(planner: str, method: str) -> list[str]:
-    """What may vary: not how success is judged, nor what decides no outcome."""
+    """Keys that may vary: not how success is judged, nor what decides no outcome."""
     branches = ("data.", "train.", "mpc.", f"planner.{planner}.", f"method.{method}.")
     return [key for key in config.trial_keys() if key.startswith(branches)]
 

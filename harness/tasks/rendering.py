@@ -37,7 +37,7 @@ class GraphicsError(RuntimeError):
 
 @dataclass(frozen=True)
 class Scene:
-    """What is drawn besides the objects themselves."""
+    """Lights and surroundings that are drawn besides the objects themselves."""
 
     shadows: bool
     reflections: bool

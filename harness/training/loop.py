@@ -8,7 +8,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -22,9 +22,8 @@ from harness.contracts.setting import Settings, setting
 from harness.data.windows import Windows
 from harness.records import rows
 from harness.runtime import onednn, seeding
+from harness.runtime.progress import Progress
 from harness.training.checkpoint import Checkpoint
-
-Progress = Callable[[str, int, int], None]  # stage, done, total
 
 _FIRST_SAVE_S = 10.0
 _READERS = 4  # threads that read for a GPU, whose steps are short
@@ -75,7 +74,7 @@ class Logged(NamedTuple):
 
 
 class TrainResult(NamedTuple):
-    """What `train` leaves beside the model's weights."""
+    """The outcome of `train` beside the model's weights."""
 
     steps: int
     seconds: float  # over all attempts
@@ -145,7 +144,7 @@ def metric_rows(key: str, result: TrainResult) -> list[rows.MetricRow]:
 
 
 def facts(model: LatentModel, result: TrainResult, checkpoint_hash: str) -> rows.TrainingFacts:
-    """What the trial's own row says of the training."""
+    """Columns of the trial's own row about the training."""
     return rows.TrainingFacts(
         checkpoint_hash=checkpoint_hash,
         parameters_trained=sum(p.numel() for p in model.parameters() if p.requires_grad),

@@ -1,4 +1,4 @@
-"""What a trial with a frozen encoder needs before it trains: the weights, and every frame's tokens.
+"""Prepares a trial with a frozen encoder: the encoder's weights, and every frame's tokens.
 
 With weights=mae the encoder is that of a small masked autoencoder. It is trained once, on the
 training frames of all its tasks, is stored beside the datasets, and serves every trial.
@@ -23,9 +23,10 @@ from harness.data.episodes import Dataset, DatasetError
 from harness.nn import frozen, mae
 from harness.nn.frozen import FrozenConfig
 from harness.runtime import seeding
+from harness.runtime.progress import Progress
 from harness.training import checkpoint as checkpoints
 from harness.training.checkpoint import Checkpoint
-from harness.training.loop import Progress, TrainConfig, TrainResult, train
+from harness.training.loop import TrainConfig, TrainResult, train
 
 log = logging.getLogger(__name__)
 

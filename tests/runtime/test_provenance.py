@@ -43,7 +43,7 @@ def test_a_checkout_has_its_commit_and_says_whether_it_was_changed(tmp_path, fou
     assert found(tmp_path) == (commit, False, [])
     (tmp_path / "notes").write_text("untracked")
     assert found(tmp_path) == (commit, False, [])
-    (tmp_path / "harness" / "provenance.py").write_text("changed")
+    (tmp_path / "harness" / "runtime" / "provenance.py").write_text("changed")
     assert found(tmp_path) == (commit, True, [])
 
 

@@ -114,10 +114,11 @@ def test_what_a_killed_command_left_is_named_and_removed_by_the_next(tmp_path, c
     code = f"import supervised_bodies as b; b.wait_in_child({str(tmp_path)!r})"
     path = str(started.ROOT / "tests")  # where supervised_bodies is
     with started.process(["-c", code], tmp_path / "said", PYTHONPATH=path) as command:
-        while not (tmp_path / "waits").exists():
+        waits = tmp_path / "waits"
+        while not (waits.exists() and len(waits.read_text().split()) == 3):
             assert command.poll() is None, (tmp_path / "said").read_text()
             time.sleep(0.1)
-        scratch, child, daemon = (tmp_path / "waits").read_text().split()
+        scratch, child, daemon = waits.read_text().split()
         processes.remove_leftovers()  # not of a command that lives
         assert os.path.exists(scratch) and psutil.pid_exists(int(daemon))
         command.send_signal(number)

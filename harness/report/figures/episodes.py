@@ -45,7 +45,7 @@ class Scene(NamedTuple):
 
 
 def scenes(run: load.RunTables) -> list[Scene]:
-    """What is shown: per task the methods of its first protocol, first setting, first seed."""
+    """Episodes to show: per task the methods of its first protocol, setting and seed."""
     swept = load.sweep_values(run.metrics)["cell"]
     cells = run.cells[run.cells.index.isin(run.frames["cell"]) & ~run.cells.index.isin(swept)]
     others = run.methods.index[run.methods["is_control"] & (run.methods.index != "heuristic")]

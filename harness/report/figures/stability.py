@@ -85,7 +85,7 @@ _SPREAD = (
 
 
 def _curves(run: load.RunTables) -> pd.DataFrame:
-    """What is drawn: terms, or the loss of a method that has no other, gradient norm and std."""
+    """Curves to draw: terms, or the loss of a method that has no other, gradient norm, std."""
     metrics = run.metrics[run.metrics["stage"] == "train"]
     lengths = metrics.groupby(["key", "config_hash", "name"])["index"].transform("size")
     metrics = metrics[lengths > 1]

@@ -1,4 +1,4 @@
-"""What all figures share: style, colours, footer, legend, and how they become PNG and SVG."""
+"""Shared by all figures: style, colours, footer, legend, and how they become PNG and SVG."""
 
 from __future__ import annotations
 
