@@ -28,7 +28,7 @@ from harness.nn.rollout import autoregressive
 
 @dataclass(frozen=True)
 class PLDMConfig(JEPAConfig):
-    """Weights of the seven terms; the prediction error has weight 1."""
+    """Weights of the six terms beside the prediction error, whose weight is 1."""
 
     var: float = setting(18.0, "Weight of the variance over the batch.", ge=0, paper=18)
     cov: float = setting(12.0, "Weight of the covariance over the batch.", ge=0, paper=12)

@@ -6,14 +6,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
+import types
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import tiny
 
+from baselines import pldm
 from harness import run, trial, zoo
 from harness.contracts.method import Method
 from harness.contracts.setting import setting
+from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.report import format
 from harness.report.tables import stability
@@ -130,3 +136,21 @@ def test_the_page_has_them(folder):
     page = (folder / "index.html").read_text()
     assert "Scaled LeWM" in page and "Outlook, blocks" in page
     assert "<a href='figures/episode_meadow.gif'>Meadow</a>" in page
+
+
+def test_the_readmes_method_trains_and_is_planned_with(datasets, tmp_path, monkeypatch):
+    """README's example, with the imports of baselines/pldm.py as it says."""
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    names = vars(pldm) | {"__name__": "my_method"}
+    module = types.ModuleType("my_method")
+    monkeypatch.setitem(sys.modules, "my_method", module)  # dataclasses look their module up
+    exec(code, names)
+    method = Method("My method", names["MyConfig"], names["MyMethod"], trained=True)
+    monkeypatch.setitem(zoo.METHODS, "my_method", method)
+    spec = tiny.spec("my_method", "method.my_method.weight=0.5")
+    row = trial.run(
+        spec, RunFolders(str(tmp_path / "r"), "r", "smoke", str(datasets)), lambda *_: None
+    )
+    assert row.status == "ok", row.error
+    assert row.method_label == "My method" and row.train_steps == 20

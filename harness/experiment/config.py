@@ -87,11 +87,13 @@ class RunConfig(Settings):
 
     suite: str = setting("all", "What to run.", text="a name of --help suites")
     scale: str = setting(
-        "", "How big; without it laptop, with CUDA workstation.", text="a name of --help scales"
+        "",
+        "How big; without it quick for suite=quick, else laptop, with CUDA workstation.",
+        text="a name of --help scales",
     )
     protocol: str = setting(
         "",
-        "How it is judged; without it lewm-v3, at tiny smoke.",
+        "How it is judged; without it lewm-v3, at tiny smoke, at quick quick.",
         text="a name of --help protocols",
     )
     tasks: tuple[str, ...] = setting(
@@ -106,7 +108,9 @@ class RunConfig(Settings):
         (), "Seeds of the trainings; 3: seeds 0, 1 and 2, [0,7]: these two.", ge=0
     )
     run: str = setting(
-        "", "The results' folder; without it <suite>-<scale>-<protocol>.", text="a name, no path"
+        "",
+        "The results' folder; without it suite, scale and protocol, each name once.",
+        text="a name, no path",
     )
     results: str = setting("results", "The folder in which that folder lies.", text="a path or URI")
     datasets: str = setting("data", "The folder of the datasets, made once.", text="a path")

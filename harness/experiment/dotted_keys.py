@@ -59,8 +59,8 @@ def seeds(text: str) -> tuple[int, ...]:
         numbers = ()
     if not 0 < len(numbers) <= MOST_SEEDS or min(numbers) < 0:
         raise ConfigError(
-            f"seeds={text}: seeds must be whole numbers of at least 0, at least one and at most "
-            f"{MOST_SEEDS}: seeds=3 or seeds=[0,7]"
+            f"seeds={text}: seeds must be whole numbers, a count from 1 to {MOST_SEEDS} or a list "
+            f"of seeds from 0 on: seeds=3 or seeds=[0,7]"
         )
     return tuple(numbers)
 

@@ -68,7 +68,9 @@ class JEPANetwork(WorldModel):
         self.predictor_projector = mlp.Projector(latent, hidden, latent)
 
     def fast_rollout(self) -> CachedRollout:
-        """The method's `rollout` with less work."""
+        """The method's `rollout` with less work. It uses the parts above: a method whose `predict`
+        does something else with them must override this too (return self.rollout).
+        """
         return JEPARollout(self)
 
     def rollout_bytes(self, blocks: int) -> tuple[int, int]:

@@ -141,7 +141,7 @@ BAD = [  # words, what is said
         "method.lewm.encoder.kind=vgg must be one of vit, resnet18, conv",
     ),
     (["device=gpu"], "device=gpu must be one of auto, cpu, cuda"),
-    (["seeds=0"], "seeds=0: seeds must be whole numbers of at least 0, at least one and at most"),
+    (["seeds=0"], "seeds=0: seeds must be whole numbers, a count from 1 to"),
     *(
         ([f"seeds={text}"], f"seeds={text}: seeds must be whole numbers")
         for text in ("[a]", "[1.5]", "1e9999", "-1", "[-1]", "[]", "0.5", "99999999999", "1,,2")

@@ -37,7 +37,11 @@ def headline_data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     papers = [published.success(run.cells.loc[cell]) for cell in tidy["cell"]]
     tidy["published"] = [paper.value if paper else np.nan for paper in papers]
     tidy["task_label"] = tidy["task"].map(run.task_label)
-    tidy["label"] = tidy["method"].map(run.method_label)
+    notes = tidy["cell"].map(run.cells["note"])  # "MAE encoder": a published number had another one
+    tidy["label"] = [
+        f"{run.method_label(method)} ({note})" if note else run.method_label(method)
+        for method, note in zip(tidy["method"], notes, strict=True)
+    ]
     columns = ["task", "method", "task_label", "label", "mean", "low", "high", "published", "cell"]
     return tidy[columns].reset_index(drop=True)
 
@@ -50,8 +54,9 @@ def headline_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | No
     trained = tidy[~tidy["method"].map(run.methods["is_control"]).astype(bool)]
     if trained.empty:
         return None
-    methods = run.methods.loc[trained["method"].unique()].sort_values("rank")
-    shades = {row.label: style.colour(run, row.Index) for row in methods.itertuples()}
+    methods = trained[["method", "label"]].drop_duplicates()
+    methods = methods.sort_values("method", key=lambda names: names.map(run.methods["rank"]))
+    shades = {row.label: style.colour(run, row.method) for row in methods.itertuples()}
     tasks = list(dict.fromkeys(trained["task"]))
     height = 0.75 + 0.2 * max(4, len(shades))
     figure, axes = style.figure(1, len(tasks), height, width_in=_WIDTH_IN)
@@ -60,7 +65,7 @@ def headline_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | No
         _panel(ax, rows, shades)
         _control_lines(ax, tidy[tidy["task"] == task])
         ax.set_title(run.task_label(task), fontweight="bold")
-        names = [style.wrap(label) if ax is axes[0][0] else "" for label in shades]
+        names = [label if ax is axes[0][0] else "" for label in shades]
         ax.set_yticks(range(len(shades)), names)
     axes[0][0].set_xlabel("success, %", loc="left", fontsize=8)
     handles = _handles(run, tidy)
