@@ -41,7 +41,7 @@ def with_examples(test):
 
 
 def filled(cls, key, text):
-    """What the dataclass has at the dotted `key` after it was given."""
+    """The dataclass's value at the dotted `key` after it was given."""
     tree = {}
     dotted_keys.put(tree, key, command.split(f"{key}={text}")[1])
     value = dotted_keys.fill(cls(), tree)

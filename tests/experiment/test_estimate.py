@@ -1,4 +1,4 @@
-"""What the plan says of the time it takes."""
+"""Estimates of the time that a plan takes."""
 
 import dataclasses
 import shutil

@@ -44,7 +44,7 @@ def steps(spec, frames):
 
 
 def shares_left(model, count, monkeypatch):
-    """Of each target network's initial weights, the share left after a training of that many
+    """Share of each target network's initial weights that is left after a training of that many
     steps; {} for a model without a target.
     """
     left = {}

@@ -98,7 +98,7 @@ def test_the_progress_of_control_never_goes_back(case):
 
 
 def frames(case, chosen):
-    """What is seen at the starts and at the goals."""
+    """Observations at the starts and at the goals."""
     simulator = zoo.TASKS["toy"].simulator(len(chosen), 32)
     simulator.set_state(np.stack([pair.start_state for pair in chosen]))
     now = control.observation(simulator.render(), simulator.proprio(), case.normalizer)
@@ -209,7 +209,7 @@ def test_the_fast_rollout_of_a_model_is_the_one_that_plans(case, expected, monke
 
 @pytest.mark.parametrize("together", [1, 7, 50])
 def test_recorded_iterations_give_the_same_plans(case, expected, together):
-    """What is recorded for the first pairs is replayed for others, also for a few less of them."""
+    """A recording of the first pairs is replayed for others, also for a few less of them."""
     sizes = []
     policy = build(case, record=noting(sizes))
     assert (plans(case, policy, together) - expected[1]).abs().max() < 1e-4
