@@ -18,8 +18,8 @@ from typing import NamedTuple
 import torch
 
 from harness import zoo
-from harness.contracts.method import WorldModel
-from harness.data import collect, normalize
+from harness.contracts.method import Method, WorldModel
+from harness.data import collect, normalize, privileged
 from harness.data.episodes import open_dataset
 from harness.evaluate import control, film, latents, pairs, plan_time, probing
 from harness.experiment import config, identity, trial_row
@@ -76,9 +76,12 @@ def _results(spec: TrialSpec, folders: RunFolders, progress: Progress) -> Iterat
     task = zoo.task(spec.task, spec.config.data.scene)
     dataset = open_dataset(collect.ensure(task, spec.config.data, folders.datasets))
     yield Result(facts=rows.DataFacts(dataset.hash, dataset.split_hash))
+    method = zoo.METHODS[spec.method]
+    if method.sees_pose:
+        dataset = privileged.with_pose(dataset, task)
     context = Context(spec, folders, device, progress, dataset, normalize.fit(dataset))
     for name, stage in STAGES.items():
-        if name in spec.stages and (zoo.METHODS[spec.method].trained or stage.of_controls):
+        if name in spec.stages and stage.applies(method):
             result = stage.run(context)
             yield result
             context = dataclasses.replace(context, model=result.model or context.model)
@@ -153,15 +156,22 @@ def time_plans(context: Context) -> Result:
 
 
 class Stage(NamedTuple):
-    """A part of a trial. Trials of controls run only the stages `of_controls`."""
+    """A part of a trial: of every trained method, of controls where it says so, and not of the
+    ceiling where it asks what an encoder has learned.
+    """
 
     run: Callable[[Context], Result]
     of_controls: bool = False
+    of_ceilings: bool = True
+
+    def applies(self, method: Method) -> bool:
+        """Whether trials of the method run this stage."""
+        return self.of_ceilings if method.sees_pose else method.trained or self.of_controls
 
 
 STAGES = {  # in the order in which they run; a trial runs those that its spec names
     "train": Stage(train),
-    "probing": Stage(look_inside),
+    "probing": Stage(look_inside, of_ceilings=False),
     "control": Stage(act, of_controls=True),
     "plan_time": Stage(time_plans),
 }

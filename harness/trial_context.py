@@ -15,6 +15,7 @@ from harness.contracts.task import ModelDims, Task
 from harness.data import collect
 from harness.data.episodes import Dataset, open_dataset
 from harness.data.normalize import Normalizer
+from harness.data.privileged import PoseTask
 from harness.data.windows import Windows
 from harness.evaluate import pairs
 from harness.experiment.config import TrialConfig
@@ -62,8 +63,9 @@ class Context:
 
     @property
     def task(self) -> Task:
-        """The task, in the scene of the trial's data."""
-        return zoo.task(self.spec.task, self.config.data.scene)
+        """The task as the method sees it, in the scene of the trial's data."""
+        task = zoo.task(self.spec.task, self.config.data.scene)
+        return PoseTask(task) if zoo.METHODS[self.spec.method].sees_pose else task
 
     @property
     def dims(self) -> ModelDims:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from baselines import controls, dino_wm, ema_jepa, gcbc, gciql, gcivl, pldm
+from baselines import controls, dino_wm, ema_jepa, gcbc, gciql, gcivl, pldm, true_state
 from harness.contracts.method import Method
 from harness.contracts.planning import PlannerEntry
 from harness.contracts.task import Task
@@ -80,6 +80,14 @@ METHODS: dict[str, Method] = {
         lewm.LeWM,
         trained=True,
         about="The control that shows collapse; plans.",
+    ),
+    "true_state": Method(
+        "True state",
+        true_state.TrueStateConfig,
+        true_state.TrueState,
+        trained=True,
+        about="The ceiling: LeWM's predictor and planner over the simulator's pose.",
+        sees_pose=True,
     ),
     "heuristic": Method(
         "Heuristic",

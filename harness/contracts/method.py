@@ -235,6 +235,7 @@ class Method:
     trained: bool
     version: int = 1
     about: str = ""  # one sentence
+    sees_pose: bool = False  # a ceiling: Task.pose takes the place of proprioception
 
     def __post_init__(self):
         if not issubclass(self.config, MethodConfig):

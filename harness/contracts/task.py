@@ -117,6 +117,11 @@ class Task(Protocol):
     def strata(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """The stratum of each pair, (B,) str out of spec.strata: how hard a kind of pair it is."""
 
+    def pose(self, state: np.ndarray) -> np.ndarray:
+        """What one picture shows of states (B, S), in few numbers (B, F): no speeds, angles as sine
+        and cosine. It is the latent of the ceiling.
+        """
+
     def collector(self, rng: np.random.Generator, n: int) -> Collector:
         """The scripted collector for n episodes; all its randomness comes from `rng`."""
 

@@ -37,23 +37,22 @@ class JEPAConfig(MethodConfig):
     history: int = setting(3, "Frames that the predictor looks back on.", ge=1, paper=3)
 
 
-class JEPANetwork(WorldModel):
-    """The five parts, by the names that checkpoints have. How they are used is in each method's
-    file; planning uses `fast_rollout`.
+class LatentPredictor(WorldModel):
+    """The three parts behind a latent, by the names that checkpoints have; planning uses
+    `fast_rollout`.
     """
 
-    encoder: encoders.Encoder  # pixels (M, 3, size, size) -> features (M, width)
-    projector: mlp.Projector  # features (B, T, width) -> latents (B, T, D)
     action_embedder: mlp.ActionEmbedder  # blocks of actions (B, T, A) -> conditions (B, T, D)
     predictor: transformer.ConditionedTransformer  # latents, conditions -> (B, T, D)
     predictor_projector: mlp.Projector  # (B, T, D) -> next latents (B, T, D)
 
-    def __init__(self, config: JEPAConfig, dims: ModelDims):
+    def __init__(self, config: JEPAConfig):
         super().__init__()
-        latent, hidden = config.latent_dim, config.projector_hidden
         self.history = config.history
-        self.encoder = encoders.build(config.encoder, dims.image_size)
-        self.projector = mlp.Projector(self.encoder.width, hidden, latent)
+
+    def add_predictor(self, config: JEPAConfig, dims: ModelDims) -> None:
+        """Build the parts; initial weights depend on what was built before."""
+        latent, hidden = config.latent_dim, config.projector_hidden
         self.action_embedder = mlp.ActionEmbedder(dims.block_dim, latent)
         self.predictor = transformer.ConditionedTransformer(
             latent=latent,
@@ -80,12 +79,27 @@ class JEPANetwork(WorldModel):
         return 4 * self.history * own.working_floats, 4 * cached
 
 
+class JEPANetwork(LatentPredictor):
+    """All five parts. How they are used is in each method's file."""
+
+    encoder: encoders.Encoder  # pixels (M, 3, size, size) -> features (M, width)
+    projector: mlp.Projector  # features (B, T, width) -> latents (B, T, D)
+
+    def __init__(self, config: JEPAConfig, dims: ModelDims):
+        super().__init__(config)
+        self.encoder = encoders.build(config.encoder, dims.image_size)
+        self.projector = mlp.Projector(
+            self.encoder.width, config.projector_hidden, config.latent_dim
+        )
+        self.add_predictor(config, dims)
+
+
 class JEPARollout(CachedRollout):
     """Each block of actions modulates every layer of the predictor; the modulations of all blocks
     are computed at once.
     """
 
-    def __init__(self, network: JEPANetwork):
+    def __init__(self, network: LatentPredictor):
         super().__init__(network.history, layers=len(network.predictor.blocks))
         self._network = network
 

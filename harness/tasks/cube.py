@@ -103,6 +103,26 @@ class Cube(WithEnv):
         """
         return np.where(self.success(start, goal), "cube still", "cube moved")
 
+    def pose(self, state: np.ndarray) -> np.ndarray:
+        """(B, 11): the effector's position and yaw, the gripper's opening, the cube's position and
+        yaw; yaws as sine and cosine.
+        """
+        state = np.asarray(state)
+        w, x, y, z = np.moveaxis(state[..., CUBE_TURN], -1, 0)
+        sine, cosine = 2 * (w * z + x * y), 1 - 2 * (y**2 + z**2)  # of the yaw, times cos(pitch)
+        return np.concatenate(
+            [
+                state[..., EFFECTOR][..., :3],
+                np.stack(
+                    [np.sin(state[..., EFFECTOR][..., 3]), np.cos(state[..., EFFECTOR][..., 3])], -1
+                ),
+                cube_robot.opening(state)[..., None],
+                state[..., CUBE],
+                np.stack([sine, cosine], -1),
+            ],
+            axis=-1,
+        )
+
     def collector(self, rng: np.random.Generator, n: int) -> NoisyOracle:
         """ogbench's expert with noise, for n episodes."""
         return NoisyOracle(rng, n)

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from harness.contracts.task import Task
+from harness.contracts.task import Task, TaskSpec
 
 
 class SimulatorEnv(gym.Env):
@@ -74,7 +74,9 @@ class SimulatorEnv(gym.Env):
 
 
 class WithEnv:
-    """Base of the tasks, which gives them make_env and reset_to of contracts.Task."""
+    """Base of the tasks, which gives them make_env, reset_to and pose of contracts.Task."""
+
+    spec: TaskSpec
 
     def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
         """One copy as a gymnasium environment."""
@@ -85,3 +87,14 @@ class WithEnv:
     ) -> dict[str, np.ndarray]:
         """Put `env` into `state` (S,) with goal state `goal` (S,); returns the observation."""
         return env.reset(options={"state": state, "goal": goal})[0]
+
+    def pose(self, state: np.ndarray) -> np.ndarray:
+        """contracts.Task.pose: every number of the state that is no speed, in the order of
+        spec.state_names.
+        """
+        columns = []
+        for name, values in zip(self.spec.state_names, np.asarray(state).T, strict=True):
+            unit = name.rpartition(" ")[2]
+            if not unit.endswith("/s]"):
+                columns += [np.sin(values), np.cos(values)] if unit == "[rad]" else [values]
+        return np.stack(columns, axis=-1)

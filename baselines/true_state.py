@@ -1,0 +1,83 @@
+"""The ceiling: LeWM's predictor over the scene's true pose instead of a latent.
+
+Data, windows, predictor, planner, pairs and budget are those of the world models; what is perfect
+is the encoder. So its success is what any encoder of single pictures could reach with them, and a
+method's success reads as a share of the way from the best trivial control to it.
+
+The latent is the pose that the task gives (contracts.Task.pose: positions, and angles as sine and
+cosine, no speeds since a picture shows none), z-scored. It is padded with zeros to the width of the
+other methods' latents, so that the predictor is the same network; predictions are zero there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from harness.contracts.data import Batch, Obs
+from harness.contracts.task import ModelDims
+from harness.nn.jepa import JEPAConfig, LatentPredictor
+from harness.nn.latent_std import latent_std
+from harness.nn.mlp import Projector
+from harness.nn.rollout import autoregressive
+
+
+@dataclass(frozen=True)
+class TrueStateConfig(JEPAConfig):
+    """The predictor's sizes; the encoder's decide nothing."""
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The encoder is not built."""
+        return ("encoder",)
+
+
+class _Masked(Projector):
+    """A projector whose outputs beyond the first `shown` are zero."""
+
+    def __init__(self, width: int, hidden: int, shown: int):
+        super().__init__(width, hidden, shown)
+        self._padding = width - shown
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, width) -> (B, T, width)."""
+        return F.pad(super().forward(x), (0, self._padding))
+
+
+class TrueState(LatentPredictor):
+    """LeWM's action embedder, predictor and projector over padded poses."""
+
+    def __init__(self, config: TrueStateConfig, dims: ModelDims):
+        super().__init__(config)
+        self.pose_dim = dims.proprio_dim
+        if self.pose_dim > config.latent_dim:
+            raise ValueError(
+                f"a pose of {self.pose_dim} numbers does not fit latent_dim {config.latent_dim}: "
+                f"raise method.true_state.latent_dim"
+            )
+        self._padding = config.latent_dim - self.pose_dim
+        self.add_predictor(config, dims)
+        self.predictor_projector = _Masked(
+            config.latent_dim, config.projector_hidden, self.pose_dim
+        )
+
+    def encode(self, obs: Obs) -> Tensor:
+        """The pose (B, T, p) that takes the place of proprioception, padded to (B, T, D)."""
+        return F.pad(obs.proprio, (0, self._padding))
+
+    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Poses z (B, T, D) and the blocks taken there (B, T, A) to the next ones (B, T, D)."""
+        return self.predictor_projector(self.predictor(z, self.action_embedder(actions)))
+
+    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
+        """contracts.WorldModel.rollout, (N, K, D)."""
+        return autoregressive(self.predict, self.history, z, past, plan)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The prediction error over the pose."""
+        z = self.encode(batch.obs)
+        predicted = self.predict(z[:, :-1], batch.actions[:, :-1])
+        error = (predicted.float() - z[:, 1:])[..., : self.pose_dim].pow(2).mean()
+        return {"loss": error, "pred": error, "latent_std": latent_std(z[..., : self.pose_dim])}
