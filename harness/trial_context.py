@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from harness import policies, zoo
@@ -88,7 +89,10 @@ class Context:
 
     def training_windows(self, model: LatentModel) -> Windows:
         """The windows that the model learns from, in the GPU's memory where they fit."""
-        tokens = pretraining.tokens(model, self.dataset, self.device, self.progress)
+        if zoo.METHODS[self.spec.method].sees_pose:
+            tokens = np.empty((len(self.dataset.state), 0, 0), np.float16)  # no picture is read
+        else:
+            tokens = pretraining.tokens(model, self.dataset, self.device, self.progress)
         windows = Windows(
             self.dataset,
             "train",
