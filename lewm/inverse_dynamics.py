@@ -1,9 +1,8 @@
 """LeWM with a third term, inverse dynamics: a head decodes the block of actions from two
-consecutive latents, so that the latents keep what the actions move. On Push-T without it, the disc
-is hardly in LeWM's latent at small scales.
+consecutive latents, so that the latents keep what the actions move.
 
-The idea is older than both (PLDM, SMWM); the combination is this project's and has no published
-numbers under its weights.
+Inverse dynamics are a term of PLDM's and SMWM's losses too; this combination with LeWM's loss has
+no number in results/published.
 """
 
 from __future__ import annotations
