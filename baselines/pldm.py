@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from baselines import vcreg
 from harness.contracts.data import Batch, Obs
 from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
+from harness.nn import inverse_dynamics
 from harness.nn.jepa import JEPAConfig, JEPANetwork
 from harness.nn.latent_std import latent_std
 from harness.nn.rollout import autoregressive
@@ -100,5 +100,4 @@ class PLDM(JEPANetwork):
     def _inverse_dynamics_error(self, z: Tensor, actions: Tensor) -> Tensor:
         if self.weights["idm"] == 0:
             return z.new_zeros(())
-        ends = torch.cat([z[:, :-1], z[:, 1:]], dim=-1)  # (B, T - 1, 2 D)
-        return F.mse_loss(self.inverse_dynamics(ends), actions[:, :-1])
+        return inverse_dynamics.block_error(self.inverse_dynamics, z, actions)

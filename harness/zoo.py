@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from baselines import controls, dino_wm, ema_jepa, gcbc, gciql, gcivl, pldm, true_state
+from baselines import controls, dino_wm, ema_jepa, gcbc, gciql, gcivl, pldm, smwm, true_state
 from harness.contracts.method import Method
 from harness.contracts.planning import PlannerEntry
 from harness.contracts.task import Task
 from harness.planning import cem
 from harness.tasks import cube, push_t, reacher, toy, two_room
+from lewm import inverse_dynamics as lewm_inverse_dynamics
 from lewm import model as lewm
 
 METHODS: dict[str, Method] = {
@@ -21,6 +22,20 @@ METHODS: dict[str, Method] = {
         lewm.LeWM,
         trained=True,
         about="Predicts the next latent; SIGReg keeps latents Gaussian; plans.",
+    ),
+    "lewm_idm": Method(
+        "LeWM + inverse dynamics",
+        lewm_inverse_dynamics.LeWMInverseDynamicsConfig,
+        lewm_inverse_dynamics.LeWMInverseDynamics,
+        trained=True,
+        about="LeWM, whose latents must also tell the block between them; plans.",
+    ),
+    "smwm": Method(
+        "SMWM",
+        smwm.SMWMConfig,
+        smwm.SMWM,
+        trained=True,
+        about="LeWM's network under inverse dynamics instead of SIGReg; plans.",
     ),
     "pldm": Method(
         "PLDM",

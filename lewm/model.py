@@ -103,8 +103,11 @@ class LeWM(JEPANetwork):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Prediction error plus weighted SIGReg (LeWM eq. 4), teacher forced over the window."""
-        z = self.encode(batch.obs)  # (B, T, D)
-        predicted = self.predict(z[:, :-1], batch.actions[:, :-1])  # (B, T - 1, D)
+        return self.objective(self.encode(batch.obs), batch.actions)
+
+    def objective(self, z: Tensor, actions: Tensor) -> dict[str, Tensor]:
+        """`loss` of latents z (B, T, D) and the blocks taken there (B, T, A)."""
+        predicted = self.predict(z[:, :-1], actions[:, :-1])  # (B, T - 1, D)
         prediction = F.mse_loss(predicted.float(), z[:, 1:].float())
         regulariser = sigreg(z, self.sigreg_directions)
         return {

@@ -1,9 +1,9 @@
 """argv -> RunConfig and, per trial, a checked TrialConfig.
 
-Layers, later ones win: dataclass defaults -> protocol -> scale -> suite -> command line, and within
-a layer its "for" part for the task, then the one for the method. Layers are plain dictionaries of
-the tree below; `method` and `planner` hold one branch for each name, of which a trial keeps its
-own:
+Layers, later ones win: dataclass defaults -> protocol -> what all scales share -> scale -> suite ->
+command line, and within a layer its "for" part for the task, then the one for the method. Layers
+are plain dictionaries of the tree below; `method` and `planner` hold one branch for each name, of
+which a trial keeps its own:
 
     data.*  train.*  protocol.*  planner.<name>.*  mpc.*  plan_time.*  resources.*  method.<name>.*
     for.<task or method>.*
@@ -28,7 +28,7 @@ from harness.experiment import dotted_keys, identity
 from harness.experiment.dotted_keys import check_keys, fill, merge, put
 from harness.experiment.identity import TrialSpec
 from harness.experiment.protocols import PROTOCOLS, ProtocolConfig
-from harness.experiment.scales import DEFAULT_PROTOCOL, SCALES
+from harness.experiment.scales import DEFAULT_PROTOCOL, EVERY_SCALE, SCALES
 from harness.planning.receding_horizon import MPCConfig
 from harness.runtime import command
 from harness.runtime.command import ConfigError, known, nearest
@@ -218,7 +218,8 @@ def _tree(
         check_keys(f"for.{name}.", part, _BRANCHES[:-1])
         for branch in _PROTOCOL_BRANCHES:  # others are looked at where they are read
             check_keys(f"for.{name}.{branch}.", part.get(branch, {}), _under(branch))
-    layers = [PROTOCOLS[run.protocol], SCALES[run.scale], suite_overlay, run.overrides]
+    layers = [PROTOCOLS[run.protocol], EVERY_SCALE, SCALES[run.scale]]
+    layers += [suite_overlay, run.overrides]
     tree: dict[str, Any] = {}
     for cls in reversed(zoo.METHODS[method].config.__mro__):
         merge(tree, {"method": {method: SCALES[run.scale]["sizes"].get(cls.__name__, {})}})

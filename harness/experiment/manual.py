@@ -19,7 +19,7 @@ from harness import zoo
 from harness.contracts import setting
 from harness.experiment import config, dotted_keys, suites
 from harness.experiment.protocols import PROTOCOLS
-from harness.experiment.scales import SCALES
+from harness.experiment.scales import EVERY_SCALE, SCALES
 from harness.runtime.command import ConfigError
 
 WIDTH = 100
@@ -157,13 +157,15 @@ def _key_page(leaf: dotted_keys.Leaf) -> str:
 def _elsewhere(key: str) -> Iterator[str]:
     """The values that scales and protocols give a key: "scale=tiny: 0.001"."""
     path = key.split(".")
-    for word, layers in (("scale", SCALES), ("protocol", PROTOCOLS)):
-        for name, layer in layers.items():
-            values = [("", value) for value in _sizes(layer, path)]
-            for target, part in {"": layer, **layer.get("for", {})}.items():
-                values += [(f"for {target} " if target else "", v) for v in _dig(part, path)]
-            if values:
-                yield f"{word}={name}: {', '.join(f'{t}{_typed(v)}' for t, v in values)}"
+    layers = {"every scale": EVERY_SCALE}
+    layers |= {f"scale={name}": layer for name, layer in SCALES.items()}
+    layers |= {f"protocol={name}": layer for name, layer in PROTOCOLS.items()}
+    for word, layer in layers.items():
+        values = [("", value) for value in _sizes(layer, path)]
+        for target, part in {"": layer, **layer.get("for", {})}.items():
+            values += [(f"for {target} " if target else "", v) for v in _dig(part, path)]
+        if values:
+            yield f"{word}: {', '.join(f'{t}{_typed(v)}' for t, v in values)}"
 
 
 def _sizes(layer: Mapping[str, Any], path: Sequence[str]) -> list[Any]:

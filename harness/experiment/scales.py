@@ -113,6 +113,13 @@ _LAPTOP_SIZES = {
 _QUICK_FROZEN = _FROZEN_SMALL | {"mae": {"tasks": _TASKS, "steps": 400, "batch_size": 64}}
 _FROZEN_METHODS = ("dino_wm", "dino_wm_proprio")
 
+# Published settings that differ by task: a layer of the configuration below that of the scale.
+EVERY_SCALE: dict[str, Any] = {
+    "for": {
+        task: {"method": {"smwm": {"idm_weight": weight}}}
+        for task, weight in (("two_room", 0.1), ("push_t", 30.0), ("reacher", 1.0), ("cube", 1.0))
+    },
+}
 
 SCALES: dict[str, dict[str, Any]] = {
     "tiny": {

@@ -1,7 +1,7 @@
-"""The network that LeWM, PLDM and the EMA JEPA share: its parts, and the fast rollout of the three.
+"""The network that LeWM, SMWM, PLDM and the EMA JEPA share: its parts, and their fast rollout.
 
-What a method computes with the parts stands in its own file: lewm/model.py, baselines/pldm.py,
-baselines/ema_jepa.py.
+What a method computes with the parts stands in its own file: lewm/model.py,
+lewm/inverse_dynamics.py, baselines/smwm.py, baselines/pldm.py, baselines/ema_jepa.py.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def sources(run: load.RunTables, rows: pd.DataFrame, column: str) -> str:
         name = run.method_label(row.method, row.variant)
         names += [name] if name not in names else []
     words = "; ".join(f"{', '.join(names)}: {source}" for source, names in methods.items())
-    return f" Published, under the paper's own protocol: {words}."
+    return f" Published, each under its paper's own protocol: {words}."
 
 
 def interval(

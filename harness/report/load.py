@@ -5,6 +5,7 @@ Names, order and colours of methods and tasks come from the rows.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from typing import Any, NamedTuple
 
@@ -128,13 +129,17 @@ def error_line(error: str) -> str:
 
 def _display(trial: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Label and rank of each method or task. Where no row says them (older rows), the key is the
-    label, and the rank is behind all others.
+    label, and the rank is behind all others. No two have the same rank, which is a colour: rows of
+    two versions of zoo.py can say so.
     """
     by_key = trial.groupby(kind)
     table = by_key.agg(label=(f"{kind}_label", "max"), rank=(f"{kind}_rank", "max"))
     unknown = table["rank"] < 0
     table["label"] = table["label"].where(table["label"] != "", table.index)
     table.loc[unknown, "rank"] = _UNKNOWN_RANK + np.arange(unknown.sum())
+    ranks = table["rank"].sort_values(kind="stable")
+    distinct = itertools.accumulate(ranks, lambda last, rank: max(last + 1, rank))
+    table.loc[ranks.index, "rank"] = list(distinct)
     return table
 
 

@@ -51,6 +51,14 @@ def test_order_notes_and_names(run):
     ]
 
 
+def test_rows_of_two_versions_of_the_zoo_give_two_ranks(run):
+    """A method that was entered before PLDM after PLDM's rows were written."""
+    for method, rank in (("lewm", 0), ("pldm", 1), ("smwm", 1), ("gcbc", 5)):
+        run.trial(method=method, outcome=outcome(10), method_rank=rank)
+    ranks = load.load(run.folder).methods["rank"].to_dict()
+    assert ranks == {"lewm": 0, "pldm": 1, "smwm": 2, "gcbc": 5}
+
+
 def test_a_folder_without_trials_says_so(tmp_path, capsys):
     with pytest.raises(report.NoTrials, match="holds no trials"):
         report.write(tmp_path / "empty")

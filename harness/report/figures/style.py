@@ -23,8 +23,8 @@ STYLES = ("-", "--", ":", "-.")
 # Okabe-Ito and Tol's muted set: told apart without red-green vision. A method has the colour at its
 # rank
 _COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#44C9A4", "#CC79A7", "#E69F00", "#332288", "#882255"),
-    *("#88CCEE", "#56B4E9", "#999933", "#117733", "#AA4499", "#A65628"),
+    *("#0072B2", "#AA4499", "#999933", "#D55E00", "#009E73", "#44C9A4", "#CC79A7", "#E69F00"),
+    *("#332288", "#882255", "#88CCEE", "#56B4E9", "#117733", "#A65628"),
 )
 _RC = {
     "svg.fonttype": "none",

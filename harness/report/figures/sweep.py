@@ -21,7 +21,9 @@ _STAR = {"mfc": "#f7d038", "mec": style.INK, "zorder": 5, "clip_on": False}
 _OF_PROTOCOL = ("protocol.", "planner.", "mpc.")
 _MOST_QUANTITIES = 8  # in a panel of probes
 # published weight, and windows in a batch, of a term that is multiplied by that number
-_GROWS_WITH_THE_BATCH = {"method.lewm.sigreg_weight": (0.1, 128)}
+_GROWS_WITH_THE_BATCH = dict.fromkeys(
+    ("method.lewm.sigreg_weight", "method.lewm_idm.sigreg_weight"), (0.1, 128)
+)
 _LOG_FROM = 10.0  # largest over smallest value from which the axis is logarithmic
 
 
