@@ -70,7 +70,7 @@ class PLDM(JEPANetwork):
 
     def predict(self, z: Tensor, actions: Tensor) -> Tensor:
         """Latents z (B, T, D) and the blocks taken there (B, T, A) to the next ones (B, T, D)."""
-        return self.predictor_projector(self.predictor(z, self.action_embedder(actions)))
+        return self.following(z, self.predictor(z, self.action_embedder(actions)))
 
     def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
         """contracts.WorldModel.rollout, (N, K, D)."""

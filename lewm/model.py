@@ -88,7 +88,7 @@ class LeWM(JEPANetwork):
         """z^_{t+1} = pred(z_{<=t}, a_{<=t}) for each t: latents z (B, T, D) and the blocks taken
         there (B, T, A) to the next latents (B, T, D), T <= history.
         """
-        return self.predictor_projector(self.predictor(z, self.action_embedder(actions)))
+        return self.following(z, self.predictor(z, self.action_embedder(actions)))
 
     def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
         """The latents (N, K, D) that a plan (N, K, A) leads to, after the observed ones

@@ -64,7 +64,7 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     config = plain["config"]
     for part, key, value in _LATER:
         for values in (config[part], *(config["pool"].values() if part == "data" else ())):
-            if values[key] == value:
+            if values.get(key) == value:
                 del values[key]
     for name in spec.config.mpc.unread:
         config["mpc"].pop(name, None)
@@ -83,6 +83,7 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
 _LATER = (
     ("data", "storage", "raw"),
     ("mpc", "precision", "fp32"),
+    ("method", "residual", False),
     ("mpc", "warm_start", False),
     ("train", "threads", 1),
 )

@@ -35,6 +35,11 @@ class JEPAConfig(MethodConfig):
     )
     dropout: float = setting(0.1, "Dropout in the predictor.", ge=0, lt=1, paper=0.1)
     history: int = setting(3, "Frames that the predictor looks back on.", ge=1, paper=3)
+    residual: bool = setting(
+        False,
+        "Predict how the latent changes, and add that to it, instead of the next latent.",
+        paper=False,
+    )
 
 
 class LatentPredictor(WorldModel):
@@ -48,7 +53,12 @@ class LatentPredictor(WorldModel):
 
     def __init__(self, config: JEPAConfig):
         super().__init__()
-        self.history = config.history
+        self.history, self.residual = config.history, config.residual
+
+    def following(self, z: Tensor, predicted: Tensor) -> Tensor:
+        """The latents after z (B, T, D), from the predictor's outputs there (B, T, D)."""
+        projected = self.predictor_projector(predicted)
+        return z + projected if self.residual else projected
 
     def add_predictor(self, config: JEPAConfig, dims: ModelDims) -> None:
         """Build the parts; initial weights depend on what was built before."""
@@ -111,4 +121,4 @@ class JEPARollout(CachedRollout):
     ) -> Tensor:
         own = self._network
         predicted = own.predictor.modulated(z, conditions, last_only=True, cache=cache)
-        return own.predictor_projector(predicted)[:, 0]
+        return own.following(z[:, -1:], predicted)[:, 0]
