@@ -34,7 +34,7 @@ SPEC = TaskSpec(
     name="push_t",
     label="Push-T",
     about="A disc pushes a tee; both must come to where the goal picture shows them.",
-    version=2,
+    version=3,
     action_low=(-1.0, -1.0),
     action_high=(1.0, 1.0),
     state_names=(
@@ -89,9 +89,9 @@ class PushT(WithEnv):
         moved = np.linalg.norm(start[:, BLOCK] - goal[:, BLOCK], axis=-1) >= MOVED_DISTANCE
         return np.where(moved | (turn(start, goal) >= MOVED_ANGLE), "block moved", "block still")
 
-    def collector(self, rng: np.random.Generator, n: int) -> push_t_collect.PushersAndWeak:
-        """Scripted pushers and weak policies, n episodes."""
-        return push_t_collect.PushersAndWeak(rng, n)
+    def collector(self, rng: np.random.Generator, n: int) -> push_t_collect.Pushers:
+        """Scripted pushers, n episodes."""
+        return push_t_collect.Pushers(rng, n)
 
     def heuristic(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """(B, 2) actions straight to the goal's agent position; the block is ignored."""

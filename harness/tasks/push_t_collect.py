@@ -1,5 +1,5 @@
-"""Push-T's collector: scripted pushers that bring the block to sampled poses, and weak policies,
-which move at random near the block.
+"""Push-T's collector: scripted pushers that bring the block to sampled poses. Speeds, noise and
+starts give the moments of the published set (README.md).
 
 All arrays have a row per episode. Lengths are px of the arena.
 """
@@ -17,7 +17,6 @@ from harness.tasks.push_t_scene import (
     AGENT_RADIUS,
     AGENT_VELOCITY,
     BAR_HALF,
-    BLOCK,
     POSE,
     SCALE,
     TEE_COG,
@@ -27,18 +26,14 @@ from harness.tasks.push_t_scene import (
 )
 
 FAMILY_EPISODES = 4  # episodes that share an initial state
-WEAK_EPISODES = 2  # weak policies in each family; the others are pushers
 
-BLOCK_LOW, BLOCK_HIGH = 100.0, 400.0  # where the block's origin is drawn
+BLOCK_LOW, BLOCK_HIGH = 170.0, 340.0  # where the block's origin is drawn
 AGENT_LOW, AGENT_HIGH = 50.0, 450.0
 WALL_MARGIN = 15.0  # least distance of a drawn block from the walls
 AGENT_MARGIN = 5.0  # least distance of the drawn agent from the block
 ARENA_LOW, ARENA_HIGH = 25.0, 486.0  # targets of the behaviours stay between these
 
-WEAK_REACH = 100.0  # a weak policy's target is this near the block's origin, in x and in y
-RESCUE_FROM, RESCUE_TO = 5.0, 50.0  # distances from a wall at which a pusher takes over and ends
-
-NOISE_STD = 0.25  # noise on a pusher's action, per component, before clipping
+NOISE_STD = 0.1  # noise on a pusher's action, per component, before clipping
 ANGLE_PX = 60.0  # px that weigh as much as a radian when a push is chosen
 GOAL_STEPS = 90  # steps after which a pusher draws a new pose
 GOAL_REACHED = 25.0  # px, with the angle in ANGLE_PX: the pose counts as reached below this error
@@ -47,8 +42,8 @@ STANDOFF = 10.0  # distance between agent and block where a push begins
 ARRIVED = 12.0  # distance from that point at which the approach ends
 ORBIT = 115.0  # radius of the circle round the block's centre of gravity
 ORBIT_STEP = 0.6  # rad
-APPROACH_PX, PUSH_PX = 16.0, 8.0  # speeds, px per step
-PUSH_STEPS = (2, 8)  # shortest and longest push
+APPROACH_PX, PUSH_PX = 10.0, 8.0  # speeds, px per step
+PUSH_STEPS = (4, 12)  # shortest and longest push
 DETOUR_COST, CHOICE_NOISE = 0.2, 0.1  # in shares of the error that a push removes
 
 # A step moves the agent by STEP_TARGET (target - position) + STEP_VELOCITY velocity.
@@ -75,35 +70,26 @@ SHIFT = -NORMALS / _YIELD[:, None]  # how far the centre of gravity moves per px
 TURN = TEE_MASS * _LEVER / TEE_INERTIA / _YIELD  # how far the tee turns, rad per px of a push
 
 
-class PushersAndWeak:
-    """Two pushers and two weak policies start from each initial state (contracts.Collector).
+class Pushers:
+    """Four pushers start from each initial state (contracts.Collector).
 
-    The n episodes recorded together belong to f families. Episode i is number i // f of family
-    i % f, and that number decides its behaviour. Where a weak policy has brought the block to a
-    wall, a pusher brings it back.
+    The n episodes recorded together belong to f families; episode i is of family i % f.
     """
 
     parameters = {  # noqa: RUF012
         "family_episodes": FAMILY_EPISODES,
-        "behaviour_by_place_in_family": ["pusher"] * (FAMILY_EPISODES - WEAK_EPISODES)
-        + ["weak"] * WEAK_EPISODES,
-        "weak_reach_px": WEAK_REACH,
-        "weak_rescue_px": [RESCUE_FROM, RESCUE_TO],
-        "pusher_noise_std": NOISE_STD,
-        "pusher_goal_steps": GOAL_STEPS,
-        "pusher_approach_px": APPROACH_PX,
-        "pusher_push_px": PUSH_PX,
+        "noise_std": NOISE_STD,
+        "goal_steps": GOAL_STEPS,
+        "approach_px": APPROACH_PX,
+        "push_px": PUSH_PX,
     }
 
     def __init__(self, rng: np.random.Generator, n: int):
-        self._rng = rng
         # n = 2 makes two families: SimulatorEnv takes one initial state as start, one as goal
         families = max(-(-n // FAMILY_EPISODES), min(n, 2))
-        place, family = np.divmod(np.arange(n), families)
+        family = np.arange(n) % families
         self._start = _initial_states(rng, families)[family]
         self._family = rng.integers(2**31 - 1, size=families)[family]  # ids that no other chunk has
-        self._weak = place >= FAMILY_EPISODES - WEAK_EPISODES
-        self._rescue = np.zeros(n, bool)  # the block is at a wall, or was and is not yet far
         self._pusher = Pusher(rng, self._start)
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
@@ -111,26 +97,13 @@ class PushersAndWeak:
         return self._start.copy(), self._family.copy()
 
     def act(self, state: np.ndarray) -> np.ndarray:
-        """The clipped actions (n, 2) of each episode's behaviour."""
-        pose = state[:, POSE]
-        self._rescue |= ~push_t_scene.within_walls(pose, RESCUE_FROM)
-        self._rescue &= ~push_t_scene.within_walls(pose, RESCUE_TO)
-        by_chance = (self._weak & ~self._rescue)[:, None]
-        action = np.where(by_chance, weak(self._rng, state), self._pusher.act(state))
-        return np.clip(action, -1.0, 1.0).astype(np.float32)
+        """The clipped actions (n, 2) of each pusher."""
+        return np.clip(self._pusher.act(state), -1.0, 1.0).astype(np.float32)
 
     def done(self, state: np.ndarray) -> np.ndarray:
-        """Whether the block's centre of gravity was squeezed past a wall (1 in 200 episodes)."""
+        """Whether the block's centre of gravity was squeezed past a wall."""
         centre = push_t_scene.to_world(state[:, POSE], np.array(TEE_COG))
         return ((centre < WALLS[0]) | (centre > WALLS[1])).any(axis=1)
-
-
-def weak(rng: np.random.Generator, state: np.ndarray) -> np.ndarray:
-    """Uniform actions (n, 2) whose targets are kept near the block and in the arena."""
-    agent, block = state[:, AGENT], state[:, BLOCK]
-    target = agent + ACTION_SCALE * rng.uniform(-1.0, 1.0, agent.shape)
-    target = np.clip(target, block - WEAK_REACH, block + WEAK_REACH)
-    return (np.clip(target, ARENA_LOW, ARENA_HIGH) - agent) / ACTION_SCALE
 
 
 class Pusher:
