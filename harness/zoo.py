@@ -87,6 +87,7 @@ METHODS: dict[str, Method] = {
         controls.Heuristic,
         trained=False,
         about="The task's trivial policy; sees the simulator's state.",
+        role="floor",
     ),
     "random": Method(
         "Random",
@@ -94,9 +95,15 @@ METHODS: dict[str, Method] = {
         controls.Random,
         trained=False,
         about="Uniform actions: the floor of every table.",
+        role="floor",
     ),
     "noop": Method(
-        "No-op", controls.ControlConfig, controls.Noop, trained=False, about="The zero action."
+        "No-op",
+        controls.ControlConfig,
+        controls.Noop,
+        trained=False,
+        about="The zero action.",
+        role="floor",
     ),
     "replay": Method(
         "Replay",
@@ -104,6 +111,7 @@ METHODS: dict[str, Method] = {
         controls.Replay,
         trained=False,
         about="The recorded actions from start to goal.",
+        role="check",
     ),
 }
 
