@@ -102,7 +102,7 @@ METHODS: dict[str, Method] = {
         true_state.TrueState,
         trained=True,
         about="The ceiling: LeWM's predictor and planner over the simulator's pose.",
-        sees_pose=True,
+        role="ceiling",
     ),
     "heuristic": Method(
         "Heuristic",
@@ -110,6 +110,7 @@ METHODS: dict[str, Method] = {
         controls.Heuristic,
         trained=False,
         about="The task's trivial policy; sees the simulator's state.",
+        role="floor",
     ),
     "random": Method(
         "Random",
@@ -117,9 +118,15 @@ METHODS: dict[str, Method] = {
         controls.Random,
         trained=False,
         about="Uniform actions: the floor of every table.",
+        role="floor",
     ),
     "noop": Method(
-        "No-op", controls.ControlConfig, controls.Noop, trained=False, about="The zero action."
+        "No-op",
+        controls.ControlConfig,
+        controls.Noop,
+        trained=False,
+        about="The zero action.",
+        role="floor",
     ),
     "replay": Method(
         "Replay",
@@ -127,6 +134,7 @@ METHODS: dict[str, Method] = {
         controls.Replay,
         trained=False,
         about="The recorded actions from start to goal.",
+        role="check",
     ),
 }
 

@@ -1,5 +1,6 @@
 """What every method and every planner must keep (tasks: tests/tasks/test_contract.py)."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from harness import zoo
 from harness.contracts.data import Batch, Obs
 from harness.contracts.method import GoalPolicy, LatentModel, StatePolicy, WorldModel
 from harness.evaluate import control, pairs
-from harness.experiment import config
+from harness.experiment import config, identity
 from harness.experiment.identity import TrialSpec
 from harness.runtime import seeding
 from harness.training import loop
@@ -322,6 +323,30 @@ def test_a_planner_descends_a_parabola(name):
     falls = plan.cost_per_iteration
     assert (falls[1:] < falls[:-1]).all() and (falls[-1] < 0.01 * falls[0]).all()
     assert torch.equal(plan.actions, found[1].actions)
+
+
+# -- roles
+
+
+def test_every_control_says_what_it_is_to_a_report():
+    roles = {name: zoo.METHODS[name].role for name in CONTROLS}
+    floors = dict.fromkeys(("heuristic", "random", "noop"), "floor")
+    assert roles == floors | {"replay": "check"}
+
+
+def test_a_role_that_no_report_knows_is_refused():
+    with pytest.raises(ValueError, match="'oracle', not one of method, floor, ceiling, check"):
+        dataclasses.replace(zoo.METHODS["lewm"], role="oracle")
+
+
+def test_a_role_decides_no_outcome(monkeypatch):
+    hashes = []
+    for role in ("method", "ceiling"):
+        entry = dataclasses.replace(zoo.METHODS["lewm"], role=role)
+        monkeypatch.setitem(zoo.METHODS, "lewm", entry)
+        spec = tiny.spec("lewm")
+        hashes.append((identity.config_hash(spec), identity.setting_hash(spec)))
+    assert hashes[0] == hashes[1]
 
 
 # -- configuration

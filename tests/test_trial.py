@@ -132,10 +132,11 @@ def test_stages_that_make_no_trial_are_an_error(folders, stages, said):
 
 def test_a_row_says_how_the_report_shows_the_trial(folders, monkeypatch):
     """Labels and ranks of a method from outside, without another list."""
-    mine = dataclasses.replace(zoo.METHODS["noop"], label="Mine")
+    mine = dataclasses.replace(zoo.METHODS["noop"], label="Mine", role="ceiling")
     monkeypatch.setitem(zoo.METHODS, "mine", mine)
     row = trial.run(tiny.spec("mine", *SMALL), folders, tiny.quiet)
     assert (row.method_label, row.task_label, row.is_control) == ("Mine", "Toy", True)
+    assert row.role == "ceiling"
     assert (row.method_rank, row.task_rank) == (len(zoo.METHODS) - 1, len(zoo.TASKS) - 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from torch import Tensor, nn
@@ -220,13 +220,19 @@ class MethodConfig(Settings):
         return self
 
 
+# What a method is to a report: a competitor; a trivial control, whose best one is the floor; the
+# ceiling, which is given what no competitor has; a check of the simulator.
+Role = Literal["method", "floor", "ceiling", "check"]
+
+
 @dataclass(frozen=True)
 class Method:
     """An entry of zoo.METHODS.
 
     A trained method has build(config, dims) -> WorldModel or GoalPolicy, with dims: ModelDims; a
     control has build(config, task, seed) -> StatePolicy. `version` grows when its code gives other
-    outcomes for the same configuration (it is hashed: its trials run again).
+    outcomes for the same configuration (it is hashed: its trials run again). `role` decides where a
+    report shows it; it is not hashed.
     """
 
     label: str
@@ -235,11 +241,19 @@ class Method:
     trained: bool
     version: int = 1
     about: str = ""  # one sentence
-    sees_pose: bool = False  # a ceiling: Task.pose takes the place of proprioception
+    role: Role = "method"
 
     def __post_init__(self):
+        if self.role not in get_args(Role):
+            allowed = ", ".join(get_args(Role))
+            raise ValueError(f"the role of {self.label} is {self.role!r}, not one of {allowed}")
         if not issubclass(self.config, MethodConfig):
             raise TypeError(
                 f"the configuration of {self.label}, {self.config.__name__}, must derive from "
                 f"harness.contracts.method.MethodConfig"
             )
+
+    @property
+    def sees_pose(self) -> bool:
+        """Whether Task.pose takes the place of proprioception: a ceiling's does."""
+        return self.role == "ceiling"

@@ -65,6 +65,7 @@ def trial_row(
         method_rank=list(zoo.METHODS).index(spec.method),
         task_rank=list(zoo.TASKS).index(spec.task),
         is_control=not method.trained,
+        role=method.role,
     )
     for known in facts:
         row = dataclasses.replace(row, **dataclasses.asdict(known))

@@ -86,6 +86,7 @@ class TrialRow:
     task_rank: int = field(default=-1, metadata=LATER)  # place in zoo.TASKS
     is_control: bool = field(default=False, metadata=LATER)  # a policy that is not trained
     diverged: bool = field(default=False, metadata=LATER)  # status "error": loss not finite
+    role: str = field(default="", metadata=LATER)  # contracts.method.Role; "" in older rows
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,17 @@ def sources(run: load.RunTables, rows: pd.DataFrame, column: str) -> str:
     return f" Published, each under its paper's own protocol: {words}."
 
 
+def ceiling_note(run: load.RunTables, rows: pd.DataFrame) -> str:
+    """A sentence: what the ceiling among these rows is; "" without one."""
+    return _CEILING if rows["method"].isin(run.of_role("ceiling")).any() else ""
+
+
+_CEILING = (
+    " The ceiling is no competitor: it is given the task's state, which shows what any encoder "
+    "could reach with the same data, predictor and planner."
+)
+
+
 def interval(
     rows: pd.DataFrame, low: str, high: str, form: Callable[[float], str] | None = None
 ) -> list[str]:

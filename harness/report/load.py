@@ -22,6 +22,7 @@ GROUP = ["task", "method", "variant", *SECTION, "setting_hash"]  # trials that m
 
 _NOT_SETTINGS = {"seed", "seeds", "key", "run", "results", "suite"}
 _SHOWN_KEYS = 3
+_OLDER_ROLES = {"heuristic": "floor", "random": "floor", "noop": "floor", "replay": "check"}
 _UNKNOWN_RANK = 1000  # of the first method or task whose rows say none
 
 
@@ -33,7 +34,7 @@ class RunTables(NamedTuple):
     """A run's rows with the cell they belong to; failed trials stand apart."""
 
     name: str
-    methods: pd.DataFrame  # index: method; columns label, rank, is_control
+    methods: pd.DataFrame  # index: method; columns label, rank, is_control, role
     tasks: pd.DataFrame  # index: task; columns label, rank
     cells: pd.DataFrame  # index: cell; columns GROUP, label, note, seeds; in table order
     trials: pd.DataFrame  # status ok, with `cell`
@@ -51,6 +52,10 @@ class RunTables(NamedTuple):
     def method_label(self, method: str, variant: str = "") -> str:
         """Display name of a method and its variant."""
         return f"{self.methods['label'].get(method, method)} {variant}".strip()
+
+    def of_role(self, role: str) -> list[str]:
+        """The methods of this role (contracts.method.Role), in table order."""
+        return list(self.methods[self.methods["role"] == role].sort_values("rank").index)
 
 
 def load(run_folder: str) -> RunTables:
@@ -72,6 +77,7 @@ def load(run_folder: str) -> RunTables:
     metrics = _of_trials(tables.metrics, trials)
     methods, tasks = _display(trial, "method"), _display(trial, "task")
     methods["is_control"] = trial.groupby("method")["is_control"].max()
+    methods["role"] = _roles(trial)
     return RunTables(
         name=name,
         methods=methods,
@@ -143,6 +149,15 @@ def _display(trial: pd.DataFrame, kind: str) -> pd.DataFrame:
     return table
 
 
+def _roles(trial: pd.DataFrame) -> pd.Series:
+    """method -> role. Rows older than the column do not say it: the controls of that time had these
+    names.
+    """
+    roles = trial.groupby("method")["role"].max().to_dict()
+    older = {name: _OLDER_ROLES.get(name, "method") for name in roles}
+    return pd.Series({name: role or older[name] for name, role in roles.items()}, dtype=object)
+
+
 def _cells(
     trials: pd.DataFrame, swept: pd.DataFrame, methods: pd.DataFrame, tasks: pd.DataFrame
 ) -> pd.DataFrame:
@@ -155,7 +170,12 @@ def _cells(
         f"{methods.loc[method, 'label']} {words.get(cell, v) if v else ''}".strip()
         for cell, method, v in cells[["method", "variant"]].itertuples(name=None)
     ]
-    remarks = {cell: [note] if note else [] for cell, note in cells["note"].items()}
+    is_ceiling = cells["method"].map(methods["role"]) == "ceiling"
+    marks = np.where(is_ceiling, "ceiling", "")
+    remarks = {
+        cell: list(filter(None, pair))
+        for cell, *pair in zip(cells.index, marks, cells["note"], strict=True)
+    }
     for _, same in cells.groupby([*SECTION, "task", "method", "variant"]):
         if len(same) > 1:
             for cell, words in _differences(same, by_cell).items():
@@ -165,7 +185,8 @@ def _cells(
         {
             "task_rank": cells["task"].map(tasks["rank"]),
             "task": cells["task"],
-            "is_control": cells["method"].map(methods["is_control"]),
+            "is_control": cells["method"].map(methods["is_control"]).where(~is_ceiling, False),
+            "is_ceiling": is_ceiling,  # between the other methods and the controls
             "rank": cells["method"].map(methods["rank"]),
             "method": cells["method"],
             "value": swept.groupby("cell")["value"].first().reindex(cells.index),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -72,13 +74,17 @@ def differences(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) 
     """Long: cell, split, reference (of REFERENCES), subset, stats.Difference, p_holm.
 
     On the pairs that both were evaluated on: of the protocol's draw, and of each stratum. Two
-    references are compared once, the later one with the earlier. p_holm: p_value after Holm's
-    correction over all rows of one task, protocol, scale and split, which is what one table shows.
+    references are compared once, the later one with the earlier; a ceiling is no competitor and is
+    compared with none. p_holm: p_value after Holm's correction over all rows of one task, protocol,
+    scale and split, which is what one table shows.
     """
-    references = _references(run, outcomes)
+    references = _plain(run, outcomes, REFERENCES)
     comparisons = _comparisons(run)
+    ceilings = run.of_role("ceiling")
     rows = []
     for (cell, split), outcome in outcomes.items():
+        if run.cells.loc[cell, "method"] in ceilings:
+            continue
         for reference in _compared_with(*run.cells.loc[cell, ["method", "variant"]]):
             known = references.get((comparisons[cell], split, reference), [])
             if (other := _nearest(known, outcome)) is not None:
@@ -89,6 +95,30 @@ def differences(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) 
     family = [table["cell"].map(comparisons), table["split"]]
     table["p_holm"] = table.groupby(family)["p_value"].transform(stats.holm)
     return table
+
+
+def shares(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
+    """Long: cell, split, subset, floor and ceiling (methods), stats.Share; empty where no ceiling
+    was evaluated.
+
+    On the pairs that the cell, the ceiling and all trivial controls were evaluated on: of the
+    protocol's draw, and of each stratum. The floor is the control that is best there, of equals the
+    first in table order; so is the ceiling the first of several. Both have their share, 0 and 1, by
+    definition and without a width. Checks of the simulator have none.
+    """
+    comparisons, checks = _comparisons(run), run.of_role("check")
+    floors, ceilings = run.of_role("floor"), run.of_role("ceiling")
+    known = _plain(run, outcomes, [*floors, *ceilings])
+    rows = []
+    for (cell, split), outcome in outcomes.items():
+        place = comparisons[cell], split
+        starts = _nearest_of(floors, known, place, outcome)
+        ends = _nearest_of(ceilings, known, place, outcome)
+        if starts and ends and run.cells.loc[cell, "method"] not in checks:
+            row = {"cell": cell, "split": split, "ceiling": next(iter(ends))}
+            rows += [row | part for part in _shares(outcome, starts, ends[row["ceiling"]])]
+    columns = ["cell", "split", "subset", "floor", "ceiling", *stats.Share._fields]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _compared_with(method: str, variant: str) -> tuple[str, ...]:
@@ -154,16 +184,18 @@ def _comparisons(run: load.RunTables) -> dict[int, tuple]:
     )
 
 
-def _references(
-    run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]
+def _plain(
+    run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes], methods: Collection[str]
 ) -> dict[tuple, list[Outcomes]]:
-    """(comparison, split, reference) -> its outcomes, one per setting."""
-    comparisons, references = _comparisons(run), {}
+    """(comparison, split, method) -> outcomes of these methods without a variant, one per
+    setting.
+    """
+    comparisons, known = _comparisons(run), {}
     for (cell, split), outcome in outcomes.items():
         method, variant = run.cells.loc[cell, ["method", "variant"]]
-        if method in REFERENCES and not variant:
-            references.setdefault((comparisons[cell], split, method), []).append(outcome)
-    return references
+        if method in methods and not variant:
+            known.setdefault((comparisons[cell], split, method), []).append(outcome)
+    return known
 
 
 def _nearest(known: list[Outcomes], outcome: Outcomes) -> Outcomes | None:
@@ -171,6 +203,38 @@ def _nearest(known: list[Outcomes], outcome: Outcomes) -> Outcomes | None:
     own = outcome.pairs[outcome.drawn]
     shared = [int(np.isin(other.pairs, own).sum()) for other in known]
     return known[int(np.argmax(shared))] if shared and max(shared) else None
+
+
+def _nearest_of(
+    methods: list[str], known: dict[tuple, list[Outcomes]], place: tuple, outcome: Outcomes
+) -> dict[str, Outcomes]:
+    """method -> its outcomes at `place` (comparison, split), of those that share pairs."""
+    nearest = {name: _nearest(known.get((*place, name), []), outcome) for name in methods}
+    return {name: found for name, found in nearest.items() if found is not None}
+
+
+def _shares(outcome: Outcomes, floors: dict[str, Outcomes], ceiling: Outcomes) -> list[dict]:
+    """Subset, floor and stats.Share, for every subset that has shared pairs."""
+    parts = [outcome, *floors.values(), ceiling]
+    pairs = functools.reduce(np.intersect1d, [part.pairs for part in parts])
+    rows = []
+    for subset, mask in _subsets(outcome).items():
+        shared = pairs[np.isin(pairs, outcome.pairs[mask])]
+        if subset == UNSOLVED or not len(shared):
+            continue
+        rates = {name: _on(floor, shared) for name, floor in floors.items()}
+        best = max(rates, key=lambda name: rates[name].mean())
+        own = _on(outcome, shared), rates[best], _on(ceiling, shared)
+        found = stats.share_of_way(*own, outcome.cluster[np.isin(outcome.pairs, shared)])
+        if outcome is floors[best] or outcome is ceiling:
+            found = found._replace(low=found.share, high=found.share)
+        rows.append({"subset": subset, "floor": best} | found._asdict())
+    return rows
+
+
+def _on(outcome: Outcomes, pairs: np.ndarray) -> np.ndarray:
+    """(S, P) success on these of its pairs."""
+    return outcome.success[:, np.isin(outcome.pairs, pairs)]
 
 
 def _differences(a: Outcomes, b: Outcomes) -> list[dict]:

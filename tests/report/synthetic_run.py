@@ -112,7 +112,7 @@ def names(task, method):
     if method in zoo.METHODS:
         entry, rank = zoo.METHODS[method], [*zoo.METHODS].index(method)
         fields |= {"method_label": entry.label, "method_rank": rank}
-        fields["is_control"] = not entry.trained
+        fields |= {"is_control": not entry.trained, "role": entry.role}
     return fields
 
 

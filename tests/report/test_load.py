@@ -59,6 +59,16 @@ def test_rows_of_two_versions_of_the_zoo_give_two_ranks(run):
     assert ranks == {"lewm": 0, "pldm": 1, "smwm": 2, "gcbc": 5}
 
 
+def test_rows_older_than_roles_have_those_that_their_controls_had(run):
+    for method in ("lewm", "random", "heuristic", "noop", "replay", "outside"):
+        run.trial(method=method, role="", outcome=outcome(10))
+    run.trial(method="lewm", role="method", seed=1, outcome=outcome(10))
+    tables = load.load(str(run.folder))
+    assert tables.of_role("floor") == ["heuristic", "random", "noop"]
+    assert tables.of_role("check") == ["replay"]
+    assert tables.of_role("method") == ["lewm", "outside"]
+
+
 def test_a_folder_without_trials_says_so(tmp_path, capsys):
     with pytest.raises(report.NoTrials, match="holds no trials"):
         report.write(tmp_path / "empty")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from harness.report import stats
@@ -266,3 +268,86 @@ def test_pairing_narrows_the_interval():
     paired = stats.paired_difference(a, b)
     shuffled = stats.paired_difference(a, rng.permutation(b[0]))
     assert paired.high - paired.low < 0.6 * (shuffled.high - shuffled.low)
+
+
+# -- the share of the way from floor to ceiling
+
+
+def first(successes, pairs=100):
+    """(P,) the first pairs are solved."""
+    return (np.arange(pairs) < successes).astype(float)
+
+
+def test_a_share_of_known_value_has_the_interval_of_a_ratio_estimate():
+    """Taylor's standard error of a ratio of sums (Cochran 1977, 6.4): of the residuals
+    (method - floor) - share (ceiling - floor), per pair or summed per cluster.
+    """
+    rng = np.random.default_rng(9)
+    method, floor, ceiling = first(60), rng.permutation(first(20)), rng.permutation(first(80))
+    for clusters in (np.arange(100), np.arange(100) // 2):
+        found = stats.share_of_way(method, floor, ceiling, clusters)
+        assert found.share == pytest.approx((60 - 20) / (80 - 20))
+        assert (found.floor_rate, found.ceiling_rate, found.pairs) == (0.2, 0.8, 100)
+        residual = np.bincount(clusters, (method - floor) - 2 / 3 * (ceiling - floor))
+        error = math.sqrt((residual**2).sum()) / 60
+        expected = (2 / 3 - 1.96 * error, 2 / 3 + 1.96 * error)
+        assert (found.low, found.high) == pytest.approx(expected, abs=0.04)
+
+
+@pytest.mark.parametrize("ceiling", [15, 20, 22])
+def test_there_is_no_share_of_a_way_that_may_have_no_length(ceiling):
+    found = stats.share_of_way(first(21), first(20), first(ceiling))
+    assert all(math.isnan(value) for value in found[:3])
+    assert (found.floor_rate, found.ceiling_rate) == (0.2, ceiling / 100)
+
+
+def test_a_method_that_solves_what_an_end_solves_is_there_with_a_width():
+    for successes, share in ((80, 1.0), (20, 0.0)):
+        found = stats.share_of_way(first(successes), first(20), first(80))
+        same = stats.paired_difference(first(successes), first(successes))
+        assert found.share == pytest.approx(share)
+        assert (found.low, found.high) == pytest.approx(
+            (share + same.low / 0.6, share + same.high / 0.6)
+        )
+        assert found.low < share < found.high
+
+
+def test_seeds_that_disagree_widen_a_share():
+    alike = np.stack([first(50)] * 3)
+    apart = np.stack([first(40), first(50), first(60)])
+    one, two = (stats.share_of_way(x, first(20), first(80)) for x in (alike, apart))
+    assert one.share == pytest.approx(two.share) == pytest.approx(0.5)
+    assert two.high - two.low > 1.2 * (one.high - one.low)
+
+
+SEEDS_AND_PAIRS = st.tuples(st.integers(1, 3), st.integers(20, 60), st.integers(0, 2**32 - 1))
+
+
+@hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
+@hypothesis.given(SEEDS_AND_PAIRS)
+def test_of_all_ways_the_floor_is_at_0_the_ceiling_at_1_and_names_do_not_matter(drawn):
+    seeds, pairs, seed = drawn
+    rng = np.random.default_rng(seed)
+    floor, ceiling = rng.random((1, pairs)) < 0.1, rng.random((seeds, pairs)) < 0.9
+    method, clusters = rng.random((seeds, pairs)) < 0.5, rng.integers(0, pairs // 2, pairs)
+    hypothesis.assume(not math.isnan(stats.share_of_way(floor, floor, ceiling, clusters).share))
+    assert stats.share_of_way(floor, floor, ceiling, clusters).share == pytest.approx(0)
+    assert stats.share_of_way(ceiling, floor, ceiling, clusters).share == pytest.approx(1)
+    found = stats.share_of_way(method, floor, ceiling, clusters)
+    assert found.low <= found.high
+    way = found.ceiling_rate - found.floor_rate
+    assert found.floor_rate + found.share * way == pytest.approx(method.mean())
+    order = rng.permutation(pairs)
+    parts = (part[:, order] for part in (method, floor, ceiling))
+    assert stats.share_of_way(*parts, clusters[order]) == pytest.approx(found)
+
+
+@pytest.mark.parametrize("floors", [(0.3, 0.1), (0.3, 0.3, 0.3)])
+def test_the_interval_covers_the_true_share_with_the_best_of_several_floors(floors):
+    rng, found = np.random.default_rng(10), []
+    for _ in range(300):
+        method, ceiling = rng.random((1, 100)) < 0.5, rng.random((1, 100)) < 0.8
+        best = max((rng.random((1, 100)) < rate for rate in floors), key=np.mean)
+        share = stats.share_of_way(method, best, ceiling)
+        found.append((share.low, share.high))
+    assert 0.91 <= _coverage(found, (0.5 - 0.3) / (0.8 - 0.3)) <= 0.99

@@ -182,7 +182,7 @@ def test_replay_solves_every_pair(tmp_path):
 
 
 def test_collector_moves_and_turns_the_block(recording):
-    states, actions, collector = recording
+    states, _, _ = recording
     start, goal = (part.reshape(-1, 10) for part in (states[:-25], states[25:]))
     assert np.mean(turn(start, goal) > np.pi / 9) > 0.5
     assert np.mean(np.linalg.norm((start - goal)[:, 2:4], axis=1) > 20) > 0.8

@@ -47,11 +47,13 @@ def headline_data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
 
 
 def headline_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | None:
-    """A panel per task: a dot per trained method with its 95 % interval; random and heuristic as
-    lines, published numbers as diamonds. None where no trained method was evaluated.
+    """A panel per task: a dot per trained method with its 95 % interval; random, heuristic and the
+    ceiling as lines, published numbers as diamonds. None where no trained method was evaluated.
     """
     tidy = headline_data(run, estimates)
+    ceilings = run.of_role("ceiling")
     trained = tidy[~tidy["method"].map(run.methods["is_control"]).astype(bool)]
+    trained = trained[~trained["method"].isin(ceilings)]
     if trained.empty:
         return None
     methods = trained[["method", "label"]].drop_duplicates()
@@ -63,7 +65,7 @@ def headline_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | No
     for task, ax in zip(tasks, axes[0], strict=True):
         rows = trained[trained["task"] == task]
         _panel(ax, rows, shades)
-        _control_lines(ax, tidy[tidy["task"] == task])
+        _lines(ax, tidy[tidy["task"] == task], ceilings)
         ax.set_title(run.task_label(task), fontweight="bold")
         names = [label if ax is axes[0][0] else "" for label in shades]
         ax.set_yticks(range(len(shades)), names)
@@ -96,10 +98,13 @@ def _panel(ax: Axes, rows: pd.DataFrame, shades: dict[str, str]) -> None:
     ax.grid(axis="y", visible=True)
 
 
-def _control_lines(ax: Axes, rows: pd.DataFrame) -> None:
+def _lines(ax: Axes, rows: pd.DataFrame, ceilings: list[str]) -> None:
+    """Trivial controls and the ceiling."""
     for method, (shade, line) in _LINES.items():
         for rate in rows.loc[rows["method"] == method, "mean"]:
             ax.axvline(rate, color=shade, ls=line, lw=1.3, zorder=1.5)
+    for rate in rows.loc[rows["method"].isin(ceilings[:1]), "mean"]:
+        ax.axvline(rate, **style.CEILING, zorder=1.5)
 
 
 def _handles(run: load.RunTables, tidy: pd.DataFrame) -> list:
@@ -110,6 +115,11 @@ def _handles(run: load.RunTables, tidy: pd.DataFrame) -> list:
     handles += [
         Line2D([], [], color=shade, ls=line, lw=1.3, label=run.method_label(method).lower())
         for method, (shade, line) in _LINES.items()
+        if method in set(tidy["method"])
+    ]
+    handles += [
+        style.ceiling_handle(run, method)
+        for method in run.of_role("ceiling")[:1]
         if method in set(tidy["method"])
     ]
     if tidy["published"].notna().any():

@@ -20,6 +20,7 @@ WIDTH_IN = 9.0  # 900 px in a README at 100 px per inch; PNGs have twice as many
 BAR_IN = 0.27
 INK, FAINT, CONTROL = "#222222", "#8a8a8a", "#b5b5b5"
 STYLES = ("-", "--", ":", "-.")
+CEILING = {"color": INK, "ls": "-.", "lw": 1.3}  # the line of the ceiling
 # Okabe-Ito and Tol's muted set: told apart without red-green vision. A method has the colour at its
 # rank
 _COLOURS = (
@@ -71,8 +72,10 @@ def figure(
 
 
 def colour(run: load.RunTables, method: str) -> str:
-    """The colour of a method in every figure of every run; controls are grey."""
+    """The colour of a method in every figure of every run; controls are grey, a ceiling black."""
     look = run.methods.loc[method]
+    if look["role"] == "ceiling":
+        return CEILING["color"]
     return CONTROL if look["is_control"] else _COLOURS[look["rank"] % len(_COLOURS)]
 
 
@@ -140,6 +143,13 @@ def published_handle():
 
     look = {"marker": "D", "ms": 5, "mfc": "white", "mec": INK, "ls": "none"}
     return Line2D([], [], **look, label="published (paper, its own protocol)")
+
+
+def ceiling_handle(run: load.RunTables, method: str):
+    """Legend entry of the ceiling's line."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **CEILING, label=f"ceiling: {run.method_label(method).lower()}")
 
 
 def _lines(label: str) -> int:

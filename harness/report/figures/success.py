@@ -1,4 +1,4 @@
-"""The success figure: bars per task and stratum over the random floor of the same pairs."""
+"""The success figure: bars per task and stratum; random and the ceiling as lines."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FLOOR, _BAND = "#b03030", "#f3d9d9"  # the random policy's mean and its interval
+_CEILING_BAND = "#e3e6ee"
 _COLUMNS = 4  # panels beside each other: all pairs and up to three strata
 
 
@@ -30,6 +31,7 @@ class _Panels(NamedTuple):
     estimates: pd.DataFrame
     subsets: list[str]
     floor: int | None  # cell of the random policy
+    ceiling: int | None
 
     def paper(self, bar: pd.Series) -> published.Published | None:
         """The papers' number for a bar; as in the table, it is of test pairs."""
@@ -37,7 +39,9 @@ class _Panels(NamedTuple):
 
 
 def success_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | None:
-    """Bars with 95 % intervals per task and stratum, over the random floor of the same pairs."""
+    """Bars with 95 % intervals per task and stratum; random and the ceiling on the same pairs are
+    lines.
+    """
     shown = estimates[~estimates["cell"].isin(load.sweep_values(run.metrics)["cell"])]
     rows = _panel_rows(run, shown)
     if not rows:
@@ -53,7 +57,7 @@ def success_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | Non
             _success_panel(ax, run, row, subset, columns)
         style.hide(places[len(line) :])
     papers = any(row.paper(bar) for row in rows for _, bar in row.cells.iterrows())
-    style.legend(figure, _success_handles(papers))
+    style.legend(figure, _success_handles(run, rows, papers))
     words = (
         "Bars: means over training seeds; whiskers: 95 % intervals (Wilson, for pairs clustered in "
         "episodes; with several seeds joined with a bootstrap over seeds and episodes)."
@@ -73,13 +77,16 @@ def _panel_rows(run: load.RunTables, estimates: pd.DataFrame) -> list[_Panels]:
     rows = []
     for section, (task, split), part in parts:
         cells = run.cells.loc[part["cell"].unique()]
-        random = cells.index[(cells["method"] == success_rates.FLOOR) & (cells["variant"] == "")]
-        floor = int(random[0]) if len(random) else None
-        bars = cells.drop(index=random) if len(cells) > len(random) else cells
+        plain = cells[cells["variant"] == ""]
+        random = plain.index[plain["method"] == success_rates.FLOOR]
+        ceilings = cells.index[cells["method"].isin(run.of_role("ceiling"))]
+        lines = [*random, *ceilings]
+        bars = cells.drop(index=lines) if len(cells) > len(lines) else cells
         name = run.task_label(task) + ("" if split == "test" else f", {split}")
         if tasks.count(task) > 1:
             name += f", {section[1]} {section[2][:8]}, {section[0]}"
-        rows.append(_Panels(name, split, bars, part, _shown_subsets(part), floor))
+        ends = [int(found[0]) if len(found) else None for found in (random, ceilings)]
+        rows.append(_Panels(name, split, bars, part, _shown_subsets(part), *ends))
     return rows
 
 
@@ -108,10 +115,9 @@ def _success_panel(ax: Axes, run: load.RunTables, row: _Panels, subset: str, col
     first, tall = subset == success_rates.ALL, style.bar_heights(row.cells["label"])
     known = row.estimates[row.estimates["subset"] == subset].set_index("cell")
     places = np.cumsum(tall) - np.array(tall) / 2
-    if row.floor in known.index:
-        floor = 100 * known.loc[row.floor]
-        ax.axvspan(floor["low"], floor["high"], color=_BAND, lw=0, zorder=0.5)
-        ax.axvline(floor["mean"], color=_FLOOR, ls="--", lw=1.2, zorder=3)
+    whole = {"clip_on": False}  # a ceiling of 100 % stands on the edge of the panel
+    _end_line(ax, known, row.ceiling, _CEILING_BAND, style.CEILING | whole)
+    _end_line(ax, known, row.floor, _BAND, {"color": _FLOOR, "ls": "--", "lw": 1.2})
     for place, (cell, bar) in zip(places, row.cells.iterrows(), strict=True):
         if cell in known.index:
             shade = style.colour(run, bar["method"])
@@ -133,6 +139,14 @@ def _success_panel(ax: Axes, run: load.RunTables, row: _Panels, subset: str, col
     ax.set_title(style.wrap(f"{name} (n = {pairs})", [70, 45, 32, 24][min(columns, 4) - 1]))
 
 
+def _end_line(ax: Axes, known: pd.DataFrame, cell: int | None, band: str, look: dict) -> None:
+    """The success of `cell` as a line over its 95 % interval."""
+    if cell in known.index:
+        rate = 100 * known.loc[cell, ["mean", "low", "high"]]
+        ax.axvspan(rate["low"], rate["high"], color=band, lw=0, zorder=0.5)
+        ax.axvline(rate["mean"], **look, zorder=3)
+
+
 def _bar(ax: Axes, place: float, percent: pd.Series, shade: str) -> None:
     mean, low, high = percent["mean"], percent["low"], percent["high"]
     ax.barh(place, mean, height=0.62 * style.BAR_IN, color=shade, zorder=2)
@@ -141,7 +155,7 @@ def _bar(ax: Axes, place: float, percent: pd.Series, shade: str) -> None:
     ax.text(105, place, f"{mean:.0f}", va="center", fontsize=8, color=style.INK)
 
 
-def _success_handles(papers: bool) -> list:
+def _success_handles(run: load.RunTables, rows: list[_Panels], papers: bool) -> list:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -150,4 +164,9 @@ def _success_handles(papers: bool) -> list:
         Line2D([], [], color=_FLOOR, ls="--", label="random on the same pairs"),
         Patch(color=_BAND, lw=0, label="95 % interval of random"),
     ]
+    if any(row.ceiling is not None for row in rows):
+        handles += [
+            style.ceiling_handle(run, run.of_role("ceiling")[0]),
+            Patch(color=_CEILING_BAND, lw=0, label="95 % interval of the ceiling"),
+        ]
     return [*handles, style.published_handle()] if papers else handles

@@ -116,20 +116,25 @@ def _sweep_panel(ax: Axes, part: pd.DataFrame, shade: str) -> None:
 def _control_lines(
     ax: Axes, run: load.RunTables, estimates: pd.DataFrame, part: pd.DataFrame
 ) -> None:
-    """Success of the run's controls under the same protocol, as lines with their names."""
+    """Success of the run's controls and its ceiling under the same protocol, as lines with their
+    names.
+    """
     same = ["task", *load.SECTION]
     names = set(run.methods.index[run.methods["is_control"]]) & set(success_rates.REFERENCES)
-    controls = run.cells[run.cells["method"].isin(names)]
+    is_ceiling = run.cells["method"].isin(run.of_role("ceiling")) & (run.cells["variant"] == "")
+    controls = run.cells[run.cells["method"].isin(names) | is_ceiling]
     controls = controls[(controls[same] == part.iloc[0][same]).all(axis=1)]
     rates = estimates[
         (estimates["subset"] == success_rates.ALL) & (estimates["split"] == part.iloc[0]["split"])
     ].set_index("cell")["mean"]
     for cell, label in controls["label"].items():
         if cell in rates.index:
-            ax.axhline(100 * rates[cell], color=style.CONTROL, ls="--", lw=1, zorder=1)
+            plain = {"color": style.CONTROL, "ls": "--", "lw": 1}
+            look, side = (style.CEILING, "top") if is_ceiling[cell] else (plain, "bottom")
+            ax.axhline(100 * rates[cell], **look, zorder=1)
             ax.annotate(
                 label.lower(), (1, 100 * rates[cell]), xycoords=("axes fraction", "data"),
-                ha="right", va="bottom", fontsize=7.5, color=style.FAINT,
+                ha="right", va=side, fontsize=7.5, color=style.FAINT,
             )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def probing_table(run: load.RunTables) -> format.Table:
     sections = []
     for section, (task,), rows in format.by_section(raw, "task"):
         title = f"{run.task_label(task)}, {section[1]}"
-        about = f"Run {run.name}, {load.section_name(section)}."
+        about = f"Run {run.name}, {load.section_name(section)}.{format.ceiling_note(run, rows)}"
         for (frames, network), part in rows.groupby(["frames", "mlp"], sort=False):
             words = _PROBING.format(frames=frames, network=network)
             controls = part["untrained_mlp_error"].notna().any()

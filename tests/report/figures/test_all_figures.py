@@ -10,11 +10,11 @@ import sys
 
 import numpy as np
 import pytest
-from synthetic_run import SyntheticRun, full_run
+from synthetic_run import SyntheticRun, full_run, outcome
 
 from harness import report
 from harness.report import load, success_rates
-from harness.report.figures import headline
+from harness.report.figures import headline, style, success
 
 NAMES = ("success", "plan_time", "stability")  # of README width, with a footer
 
@@ -84,6 +84,31 @@ def test_the_success_figure_has_strata_and_the_floor(written):
         assert words in svg
 
 
+def lines(ax, style):
+    """Where the lines of this style stand in a panel."""
+    return [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == style]
+
+
+def test_the_ceiling_is_a_line_beside_random_and_never_a_dot_or_a_bar(run):
+    for method, successes in (("lewm", 5), ("heuristic", 3), ("random", 2)):
+        run.trial(method=method, outcome=outcome(successes, 10))
+    known = dict(method_label="True state", role="ceiling")
+    run.trial(method="true_state", outcome=outcome(8, 10), **known)
+    tables = load.load(str(run.folder))
+    estimates = success_rates.estimates(success_rates.outcomes(tables))
+    for draw, names in (
+        (headline.headline_figure, ["LeWM"]),
+        (success.success_figure, ["LeWM", "Heuristic"]),
+    ):
+        with style.style():
+            figure = draw(tables, estimates)
+            ax = figure.axes[0]
+        assert [label.get_text() for label in ax.get_yticklabels()] == names
+        assert (lines(ax, "-."), lines(ax, "--")) == ([80.0], [20.0])
+        assert "ceiling: true state" in [t.get_text() for t in figure.legends[0].get_texts()]
+    assert style.colour(tables, "true_state") != style.colour(tables, "random")
+
+
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_published_numbers_stand_beside_test_pairs_alone(run, split):
     run.trial(outcome=np.ones(10), split=split)
@@ -130,6 +155,10 @@ def test_a_sweep_has_its_figure_and_no_bars(run, split):
     assert f"{split} pairs" in svg
     assert "as much as 0.2 of 64 here" in svg
     assert ("the value chosen" in svg) == (split == "validation")
+    assert "ceiling" not in svg
+    run.trial(method="oracle", role="ceiling", split=split, outcome=np.ones(20))
+    report.write(run.folder)
+    assert "oracle (ceiling)" in (run.folder / "figures" / "sweep.svg").read_text()
 
 
 def test_a_run_of_controls_needs_no_training(run):

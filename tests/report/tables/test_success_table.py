@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
-from synthetic_run import outcome, raw, table
+from synthetic_run import SyntheticRun, outcome, raw, table
 
 from harness.report import published, stats
 
@@ -178,3 +180,91 @@ def test_published_numbers_do_not_stand_beside_those_of_tests(run):
     )
     assert "published_success_pct" not in raw(run)
     assert "published_plan_s" not in raw(run, "efficiency")
+
+
+# -- the ceiling
+
+
+def trials_with_ceiling(run, ceiling=45):
+    """50 pairs: the heuristic solves 10 near ones, random 15 far ones, lewm the first 30."""
+    place = np.arange(50)
+    outcomes = {
+        "lewm": outcome(30),
+        "heuristic": (place % 2 == 0) & (place < 20),
+        "random": (place % 2 == 1) & (place < 30),
+        "replay": outcome(50),
+    }
+    for method, solved in outcomes.items():
+        run.trial(method=method, outcome=solved, strata=("near", "far"))
+    if ceiling is not None:
+        known = dict(method_label="True state", role="ceiling", method_rank=4)
+        run.trial(method="true_state", outcome=outcome(ceiling), strata=("near", "far"), **known)
+
+
+def test_a_cell_reads_as_a_share_of_the_way_from_the_best_control_to_the_ceiling(run):
+    trials_with_ceiling(run)
+    rows = raw(run).set_index("method")
+    ours = rows.loc["lewm"]
+    assert (ours.floor, ours.near_floor, ours.far_floor) == ("random", "heuristic", "random")
+    assert (ours.floor_pct, ours.ceiling_pct, ours.share_of_way_pairs) == (30.0, 90.0, 50)
+    assert ours.share_of_way_pct == pytest.approx(100 * (30 - 15) / (45 - 15))
+    assert ours.near_share_of_way_pct == pytest.approx(100 * (15 - 10) / (23 - 10))
+    assert ours.far_share_of_way_pct == pytest.approx(100 * (15 - 15) / (22 - 15))
+    assert ours.share_of_way_low_pct < 50 < ours.share_of_way_high_pct
+    assert rows.loc["heuristic", "share_of_way_pct"] == pytest.approx(100 * (10 - 15) / 30)
+    ends = ["share_of_way_low_pct", "share_of_way_pct", "share_of_way_high_pct"]
+    assert rows.loc["random", ends].tolist() == [0, 0, 0]
+    assert rows.loc["true_state", ends].tolist() == [100, 100, 100]
+    assert math.isnan(rows.loc["replay", "share_of_way_pct"])
+
+
+def test_the_ceiling_stands_above_the_controls_and_competes_with_nobody(run, tmp_path):
+    alone = SyntheticRun(tmp_path / "alone")
+    trials_with_ceiling(run)
+    trials_with_ceiling(alone, ceiling=None)
+    rows, without = raw(run), raw(alone)
+    labels = ["LeWM", "True state (ceiling)", "Heuristic", "Random", "Replay"]
+    assert list(rows["label"]) == labels
+    compared = [name for name in without if "minus" in name]
+    assert rows.loc[rows["method"] == "true_state", compared].isna().all(axis=None)
+    others = rows[rows["method"] != "true_state"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others[list(without)], without)  # Holm's family too
+    assert not [name for name in without if "floor" in name or "ceiling" in name]
+    shown = table(run, "success", "md")
+    rates, ways, paired = shown.split("\n## ")[1:]
+    assert "| 100 (ceiling) |" in rates and "| 0 (floor) |" in rates and "Replay" in rates
+    assert "| Method | all % | far % | near % |" in ways and "Replay" not in ways
+    heuristic = next(line for line in ways.splitlines() if line.startswith("| Heuristic"))
+    assert heuristic.endswith("| 0 (floor) |") and "True state" not in paired
+    assert "is no competitor" in rates and "is no competitor" in ways
+    assert "ceiling" not in table(alone, "success", "md")
+
+
+def test_there_is_no_share_where_the_ceiling_is_not_above_the_floor(run):
+    trials_with_ceiling(run, ceiling=16)
+    row = raw(run).set_index("method").loc["lewm"]
+    assert math.isnan(row.share_of_way_pct) and math.isnan(row.share_of_way_low_pct)
+    assert (row.floor_pct, row.ceiling_pct) == (30.0, 32.0)
+    shown = table(run, "success", "md")
+    assert "| – (ceiling) |" in shown and "| – (floor) |" in shown
+    assert "interval of ceiling − floor includes 0" in shown
+
+
+def test_a_share_is_of_the_pairs_that_all_were_evaluated_on(run):
+    run.trial(method="lewm", outcome=outcome(30))
+    run.trial(method="random", outcome=outcome(5, 40))
+    run.trial(method="oracle", role="ceiling", outcome=outcome(45))
+    row = raw(run).set_index("method").loc["lewm"]
+    assert (row.share_of_way_pairs, row.floor_pct, row.ceiling_pct) == (40, 12.5, 100)
+    assert row.share_of_way_pct == pytest.approx(100 * (30 - 5) / (40 - 5))
+    assert "share of the way from" not in table(run, "success", "md")  # there are no strata
+
+
+def test_another_task_without_a_ceiling_has_no_share(run):
+    trials_with_ceiling(run)
+    for method in ("lewm", "random"):
+        run.trial("push_t", method, outcome=outcome(20))
+    rows = raw(run).set_index(["task", "method"])
+    assert math.isnan(rows.loc[("push_t", "lewm"), "share_of_way_pct"])
+    parts = table(run, "success", "md").split("\n## ")[1:]
+    assert not any("Share of the way" in part for part in parts if part.startswith("Push-T"))
