@@ -1,4 +1,5 @@
-"""The statistic of lewm/sigreg.py in a tenth of the time, equal to rounding, with its gradient.
+"""The statistic of lewm/sigreg.py, equal to rounding, with its gradient: on a CPU in a quarter of
+the time for 64 windows and 256 directions, in a fourteenth for 128 and 1,024.
 
 On evenly spaced knots t = 0, dt, 2 dt, ... one cosine and one sine are enough: the others follow by
 the Chebyshev recursion cos((k + 1) x) = 2 cos x cos kx - cos((k - 1) x), the same for sines, with

@@ -68,7 +68,7 @@ class Encoder(nn.Module):
     def normalised(self, pixels: Tensor) -> Tensor:
         """(M, 3, size, size) uint8 to floats by ImageNet's mean and std, in channels_last.
 
-        A row of pixels is scaled at once: broadcasts over three channels take ten times as long.
+        A row of pixels is scaled at once: broadcasts over three channels take five times as long.
         """
         x = torch.stack(pixels.unbind(1), dim=-1).to(self._scale.dtype)  # (M, size, size, 3)
         scale, shift = (part.flatten().repeat(x.shape[2]) for part in (self._scale, self._shift))
