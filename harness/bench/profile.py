@@ -4,7 +4,8 @@ torch's profiler gives the time of each operation without those that it calls; o
 kernels, and of a plan, whose iterations are recorded, the kernels by their own names. Weights and
 frames are random, and there is one pair. The same is measured for the peer's modules where they are
 installed, and for a plan in the plain form (plan). The last line of each is the wall time of the
-same work without the profiler.
+same work without the profiler; the caption says which share of the ceiling (ceiling.py) a training
+step reaches in it on a CPU.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from harness.bench import peer, settings, versus
+from harness.bench import ceiling, peer, settings, versus
 from harness.bench import train as training
 from harness.bench.plan import plain
 from harness.contracts.method import WorldModel
@@ -53,15 +54,17 @@ class Config(settings.OfModels):
 def run(options: Config) -> str:
     """Measure, write the rows and show the table; returns the path of the rows."""
     torch.set_num_threads(options.threads)
+    ceilings = ceiling.measure(options.threads) if options.device == "cpu" else {}
     measured = list(_measure(options))
     title = (
         f"Where the time goes, LeWM, scale={options.scale}, {options.precision}, "
         f"{options.threads} thread(s)"
     )
+    caption = _caption(options, measured, ceilings)
     name = settings.file(NAME, options) + (
         f"-{options.precision}" if options.precision != "fp32" else ""
     )
-    return versus.publish(options.results, name, measured, title, "Milliseconds.")
+    return versus.publish(options.results, name, measured, title, caption)
 
 
 def kind(name: str) -> str:
@@ -72,11 +75,25 @@ def kind(name: str) -> str:
     return OTHER
 
 
+def _caption(options: Config, measured: list[versus.BenchRow], ceilings: dict[str, float]) -> str:
+    """The unit and, on a CPU, the shares of the ceiling that the training steps reach."""
+    if not ceilings:
+        return "Milliseconds."
+    flops = training.flops_of_step(options.scale, options.task, options.windows)
+    names = (f"{_step_name(options)}, peer", _step_name(options))
+    of_figures = dict.fromkeys(names, ceilings[options.precision])
+    wall = [row for row in measured if row.side == WALL]
+    reached = versus.summary(ceiling.shares(wall, flops, of_figures))
+    shares = "; ".join(f"{line.figure} {line.median:.0f} %" for line in reached)
+    return f"Milliseconds. Wall time, {shares}. {ceiling.sentence(ceilings)}"
+
+
+def _step_name(options: Config) -> str:
+    return f"training step, {options.windows} windows"
+
+
 def _measure(options: Config) -> Iterator[versus.BenchRow]:
-    step, plan = (
-        f"training step, {options.windows} windows",
-        f"plan, {options.iterations} iterations",
-    )
+    step, plan = _step_name(options), f"plan, {options.iterations} iterations"
     work = {f"{step}, peer": (_step(options, training.peers_step), False)} if peer.find() else {}
     work |= {
         step: (_step(options, training.our_step), False),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from harness import zoo
+from harness.bench import ceiling
 from harness.contracts.data import Batch, Obs, Pair
 from harness.contracts.method import LatentModel, WorldModel
 from harness.contracts.planning import Noise
@@ -27,7 +27,6 @@ from harness.trial import STAGES
 
 T = TypeVar("T")
 A_TASK, A_SCALE = f"one of {', '.join(zoo.TASKS)}", f"one of {', '.join(SCALES)}"
-_PRODUCTS = 5  # timed matrix products, whose median counts
 
 
 @dataclass(frozen=True)
@@ -125,18 +124,8 @@ def modes(device: str) -> tuple[str, ...]:
     """Number formats to measure: fp32, and bf16 where the device multiplies it at least as fast."""
     if device != "cpu":
         return "fp32", "bf16"
-    faster = _product_s(torch.bfloat16) <= _product_s(torch.float32)
-    return ("fp32", "bf16") if faster else ("fp32",)
-
-
-def _product_s(dtype: torch.dtype) -> float:
-    """Seconds of a product of matrices, median; larger ones take a CPU without bf16 minutes."""
-    a, taken = torch.ones(512, 512, dtype=dtype), []
-    for _ in range(_PRODUCTS + 1):
-        started = time.perf_counter()
-        a @ a
-        taken.append(time.perf_counter() - started)
-    return float(np.median(taken[1:]))  # the first warms up
+    rates = ceiling.measure(torch.get_num_threads())
+    return ("fp32", "bf16") if rates["bf16"] >= rates["fp32"] else ("fp32",)
 
 
 def model(trial: TrialSpec, device: str = "cpu") -> LatentModel:

@@ -2,8 +2,9 @@
 
 The same random frames, actions and first weights on both sides; each side's own SIGReg with as many
 directions, the loss of LeWM eq. 4, clipped gradients, AdamW. fp32, and bf16 (autocast) as a figure
-of its own where the device multiplies it fast. The outcome is the loss of the last step. Where the
-peer is missing, times stand alone. Windows are in memory: reading them is the figure `data`.
+of its own where the device multiplies it fast. On a CPU each step has its share of the ceiling,
+which is measured first (ceiling.py). The outcome is the loss of the last step. Where the peer is
+missing, times stand alone. Windows are in memory: reading them is the figure `data`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness.bench import peer, settings, versus
+from harness.bench import ceiling, peer, settings, versus
 from harness.contracts.data import Batch
 from harness.contracts.setting import setting
 from harness.experiment.identity import TrialSpec
@@ -40,9 +41,10 @@ class Config(settings.OfModels):
 def run(options: Config) -> str:
     """Measure, write the rows and show the table; returns the path of the rows."""
     torch.set_num_threads(options.threads)
+    ceilings = ceiling.measure(options.threads) if options.device == "cpu" else {}
     measured = versus.measure(_figures(options), options.repeats, options.device)
     title = f"Training steps of LeWM, scale={options.scale}, {options.threads} thread(s)"
-    taken = _flops(options)
+    taken = flops_of_step(options.scale, options.task, options.windows)
     rates = (
         f"{line.side}, {line.figure}: {taken / line.median / 1e12:.3g} TFLOP/s"
         for line in versus.summary(measured)
@@ -50,8 +52,10 @@ def run(options: Config) -> str:
     caption = (
         "Seconds of one step. Outcome: loss of the last, median. A step takes "
         f"{taken / 1e12:.3g} TFLOP (forward and backward, counted by harness/runtime/flops.py). "
-        f"{'; '.join(rates)}."
+        f"{'; '.join(rates)}. {ceiling.sentence(ceilings)}"
     )
+    of_figures = {_name(options, precision): rate for precision, rate in ceilings.items()}
+    measured += ceiling.shares(measured, taken, of_figures)
     return versus.publish(options.results, settings.file(NAME, options), measured, title, caption)
 
 
@@ -66,13 +70,18 @@ def _figures(options: Config) -> Iterator[versus.Figure]:
             versus.Side(side, _timed(options, build(trial, cfg, batch, options.device)))
             for side, build in steps.items()
         ]
-        name = f"{options.windows} windows, {precision}"
+        name = _name(options, precision)
         yield versus.Figure(name, sides, sides[0].name, outcome_name="loss")
 
 
-def _flops(options: Config) -> int:
-    trial = settings.spec(options.scale, options.task, "lewm")
-    batch = settings.windows(trial, options.windows, "meta")
+def _name(options: Config, precision: str) -> str:
+    return f"{options.windows} windows, {precision}"
+
+
+def flops_of_step(scale: str, task: str, windows: int) -> int:
+    """Floating-point operations of one step on a batch of that many windows."""
+    trial = settings.spec(scale, task, "lewm")
+    batch = settings.windows(trial, windows, "meta")
     return flops.of_step(lambda model: model.loss(batch)["loss"], settings.model(trial))
 
 

@@ -81,8 +81,12 @@ def test_sigreg_is_the_definition_over_the_projections():
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.parametrize("directions_at_a_time", [7, 40])
 @pytest.mark.parametrize("scale", [0.1, 1.0, 6.0])
-def test_the_recursion_is_the_definition_in_value_and_gradient(scale):
+def test_the_recursion_is_the_definition_in_value_and_gradient(
+    scale, directions_at_a_time, monkeypatch
+):
+    monkeypatch.setattr(sigreg_fast, "_CHUNK", 64 * 3 * directions_at_a_time)
     generator = torch.Generator().manual_seed(0)
     u = scale * torch.randn(64, 3, 40, generator=generator)
     weight = torch.randn(3, 40, generator=generator)  # another slope for each statistic

@@ -1,0 +1,84 @@
+"""The ceiling of a CPU: floating-point operations a second of large matrix products, against which
+figures print the share that a training step or a plan reaches.
+
+oneDNN multiplies, as in harness/runtime/onednn.py: torch's own fp32 products keep to AVX2 on AMD's
+CPUs. The speed of a shared machine varies, so measure just before what is to be compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from harness.bench.versus import BenchRow
+
+SIZE = 1024  # rows and columns; such products stay in the cache and leave overhead behind
+_SMALL = 128  # the size where a product of SIZE would take seconds: bf16 on an older CPU
+_PRODUCTS = 60  # timed products, whose median counts
+_LIMIT_S = 2.0  # for the products of one size, the first excepted
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_SECONDS = {"s": 1.0, "ms": 1e-3}  # of a unit
+
+
+def measure(threads: int) -> dict[str, float]:
+    """FLOP/s (2 for each multiply-add) of `threads` threads together, in "fp32" and "bf16"."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return {name: _rate(dtype) for name, dtype in _TYPES.items()}
+    finally:
+        torch.set_num_threads(before)
+
+
+def shares(
+    measured: Sequence[BenchRow], flops: int, ceilings: Mapping[str, float]
+) -> list[BenchRow]:
+    """For each time of work of `flops` operations a row with its share, in percent, of the ceiling
+    (FLOP/s) that belongs to its figure; other figures have none.
+    """
+    return [
+        dataclasses.replace(
+            row,
+            figure=f"{row.figure}, share of the ceiling",
+            value=100 * flops / (row.value * _SECONDS[row.unit]) / ceilings[row.figure],
+            unit="%",
+            larger_is_better=True,
+            outcome=math.nan,
+            outcome_name="",
+        )
+        for row in measured
+        if row.figure in ceilings
+    ]
+
+
+def sentence(ceilings: Mapping[str, float]) -> str:
+    """What shares are of, for a caption; nothing where nothing was measured."""
+    if not ceilings:
+        return ""
+    rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in ceilings.items())
+    return f"Ceiling: oneDNN's products of {SIZE} x {SIZE} matrices in GFLOP/s, {rates}."
+
+
+def _rate(dtype: torch.dtype) -> float:
+    slow = _product_s(dtype, _SMALL) * (SIZE / _SMALL) ** 3 > _LIMIT_S
+    size = _SMALL if slow else SIZE
+    return 2 * size**3 / _product_s(dtype, size)
+
+
+@torch.inference_mode()
+def _product_s(dtype: torch.dtype, size: int) -> float:
+    """Seconds of a product of two square matrices, median."""
+    drawn = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, size, size, generator=drawn).to(dtype)
+    onednn = torch.backends.mkldnn.is_available()
+    taken: list[float] = []
+    while len(taken) <= _PRODUCTS and sum(taken[1:]) < _LIMIT_S:
+        started = time.perf_counter()
+        torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "") if onednn else a @ b
+        taken.append(time.perf_counter() - started)
+    return float(np.median(taken[1:]))  # the first warms up
