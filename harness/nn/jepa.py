@@ -6,15 +6,17 @@ baselines/ema_jepa.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from harness.contracts.method import MethodConfig, WorldModel
 from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
-from harness.nn import encoders, mlp, transformer
-from harness.nn.cached_rollout import CachedRollout, KeyValueCache
+from harness.nn import conditioned_rollout, encoders, mlp, transformer
+from harness.nn.cached_rollout import CachedRollout, LayerCache
 
 
 @dataclass(frozen=True)
@@ -85,16 +87,29 @@ class JEPARollout(CachedRollout):
     are computed at once.
     """
 
+    @torch.no_grad()
     def __init__(self, network: JEPANetwork):
-        super().__init__(network.history, layers=len(network.predictor.blocks))
-        self._network = network
+        super().__init__(network.history)
+        self._embedder = conditioned_rollout.FastActionEmbedder(network.action_embedder)
+        self._predictor = conditioned_rollout.FastTransformer(network.predictor)
+        self._projector = conditioned_rollout.FastProjector(network.predictor_projector)
 
     def conditions(self, actions: Tensor) -> list[Tensor]:
-        return self._network.predictor.modulations(self._network.action_embedder(actions))
+        return self._predictor.modulations(self._embedder(actions))
+
+    def inputs(self, z: Tensor) -> Tensor:
+        return self._predictor.project_in(z)
+
+    def caches(self) -> list[LayerCache]:
+        """Keys and values of each layer."""
+        return [LayerCache(dim=0) for _ in range(2 * len(self._predictor.blocks))]
 
     def next_latent(
-        self, z: Tensor, conditions: list[Tensor], cache: KeyValueCache | None
+        self,
+        inputs: Sequence[Tensor],
+        conditions: list[Tensor],
+        first: int,
+        caches: list[LayerCache] | None,
     ) -> Tensor:
-        own = self._network
-        predicted = own.predictor.modulated(z, conditions, last_only=True, cache=cache)
-        return own.predictor_projector(predicted)[:, 0]
+        x = torch.stack(tuple(inputs))
+        return self._projector(self._predictor.last(x, conditions, first, caches))
