@@ -36,8 +36,6 @@ from harness.nn.latent_std import latent_std
 from harness.nn.rollout import autoregressive
 from harness.nn.transformer import FeedForward
 
-FEW = 2**12  # products of queries and keys, up to which a CPU attends head by head
-
 
 @dataclass(frozen=True)
 class DinoWMConfig(FrozenConfig):
@@ -316,19 +314,6 @@ class FastBlock(nn.Module):
 
     def _attend(self, q: Tensor, kv: Tensor) -> Tensor:
         """Every token of q (N, P, inner) to all of kv (N, S, 2 inner) -> (N, P, inner)."""
-        if q.device.type == "cpu" and q.dtype == torch.float32 and q.shape[1] * kv.shape[1] <= FEW:
-            return self._attend_few(q, kv)
         q = q.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2).flatten(2)
-
-    def _attend_few(self, q: Tensor, kv: Tensor) -> Tensor:
-        """The same head by head: quicker on a CPU, where there are few tokens."""
-        width = q.shape[-1] // self.heads
-        q, kv = q.split(width, dim=-1), kv.split(width, dim=-1)
-        keys, values = kv[: self.heads], kv[self.heads :]
-        scores = q[0].new_empty(self.heads, *q[0].shape[:2], keys[0].shape[1])
-        for score, own, key in zip(scores, q, keys, strict=True):
-            torch.bmm(own, key.mT, out=score)
-        shares = scores.softmax(-1)
-        return torch.cat([torch.bmm(*pair) for pair in zip(shares, values, strict=True)], dim=-1)

@@ -17,7 +17,7 @@ from harness.planning import chunks, cost, cuda_graph
 from harness.runtime import flops, memory, onednn, seeding
 
 MEMORY_SHARE = 0.5  # share of the free memory for the rollouts of all threads
-CACHE_BYTES = 24 * 2**20  # working memory on a CPU; more rollouts at once are slower
+CACHE_BYTES = 36 * 2**20  # working memory on a CPU; more rollouts at once are slower
 
 
 class PlanSearch:
