@@ -19,6 +19,7 @@ standardize=true (the laptop's autoencoder) tokens are standardized first, Froze
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +30,7 @@ from harness.contracts.data import Batch, Obs
 from harness.contracts.method import WorldModel
 from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
-from harness.nn.cached_rollout import CachedRollout, KeyValueCache, LayerCache
+from harness.nn.cached_rollout import CachedRollout, LayerCache, derived
 from harness.nn.frozen import FrozenConfig, FrozenEncoder
 from harness.nn.latent_std import latent_std
 from harness.nn.rollout import autoregressive
@@ -96,21 +97,17 @@ class DinoWM(WorldModel):
         """Latents z (B, T, P, D) and the blocks taken there (B, T, A) to the next latents (B, T, P,
         D), T <= history.
         """
-        return self.predict_embedded(z, self.action_embedder(actions))
+        repeated = self.action_embedder(actions)[:, :, None].expand(-1, -1, z.shape[2], -1)
+        tokens = torch.cat([self.to_predictor(z), repeated], dim=-1)  # (B, T, P, D + 10)
+        return self.from_predictor(self.predictor(tokens)[..., : z.shape[-1]])
 
-    def predict_embedded(
-        self,
-        z: Tensor,
-        actions: Tensor,
-        last_only: bool = False,
-        cache: KeyValueCache | None = None,
-    ) -> Tensor:
-        """The same from embedded actions (B, T, 10); with last_only (B, 1, P, D), the latents after
-        the last frame. With a cache, z are the frames after those that it has.
-        """
-        repeated = actions[:, :, None].expand(-1, -1, z.shape[2], -1)
-        tokens = torch.cat([z, repeated], dim=-1)  # (B, T, P, D + 10)
-        return self.predictor(tokens, last_only, cache)[..., : z.shape[-1]]
+    def to_predictor(self, z: Tensor) -> Tensor:
+        """Latents (..., D) in the predictor's units."""
+        return z
+
+    def from_predictor(self, z: Tensor) -> Tensor:
+        """The inverse of to_predictor."""
+        return z
 
     def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
         """contracts.WorldModel.rollout, (N, K, P, D)."""
@@ -163,33 +160,18 @@ class DinoWMProprio(DinoWM):
         embedded = self.scale * self.proprio_embedder(proprio).float()
         return torch.cat([tokens, embedded[:, :, None].expand(-1, -1, tokens.shape[2], -1)], dim=-1)
 
-    def predict_embedded(
-        self,
-        z: Tensor,
-        actions: Tensor,
-        last_only: bool = False,
-        cache: KeyValueCache | None = None,
-    ) -> Tensor:
+    def to_predictor(self, z: Tensor) -> Tensor:
         """The predictor works on the proprio without its scale."""
+        return z / self._scales(z)
+
+    def from_predictor(self, z: Tensor) -> Tensor:
+        """The inverse of to_predictor."""
+        return z * self._scales(z)
+
+    def _scales(self, z: Tensor) -> Tensor:
         scales = z.new_ones(z.shape[-1])
         scales[self.frozen.width :] = self.scale
-        return super().predict_embedded(z / scales, actions, last_only, cache) * scales
-
-
-class DinoWMRollout(CachedRollout):
-    """The actions of all blocks are embedded at once."""
-
-    def __init__(self, model: DinoWM):
-        super().__init__(model.history, layers=len(model.predictor.blocks))
-        self._model = model
-
-    def conditions(self, actions: Tensor) -> list[Tensor]:
-        return [self._model.action_embedder(actions)]
-
-    def next_latent(
-        self, z: Tensor, conditions: list[Tensor], cache: KeyValueCache | None
-    ) -> Tensor:
-        return self._model.predict_embedded(z, conditions[0], last_only=True, cache=cache)[:, 0]
+        return scales
 
 
 class FrameCausalTransformer(nn.Module):
@@ -218,30 +200,20 @@ class FrameCausalTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(
-        self, x: Tensor, last_only: bool = False, cache: KeyValueCache | None = None
-    ) -> Tensor:
-        """x (B, T, P, width) -> the same, or with last_only (B, 1, P, width), the last frame.
-
-        With a cache, x are the frames after those that it has; `frames` bounds all of them.
-        """
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, T, P, width) -> the same, T <= frames."""
         frames, tokens = x.shape[1:3]
-        first = cache.positions if cache else 0
-        layers = cache.layers if cache else [None] * len(self.blocks)
         x = x.flatten(1, 2)
-        x = x + self.positions[:, first : first + x.shape[1]]
-        frame = torch.arange(first // tokens + frames, device=x.device).repeat_interleave(tokens)
-        visible = frame[first:, None] >= frame if frames > 1 else None  # (T P, first + T P) bool
-        for block, layer in zip(self.blocks, layers, strict=True):
-            if last_only and block is self.blocks[-1]:  # the last frame sees all others
-                x = block(x, None, tokens, layer)
-            else:
-                x = block(x, visible, frames * tokens, layer)
+        x = x + self.positions[:, : x.shape[1]]
+        frame = torch.arange(frames, device=x.device).repeat_interleave(tokens)
+        visible = frame[:, None] >= frame if frames > 1 else None  # (T P, T P) bool
+        for block in self.blocks:
+            x = block(x, visible)
         return self.norm(x).unflatten(1, (-1, tokens))
 
 
 class FrameCausalBlock(nn.Module):
-    """Attention and MLP; the output is that of the last `outputs` tokens."""
+    """Attention and MLP."""
 
     def __init__(self, width: int, heads: int, head_width: int, hidden: int, dropout: float):
         super().__init__()
@@ -253,19 +225,95 @@ class FrameCausalBlock(nn.Module):
         self.out = nn.Sequential(nn.Linear(inner, width), nn.Dropout(dropout))
         self.mlp = FeedForward(width, hidden, dropout)
 
-    def forward(
-        self, x: Tensor, visible: Tensor | None, outputs: int, cache: LayerCache | None = None
-    ) -> Tensor:
-        """x (B, M, width) -> (B, outputs, width). visible (outputs, M) bool says which tokens each
-        output sees, None that it sees all; with a cache, M counts the tokens that it has as well.
+    def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
+        """x (B, M, width) -> the same. visible (M, M) bool says which tokens each one sees, None
+        that it sees all.
         """
-        normed, x = self.norm(x), x[:, -outputs:]
-        q = self.query(normed[:, -outputs:]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        kv = self.key_value(normed)
-        if cache is not None:
-            kv = cache.extended(kv)
-        k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        normed = self.norm(x)
+        q = self.query(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = self.key_value(normed).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, dropout_p=dropout)
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         return x + self.mlp(x)
+
+
+class DinoWMRollout(CachedRollout):
+    """The predictor for the last frame alone. A frame's tokens see those of its own and of earlier
+    frames: each frame is attended by itself, and nothing is masked.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: DinoWM):
+        super().__init__(model.history)
+        self._model = [model]  # its weights are not the rollout's own
+        self._embedder, self._norm = model.action_embedder, model.predictor.norm
+        self._blocks = nn.ModuleList(FastBlock(block) for block in model.predictor.blocks)
+        positions = model.predictor.positions.detach()[0]
+        self._positions = nn.Buffer(positions.unflatten(0, (-1, model.frozen.tokens)))
+
+    def conditions(self, actions: Tensor) -> list[Tensor]:
+        return [self._embedder(actions)]
+
+    def inputs(self, z: Tensor) -> Tensor:
+        return self._model[0].to_predictor(z)
+
+    def caches(self) -> list[LayerCache]:
+        """Keys and values of each layer together."""
+        return [LayerCache(dim=1) for _ in self._blocks]
+
+    def next_latent(
+        self,
+        inputs: Sequence[Tensor],
+        conditions: list[Tensor],
+        first: int,
+        caches: list[LayerCache] | None,
+    ) -> Tensor:
+        tokens, width = inputs[0].shape[1:]
+        frames = [
+            torch.cat([z, action[:, None].expand(-1, tokens, -1)], dim=-1)
+            for z, action in zip(inputs, conditions[0], strict=True)
+        ]
+        x = torch.stack(frames, dim=1) + self._positions[first : first + len(frames)]
+        for i, block in enumerate(self._blocks):
+            outputs = 1 if i == len(self._blocks) - 1 else len(frames)
+            x = block(x, outputs, None if caches is None else caches[i])
+        return self._model[0].from_predictor(self._norm(x[:, -1])[..., :width])
+
+
+class FastBlock(nn.Module):
+    """FrameCausalBlock for the last frames; the attention's scale is in the queries' weights."""
+
+    def __init__(self, plain: FrameCausalBlock):
+        super().__init__()
+        self.heads, self.norm, self.out = plain.heads, plain.norm, plain.out[0]
+        self.mlp_norm, self.up, _, _, self.down, _ = plain.mlp
+        query = plain.query.weight * (len(plain.query.weight) // plain.heads) ** -0.5
+        self.query, self.key_value = derived(plain.query, query, None), plain.key_value
+        joint = torch.cat([query, plain.key_value.weight])
+        self.query_key_value = derived(plain.query, joint, None)
+
+    def forward(self, x: Tensor, outputs: int, cache: LayerCache | None) -> Tensor:
+        """x (N, T, P, width) -> (N, outputs, P, width), the last ones."""
+        normed, tokens = self.norm(x).flatten(1, 2), x.shape[2]
+        x = x[:, -outputs:].flatten(1, 2)
+        if x.shape[1] == normed.shape[1]:
+            joint, inner = self.query_key_value(normed), self.query.out_features
+            q, kv = joint[..., :inner], joint[..., inner:]
+        else:
+            q, kv = self.query(normed[:, -x.shape[1] :]), self.key_value(normed)
+        if cache is not None:
+            kv = cache.extended(kv)
+        mixed = [
+            self._attend(own, kv[:, : kv.shape[1] - (outputs - 1 - i) * tokens])
+            for i, own in enumerate(q.split(tokens, dim=1))
+        ]
+        x = self.out(mixed[0] if outputs == 1 else torch.cat(mixed, dim=1)).add_(x)
+        hidden = torch.ops.aten.gelu_(self.up(self.mlp_norm(x)))
+        return self.down(hidden).add_(x).unflatten(1, (outputs, tokens))
+
+    def _attend(self, q: Tensor, kv: Tensor) -> Tensor:
+        """Every token of q (N, P, inner) to all of kv (N, S, 2 inner) -> (N, P, inner)."""
+        q = q.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2).flatten(2)

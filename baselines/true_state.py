@@ -34,18 +34,6 @@ class TrueStateConfig(JEPAConfig):
         return ("encoder",)
 
 
-class _Masked(Projector):
-    """A projector whose outputs beyond the first `shown` are zero."""
-
-    def __init__(self, width: int, hidden: int, shown: int):
-        super().__init__(width, hidden, shown)
-        self._padding = width - shown
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, width) -> (B, T, width)."""
-        return F.pad(super().forward(x), (0, self._padding))
-
-
 class TrueState(LatentPredictor):
     """LeWM's action embedder, predictor and projector over padded poses."""
 
@@ -59,13 +47,17 @@ class TrueState(LatentPredictor):
             )
         self._padding = config.latent_dim - self.pose_dim
         self.add_predictor(config, dims)
-        self.predictor_projector = _Masked(
+        self.predictor_projector = Projector(
             config.latent_dim, config.projector_hidden, self.pose_dim
         )
 
     def encode(self, obs: Obs) -> Tensor:
         """The pose (B, T, p) that takes the place of proprioception, padded to (B, T, D)."""
         return F.pad(obs.proprio, (0, self._padding))
+
+    def moved(self, z: Tensor, projected: Tensor) -> Tensor:
+        """Poses after z (..., D), from the projector's (..., p)."""
+        return super().moved(z, F.pad(projected, (0, self._padding)))
 
     def predict(self, z: Tensor, actions: Tensor) -> Tensor:
         """Poses z (B, T, D) and the blocks taken there (B, T, A) to the next ones (B, T, D)."""

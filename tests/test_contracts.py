@@ -23,6 +23,10 @@ VARIANTS = [pytest.param([name], id=name) for name in TRAINED] + [
     pytest.param([name, f"method.{name}.inputs=tokens"], id=f"{name}-tokens")
     for name in ("gcbc", "gcivl", "gciql")
 ]
+VARIANTS += [
+    pytest.param([name, f"method.{name}.residual=true"], id=f"{name}-residual")
+    for name in ("lewm", "true_state")
+]
 CONTROLS = [name for name, method in zoo.METHODS.items() if not method.trained]
 HORIZON = 5
 STEPS = 30

@@ -1,4 +1,4 @@
-"""plan: one CEM plan of LeWM, and many together, against the peer's solver.
+"""plan: one CEM plan of a world model, and many together, LeWM's against the peer's solver.
 
 The same random weights, frames and numbers for the candidates on every side. "plain" is our model
 by its `rollout`, which predicts each latent anew from the whole history; ratios are to it where the
@@ -6,14 +6,22 @@ peer is not installed. The peer plans many pairs one after the other, its defaul
 side all in one call of the model (batch_size); ratios are to the first on a CPU, where it is the
 quicker one, and to the second on CUDA. The outcome is the cost of the plan found, by the
 plain form in fp32. bf16 is a side of its own, where the device multiplies it fast.
+
+On a CPU the ceiling is measured first (ceiling.py), and each side has its share of it: the
+operations of a plan, a second, in percent of the ceiling in the side's number format. Operations
+are those of our fast form, counted from shapes (harness/runtime/flops.py): matrix products and
+attention that it carries out, nothing that it saves by a cache or by predicting the last position
+alone, and no elementwise operation. They are the same for all sides, so that a side which computes
+more for the same plan has the smaller share.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +29,12 @@ import torch
 from torch import Tensor
 
 from harness import zoo
-from harness.bench import peer, settings, versus
+from harness.bench import ceiling, peer, settings, versus
 from harness.contracts.data import Batch, Obs
 from harness.contracts.method import WorldModel
 from harness.contracts.planning import Noise
 from harness.contracts.setting import setting
+from harness.experiment import config
 from harness.experiment.identity import TrialSpec
 from harness.planning import cost
 from harness.runtime import seeding
@@ -37,6 +46,7 @@ NAME = "plan"
 class Config(settings.OfModels):
     """The options of this figure."""
 
+    method: str = setting("lewm", "The world model that plans.", text="a method that plans")
     iterations: int = setting(10, "Iterations of a plan.", ge=1)
     pairs: int = setting(50, "Pairs that are planned together.", ge=1)
 
@@ -44,26 +54,57 @@ class Config(settings.OfModels):
 def run(options: Config) -> str:
     """Measure, write the rows and show the table; returns the path of the rows."""
     torch.set_num_threads(options.threads)
-    measured = versus.measure(_figures(options), options.repeats, options.device)
-    title = f"CEM plans, scale={options.scale}, {options.threads} thread(s)"
     caption = "Seconds of a solve, from pixels. Outcome: cost of the plan, median."
-    return versus.publish(options.results, settings.file(NAME, options), measured, title, caption)
+    peaks = ceiling.measure(options.threads) if options.device == "cpu" else {}
+    operations: dict[str, int] = {}
+    measured = versus.measure(_figures(options, operations), options.repeats, options.device)
+    measured += _shares(measured, operations, peaks)
+    if peaks:
+        said = ", ".join(f"{peak / 1e9:.0f} GFLOP/s in {mode}" for mode, peak in peaks.items())
+        caption += f" Share: operations of our fast form a second, of the ceiling: {said}."
+    title = f"CEM plans of {options.method}, scale={options.scale}, {options.threads} thread(s)"
+    name = settings.file(NAME, options)
+    name += f"-{options.method}" if options.method != "lewm" else ""
+    return versus.publish(options.results, name, measured, title, caption)
 
 
-def _figures(options: Config) -> Iterator[versus.Figure]:
+def _shares(
+    measured: Sequence[versus.BenchRow], operations: dict[str, int], peaks: dict[str, float]
+) -> list[versus.BenchRow]:
+    """For each time, the share of the ceiling in the number format that the side's name ends in."""
+    return [
+        dataclasses.replace(
+            row,
+            figure=f"{row.figure}: share of the ceiling",
+            value=100 * operations[row.figure] / row.value / peaks[row.side.split(", ")[-1]],
+            unit="%",
+            larger_is_better=True,
+            outcome=math.nan,
+            outcome_name="",
+        )
+        for row in (measured if peaks else ())
+    ]
+
+
+def _figures(options: Config, operations: dict[str, int]) -> Iterator[versus.Figure]:
+    """The figures, one for each number of pairs; the operations of a solve are written to
+    `operations` by the figure's name.
+    """
     trial = settings.spec(
         options.scale,
         options.task,
-        "lewm",
+        options.method,
         f"planner.cem.iterations={options.iterations}",
         device=options.device,
     )
     model = settings.model(trial, options.device)
+    if not isinstance(model, WorldModel):
+        raise config.ConfigError(f"method={options.method} does not plan: lewm or dino_wm does")
     shape = f"{trial.config.planner.candidates} x {options.iterations} x {_blocks(trial)}"
     modes = settings.modes(options.device)
     for pairs in dict.fromkeys((1, options.pairs)):
         bench = _Bench(options, trial, model, pairs)
-        sides = bench.peers() if peer.find() else []
+        sides = bench.peers() if options.method == "lewm" and peer.find() else []
         if pairs == 1 or not sides:
             once = bench.ours(plain(trial, options.device), "fp32")
             sides.append(versus.Side("plain, fp32", once))
@@ -73,6 +114,7 @@ def _figures(options: Config) -> Iterator[versus.Figure]:
         reference = (
             names[1] if options.device == "cuda" and names[1].startswith("peer") else names[0]
         )
+        operations[f"{words}, {shape}"] = bench.operations()
         yield versus.Figure(f"{words}, {shape}", sides, reference, outcome_name="plan cost")
 
 
@@ -126,6 +168,12 @@ class _Bench:
             return seconds, self._cost(plan.actions)
 
         return once
+
+    def operations(self) -> int:
+        """Operations of a solve of all pairs in our fast form."""
+        one = np.zeros(1, dtype=int)
+        policy = settings.policy(self._trial, self._model, 1, self._device)
+        return self._pairs * policy.flops(self._now.rows(one), self._goal.rows(one))
 
     def peers(self) -> list[versus.Side]:
         """The peer's solver, and with all pairs in one call where it takes them."""

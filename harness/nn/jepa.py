@@ -6,15 +6,17 @@ lewm/inverse_dynamics.py, baselines/smwm.py, baselines/pldm.py, baselines/ema_je
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from harness.contracts.method import MethodConfig, WorldModel
 from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
-from harness.nn import encoders, mlp, transformer
-from harness.nn.cached_rollout import CachedRollout, KeyValueCache
+from harness.nn import conditioned_rollout, encoders, mlp, transformer
+from harness.nn.cached_rollout import CachedRollout, LayerCache
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,10 @@ class LatentPredictor(WorldModel):
 
     def following(self, z: Tensor, predicted: Tensor) -> Tensor:
         """The latents after z (B, T, D), from the predictor's outputs there (B, T, D)."""
-        projected = self.predictor_projector(predicted)
+        return self.moved(z, self.predictor_projector(predicted))
+
+    def moved(self, z: Tensor, projected: Tensor) -> Tensor:
+        """The same from outputs of the projector."""
         return z + projected if self.residual else projected
 
     def add_predictor(self, config: JEPAConfig, dims: ModelDims) -> None:
@@ -109,16 +114,33 @@ class JEPARollout(CachedRollout):
     are computed at once.
     """
 
+    @torch.no_grad()
     def __init__(self, network: LatentPredictor):
-        super().__init__(network.history, layers=len(network.predictor.blocks))
-        self._network = network
+        super().__init__(network.history)
+        self._moved = network.moved
+        self._embedder = conditioned_rollout.FastActionEmbedder(network.action_embedder)
+        self._predictor = conditioned_rollout.FastTransformer(network.predictor)
+        self._projector = conditioned_rollout.FastProjector(network.predictor_projector)
 
     def conditions(self, actions: Tensor) -> list[Tensor]:
-        return self._network.predictor.modulations(self._network.action_embedder(actions))
+        return self._predictor.modulations(self._embedder(actions))
+
+    def inputs(self, z: Tensor) -> Tensor:
+        return self._predictor.project_in(z)
+
+    def following(self, z: Tensor, predicted: Tensor) -> Tensor:
+        return self._moved(z, predicted)
+
+    def caches(self) -> list[LayerCache]:
+        """Keys and values of each layer."""
+        return [LayerCache(dim=0) for _ in range(2 * len(self._predictor.blocks))]
 
     def next_latent(
-        self, z: Tensor, conditions: list[Tensor], cache: KeyValueCache | None
+        self,
+        inputs: Sequence[Tensor],
+        conditions: list[Tensor],
+        first: int,
+        caches: list[LayerCache] | None,
     ) -> Tensor:
-        own = self._network
-        predicted = own.predictor.modulated(z, conditions, last_only=True, cache=cache)
-        return own.following(z[:, -1:], predicted)[:, 0]
+        x = torch.stack(tuple(inputs))
+        return self._projector(self._predictor.last(x, conditions, first, caches))

@@ -8,16 +8,16 @@ import sys
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.contracts.data import Obs
-from harness.contracts.method import WorldModel
+from harness.contracts.method import Rollout, WorldModel
 from harness.contracts.planning import IterationRunner, Noise, Plan, Planner
 from harness.planning import chunks, cost, cuda_graph
-from harness.runtime import flops, memory, seeding
+from harness.runtime import flops, memory, onednn, seeding
 
 MEMORY_SHARE = 0.5  # share of the free memory for the rollouts of all threads
-CACHE_BYTES = 24 * 2**20  # working memory on a CPU; more rollouts at once are slower
+CACHE_BYTES = 36 * 2**20  # working memory on a CPU; more rollouts at once are slower
 
 
 class PlanSearch:
@@ -50,8 +50,7 @@ class PlanSearch:
         self.device, self.plan_shape = torch.device(device), (horizon_blocks, block_dim)
         self.threads = threads
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        rolled = model if precision == "fp32" else copy.deepcopy(model).to(self._dtype)
-        self._rollout, self._noise = rolled.fast_rollout(), noise
+        self._rollout, self._noise = _rollout(model, self._dtype), noise
         self._rollouts = rollouts or self._rollouts_that_fit()
         if record is None and self.device.type == "cuda":
             record = cuda_graph.graphs()
@@ -146,3 +145,13 @@ class PlanSearch:
         if self.device.type == "cpu":
             fit = min(fit / self.threads, CACHE_BYTES / working)
         return max(1, int(fit))
+
+
+def _rollout(model: WorldModel, dtype: torch.dtype) -> Rollout:
+    """The fast rollout of a copy of the model in this number format. What it derives from the
+    weights is derived in float32.
+    """
+    rolled = copy.deepcopy(model)
+    rollout = rolled.fast_rollout()
+    rolled.to(dtype)
+    return onednn.packed(rollout.to(dtype)) if isinstance(rollout, nn.Module) else rollout

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 LEAST = 2**22  # multiply-adds; below this, the overhead of a call outweighs the gain
+PACKED_ROWS = 512  # rows of the products that packed weights are laid out for
 
 
 def accelerate(model: nn.Module) -> None:
@@ -25,12 +26,36 @@ def accelerate(model: nn.Module) -> None:
             module.__class__ = Linear
 
 
+def packed(model: nn.Module) -> nn.Module:
+    """Store the weights of the model's accelerated layers in oneDNN's own order too, which spares
+    every product their reordering and makes bf16's products oneDNN's as well. For a model that is
+    trained no further; returns it.
+    """
+    for module in model.modules():
+        if type(module) is Linear and module.weight.device.type == "cpu":
+            module.pack()
+    return model
+
+
 class Linear(nn.Linear):
     """nn.Linear whose larger fp32 products are computed by oneDNN."""
+
+    _packed: Tensor | None = None  # the weight in oneDNN's order
+
+    @torch.no_grad()
+    def pack(self) -> None:
+        """Store the weight in oneDNN's order, where the CPU multiplies its type fast."""
+        weight = self.weight.detach()
+        if weight.dtype == torch.float32 or (
+            weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        ):
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
         large = x.numel() * self.out_features >= LEAST
+        if large and self._packed is not None and not torch.is_grad_enabled():
+            return _product(x, self._packed, self.bias)
         fp32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         if not (large and fp32 and x.device.type == "cpu"):
             return super().forward(x)

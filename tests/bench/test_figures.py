@@ -11,7 +11,7 @@ import torch
 from torch.autograd import DeviceType
 
 from harness.bench import __main__ as bench
-from harness.bench import peer, plan, profile, settings, suite
+from harness.bench import peer, plan, profile, settings, suite, versus
 from harness.contracts.data import Obs
 from harness.experiment import config
 from harness.planning import cost
@@ -116,14 +116,16 @@ def test_a_package_that_is_missing_is_said(tmp_path, monkeypatch, capsys):
 
 @needs_peer
 def test_the_peer_finds_plans_of_the_same_cost_together_and_one_by_one():
-    (figure,) = list(plan._figures(plan.Config(scale="tiny", iterations=2, pairs=3, threads=1)))[1:]
+    (figure,) = list(
+        plan._figures(plan.Config(scale="tiny", iterations=2, pairs=3, threads=1), {})
+    )[1:]
     sides = {side.name: side for side in figure.sides}
     apart, together = (sides[f"peer, {how}, fp32"].once()[1] for how in ("one by one", "together"))
     assert together == pytest.approx(apart, rel=0.1)
 
 
 def test_every_side_finds_a_plan_of_the_same_cost():
-    found = plan._figures(plan.Config(scale="tiny", iterations=2, pairs=1, threads=1))
+    found = plan._figures(plan.Config(scale="tiny", iterations=2, pairs=1, threads=1), {})
     for figure in found:
         costs = {side.name: side.once()[1] for side in figure.sides}
         exact = [cost for name, cost in costs.items() if name.endswith("fp32")]
@@ -148,6 +150,32 @@ def test_costs_and_elites_are_those_of_the_plain_form(method):
     assert ours.std(1).min() > 1e-3 * ours.mean()  # plans differ, so elites mean something
     for a, b in zip(ours.topk(30, largest=False)[1], plain.topk(30, largest=False)[1], strict=True):
         assert set(a.tolist()) == set(b.tolist())
+
+
+def test_a_share_is_operations_a_second_of_the_ceiling_in_the_sides_number_format():
+    sides = [versus.Side("plain, fp32", None), versus.Side("ours, bf16", None)]
+    figure = versus.Figure("one pair", sides, "plain, fp32", outcome_name="plan cost")
+    timed = [versus.row(figure, side.name, 0, 2.0, 1.0, "cpu") for side in sides]
+    shares = plan._shares(timed, {"one pair": 300}, {"fp32": 200.0, "bf16": 600.0})
+    assert [share.value for share in shares] == [75, 25]
+    assert {(share.figure, share.unit) for share in shares} == {
+        ("one pair: share of the ceiling", "%")
+    }
+    assert plan._shares(timed, {"one pair": 300}, {}) == []
+
+
+def test_operations_are_those_of_the_fast_form_and_fewer_than_the_plain_ones():
+    asked = plan.Config(scale="tiny", method="dino_wm", iterations=2, pairs=1, threads=1)
+    operations = {}
+    (figure,) = plan._figures(asked, operations)
+    assert [side.name for side in figure.sides][:2] == ["plain, fp32", "ours, fp32"]
+    trial = settings.spec("tiny", "two_room", "dino_wm", "planner.cem.iterations=2")
+    frames = settings.frames(trial, pairs=1)
+    fast, whole = (
+        settings.policy(trial, model, 1).flops(*frames)
+        for model in (settings.model(trial), plan.plain(trial, "cpu"))
+    )
+    assert operations[figure.name] == fast < 0.9 * whole
 
 
 @needs_peer

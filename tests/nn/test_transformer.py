@@ -4,7 +4,9 @@ import pytest
 import tiny
 import torch
 
-from harness.nn.cached_rollout import KeyValueCache
+from harness.nn import conditioned_rollout, mlp
+from harness.nn.cached_rollout import LayerCache
+from harness.nn.conditioned_rollout import FastTransformer
 from harness.nn.transformer import ConditionedTransformer
 
 FRAMES, LATENT = 4, 12
@@ -21,32 +23,54 @@ def inputs(latent=LATENT):
     return (torch.randn(6, FRAMES, latent, generator=generator) for _ in range(2))
 
 
-@pytest.mark.parametrize("latent", [LATENT, 8])
-@torch.no_grad()
-def test_fused_and_plain_attention_agree(latent):
-    """Training uses the fused kernel, evaluation on a CPU the plain products."""
-    model = tiny.stir(build(latent))
-    x, condition = inputs(latent)
-    fused, plain = model.train()(x, condition), model.eval()(x, condition)
-    assert fused.shape == x.shape
-    assert torch.allclose(fused, plain, atol=1e-5)
-    last = model.modulated(x, model.modulations(condition), last_only=True)
-    assert torch.allclose(last, plain[:, -1:], atol=1e-6)
-
-
-@pytest.mark.parametrize("training", [True, False])
-@torch.no_grad()
-def test_cached_keys_and_values_give_what_all_positions_at_once_do(training):
-    model = tiny.stir(build()).train(training)
-    x, condition = inputs()
-    whole, modulations = model(x, condition), model.modulations(condition)
-    cache, first = KeyValueCache(len(model.blocks)), 0
-    for end in (1, 3, FRAMES):
-        own = [modulation[:, first:end] for modulation in modulations]
-        found = model.modulated(x[:, first:end], own, cache=cache)
-        assert torch.allclose(found, whole[:, first:end], atol=1e-5)
-        assert cache.positions == end
+def fast_last(model, x, condition, ends):
+    """The fast form's output at the last position, the positions before each of `ends` taken in
+    turn, with a cache.
+    """
+    fast = FastTransformer(model)
+    x, condition = x.transpose(0, 1), condition.transpose(0, 1)
+    modulations = fast.modulations(condition)
+    caches, first = [LayerCache(dim=0) for _ in range(2 * len(fast.blocks))], 0
+    for end in ends:
+        own = [modulation[first:end] for modulation in modulations]
+        found = fast.last(fast.project_in(x[first:end]), own, first, caches)
         first = end
+    return found
+
+
+@pytest.mark.parametrize("latent", [LATENT, 8])
+@pytest.mark.parametrize("ends", [(FRAMES,), (1, 3, FRAMES), (1, 2, 3, FRAMES)])
+@torch.no_grad()
+def test_the_fast_form_is_the_plain_one_at_the_last_position(latent, ends):
+    """All positions at once, and with keys and values of earlier ones from a cache."""
+    model = tiny.stir(build(latent)).eval()
+    x, condition = inputs(latent)
+    whole = model(x, condition)
+    assert torch.allclose(fast_last(model, x, condition, ends), whole[:, -1], atol=1e-5)
+
+
+@torch.no_grad()
+def test_attention_query_by_query_is_the_fused_one():
+    q, k, v = torch.randn(3, FRAMES, 5, 3 * 7, generator=torch.Generator().manual_seed(1))
+    for queries in range(1, FRAMES + 1):
+        few, fused = (
+            attend(q[-queries:], k, v, 7)
+            for attend in (conditioned_rollout._attend_few, conditioned_rollout._attend_fused)
+        )
+        assert torch.allclose(few, fused, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_folded_batch_norm_and_a_folded_layer_are_the_plain_ones():
+    torch.manual_seed(0)
+    projector, embedder = mlp.Projector(6, 8, 5), mlp.ActionEmbedder(4, 6)
+    projector(3 + 2 * torch.randn(50, 2, 6))  # running statistics that are not the first ones
+    projector.eval()
+    x, actions = torch.randn(3, 2, 6), torch.randn(3, 2, 4)
+    fast = conditioned_rollout.FastProjector(projector)
+    assert torch.allclose(fast(x), projector(x), atol=1e-6)
+    fast = conditioned_rollout.FastActionEmbedder(embedder)
+    assert torch.allclose(fast(actions), embedder(actions), atol=1e-6)
 
 
 @pytest.mark.parametrize("training", [True, False])

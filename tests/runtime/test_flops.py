@@ -90,7 +90,7 @@ def test_a_plan_in_numbers_takes_the_products_that_were_counted_on_shapes(name):
     policy = policies.of_model(spec, model, lambda a: a, 0, torch.device("cpu"))
     seen = observation(spec.config.data.image_size)
     shapes = policy.flops(seen, seen)
-    start = model.encode(seen)  # (1, 1, *D)
+    start = model.encode(seen).detach()  # (1, 1, *D)
     plans, rollout = torch.zeros(40, spec.config.mpc.horizon_blocks, 10), model.fast_rollout()
 
     def plan():

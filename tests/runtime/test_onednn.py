@@ -95,3 +95,13 @@ def test_a_cpu_without_avx512_keeps_torchs(monkeypatch):
     model = nn.Sequential(nn.Linear(2, 2))
     onednn.accelerate(model)
     assert type(model[0]) is nn.Linear
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_weights_give_the_same_products(dtype):
+    own, ours = pair()
+    own, ours = own.to(dtype), onednn.packed(ours.to(dtype))
+    x = torch.randn(1500, 74, dtype=dtype)
+    assert dtype == torch.bfloat16 or ours[0]._packed is not None
+    with torch.inference_mode():
+        assert error(ours(x).float(), own(x).float()) < (1e-5 if dtype == torch.float32 else 1e-2)
