@@ -50,15 +50,16 @@ def _actions(dataset: Dataset, task: Task) -> Iterator[Moment]:
 
 
 def _states(dataset: Dataset, task: Task, offset_steps: int) -> Iterator[Moment]:
-    """Mean and std of every number of the state, and the rms of its change from one block to the
-    next and from a start to its goal; an angle changes the shorter way round.
+    """Mean and std of every position and speed of the state, and the rms of its change from one
+    block to the next and from a start to its goal; an angle changes the shorter way round.
     """
     everything = np.arange(len(dataset.lengths))
     spans = dict.fromkeys((task.spec.action_block, offset_steps))  # once where they are equal
     starts = {steps: pairs.starts(dataset, everything, steps)[2] for steps in spans}
     for full_name, values in zip(task.spec.state_names, dataset.state.T, strict=True):
-        name, _, bracketed = full_name.rpartition(" ")
-        unit = bracketed.strip("[]")
+        name, _, unit = full_name.removesuffix("]").partition(" [")
+        if "/s2" in unit:
+            continue  # accelerations are the solver's memory, no picture or model shows them
         yield Moment("state", name, "mean", values.mean(), unit)
         yield Moment("state", name, "std", values.std(), unit)
         for steps, rows in starts.items():

@@ -102,6 +102,13 @@ def test_an_angle_changes_the_shorter_way_round(dataset):
     assert jumped["x", "std"] > 2 * plain["x", "std"]
 
 
+def test_a_solver_s_accelerations_are_left_out(dataset):
+    task = StraightToy()
+    task.spec = dataclasses.replace(toy.SPEC, state_names=("x [m/s]", "y [rad/s2, m/s2]"))
+    measured = moments.measure(dataset, task, OFFSET, "default")
+    assert {(m.quantity, m.unit) for m in measured if m.kind == "state"} == {("x", "m/s")}
+
+
 def test_shares_are_those_that_the_pairs_are_drawn_from(datasets):
     """Drawing every pair of the split gives the shares that are printed."""
     words = ["data.episodes=60", "data.max_steps=60", "data.image_size=8"]
