@@ -160,6 +160,10 @@ SCALES: dict[str, dict[str, Any]] = {
             "two_room": {"plan_time": {"joint": 1}},
             "gcbc": {"train": {"lr": 1e-3}},
             "collapsed": {"train": {"steps": 600}},  # its latents are equal long before
+            "true_state": {  # the best that this predictor reaches in about a minute
+                "train": {"steps": 4000},
+                "method": {"true_state": {"residual": True, "dropout": 0.0}},
+            },
             # faster, GCIQL's encoder ends with the same features for every frame
             **{name: {"train": {"lr": 5e-4, "steps": 1500}} for name in ("gcivl", "gciql")},
             "push_t": {"train": {"steps": 3000}},
