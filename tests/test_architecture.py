@@ -44,6 +44,7 @@ MAY_IMPORT = {
     | {"data", "evaluate.pairs", "experiment", "policies", "training", "zoo"},
     "trial": GROUND | {"data", "evaluate", "experiment", "training", "trial_context", "zoo"},
     "launch": GROUND | {"data", "experiment", "training", "trial", "zoo"},
+    "moments": GROUND | {"data", "evaluate.moments", "experiment", "zoo"},
     "doctor": GROUND | {"tasks.rendering"},
     "run": GROUND | {"experiment", "launch", "report", "trial", "zoo"},
     "sweep": GROUND | {"experiment", "launch", "report", "trial", "zoo"},
@@ -66,7 +67,7 @@ ONLY_IN = {  # third-party package -> rooms that may import it
 NOT_IN = {"torch": {"report", "records"}}  # third-party package -> rooms that must do without it
 CATCH_ALL = {"trial", "launch"}  # the trial boundary
 CATCH_ALL_FILES = {"harness/runtime/supervised.py"}  # the boundary of a process
-SIDE_EFFECTS = {"run", "sweep", "trial", "doctor", "bench", "launch"}  # entry points
+SIDE_EFFECTS = {"run", "sweep", "trial", "doctor", "moments", "bench", "launch"}  # entry points
 SIDE_EFFECT_FILES = {"harness/report/__main__.py"}
 EMPTY_NAMES = {"utils", "common", "misc", "helpers"}
 

@@ -38,14 +38,9 @@ class _Candidates:
     """Every (episode, step) of the split that has a goal `offset_steps` later, in random order."""
 
     def __init__(self, dataset: Dataset, task: Task, settings: PairSettings, seed: int):
-        episodes = np.sort(dataset.split(settings.split))
-        counts = np.maximum(dataset.lengths[episodes] - settings.offset_steps, 0)
-        self.episode = np.repeat(episodes, counts)
-        first = np.cumsum(counts) - counts
-        self.step = np.arange(counts.sum()) - np.repeat(first, counts)
-        order = seeding.stream("pairs", task.spec.name, seed).permutation(len(self.step))
-        self.episode, self.step = self.episode[order], self.step[order]
-        self.row = dataset.first_row[self.episode] + self.step
+        found = starts(dataset, np.sort(dataset.split(settings.split)), settings.offset_steps)
+        order = seeding.stream("pairs", task.spec.name, seed).permutation(len(found[0]))
+        self.episode, self.step, self.row = (values[order] for values in found)
         start = dataset.state[self.row]
         goal = dataset.state[self.row + settings.offset_steps]
         self.solved = task.success(start, goal, settings.success_rule)
@@ -53,6 +48,18 @@ class _Candidates:
 
     def __len__(self) -> int:
         return len(self.step)
+
+
+def starts(
+    dataset: Dataset, episodes: np.ndarray, offset_steps: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every step of `episodes` that has another one `offset_steps` later in its episode: the
+    episode, the step and the row of each, (N,).
+    """
+    counts = np.maximum(dataset.lengths[episodes] - offset_steps, 0)
+    episode = np.repeat(episodes, counts)
+    step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return episode, step, dataset.first_row[episode] + step
 
 
 def draw(

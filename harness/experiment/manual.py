@@ -68,6 +68,7 @@ def overview() -> str:
             *aligned(
                 {
                     "python -m harness.doctor": "what this machine lacks",
+                    "python -m harness.moments": "what the data are like",
                     "python -m harness.report results/<run>": "tables and figures again",
                     "python -m harness.sweep": "tries values of a key by Optuna",
                     "python -m harness.bench": "how fast the code is",

@@ -116,8 +116,13 @@ _FROZEN_METHODS = ("dino_wm", "dino_wm_proprio")
 # Published settings that differ by task: a layer of the configuration below that of the scale.
 EVERY_SCALE: dict[str, Any] = {
     "for": {
-        task: {"method": {"smwm": {"idm_weight": weight}}}
-        for task, weight in (("two_room", 0.1), ("push_t", 30.0), ("reacher", 1.0), ("cube", 1.0))
+        "two_room": {
+            "data": {"max_steps": 101},  # rows of an episode in the released file, at most
+            "method": {"smwm": {"idm_weight": 0.1}},
+        },
+        "push_t": {"method": {"smwm": {"idm_weight": 30.0}}},
+        "reacher": {"method": {"smwm": {"idm_weight": 1.0}}},
+        "cube": {"method": {"smwm": {"idm_weight": 1.0}}},
     },
 }
 
@@ -155,6 +160,10 @@ SCALES: dict[str, dict[str, Any]] = {
             "two_room": {"plan_time": {"joint": 1}},
             "gcbc": {"train": {"lr": 1e-3}},
             "collapsed": {"train": {"steps": 600}},  # its latents are equal long before
+            "true_state": {  # the best that this predictor reaches in about a minute
+                "train": {"steps": 4000},
+                "method": {"true_state": {"residual": True, "dropout": 0.0}},
+            },
             # faster, GCIQL's encoder ends with the same features for every frame
             **{name: {"train": {"lr": 5e-4, "steps": 1500}} for name in ("gcivl", "gciql")},
             "push_t": {"train": {"steps": 3000}},
@@ -220,7 +229,6 @@ SCALES: dict[str, dict[str, Any]] = {
         "resources": {"cpu": 4, "gpu": 1},
         "for": {
             # rows of an episode in the released files, at most; of Push-T's 49 to 246 the mean
-            "two_room": {"data": {"max_steps": 101}},
             "push_t": {"data": {"episodes": 18_685, "max_steps": 125}},
             "reacher": {"data": {"max_steps": 201}},
             "cube": {"data": {"max_steps": 201}},

@@ -59,6 +59,12 @@ SUITES: dict[str, Suite] = {
         stages=("train", "probing", "control"),
         train_shares=(8, 1, 1 / 4, 1 / 16),  # the longest starts first
     ),
+    "bounds": Suite(
+        "what data and planner allow: ceiling and floors; the first to run on a change of data",
+        _PAPER_TASKS,
+        ("true_state", "heuristic", "random", "noop", "replay"),
+        stages=("train", "control"),
+    ),
     "smoke": Suite("the whole way on the toy task, for tests", ("toy",)),
 }
 

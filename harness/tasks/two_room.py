@@ -34,6 +34,7 @@ SAMPLE_LOW, SAMPLE_HIGH = 14.0, 209.0  # px, where starts and targets are drawn
 NOISE_STD = 2.0  # noise on the expert's action, per component, before clipping
 REPEAT = 0.05  # probability that the expert repeats its last action
 DOOR_REACHED = 10.5  # px from the door's centre at which the expert turns to its target
+MIN_STEPS = 25  # of the straight way from start to door to target, at full speed
 
 ALPHA_BITS = 25  # 1 - alpha is 1 in float32 below 2**-25, so the dot ends there
 CHUNK = 32  # pictures drawn together; their working set stays in the second-level cache
@@ -42,7 +43,7 @@ SPEC = TaskSpec(
     name="two_room",
     label="Two-Room",
     about="A dot in two rooms with one door goes to where the goal picture shows it.",
-    version=1,
+    version=2,
     action_low=(-1.0, -1.0),
     action_high=(1.0, 1.0),
     state_names=("agent_x [px]", "agent_y [px]"),
@@ -179,16 +180,23 @@ class Simulator:
 
 
 class NoisyExpert:
-    """Goes through the door to a target in the other room, with noise (contracts.Collector)."""
+    """Goes through the door to a target in the other room that is not near, with noise
+    (contracts.Collector).
+    """
 
-    parameters = {"noise_std": NOISE_STD, "repeat": REPEAT, "door_reached": DOOR_REACHED}  # noqa: RUF012
+    parameters = {  # noqa: RUF012
+        "noise_std": NOISE_STD,
+        "repeat": REPEAT,
+        "door_reached": DOOR_REACHED,
+        "min_steps": MIN_STEPS,
+    }
 
     def __init__(self, rng: np.random.Generator, n: int):
         self._rng = rng
         self._last: np.ndarray | None = None
         self._start, self._target = _free(rng, n), _free(rng, n)
-        while (same := _is_left(self._start) == _is_left(self._target)).any():
-            self._target[same] = _free(rng, same.sum())
+        while (near := ~_far_and_beyond_the_wall(self._start, self._target)).any():
+            self._target[near] = _free(rng, near.sum())
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions uniform in free space; every episode is a family of its own (-1)."""
@@ -207,6 +215,12 @@ class NoisyExpert:
     def done(self, state: np.ndarray) -> np.ndarray:
         """Whether the target is reached, (n,) bool."""
         return np.linalg.norm(state - self._target, axis=-1) < SUCCESS_DISTANCE
+
+
+def _far_and_beyond_the_wall(start: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(n,) bool: the target is in the other room, and the way to it takes at least MIN_STEPS."""
+    way = np.linalg.norm(start - DOOR, axis=-1) + np.linalg.norm(target - DOOR, axis=-1)
+    return (_is_left(start) != _is_left(target)) & (way >= MIN_STEPS * SPEED)
 
 
 def _is_left(state: np.ndarray) -> np.ndarray:
