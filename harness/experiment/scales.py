@@ -103,7 +103,8 @@ _LAPTOP_TRAIN = {
     "precision": "fp32",
 }
 _LAPTOP_SIZES = {
-    "JEPAConfig": _SMALL,
+    # in so few steps a predictor of changes errs a third as far as one of whole latents
+    "JEPAConfig": _SMALL | {"residual": True},
     "LeWMConfig": {"sigreg_directions": 256},
     "FrozenConfig": _FROZEN_SMALL,
     "GoalConditionedConfig": _HEADS_SMALL,

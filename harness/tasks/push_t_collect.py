@@ -42,8 +42,9 @@ STANDOFF = 10.0  # distance between agent and block where a push begins
 ARRIVED = 12.0  # distance from that point at which the approach ends
 ORBIT = 115.0  # radius of the circle round the block's centre of gravity
 ORBIT_STEP = 0.6  # rad
-APPROACH_PX, PUSH_PX = 10.0, 8.0  # speeds, px per step
+APPROACH_PX, PUSH_PX = (6.0, 14.0), (4.0, 12.0)  # speeds, px per step; each push draws its own
 PUSH_STEPS = (4, 12)  # shortest and longest push
+LONGEST_PUSH = 96.0
 DETOUR_COST, CHOICE_NOISE = 0.2, 0.1  # in shares of the error that a push removes
 
 # A step moves the agent by STEP_TARGET (target - position) + STEP_VELOCITY velocity.
@@ -120,6 +121,7 @@ class Pusher:
         self._pushing = np.zeros(n, bool)
         self._steps = np.zeros(n, int)  # steps left of the approach or of the push
         self._push_steps = np.zeros(n, int)
+        self._push_px, self._approach_px = np.zeros((2, n, 1))
 
     def act(self, state: np.ndarray) -> np.ndarray:
         """Actions (n, 2), not yet clipped."""
@@ -135,8 +137,8 @@ class Pusher:
         self._steps -= 1
         off = agent - contact
         off -= (off * normal).sum(axis=1, keepdims=True) * normal  # offset from the push's line
-        push = -PUSH_PX * normal - 0.5 * off
-        approach = _limited(_way_round(agent, pose, begin) - agent, APPROACH_PX)
+        push = -self._push_px * normal - 0.5 * off
+        approach = _limited(_way_round(agent, pose, begin) - agent, self._approach_px)
         move = np.where(self._pushing[:, None], push, approach)
         action = (move - STEP_VELOCITY * velocity) / (STEP_TARGET * ACTION_SCALE)
         return action + self._rng.normal(0.0, NOISE_STD, action.shape)
@@ -158,7 +160,11 @@ class Pusher:
         score += self._rng.gumbel(0.0, CHOICE_NOISE, score.shape)
         score[((begin < ARENA_LOW) | (begin > ARENA_HIGH)).any(axis=-1)] = -np.inf
         best = score.argmax(axis=1)
-        steps = np.ceil(length[np.arange(len(best)), best] / PUSH_PX).astype(int)
+        speed, approach = (
+            self._rng.uniform(*limits, (len(best), 1)) for limits in (PUSH_PX, APPROACH_PX)
+        )
+        steps = np.ceil(length[np.arange(len(best)), best] / speed[:, 0]).astype(int)
+        self._push_px[rows], self._approach_px[rows] = speed[rows], approach[rows]
         self._contact[rows] = best[rows]
         self._push_steps[rows] = np.clip(steps, *PUSH_STEPS)[rows]
         self._pushing[rows] = False
@@ -172,7 +178,7 @@ class Pusher:
         along = push_t_scene.rotate(pose[:, 2:], SHIFT)  # (n, c, 2)
         slope = (along * shift[:, None]).sum(axis=-1) + ANGLE_PX**2 * TURN * angle[:, None]
         curve = (SHIFT**2).sum(axis=-1) + (ANGLE_PX * TURN) ** 2
-        length = np.clip(slope / curve, 0.0, PUSH_STEPS[1] * PUSH_PX)
+        length = np.clip(slope / curve, 0.0, LONGEST_PUSH)
         error = (shift**2).sum(axis=-1) + (ANGLE_PX * angle) ** 2
         return (2 * slope - curve * length) * length / np.maximum(error, 1.0)[:, None], length
 
