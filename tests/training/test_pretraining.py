@@ -101,7 +101,7 @@ def test_a_stored_encoder_gives_the_tokens_of_the_trained_one(trained_once, tmp_
     assert trained.items() <= stored.items()
     damaged = shutil.copytree(trained_once, tmp_path / "damaged")
     damage_weights(damaged)
-    assert ship.main([str(damaged)]) == 1 and "has NaN" in capsys.readouterr().out
+    assert ship.main([str(damaged)]) == 1 and "has NaN" in capsys.readouterr().err
     assert ship.main([]) == 2
 
 
