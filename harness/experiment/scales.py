@@ -62,8 +62,8 @@ _FROZEN_TINY = _POOLED | {
     "encoder_patch": 16,
 }
 _FROZEN_SMALL = {  # 16 tokens for a picture of 64 px: with 64 one plan takes most of a minute
-    "weights": "mae",
-    "mae": {"tasks": _TASKS, "steps": 1500, "batch_size": 64},
+    "weights": "shipped",
+    "mae": {"tasks": _TASKS, "steps": 1500, "batch_size": 64},  # of weights=mae; so are the sizes
     "encoder_width": 64,
     "encoder_depth": 4,
     "encoder_heads": 4,
@@ -177,7 +177,7 @@ SCALES: dict[str, dict[str, Any]] = {
             **dict.fromkeys(_FROZEN_METHODS, _DINO_SMALL_FOR),
         },
     },
-    # Half of the laptop's training and data; a frozen encoder learns from its own task alone.
+    # Half of the laptop's training and data; weights=mae learns from its own task alone.
     "quick": {
         "about": "A first look in minutes: the laptop's models, trained for a minute or less each.",
         "data": {"episodes": 400, "image_size": 64},

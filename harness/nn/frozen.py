@@ -1,7 +1,8 @@
 """Picture encoders that methods do not train: pixels to patch tokens. Nothing is unpickled.
 
 FrozenConfig.weights says where the weights come from: "dinov2" (facebook/dinov2-small, from the
-hub or its cache), "random" (the same architecture, untrained), "mae" (a small autoencoder that
+hub or its cache), "shipped" (a small autoencoder for pictures of 64 px that is part of the package,
+in SHIPPED), "random" (the architecture of dinov2, untrained), "mae" (a small autoencoder that
 harness/training/pretraining.py trains first, which then replaces "mae" by its folder), or a folder
 with config.json and model.safetensors of a DINOv2 or a ViT-MAE.
 """
@@ -31,6 +32,7 @@ from harness.nn import encoders
 
 DINOV2 = "facebook/dinov2-small"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "weights")  # weights=shipped
 # names, because looking up a class of transformers takes seconds in every command and worker
 _NETWORKS = {"dinov2": "Dinov2Model", "vit_mae": "ViTMAEModel"}
 _NOT_READ = {"embeddings.mask_token"}  # tokens do not depend on it, so a file may lack it
@@ -61,7 +63,11 @@ class MAEConfig(Settings):
     batch_size: int = setting(128, "Frames of a batch.", ge=2)
     lr: float = setting(1e-3, "Learning rate after the warm-up, its highest.", gt=0)
     mask_ratio: float = setting(
-        0.75, "Share of the patches that are hidden and rebuilt.", gt=0, lt=1, paper=0.75
+        0.75,
+        "Share of the patches that are hidden and rebuilt; 0 rebuilds all from all.",
+        ge=0,
+        lt=1,
+        paper=0.75,
     )
     decoder_width: int = setting(64, "Width of the decoder's tokens.", ge=1, paper=512)
     decoder_depth: int = setting(2, "Layers of the decoder.", ge=1, paper=8)
@@ -77,7 +83,7 @@ class FrozenConfig(MethodConfig):
     weights: str = setting(
         "dinov2",
         "Weights of the frozen encoder.",
-        text="dinov2, mae (trained here first), random or a folder's absolute path",
+        text="dinov2, shipped (for 64 px), mae (trained first), random or a folder's absolute path",
         paper="dinov2",
     )
     encoder_width: int = setting(384, "Width of the encoder's tokens.", ge=1, paper=384)
@@ -106,8 +112,12 @@ class FrozenConfig(MethodConfig):
             return ""
         if self.weights == "random":
             return "untrained encoder"
+        if self.weights == "shipped":
+            return "autoencoder"
         kind = "vit_mae" if self.weights == "mae" else _kind(self.weights)
-        return "MAE encoder" if kind == "vit_mae" else ""
+        if kind != "vit_mae":
+            return ""
+        return "MAE encoder" if self.mae.mask_ratio > 0 else "autoencoder"
 
     def untrained(self) -> FrozenConfig:
         """The same sizes with random weights."""
@@ -122,7 +132,8 @@ class FrozenConfig(MethodConfig):
         if self.weights == "dinov2":
             instead = (
                 f"copy its {CONFIG} and {WEIGHTS} here and give {key}.weights=FOLDER, or train an "
-                f"encoder on the tasks' own frames with {key}.weights=mae"
+                f"encoder on the tasks' own frames with {key}.weights=mae, or give "
+                f"{key}.weights=shipped for pictures of 64 px"
             )
             reason = _unreachable()
             if reason:
@@ -130,13 +141,14 @@ class FrozenConfig(MethodConfig):
             cached = _cached()
             misfit = weights_misfit(cached) if os.path.isfile(f"{cached}/{CONFIG}") else ""
             return f"{cached}, the cache of {DINOV2}: {misfit}; or {instead}" if misfit else ""
-        here = os.path.isabs(self.weights) and os.path.isfile(f"{self.weights}/{WEIGHTS}")
-        if here and _kind(self.weights) in _NETWORKS:
-            misfit = weights_misfit(self.weights)
+        folder = _folder(self.weights)
+        here = os.path.isabs(folder) and os.path.isfile(f"{folder}/{WEIGHTS}")
+        if here and _kind(folder) in _NETWORKS:
+            misfit = weights_misfit(folder)
             return f"{key}.weights={self.weights}: {misfit}" if misfit else ""
         return (
-            f"{key}.weights={self.weights} is neither dinov2, mae or random nor the absolute path "
-            f"of a folder with {CONFIG} and {WEIGHTS} of a DINOv2 or a ViT-MAE"
+            f"{key}.weights={self.weights} is neither dinov2, shipped, mae or random nor the "
+            f"absolute path of a folder with {CONFIG} and {WEIGHTS} of a DINOv2 or a ViT-MAE"
         )
 
 
@@ -317,6 +329,14 @@ def _network(config: FrozenConfig, image_size: int) -> nn.Module:
         raise ValueError("weights=mae has no task to be trained on: give mae.tasks=[TASK, ...]")
     if config.weights == "dinov2":
         return _load(DINOV2, "dinov2")
+    if config.weights == "shipped":
+        network = _load(SHIPPED, _kind(SHIPPED))
+        if image_size != network.config.image_size:
+            raise ValueError(
+                f"weights=shipped read pictures of {network.config.image_size} px, not of "
+                f"{image_size}: give data.image_size={network.config.image_size}, or weights=mae"
+            )
+        return network
     if config.weights != "random":
         return _load(config.weights, _kind(config.weights))
     with torch.random.fork_rng(devices=[]):
@@ -330,6 +350,11 @@ def _network(config: FrozenConfig, image_size: int) -> nn.Module:
                 image_size=_nearest(image_size, config.encoder_patch),
             )
         )
+
+
+def _folder(weights: str) -> str:
+    """Where the weights lie that need no hub and no training."""
+    return SHIPPED if weights == "shipped" else weights
 
 
 def _nearest(size: int, patch: int) -> int:

@@ -1,4 +1,4 @@
-"""A masked autoencoder (He et al. 2022) over single frames, made of `transformers` modules."""
+"""An autoencoder of frames, masked (He et al. 2022) or not, made of `transformers` modules."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class Autoencoder(encoders.Encoder, Trainable):
     """Reconstructs the hidden patches of a picture from the visible ones.
 
     The target of a patch is normalised by its own mean and std, as in the paper's best setting.
+    With mask_ratio=0 nothing is hidden: the whole picture is reconstructed from the tokens of all
+    patches, and its pixels are the target as they are.
     """
 
     def __init__(self, config: FrozenConfig, image_size: int):
@@ -26,6 +28,7 @@ class Autoencoder(encoders.Encoder, Trainable):
             )
         self.width = config.encoder_width
         self.tokens = (image_size // config.encoder_patch) ** 2
+        self.masked = config.mae.mask_ratio > 0
         self.network = transformers.ViTMAEForPreTraining(
             transformers.ViTMAEConfig(
                 hidden_size=config.encoder_width,
@@ -44,12 +47,15 @@ class Autoencoder(encoders.Encoder, Trainable):
         )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Squared error over the hidden patches of every frame of batch.obs."""
+        """Squared error of reconstructing every frame of batch.obs."""
         return {"loss": self(batch.obs.pixels.flatten(0, 1))}
 
     def features(self, x: Tensor) -> Tensor:
         """The error of reconstructing normalised pictures, a scalar."""
-        return self.network(x).loss
+        output = self.network(x)
+        if self.masked:
+            return output.loss
+        return (output.logits - self.network.patchify(x)).pow(2).mean()
 
     def save(self, folder: str) -> None:
         """Write the encoder alone, as config.json and model.safetensors."""

@@ -1,7 +1,11 @@
 """Frozen encoders: where weights come from, sizes, the order of tokens."""
 
+import fnmatch
+import hashlib
 import json
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 import tiny
@@ -72,15 +76,15 @@ def test_pictures_are_resized_to_the_nearest_multiple_of_the_patch(dinov2, autoe
         assert tokens.shape == (2, encoder.tokens, 32) and tokens.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ["dinov2", "autoencoder"])
-def test_tokens_are_in_the_order_of_their_patches(request, kind):
-    folder = request.getfixturevalue(kind)
-    encoder = frozen.FrozenEncoder(frozen.FrozenConfig(weights=str(folder)), 32)
-    pixels = pictures(32, 1)
+@pytest.mark.parametrize(("kind", "size"), [("dinov2", 32), ("autoencoder", 32), ("shipped", 64)])
+def test_tokens_are_in_the_order_of_their_patches(request, kind, size):
+    weights = kind if kind == "shipped" else str(request.getfixturevalue(kind))
+    encoder = frozen.FrozenEncoder(frozen.FrozenConfig(weights=weights), size)
+    pixels, side = pictures(size, 1), size // 4
     for patch in range(16):
-        row, column = divmod(patch, 4)
+        row, column = (side * i for i in divmod(patch, 4))
         other = pixels.clone()
-        other[:, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] += 128
+        other[:, :, row : row + side, column : column + side] += 128
         change = (encoder(other) - encoder(pixels)).abs().sum(-1)[0]
         assert change.argmax() == patch
     assert torch.equal(encoder(pixels), encoder(pixels))
@@ -99,8 +103,48 @@ def test_untrained_weights_are_the_same_for_every_seed():
 
 def test_notes(dinov2, autoencoder):
     notes = {"random": "untrained encoder", "mae": "MAE encoder", "dinov2": ""}
-    notes |= {str(dinov2): "", str(autoencoder): "MAE encoder"}
+    notes |= {str(dinov2): "", str(autoencoder): "MAE encoder", "shipped": "autoencoder"}
     assert {name: frozen.FrozenConfig(weights=name).note for name in notes} == notes
+    unmasked = frozen.MAEConfig(mask_ratio=0.0)
+    for weights in ("mae", str(autoencoder)):
+        assert frozen.FrozenConfig(weights=weights, mae=unmasked).note == "autoencoder"
+
+
+def test_the_shipped_weights_are_those_of_their_manifest():
+    config = frozen.FrozenConfig(weights="shipped")
+    encoder = frozen.FrozenEncoder(config, 64)
+    assert (encoder.tokens, encoder.width, config.unavailable_reason("m")) == (16, 64, "")
+    file = Path(frozen.SHIPPED, frozen.WEIGHTS)
+    assert file.stat().st_size < 1e6
+    assert {value.dtype for value in load_file(file).values()} == {torch.float16}
+    manifest = json.loads(Path(frozen.SHIPPED, "manifest.json").read_text())
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == manifest["sha256"]
+    assert any("harness.training.ship" in command for command in manifest["commands"])
+    assert manifest["config"]["mae"]["tasks"] == ["two_room", "push_t", "reacher", "cube"]
+
+
+def test_an_installed_package_has_the_shipped_weights():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["harness.nn"]
+    for name in (frozen.CONFIG, frozen.WEIGHTS, "manifest.json"):
+        path = Path(frozen.SHIPPED, name)
+        inside = str(path.relative_to(Path(frozen.__file__).parent))
+        assert path.is_file() and any(fnmatch.fnmatch(inside, pattern) for pattern in patterns)
+
+
+@pytest.mark.parametrize("size", [32, 63, 96, 224])
+def test_the_shipped_weights_refuse_pictures_of_another_size(size):
+    said = f"weights=shipped read pictures of 64 px, not of {size}: give data.image_size=64, or"
+    with pytest.raises(ValueError, match=said):
+        frozen.FrozenEncoder(frozen.FrozenConfig(weights="shipped"), size)
+
+
+def test_damaged_shipped_weights_are_refused_before_a_run(dinov2, monkeypatch):
+    monkeypatch.setattr(frozen, "SHIPPED", str(dinov2))
+    config = frozen.FrozenConfig(weights="shipped")
+    assert config.unavailable_reason("m") == ""
+    rewrite(dinov2, without(".layer.1."))
+    assert config.unavailable_reason("m").startswith("m.weights=shipped: model.safetensors does")
 
 
 def test_only_safetensors_are_read(dinov2):
@@ -122,8 +166,9 @@ def test_weights_that_cannot_be_had_are_said_before_the_run(tmp_path, monkeypatc
     monkeypatch.setattr(frozen, "_unreachable", lambda: "the hub cannot be reached")
     reason = launch.unavailable_reason(tiny.spec("dino_wm", "method.dino_wm.weights=dinov2"), nodes)
     assert "facebook/dinov2-small is not in the cache and the hub cannot be reached" in reason
-    assert "method.dino_wm.weights=FOLDER" in reason and "method.dino_wm.weights=mae" in reason
-    for weights in ("random", "mae"):
+    for instead in ("FOLDER", "mae", "shipped"):
+        assert f"method.dino_wm.weights={instead}" in reason
+    for weights in ("random", "mae", "shipped"):
         words = [f"method.dino_wm.weights={weights}", "method.dino_wm.mae.tasks=[toy]"]
         assert launch.unavailable_reason(tiny.spec("dino_wm", *words), nodes) == ""
 
@@ -284,9 +329,28 @@ def test_a_damaged_file_in_the_hubs_cache_is_refused(dinov2, monkeypatch):
     frozen._unreachable.cache_clear()
 
 
-def test_an_autoencoder_lowers_its_loss_on_a_few_frames():
+def test_without_a_mask_the_loss_is_the_error_of_all_pixels():
     torch.manual_seed(0)
-    model = mae.Autoencoder(frozen.FrozenConfig(weights="mae", **SMALL), 32)
+    config = frozen.MAEConfig(mask_ratio=0.0)
+    model = mae.Autoencoder(frozen.FrozenConfig(weights="mae", mae=config, **SMALL), 32).eval()
+    pixels = pictures(32, 3)
+    x = model.normalised(pixels)
+    rebuilt = model.network.unpatchify(model.network(x).logits)
+    loss = model(pixels)
+    assert torch.allclose(loss, (rebuilt - x).pow(2).mean()) and loss.isfinite()
+    loss.backward()
+    assert all(
+        p.grad is not None and p.grad.isfinite().all() and p.grad.any()
+        for name, p in model.network.vit.named_parameters()
+        if p.requires_grad and not name.endswith("k_proj.bias")  # softmax takes no notice of it
+    )
+
+
+@pytest.mark.parametrize("mask_ratio", [0.75, 0.0])
+def test_an_autoencoder_lowers_its_loss_on_a_few_frames(mask_ratio):
+    torch.manual_seed(0)
+    config = frozen.MAEConfig(mask_ratio=mask_ratio)
+    model = mae.Autoencoder(frozen.FrozenConfig(weights="mae", mae=config, **SMALL), 32)
     frames = torch.full((16, 3, 32, 32), 255, dtype=torch.uint8)
     for i, frame in enumerate(frames):  # a disc that can be guessed from where it is seen
         frame[:, 8 + i % 4 : 24, 4 + i : 12 + i] = 40

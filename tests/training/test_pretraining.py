@@ -18,9 +18,9 @@ from harness.data.episodes import DatasetError
 from harness.experiment import config, identity
 from harness.experiment.run_folders import RunFolders
 from harness.nn import mae
-from harness.nn.frozen import FrozenConfig
+from harness.nn.frozen import FrozenConfig, FrozenEncoder
 from harness.records import rows
-from harness.training import pretraining
+from harness.training import pretraining, ship
 
 CPU = torch.device("cpu")
 WORDS = [
@@ -73,10 +73,36 @@ def test_other_trials_have_no_pool_and_their_hash_of_old():
 
 
 def test_a_suite_has_the_four_tasks_pooled():
-    spec = tiny.spec("dino_wm", "scale=laptop")
+    spec = tiny.spec("dino_wm", "scale=laptop", "method.dino_wm.weights=mae")
     assert list(spec.config.pool) == ["two_room", "push_t", "reacher", "cube"]
     for name, data in spec.config.pool.items():
         assert data == tiny.spec("lewm", "scale=laptop", task=name).config.data
+
+
+@pytest.mark.parametrize("scale", ["laptop", "quick"])
+@pytest.mark.parametrize("method", ["dino_wm", "dino_wm_proprio"])
+def test_a_suite_for_a_small_machine_pays_for_no_pretraining(method, scale):
+    config = tiny.spec(method, f"scale={scale}").config
+    assert (config.method.weights, config.pool) == ("shipped", {})
+
+
+def test_a_stored_encoder_gives_the_tokens_of_the_trained_one(trained_once, tmp_path, capsys):
+    assert ship.ship(str(trained_once), str(tmp_path / "stored")) == 0
+    tokens = []
+    pixels = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+    for folder in (trained_once, tmp_path / "stored"):
+        encoder = FrozenEncoder(FrozenConfig(weights=str(folder)), 32)
+        tokens.append(encoder(pixels))
+    assert not torch.equal(*tokens) and (tokens[0] - tokens[1]).abs().max() < 0.01
+    trained, stored = (
+        json.loads((folder / "manifest.json").read_text())
+        for folder in (trained_once, tmp_path / "stored")
+    )
+    assert trained.items() <= stored.items()
+    damaged = shutil.copytree(trained_once, tmp_path / "damaged")
+    damage_weights(damaged)
+    assert ship.main([str(damaged)]) == 1 and "has NaN" in capsys.readouterr().err
+    assert ship.main([]) == 2
 
 
 def test_frames_are_those_of_the_training_episodes(pool):
