@@ -84,6 +84,10 @@ _DINO_SMALL = {
 }
 _DINO_TRAIN = {"train": {"batch_size": 32, "lr": 5e-4}}  # of gaoyuezhou/dino_wm's predictor
 _DINO_SMALL_FOR = {"train": {"batch_size": 32, "lr": 1e-3, "steps": 4000}}
+_CEILING = {  # the best that this predictor reaches in about a minute
+    "train": {"steps": 4000},
+    "method": {"true_state": {"residual": True, "dropout": 0.0}},
+}
 _GOAL_CONDITIONED = ("gcbc", "gcivl", "gciql")
 _HEADS_TINY = {  # baselines/goal_conditioned.py; the encoder is LeWM's
     "encoder": _TINY["encoder"],
@@ -161,10 +165,7 @@ SCALES: dict[str, dict[str, Any]] = {
             "two_room": {"plan_time": {"joint": 1}},
             "gcbc": {"train": {"lr": 1e-3}},
             "collapsed": {"train": {"steps": 600}},  # its latents are equal long before
-            "true_state": {  # the best that this predictor reaches in about a minute
-                "train": {"steps": 4000},
-                "method": {"true_state": {"residual": True, "dropout": 0.0}},
-            },
+            "true_state": _CEILING,
             # faster, GCIQL's encoder ends with the same features for every frame
             **{name: {"train": {"lr": 5e-4, "steps": 1500}} for name in ("gcivl", "gciql")},
             # weight x windows / 128 is the paper's 0.1, without which the tee's angle is lost
@@ -190,6 +191,7 @@ SCALES: dict[str, dict[str, Any]] = {
                 task: {"method": {key: {"mae": {"tasks": [task]}} for key in _FROZEN_METHODS}}
                 for task in _TASKS
             },
+            "true_state": _CEILING,
             "gcbc": {"train": {"lr": 1e-3, "steps": 400}},
             **{name: {"train": {"lr": 1e-3, "steps": 400}} for name in ("gcivl", "gciql")},
             **{
