@@ -364,8 +364,16 @@ def test_a_disk_too_full_for_anything(command, caplog):
     assert command.launch("methods=[noop,random,replay]") == 0
 
 
+@pytest.fixture
+def heard(number):
+    """The signal is not ignored, as it is by the tests themselves under nohup."""
+    before = signal.signal(number, signal.SIG_DFL)
+    yield
+    signal.signal(number, before)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_ends_a_run_as_ctrl_c_does(datasets, tmp_path, number, code):
+def test_a_signal_ends_a_run_as_ctrl_c_does(datasets, tmp_path, number, code, heard):
     words = ["-m", "harness.run", "suite=smoke", "scale=tiny", "device=cpu", "backend=loop"]
     words += ["methods=lewm", "train.steps=1000000", "train.checkpoint_every_s=0", "run=r"]
     words += [f"results={tmp_path}", f"datasets={datasets}"]
