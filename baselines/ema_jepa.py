@@ -33,7 +33,6 @@ from harness.contracts.task import ModelDims
 from harness.nn import moving_average
 from harness.nn.jepa import JEPAConfig, JEPANetwork
 from harness.nn.latent_std import latent_std
-from harness.nn.rollout import autoregressive
 
 
 @dataclass(frozen=True)
@@ -94,14 +93,6 @@ class EMAJEPA(JEPANetwork):
         """(B, T, D) of the target network; every frame on its own."""
         features = self.target_encoder(obs.pixels.flatten(0, 1))
         return self.target_projector(features.unflatten(0, obs.pixels.shape[:2]))
-
-    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Latents z (B, T, D) and the blocks taken there (B, T, A) to the next ones (B, T, D)."""
-        return self.following(z, self.predictor(z, self.action_embedder(actions)))
-
-    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
-        """contracts.WorldModel.rollout, (N, K, D)."""
-        return autoregressive(self.predict, self.history, z, past, plan)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Prediction error against the target network, teacher forced over the window."""

@@ -17,13 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import vcreg
-from harness.contracts.data import Batch, Obs
+from harness.contracts.data import Batch
 from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
 from harness.nn import inverse_dynamics
 from harness.nn.jepa import JEPAConfig, JEPANetwork
 from harness.nn.latent_std import latent_std
-from harness.nn.rollout import autoregressive
 
 
 @dataclass(frozen=True)
@@ -62,19 +61,6 @@ class PLDM(JEPANetwork):
         }
         if config.idm > 0:
             self.inverse_dynamics = nn.Linear(2 * config.latent_dim, dims.block_dim)
-
-    def encode(self, obs: Obs) -> Tensor:
-        """(B, T, D); every frame on its own."""
-        features = self.encoder(obs.pixels.flatten(0, 1))
-        return self.projector(features.unflatten(0, obs.pixels.shape[:2]))
-
-    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Latents z (B, T, D) and the blocks taken there (B, T, A) to the next ones (B, T, D)."""
-        return self.following(z, self.predictor(z, self.action_embedder(actions)))
-
-    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
-        """contracts.WorldModel.rollout, (N, K, D)."""
-        return autoregressive(self.predict, self.history, z, past, plan)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Prediction error plus the weighted terms; each is logged by its name."""

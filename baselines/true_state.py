@@ -21,7 +21,6 @@ from harness.contracts.task import ModelDims
 from harness.nn.jepa import JEPAConfig, LatentPredictor
 from harness.nn.latent_std import latent_std
 from harness.nn.mlp import Projector
-from harness.nn.rollout import autoregressive
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,6 @@ class TrueState(LatentPredictor):
     def moved(self, z: Tensor, projected: Tensor) -> Tensor:
         """Poses after z (..., D), from the projector's (..., p)."""
         return super().moved(z, F.pad(projected, (0, self._padding)))
-
-    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Poses z (B, T, D) and the blocks taken there (B, T, A) to the next ones (B, T, D)."""
-        return self.following(z, self.predictor(z, self.action_embedder(actions)))
-
-    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
-        """contracts.WorldModel.rollout, (N, K, D)."""
-        return autoregressive(self.predict, self.history, z, past, plan)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The prediction error over the pose."""

@@ -40,7 +40,7 @@ _METHOD = "noop"  # of the trial whose data and pairs are looked at; every metho
 
 
 class Request(NamedTuple):
-    """What the command line asks for."""
+    """The datasets to look at, read from the command line."""
 
     specs: list[TrialSpec]  # one trial a task
     datasets: str

@@ -57,7 +57,7 @@ def shares(
 
 
 def sentence(ceilings: Mapping[str, float]) -> str:
-    """What shares are of, for a caption; nothing where nothing was measured."""
+    """A caption's sentence that names the ceiling of the shares; "" where none was measured."""
     if not ceilings:
         return ""
     rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in ceilings.items())

@@ -255,5 +255,5 @@ class Method:
 
     @property
     def sees_pose(self) -> bool:
-        """Whether Task.pose takes the place of proprioception: a ceiling's does."""
-        return self.role == "ceiling"
+        """Whether Task.pose takes the place of proprioception: that of a trained ceiling does."""
+        return self.role == "ceiling" and self.trained

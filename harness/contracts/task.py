@@ -118,8 +118,8 @@ class Task(Protocol):
         """The stratum of each pair, (B,) str out of spec.strata: how hard a kind of pair it is."""
 
     def pose(self, state: np.ndarray) -> np.ndarray:
-        """What one picture shows of states (B, S), in few numbers (B, F): no speeds, angles as sine
-        and cosine. It is the latent of the ceiling.
+        """The pose of the scene in states (B, S), as far as one picture shows it, in few numbers
+        (B, F): no speeds, angles as sine and cosine. It is the latent of the ceiling.
         """
 
     def collector(self, rng: np.random.Generator, n: int) -> Collector:

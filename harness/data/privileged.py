@@ -1,4 +1,4 @@
-"""What a ceiling sees: a task and its dataset with the scene's pose in the place of proprioception.
+"""Views of a task and its dataset for a ceiling: the pose takes the place of proprioception.
 
 A ceiling (baselines/true_state.py) shows how far planner, predictor and data carry a perfect
 encoder. No other method sees the simulator's state.

@@ -21,7 +21,7 @@ class LayerCache:
         self._positions: Tensor | None = None
 
     def extended(self, new: Tensor) -> Tensor:
-        """Those of all positions, after the next ones are added."""
+        """Add the next positions; the keys or values of all positions so far."""
         if self._positions is not None:
             new = torch.cat([self._positions, new], dim=self._dim)
         self._positions = new

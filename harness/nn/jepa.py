@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from harness.contracts.data import Obs
 from harness.contracts.method import MethodConfig, WorldModel
 from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
 from harness.nn import conditioned_rollout, encoders, mlp, transformer
 from harness.nn.cached_rollout import CachedRollout, LayerCache
+from harness.nn.rollout import autoregressive
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class JEPAConfig(MethodConfig):
 
 
 class LatentPredictor(WorldModel):
-    """The three parts behind a latent, by the names that checkpoints have; planning uses
-    `fast_rollout`.
+    """The three parts behind a latent, by the names that checkpoints have, and what LeWM predicts
+    with them; planning uses `fast_rollout`.
     """
 
     action_embedder: mlp.ActionEmbedder  # blocks of actions (B, T, A) -> conditions (B, T, D)
@@ -56,6 +58,14 @@ class LatentPredictor(WorldModel):
     def __init__(self, config: JEPAConfig):
         super().__init__()
         self.history, self.residual = config.history, config.residual
+
+    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Latents z (B, T, D) and the blocks taken there (B, T, A) to the next ones (B, T, D)."""
+        return self.following(z, self.predictor(z, self.action_embedder(actions)))
+
+    def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
+        """contracts.WorldModel.rollout, (N, K, D)."""
+        return autoregressive(self.predict, self.history, z, past, plan)
 
     def following(self, z: Tensor, predicted: Tensor) -> Tensor:
         """The latents after z (B, T, D), from the predictor's outputs there (B, T, D)."""
@@ -95,7 +105,9 @@ class LatentPredictor(WorldModel):
 
 
 class JEPANetwork(LatentPredictor):
-    """All five parts. How they are used is in each method's file."""
+    """All five parts; a method adds its loss. lewm/model.py says again what is computed, in the
+    order of the paper.
+    """
 
     encoder: encoders.Encoder  # pixels (M, 3, size, size) -> features (M, width)
     projector: mlp.Projector  # features (B, T, width) -> latents (B, T, D)
@@ -107,6 +119,11 @@ class JEPANetwork(LatentPredictor):
             self.encoder.width, config.projector_hidden, config.latent_dim
         )
         self.add_predictor(config, dims)
+
+    def encode(self, obs: Obs) -> Tensor:
+        """(B, T, D); every frame on its own."""
+        features = self.encoder(obs.pixels.flatten(0, 1))
+        return self.projector(features.unflatten(0, obs.pixels.shape[:2]))
 
 
 class JEPARollout(CachedRollout):
