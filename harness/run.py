@@ -21,7 +21,7 @@ from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.experiment.scales import SCALES
 from harness.records import folder_lock, rows
-from harness.runtime import command, machine
+from harness.runtime import command, machine, yardstick
 from harness.runtime.command import FAILED, OK, console
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,8 @@ def _reasons(run: config.RunConfig, todo: list[TrialSpec]) -> dict[str, str]:
 def _show_plan(
     run: config.RunConfig, specs: list[TrialSpec], able: list[TrialSpec], reasons: dict[str, str]
 ) -> None:
-    estimator = estimate.Estimator(run.results)
+    speed = yardstick.steps_per_s() if able and run.device == "cpu" else 0.0
+    estimator = estimate.Estimator(run.results, speed)
     table = Table("trial", "state", "cpu", "gpu", "estimate", box=None, pad_edge=False)
     for spec in specs:
         seconds = estimator.seconds(spec)

@@ -26,7 +26,7 @@ from harness.experiment import config, identity, trial_row
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.records import folder_lock, rows
-from harness.runtime import command, memory, provenance, threads
+from harness.runtime import command, memory, provenance, threads, yardstick
 from harness.runtime.progress import Display, Progress
 from harness.training import checkpoint, loop, pretraining
 from harness.training.checkpoint import Checkpoint
@@ -77,6 +77,8 @@ def _results(spec: TrialSpec, folders: RunFolders, progress: Progress) -> Iterat
     dataset = open_dataset(collect.ensure(task, spec.config.data, folders.datasets))
     yield Result(facts=rows.DataFacts(dataset.hash, dataset.split_hash))
     method = zoo.METHODS[spec.method]
+    if method.trained and device.type == "cpu":
+        yield Result(facts=rows.SpeedFacts(yardstick.steps_per_s()))
     if method.sees_pose:
         dataset = privileged.with_pose(dataset, task)
     context = Context(spec, folders, device, progress, dataset, normalize.fit(dataset))

@@ -1,5 +1,5 @@
 """How long trials will take, estimated from finished trials in this results folder and in the
-reference runs.
+reference runs, each scaled to the speed of this machine.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ _REFERENCE = str(Path(__file__).resolve().parents[2] / "results" / "reference")
 
 
 class Estimator:
-    """Estimates from the medians of finished trials of the same (method, task, scale), or else of
-    the same (method, scale): seconds of a training step, and seconds of everything else.
+    """Estimates from the medians of finished trials of the same (method, task, scale, protocol),
+    or else of fewer of these: seconds of a training step, and seconds of everything else. `speed`
+    is this machine's yardstick (runtime/yardstick.py); 0 leaves times as they were.
     """
 
-    def __init__(self, results: str):
+    def __init__(self, results: str, speed: float):
         self._known: dict[tuple[str, ...], list[_Cost]] = {}
         for root in (_REFERENCE, results):
             for row in _trials(root):
                 if row.status == "ok":
-                    for key in ((row.method, row.task, row.scale), (row.method, row.scale)):
-                        self._known.setdefault(key, []).append(_cost(row))
+                    cost = _cost(row, speed)
+                    for key in _kinds(row.method, row.task, row.scale, row.protocol):
+                        self._known.setdefault(key, []).append(cost)
 
     def seconds(self, spec: TrialSpec) -> float | None:
         """The estimate for one trial; None when nothing like it has run."""
-        scale = spec.config.scale
-        for key in ((spec.method, spec.task, scale), (spec.method, scale)):
+        cfg = spec.config
+        for key in _kinds(spec.method, spec.task, cfg.scale, cfg.protocol.name):
             if key in self._known:
                 costs = self._known[key]
-                steps = spec.config.train.steps or statistics.median(c.steps for c in costs)
+                steps = cfg.train.steps or statistics.median(c.steps for c in costs)
                 step_s = statistics.median(c.step_s for c in costs)  # 0 for a control
                 return steps * step_s + statistics.median(c.rest_s for c in costs)
         return None
@@ -69,9 +71,16 @@ class _Cost(NamedTuple):
     rest_s: float
 
 
-def _cost(row: rows.TrialRow) -> _Cost:
+def _kinds(method: str, task: str, scale: str, protocol: str) -> list[tuple[str, ...]]:
+    """What trials have in common whose times resemble each other, the closest likeness first."""
+    return [(method, task, scale, protocol), (method, task, scale), (method, scale)]
+
+
+def _cost(row: rows.TrialRow, speed: float) -> _Cost:
+    slower = row.yardstick / speed if row.yardstick and speed else 1.0
     step_s = row.train_s / row.train_steps if row.train_steps else 0.0
-    return _Cost(row.train_steps, step_s, max(0.0, row.total_s - row.train_s))
+    rest_s = max(0.0, row.total_s - row.train_s)
+    return _Cost(row.train_steps, slower * step_s, slower * rest_s)
 
 
 def _trials(root: str) -> list[rows.TrialRow]:

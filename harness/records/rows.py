@@ -87,6 +87,7 @@ class TrialRow:
     is_control: bool = field(default=False, metadata=LATER)  # a policy that is not trained
     diverged: bool = field(default=False, metadata=LATER)  # status "error": loss not finite
     role: str = field(default="", metadata=LATER)  # contracts.method.Role; "" in older rows
+    yardstick: float = field(default=0.0, metadata=LATER)  # steps/s, runtime/yardstick.py; 0: none
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,13 @@ class TrainingFacts:
 
 
 @dataclass(frozen=True)
+class SpeedFacts:
+    """The column of TrialRow that says how fast the machine was."""
+
+    yardstick: float
+
+
+@dataclass(frozen=True)
 class ControlFacts:
     """The column of TrialRow that the evaluation fills."""
 
@@ -130,7 +138,7 @@ class FailureFacts:
     diverged: bool
 
 
-Facts = DataFacts | TrainingFacts | ControlFacts | MemoryFacts | FailureFacts
+Facts = DataFacts | TrainingFacts | SpeedFacts | ControlFacts | MemoryFacts | FailureFacts
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from harness import launch, report
 from harness.experiment import command_line, estimate, manual
 from harness.records import folder_lock
 from harness.report import objective
-from harness.runtime import command
+from harness.runtime import command, yardstick
 from harness.runtime.command import FAILED, OK, console
 from harness.sweep import search, space
 from harness.sweep.search import Standing
@@ -76,7 +76,8 @@ def _run(sweep: Sweep, argv: Sequence[str]) -> int:
 def _show_plan(sweep: Sweep, before: Standing) -> None:
     run, example = sweep.run, sweep.example
     missing = max(0, sweep.trials - len(before.settled))
-    seconds = estimate.Estimator(run.results).seconds(example)
+    speed = yardstick.steps_per_s() if run.device == "cpu" else 0.0
+    seconds = estimate.Estimator(run.results, speed).seconds(example)
     console.print(
         f"sweep of {', '.join(sweep.space)} for {sweep.method} on {sweep.task}, scale {run.scale}, "
         f"protocol {example.config.protocol.name} on validation pairs, {run.device}, backend "

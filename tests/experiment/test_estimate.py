@@ -26,7 +26,7 @@ def estimator(tmp_path, monkeypatch):
     known = [row("lewm", "a", 10, 20, 50), row("lewm", "b", 5, 20, 70), row("noop", "c", 0, 0, 7)]
     for made in known:
         rows.write(f"{tmp_path}/r/trials/{rows.folder_name(made.key, 'hash')}", made, [], [])
-    return estimate.Estimator(str(tmp_path))
+    return estimate.Estimator(str(tmp_path), 0.0)
 
 
 def spec(method, **resources) -> TrialSpec:
@@ -47,7 +47,7 @@ def test_a_copy_of_a_trial_or_of_a_run_counts_once(estimator, tmp_path):
     shutil.copytree(lewm, lewm.parent / "old" / "a.hash")
     for name in ("before", "again"):
         shutil.copytree(lewm, tmp_path / name / "trials" / "a.hash")
-    assert estimate.Estimator(str(tmp_path)).seconds(spec("lewm")) == 6 * 3 + 40
+    assert estimate.Estimator(str(tmp_path), 0.0).seconds(spec("lewm")) == 6 * 3 + 40
 
 
 def test_trials_share_the_machine_and_take_at_least_as_long_as_the_longest(estimator):
@@ -69,3 +69,21 @@ def test_trials_share_the_gpu(estimator):
 
 def test_in_a_loop_one_trial_follows_another(estimator):
     assert estimator.total([spec("lewm"), spec("noop"), spec("pldm")], None) == (65, 1)
+
+
+def test_times_are_scaled_from_the_machine_that_had_them_to_this_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate, "_REFERENCE", str(tmp_path / "none"))
+    made = dataclasses.replace(row("lewm", "a", 10, 20, 50), yardstick=60.0)
+    rows.write(f"{tmp_path}/r/trials/{rows.folder_name(made.key, 'hash')}", made, [], [])
+    assert estimate.Estimator(str(tmp_path), 0.0).seconds(spec("lewm")) == 6 * 2 + 30
+    assert estimate.Estimator(str(tmp_path), 30.0).seconds(spec("lewm")) == 2 * (6 * 2 + 30)
+    assert estimate.Estimator(str(tmp_path), 120.0).seconds(spec("lewm")) == (6 * 2 + 30) / 2
+
+
+def test_trials_of_the_same_protocol_count_before_others(estimator, tmp_path):
+    other = dataclasses.replace(row("lewm", "d", 10, 10, 15), protocol="lewm-v3")
+    rows.write(f"{tmp_path}/r/trials/{rows.folder_name(other.key, 'hash')}", other, [], [])
+    known = estimate.Estimator(str(tmp_path), 0.0)
+    assert known.seconds(spec("lewm")) == 6 * 3 + 40
+    lewm_v3 = tiny.spec("lewm", *WORDS, "protocol=lewm-v3")
+    assert known.seconds(lewm_v3) == 6 * 1 + 5
