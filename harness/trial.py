@@ -44,7 +44,7 @@ def run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.TrialR
 
     Raises OSError only where even that row cannot be written.
     """
-    started = time.time()
+    started, before = time.time(), time.process_time()
     provenance.git()  # now, since the checkout may be another when the trial ends
     results, error = [], ""
     try:
@@ -54,6 +54,7 @@ def run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.TrialR
         log.debug("%s", traceback.format_exc())
         results.append(Result(facts=rows.FailureFacts(isinstance(failure, loop.DivergedError))))
         error = trial_row.error_line(failure, folders)
+    results.append(Result(facts=rows.CPUFacts(time.process_time() - before)))
     row = _write(spec, folders, results, error, started)
     if not error:
         checkpoint.drop_training(folders.checkpoint(spec))

@@ -87,6 +87,7 @@ class TrialRow:
     is_control: bool = field(default=False, metadata=LATER)  # a policy that is not trained
     diverged: bool = field(default=False, metadata=LATER)  # status "error": loss not finite
     role: str = field(default="", metadata=LATER)  # contracts.method.Role; "" in older rows
+    cpu_s: float = field(default=0.0, metadata=LATER)  # of all threads in total_s; 0: not measured
     yardstick: float = field(default=0.0, metadata=LATER)  # steps/s, runtime/yardstick.py; 0: none
 
 
@@ -132,13 +133,20 @@ class MemoryFacts:
 
 
 @dataclass(frozen=True)
+class CPUFacts:
+    """The column of TrialRow that contention does not inflate, as it does the wall times."""
+
+    cpu_s: float
+
+
+@dataclass(frozen=True)
 class FailureFacts:
     """The column of TrialRow that tells failures apart."""
 
     diverged: bool
 
 
-Facts = DataFacts | TrainingFacts | SpeedFacts | ControlFacts | MemoryFacts | FailureFacts
+Facts = DataFacts | TrainingFacts | SpeedFacts | ControlFacts | MemoryFacts | CPUFacts | FailureFacts
 
 
 @dataclass(frozen=True)
