@@ -146,7 +146,9 @@ class FailureFacts:
     diverged: bool
 
 
-Facts = DataFacts | TrainingFacts | SpeedFacts | ControlFacts | MemoryFacts | CPUFacts | FailureFacts
+Facts = (
+    DataFacts | TrainingFacts | SpeedFacts | ControlFacts | MemoryFacts | CPUFacts | FailureFacts
+)
 
 
 @dataclass(frozen=True)
