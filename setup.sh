@@ -37,6 +37,11 @@ folders_from() {
             results=?* | datasets=?*)
                 if [[ $caller != "$PWD" ]]; then word="${word%%=*}=$caller/${word#*=}"; fi
                 ;;
+            *data.source=own | *data.source=hf:* | *data.source=/* | *data.source='~'*) ;;
+            *data.source=*://*) ;;
+            *data.source=?*)
+                if [[ $caller != "$PWD" ]]; then word="${word%%=*}=$caller/${word#*=}"; fi
+                ;;
         esac
         words+=("$word")
     done
