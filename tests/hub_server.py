@@ -42,8 +42,11 @@ class _Answer(BaseHTTPRequestHandler):
         api, files = f"/api/datasets/{REPO}", f"/datasets/{REPO}/resolve/{COMMIT}/"
         if path in (api, f"{api}/revision/main", f"{api}/revision/{COMMIT}"):
             self.answer({"id": REPO, "sha": COMMIT, "siblings": []})
-        elif path == f"{api}/tree/{COMMIT}":
-            self.answer([self.server.entry(name) for name in self.server.files])
+        elif path == f"{api}/tree/{COMMIT}" or path.startswith(f"{api}/tree/{COMMIT}/"):
+            inside = path.removeprefix(f"{api}/tree/{COMMIT}").lstrip("/")
+            below = f"{inside}/" if inside else ""
+            names = [name for name in self.server.files if name.startswith(below)]
+            self.answer([self.server.entry(name) for name in names])
         elif path.startswith(files) and path.removeprefix(files) in self.server.files:
             self.send(self.server.files[path.removeprefix(files)], path.removeprefix(files))
         elif path.startswith(f"{api}/"):

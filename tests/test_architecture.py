@@ -63,6 +63,7 @@ ONLY_IN = {  # third-party package -> rooms that may import it
     "ogbench": {"tasks", "doctor"},
     "pymunk": {"tasks", "doctor"},
     "transformers": {"nn", "lewm", "baselines", "doctor"},
+    **{key: {"data"} for key in ("h5py", "hdf5plugin", "lance", "av")},
     "torchvision": set(),
     "timm": set(),
 }

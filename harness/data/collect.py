@@ -131,14 +131,10 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
         try:
             local = sources.local(config.source, root) if config.is_imported else config.source
             local_config = dataclasses.replace(config, source=local)
-            needed = _check_room(task, local_config, part, folder)
-            _collect(task, local_config, part, workers)
-            _write_manifest(task, config, local_config, part)
-            _publish(part, folder)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise _disk_full(folder, needed) from error
-            raise
+            with _explaining_a_full_disk(folder, _check_room(task, local_config, part, folder)):
+                _collect(task, local_config, part, workers)
+                _write_manifest(task, config, local_config, part)
+                _publish(part, folder)
         finally:
             importing.forget()
             _drop_unfinished(part)
@@ -175,11 +171,11 @@ def _collect(task: Task, config: DataConfig, part: str, workers: int) -> None:
     verb = "importing" if config.is_imported else "collecting"
     if chunks:
         log.info("%s: interrupted %s goes on, %d episodes left", name, verb, left)
-    if workers == 1:
+    if workers == 1 or len(missing) < 2:
         results = (_record(task, config, part, i) for i in missing)
         with threadpool_limits(1, user_api="blas"):  # as in the workers of a pool
             _show_progress(results, f"{verb} {name}", left)
-    elif missing:
+    else:
         with _pool(min(workers, len(missing))) as pool:
             pending = [pool.submit(_record, task, config, part, i) for i in missing]
             finished = (f.result() for f in concurrent.futures.as_completed(pending))
@@ -415,6 +411,16 @@ def _bytes_needed(task: Task, config: DataConfig, count: int) -> int:
         len(spec.state_names), len(spec.proprio_names), spec.action_dim, config.image_size
     )
     return count * steps * row // (1 if config.storage == "raw" else 10)
+
+
+@contextlib.contextmanager
+def _explaining_a_full_disk(folder: str, needed: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise _disk_full(folder, needed) from error
+        raise
 
 
 def _disk_full(folder: str, needed: int) -> OSError:

@@ -1,4 +1,4 @@
-"""Datasets of the hub: downloaded, resumed, compared, unpacked; a server on this machine answers."""
+"""Datasets of the hub are downloaded, resumed, compared and unpacked; a server here answers."""
 
 import dataclasses
 import io

@@ -1,6 +1,7 @@
 """Other people's files become datasets: equal states, actions and pictures, in every format."""
 
 import dataclasses
+import importlib.util
 import io
 
 import foreign
@@ -59,6 +60,18 @@ def test_hdf5_is_read_with_and_without_filters(tmp_path, push_t, filters, column
     found = foreign.all_columns("push_t", push_t, nan_last)
     file = foreign.hdf5(tmp_path / "a.h5", found, column, nan_last, **FILTERS[filters])
     check(imported(file, tmp_path / "data"), push_t, nan_last=nan_last, state_error=F32)
+
+
+def test_hdf5_and_lance_are_read_from_a_uri(tmp_path, push_t):
+    found = foreign.all_columns("push_t", push_t, nan_last=True)
+    file = foreign.hdf5(tmp_path / "a.h5", found)
+    theirs = imported(f"file://{file}", tmp_path / "data", episodes=3)
+    chosen = theirs.manifest.collector_parameters["episodes"]
+    assert np.array_equal(theirs.episode(2).pixels, push_t.episode(chosen[2]).pixels)
+    if importlib.util.find_spec("lance"):
+        table = foreign.lance_table(tmp_path / "a.lance", found)
+        again = imported(f"file://{table}", tmp_path / "data", episodes=3)
+        assert again.manifest.collector_parameters["episodes"] == chosen
 
 
 def test_lance_is_read(tmp_path, push_t):

@@ -2,6 +2,7 @@
 
 stable-worldmodel writes it without compression; released files compress their pictures by a plugin
 filter, which is named where this machine lacks it: everything but the pictures reads without it.
+Of a file on another file system (s3://, gs://, ...) only the rows that are wanted are read.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from collections.abc import Iterator
 import h5py
 import hdf5plugin  # noqa: F401  registers the filters
 import numpy as np
+import pyarrow as pa
 
 from harness.data.episodes import DatasetError
 from harness.data.sources import interface
 from harness.data.sources.interface import EPISODE_COLUMNS, PIXELS
+from harness.records import storage
 
 _NO_COLUMNS = ("ep_len", "ep_offset")
 _PART = 1 << 16  # rows read at a time
@@ -32,12 +35,13 @@ class HDF5:
         """Raises DatasetError for a file that is cut off, or has no episodes or no pictures."""
         self.place = place
         try:
-            self._file = h5py.File(place, "r")
-        except OSError as error:
+            self._file = h5py.File(_opened(place) if "://" in place else place, "r")
+        except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{place} cannot be opened: {_line(error)}") from None
         found = {name: data for name, data in _data_sets(self._file) if name not in _NO_COLUMNS}
-        if PIXELS not in found or found[PIXELS].ndim != 4 or found[PIXELS].shape[-1] != 3:
-            raise DatasetError(f"{place} has no pictures: no {PIXELS} (N, height, width, 3)")
+        shape, kind = (found[PIXELS].shape, found[PIXELS].dtype) if PIXELS in found else ((), None)
+        if len(shape) != 4 or shape[-1] != 3 or kind != np.uint8:
+            raise DatasetError(f"{place} has no pictures: no {PIXELS} (N, height, width, 3) uint8")
         self._pixels = found.pop(PIXELS)
         self._columns = {name: d for name, d in found.items() if d.ndim and d.dtype.kind in "fiub"}
         self.columns = {n: int(np.prod(d.shape[1:])) for n, d in self._columns.items()}
@@ -48,7 +52,8 @@ class HDF5:
     @classmethod
     def fits(cls, place: str) -> bool:
         """Whether the place looks like this format."""
-        return place.endswith((".h5", ".hdf5")) and os.path.isfile(place)
+        there = "://" in place or os.path.isfile(place)
+        return there and place.endswith((".h5", ".hdf5"))
 
     def read(self, column: str, episode: int, begin: int, end: int) -> np.ndarray:
         """Rows of an episode's column of numbers, (n, width)."""
@@ -68,8 +73,8 @@ class HDF5:
 
     @staticmethod
     def fingerprint(place: str) -> str:
-        """A hash of the file's size and ends."""
-        return interface.fingerprint([place])
+        """A hash of the file's size and ends; "" for a file that is far away."""
+        return "" if "://" in place else interface.fingerprint([place])
 
     def _rows(self, data: h5py.Dataset, first: int, end: int) -> np.ndarray:
         try:
@@ -107,6 +112,11 @@ class HDF5:
         self._columns = {n: d for n, d in self._columns.items() if n not in short}
         self.columns = {n: width for n, width in self.columns.items() if n not in short}
         return lengths, first
+
+
+def _opened(uri: str) -> pa.NativeFile:
+    fs, path = storage.filesystem(uri)
+    return fs.open_input_file(path)
 
 
 def _data_sets(group: h5py.Group, above: str = "") -> Iterator[tuple[str, h5py.Dataset]]:

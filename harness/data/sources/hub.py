@@ -168,7 +168,8 @@ def _unpack(place: str, chosen: str, part: str) -> None:
                     shutil.copyfileobj(stream, sink, _BLOCK)
     except BaseException as error:
         os.remove(half)  # half a file would only keep a full disk full
-        if isinstance(error, tarfile.TarError | pa.ArrowException | EOFError):
+        of_stream = isinstance(error, OSError) and error.errno is None  # Arrow's, of bad contents
+        if of_stream or isinstance(error, tarfile.TarError | pa.ArrowException | EOFError):
             reason = _reason(error)
             raise DatasetError(f"{place}: {chosen} cannot be unpacked ({reason})") from None
         raise
@@ -213,6 +214,5 @@ def _inside(folder: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The last line of an error, which says what happened, without an address."""
-    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return " ".join(lines[0].split())[:200]
+    """An error's message on one line, cut."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
