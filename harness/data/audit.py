@@ -82,7 +82,8 @@ def audit(task: Task, source: Source, states: int) -> Report:
 
 
 def _size(task: Task, source: Source) -> Finding:
-    lengths = source.lengths
+    lengths = source.lengths  # of the part that is not held out: it is the one that was released
+    lengths = lengths if source.held_out is None else lengths[~source.held_out]
     text = _in_words(int(lengths.sum()), len(lengths), int(lengths.min()), int(lengths.max()))
     known = PUBLISHED.get(task.spec.name)
     if known is None:

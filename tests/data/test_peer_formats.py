@@ -40,7 +40,8 @@ def writer(monkeypatch):
 @pytest.mark.parametrize("name", WRITERS)
 def test_what_the_peer_writes_is_imported(tmp_path, writer, name):
     ours = foreign.recorded("push_t", tmp_path / "own", episodes=8, steps=12)
-    columns = foreign.all_columns("push_t", ours, nan_last=True)
+    nan_last = name != "lance"  # its writer refuses NaN
+    columns = foreign.all_columns("push_t", ours, nan_last)
     place = tmp_path / NAMES[name]
     with writer(name)(place, mode="overwrite") as sink:
         for episode in columns:
@@ -51,7 +52,7 @@ def test_what_the_peer_writes_is_imported(tmp_path, writer, name):
     assert theirs.lengths.tolist() == ours.lengths.tolist()
     assert np.allclose(theirs.state[:, :7], ours.state[:, :7], atol=2e-5)
     assert np.array_equal(theirs.actions[theirs.acted], ours.actions[theirs.acted])
-    assert (~theirs.acted).sum() == 8
+    assert (~theirs.acted).sum() == 8 * nan_last
     rows = np.arange(len(ours.state))
     apart = np.abs(theirs.read_pixels(rows).astype(int) - ours.read_pixels(rows))
     assert apart.mean() <= (0 if name == "hdf5" else 3)
