@@ -112,7 +112,8 @@ def _numbers(task: Task, source: Source, columns: tuple[str, ...]) -> Iterator[F
     found = ", ".join(f"{name} {count:,}" for name, count in broken.items())
     objection = "its states have NaN" if any(broken.values()) else ""
     yield Finding("NaN rows of states", found, objection)
-    missing = sum(int(_broken(part).sum()) for part in source.whole(ACTION))
+    actions = np.concatenate([*source.whole(ACTION)])
+    missing = int(_broken(actions).sum())
     last = sum(
         int(_broken(source.read(ACTION, i, length - 1, length))[0])
         for i, length in enumerate(source.lengths.tolist())
@@ -120,19 +121,14 @@ def _numbers(task: Task, source: Source, columns: tuple[str, ...]) -> Iterator[F
     objection = "actions are missing inside episodes" if missing > last else ""
     text = f"{last:,} in the last row of an episode, {missing - last:,} elsewhere"
     yield Finding("missing actions", text, objection)
-    low, high, beyond, count = np.inf, -np.inf, 0, 0
-    for part in source.whole(ACTION):
-        values = part[~_broken(part)]
-        low, high = min(low, values.min(initial=np.inf)), max(high, values.max(initial=-np.inf))
-        bounds = np.array(task.spec.action_low), np.array(task.spec.action_high)
-        beyond += int(((values < bounds[0]) | (values > bounds[1])).sum())
-        count += values.size
-    statistics = importing.action_statistics(source)
-    mean, std = (", ".join(f"{v:.4f}" for v in m) for m in statistics[1:])
+    _, *moments = importing.action_statistics(source.place, [actions])
+    mean, std = (", ".join(f"{value:.4f}" for value in moment) for moment in moments)
+    values = actions[~_broken(actions)]
+    beyond = (values < task.spec.action_low) | (values > task.spec.action_high)
     yield Finding(
         "actions",
-        f"{low:.3f} to {high:.3f}; {beyond / max(count, 1):.2%} of values beyond the bounds, where "
-        f"our simulator clips; mean {mean}; std {std}",
+        f"{values.min():.3f} to {values.max():.3f}; {beyond.mean():.2%} of values beyond the "
+        f"bounds, where our simulator clips; mean {mean}; std {std}",
     )
 
 

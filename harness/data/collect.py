@@ -137,20 +137,21 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
                 _publish(part, folder)
         finally:
             importing.forget()
-            _drop_unfinished(part)
+            if os.path.isdir(part):  # it was not published
+                whole = _recorded_chunks(part)
+                _drop_others(part, whole)
+                if not whole:
+                    shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
-def _drop_unfinished(part: str) -> None:
-    """Delete what an interrupted process has left half written; whole shards stay."""
-    if not os.path.isdir(part):
-        return  # it was published
-    whole = {chunk.shard.file for chunk in _recorded_chunks(part)}
+def _drop_others(part: str, chunks: list[Chunk]) -> None:
+    """Delete shards, half written or of another source, that are not the chunks'."""
+    files = {chunk.shard.file for chunk in chunks}
     for entry in os.scandir(part):
-        if entry.name.endswith(".arrow") and entry.name not in whole:
+        shard = entry.name.removesuffix(".json")
+        if shard.endswith(".arrow") and shard not in files:
             os.remove(entry.path)
-    if not whole:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _check_room(task: Task, config: DataConfig, part: str, folder: str) -> int:
@@ -166,6 +167,7 @@ def _collect(task: Task, config: DataConfig, part: str, workers: int) -> None:
     """Write the missing shards."""
     name, sizes = task.spec.name, _chunk_episodes(task, config)
     chunks = _finished(task, config, part)
+    _drop_others(part, chunks)
     missing = [i for i in range(len(sizes)) if _file(i) not in {c.shard.file for c in chunks}]
     left = sum(sizes) - sum(len(chunk.lengths) for chunk in chunks)
     verb = "importing" if config.is_imported else "collecting"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +26,8 @@ from harness.runtime import seeding
 
 if TYPE_CHECKING:
     from harness.data.collect import DataConfig
+
+log = logging.getLogger(__name__)
 
 ACTION = "action"
 SHARD_BYTES = (
@@ -83,7 +86,8 @@ def _plan(name: str, task: Task, config: DataConfig) -> Import:
     lengths = np.minimum(source.lengths[episodes], config.max_steps)
     families, how = find_families(source, columns, episodes)
     held_out = None if source.held_out is None else source.held_out[episodes]
-    statistics = action_statistics(source)
+    log.info("%s: reading the actions of all %d rows", source.place, source.lengths.sum())
+    statistics = action_statistics(source.place, source.whole(ACTION))
     facts = {
         "format": source.name,
         "fingerprint": source.fingerprint(config.source),
@@ -160,10 +164,10 @@ class ActionStatistics(NamedTuple):
     action_std: list[float]  # ddof 0
 
 
-def action_statistics(source: Source) -> ActionStatistics:
-    """Read all actions once. Raises DatasetError where none is a number."""
+def action_statistics(place: str, parts: Iterable[np.ndarray]) -> ActionStatistics:
+    """Moments of the actions (n, a) in all parts. Raises DatasetError where none is a number."""
     count, mean, squares = 0, 0.0, 0.0  # squares: summed squared deviations (Chan et al. 1979)
-    for part in source.whole(ACTION):
+    for part in parts:
         values = part[np.isfinite(part).all(axis=1)].astype(np.float64)
         if not len(values):
             continue
@@ -172,7 +176,7 @@ def action_statistics(source: Source) -> ActionStatistics:
         squares = squares + shift**2 * count * len(values) / total
         mean, count = mean + shift * len(values) / total, total
     if not count:
-        raise DatasetError(f"{source.place}: no action is a number")
+        raise DatasetError(f"{place}: no action is a number")
     return ActionStatistics(count, mean.tolist(), np.sqrt(squares / count).tolist())
 
 
