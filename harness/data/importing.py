@@ -86,6 +86,7 @@ def _plan(name: str, task: Task, config: DataConfig) -> Import:
     lengths = np.minimum(source.lengths[episodes], config.max_steps)
     families, how = find_families(source, columns, episodes)
     held_out = None if source.held_out is None else source.held_out[episodes]
+    _check_splits(source.place, config, families, held_out)
     log.info("%s: reading the actions of all %d rows", source.place, source.lengths.sum())
     statistics = action_statistics(source.place, source.whole(ACTION))
     facts = {
@@ -219,6 +220,20 @@ def find_families(
     if families.max() + 1 == len(families):
         return np.arange(len(families)), "none: every episode is one"
     return families, "episodes with one initial state"
+
+
+def _check_splits(
+    place: str, config: DataConfig, families: np.ndarray, held_out: np.ndarray | None
+) -> None:
+    """Raise DatasetError where a split that is wanted would have no family."""
+    ours = families if held_out is None else families[~held_out]
+    count = len(np.unique(ours))
+    wanted = 1 + (config.validation > 0) + (config.test > 0 and held_out is None)
+    if count < wanted:
+        raise DatasetError(
+            f"{place}: {len(ours)} episodes of {count} families cannot be divided into {wanted} "
+            f"splits: raise data.episodes, or give data.validation=0 or data.test=0"
+        )
 
 
 def _shards(lengths: np.ndarray, image_size: int) -> list[slice]:

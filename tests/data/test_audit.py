@@ -133,7 +133,7 @@ def test_a_bad_source_is_one_line(capsys, tmp_path):
 
 def test_an_imported_file_is_what_a_run_with_the_same_words_uses(tmp_path, found):
     file = foreign.hdf5(tmp_path / "a.h5", found)
-    words = ["task=push_t", "scale=tiny", f"datasets={tmp_path / 'data'}"]
+    words = ["task=push_t", "scale=tiny", "data.test=0", f"datasets={tmp_path / 'data'}"]
     assert data_command.main(["import", file, *words]) == command.OK
     (folder,) = (tmp_path / "data").iterdir()
     request = data_command.parse(["import", file, *words])

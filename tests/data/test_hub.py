@@ -71,7 +71,7 @@ PACKED = {
 @pytest.mark.parametrize("name", PACKED)
 def test_a_dataset_of_the_hub_is_imported(tmp_path, serving, file, name):
     server = serving({"README.md": b"text", name: PACKED[name](file)})
-    config = collect.DataConfig(episodes=9, max_steps=99, image_size=16, source=REPO)
+    config = collect.DataConfig(9, 99, image_size=16, source=REPO, validation=0, test=0)
     folder = collect.ensure(zoo.TASKS["push_t"], config, str(tmp_path))
     dataset = episodes.open_dataset(folder)
     assert len(dataset.lengths) == 4 and dataset.manifest.config["source"] == REPO

@@ -11,9 +11,12 @@ from PIL import Image
 
 from harness import zoo
 from harness.data import collect, episodes, importing, normalize, sources
+from harness.data.episodes import DatasetError
 from harness.data.windows import Windows
 
-CONFIG = collect.DataConfig(episodes=100, max_steps=200, image_size=32, source="?")
+CONFIG = collect.DataConfig(
+    episodes=100, max_steps=200, image_size=32, source="?", validation=0, test=0
+)
 VIDEO = 24  # of 255, the largest difference of the video of these pictures
 FILTERS = {"plain": {}, "gzip": {"compression": "gzip"}, "blosc": foreign.blosc()}
 
@@ -101,7 +104,7 @@ def test_dino_wms_folder_is_read_and_its_held_out_part_is_the_test_split(tmp_pat
     assert theirs.split("test").tolist() == [14, 15]
     few = imported(tmp_path / "pusht_noise", tmp_path / "data", episodes=4)
     assert len(few.split("test")) == 1 and len(few.lengths) == 4
-    one = imported(tmp_path / "pusht_noise" / "train", tmp_path / "data")
+    one = imported(tmp_path / "pusht_noise" / "train", tmp_path / "data", test=0.25)
     assert len(one.lengths) == 14 and len(one.split("test"))
 
 
@@ -201,6 +204,15 @@ def test_episodes_with_one_start_are_a_family_and_never_divided(tmp_path, push_t
     for name in episodes.SPLITS:
         ids = theirs.split(name)
         assert len(ids) == 4 * len(set(ids % 4)) > 0
+
+
+def test_too_few_families_for_the_splits_are_refused(tmp_path, push_t):
+    few = foreign.all_columns("push_t", push_t, True)[:8]  # two families
+    file = foreign.hdf5(tmp_path / "a.h5", few)
+    said = "8 episodes of 2 families cannot be divided into 3 splits: raise data.episodes, or give"
+    with pytest.raises(DatasetError, match=said):
+        imported(file, tmp_path / "data", test=0.1, validation=0.1)
+    assert len(imported(file, tmp_path / "data", test=0.1).split("train")) == 4
 
 
 def test_a_column_of_families_decides(tmp_path, push_t):

@@ -46,7 +46,7 @@ def test_what_the_peer_writes_is_imported(tmp_path, writer, name):
     with writer(name)(place, mode="overwrite") as sink:
         for episode in columns:
             sink.write_episode({key: list(values) for key, values in episode.items()})
-    config = collect.DataConfig(episodes=99, max_steps=99, image_size=32, source=str(place))
+    config = collect.DataConfig(99, 99, 32, source=str(place), validation=0, test=0)
     folder = collect.ensure(zoo.TASKS["push_t"], config, str(tmp_path / "data"))
     theirs = episodes.open_dataset(folder)
     assert theirs.lengths.tolist() == ours.lengths.tolist()

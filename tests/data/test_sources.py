@@ -20,7 +20,7 @@ from harness import zoo
 from harness.data import collect, episodes, importing, sources
 from harness.data.episodes import DatasetError
 
-CONFIG = collect.DataConfig(episodes=100, max_steps=200, image_size=16)
+CONFIG = collect.DataConfig(episodes=100, max_steps=200, image_size=16, validation=0, test=0)
 PUSH_T = zoo.TASKS["push_t"]
 
 
@@ -230,7 +230,7 @@ def test_an_import_that_is_killed_goes_on(tmp_path, found):
     code = (
         "import sys; from harness.data import collect, importing; from harness import zoo\n"
         "importing.SHARD_BYTES = 3 * 16**2 * 10\n"
-        "config = collect.DataConfig(episodes=999, image_size=16, source=sys.argv[1])\n"
+        "config = collect.DataConfig(999, 99, 16, validation=0, test=0, source=sys.argv[1])\n"
         "collect.ensure(zoo.TASKS['push_t'], config, sys.argv[2])\n"
     )
     words = [sys.executable, "-c", code, file, str(tmp_path / "data")]
