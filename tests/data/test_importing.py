@@ -207,7 +207,9 @@ def test_episodes_with_one_start_are_a_family_and_never_divided(tmp_path, push_t
 
 
 def test_too_few_families_for_the_splits_are_refused(tmp_path, push_t):
-    few = foreign.all_columns("push_t", push_t, True)[:8]  # two families
+    few = foreign.all_columns("push_t", push_t, True)[:8]
+    for i, episode in enumerate(few):
+        episode["state"][0] = i % 2
     file = foreign.hdf5(tmp_path / "a.h5", few)
     said = "8 episodes of 2 families cannot be divided into 3 splits: raise data.episodes, or give"
     with pytest.raises(DatasetError, match=said):
