@@ -25,8 +25,8 @@ own_environment() {
     export PIP_USER=0 # also against "user = true" in a pip.conf
 }
 
-# The command line $2... in the array `words`; folders named there are relative to the folder $1
-# that the command was called from. Without such words they are those of the repository.
+# The command line $2... in the array `words`; folders and files named there are relative to the
+# folder $1 that the command was called from. Without such words they are those of the repository.
 folders_from() {
     local caller=$1 word
     words=()
@@ -34,7 +34,9 @@ folders_from() {
     for word in "$@"; do
         case $word in
             results=/* | results='~'* | results=*://* | datasets=/* | datasets='~'*) ;;
-            results=?* | datasets=?*)
+            *data.source=own | *data.source=hf:* | *data.source=*://*) ;;
+            *data.source=/* | *data.source='~'*) ;;
+            results=?* | datasets=?* | *data.source=?*)
                 if [[ $caller != "$PWD" ]]; then word="${word%%=*}=$caller/${word#*=}"; fi
                 ;;
         esac

@@ -82,7 +82,8 @@ def _results(spec: TrialSpec, folders: RunFolders, progress: Progress) -> Iterat
         yield Result(facts=rows.SpeedFacts(yardstick.steps_per_s()))
     if method.sees_pose:
         dataset = privileged.with_pose(dataset, task)
-    context = Context(spec, folders, device, progress, dataset, normalize.fit(dataset))
+    normalizer = normalize.fit(dataset, spec.config.data.normalizer)
+    context = Context(spec, folders, device, progress, dataset, normalizer)
     for name, stage in STAGES.items():
         if name in spec.stages and stage.applies(method):
             result = stage.run(context)

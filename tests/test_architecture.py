@@ -44,6 +44,7 @@ MAY_IMPORT = {
     | {"data", "evaluate.pairs", "experiment", "policies", "training", "zoo"},
     "trial": GROUND | {"data", "evaluate", "experiment", "training", "trial_context", "zoo"},
     "launch": GROUND | {"data", "experiment", "training", "trial", "zoo"},
+    "data.__main__": GROUND | {"data", "experiment", "zoo"},
     "moments": GROUND | {"data", "evaluate.moments", "experiment", "zoo"},
     "doctor": GROUND | {"tasks.rendering"},
     "run": GROUND | {"experiment", "launch", "report", "trial", "zoo"},
@@ -51,6 +52,7 @@ MAY_IMPORT = {
     "bench": EVERY_PART
     | {"experiment", "launch", "training", "trial", "zoo", "report.published", "report.figures"},
 }
+ENTRY_POINTS = {"data.__main__"}  # commands of a room that stand above it, as rooms of their own
 ONLY_IN = {  # third-party package -> rooms that may import it
     "ray": {"launch", "sweep"},
     "optuna": {"sweep"},
@@ -61,13 +63,14 @@ ONLY_IN = {  # third-party package -> rooms that may import it
     "ogbench": {"tasks", "doctor"},
     "pymunk": {"tasks", "doctor"},
     "transformers": {"nn", "lewm", "baselines", "doctor"},
+    **{key: {"data"} for key in ("h5py", "hdf5plugin", "lance", "av")},
     "torchvision": set(),
     "timm": set(),
 }
 NOT_IN = {"torch": {"report", "records"}}  # third-party package -> rooms that must do without it
 CATCH_ALL = {"trial", "launch"}  # the trial boundary
 CATCH_ALL_FILES = {"harness/runtime/supervised.py"}  # the boundary of a process
-SIDE_EFFECTS = {"run", "sweep", "trial", "doctor", "moments", "bench", "launch"}  # entry points
+SIDE_EFFECTS = {"run", "sweep", "trial", "doctor", "moments", "bench", "launch", *ENTRY_POINTS}
 SIDE_EFFECT_FILES = {"harness/report/__main__.py"}
 EMPTY_NAMES = {"utils", "common", "misc", "helpers"}
 
@@ -88,6 +91,8 @@ class Source(NamedTuple):
         parts = self.path.removesuffix(".py").split("/")
         if parts[0] != "harness":
             return parts[0]
+        if ".".join(parts[1:]) in ENTRY_POINTS:
+            return ".".join(parts[1:])
         return "harness" if parts[1] == "__init__" else parts[1]
 
 
@@ -237,13 +242,17 @@ def test_rule_holds(rule):
 PACKAGE_OF = {  # module -> package, where the names differ
     "PIL": "pillow",
     "huggingface_hub": "huggingface-hub",
+    "lance": "pylance",
     "yaml": "pyyaml",
 }
 
 
 def test_what_is_imported_is_declared():
-    """An installation by pyproject.toml alone has every package that the code imports."""
-    words = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    """An installation by pyproject.toml, with its extra for other people's data, has every package
+    that the code imports.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    words = [*project["dependencies"], *project["optional-dependencies"]["field"]]
     declared = {re.match(r"[\w-]+", word)[0] for word in words}
     modules = {name.split(".")[0] for source in sources() for _, name in imported(source)}
     others = modules - set(PACKAGES) - sys.stdlib_module_names - {"__future__"}

@@ -181,6 +181,9 @@ def test_folders_are_relative_to_where_the_command_was_called(checkout, tmp_path
     assert arguments[2:] == [*here, *words[2:]]
     assert call(tmp_path, checkout / "run.sh", "results=~/r")[2][2:] == ["results=~/r"]
     assert call(checkout, "./run.sh", *words)[2][2:] == words
+    words = ["data.source=own", "data.source=hf:a/b", "for.push_t.data.source=a.h5"]
+    _, _, arguments = call(tmp_path, checkout / "run.sh", *words)
+    assert arguments[2:] == [*words[:2], f"for.push_t.data.source={tmp_path}/a.h5"]
 
 
 def test_torch_is_pinned_exactly_and_found_by_the_script():

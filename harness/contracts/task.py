@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -51,6 +52,15 @@ class TaskSpec:
         return ModelDims(image_size, self.block_dim, len(self.proprio_names))
 
 
+class FileColumns(NamedTuple):
+    """Which columns of other people's files hold the states of a task. Actions stand there in the
+    task's units, under "action".
+    """
+
+    choices: tuple[Mapping[str, int], ...]  # widths by name; the first that a file has is read
+    to_state: Callable[[Mapping[str, np.ndarray]], np.ndarray]  # (R, width) each -> (R, S) float64
+
+
 @runtime_checkable
 class Simulator(Protocol):
     """n copies of a task, stepped and drawn in one call."""
@@ -94,7 +104,11 @@ class Collector(Protocol):
 
 @runtime_checkable
 class Task(Protocol):
-    """A task to be solved. States are (B, S) float64 arrays in the units of spec.state_names."""
+    """A task to be solved. States are (B, S) float64 arrays in the units of spec.state_names.
+
+    A task whose data may come from other people's files has an attribute `file_columns` too
+    (FileColumns).
+    """
 
     spec: TaskSpec
 

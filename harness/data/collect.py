@@ -1,4 +1,5 @@
-"""Collects the dataset of a task with its scripted collector, unless it is there already.
+"""Makes the dataset of a task, unless it is there already: its scripted collector records it, or it
+is imported from other people's files (importing.py).
 
 A dataset appears whole or not at all: it is collected in a temporary folder (atomic_dirs.py).
 """
@@ -12,31 +13,36 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import multiprocessing
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from harness.contracts.setting import Settings, setting
 from harness.contracts.task import Collector, Simulator, Task
-from harness.data import atomic_dirs, episodes, pixels
+from harness.data import atomic_dirs, episodes, importing, pixels, sources
 from harness.runtime import processes, seeding
 from harness.runtime.progress import Display
 
 log = logging.getLogger(__name__)
 
 CHUNK_EPISODES = 64  # episodes of a shard, recorded side by side; another number, other data
+_IMPORT = "import"  # stands for the collector of an imported dataset
+_BEFORE = {"storage": "raw", "source": sources.OWN}  # younger keys, and what was fixed before them
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class DataConfig(Settings):
-    """How a dataset is collected; every field is part of the hash in the folder's name."""
+    """Where a dataset comes from and what it is like. The fields that decide its contents are part
+    of the hash in the folder's name.
+    """
 
     episodes: int = setting(
         800, "Recorded episodes, all splits together.", ge=1, paper="10000; 18685 on Push-T"
@@ -60,6 +66,16 @@ class DataConfig(Settings):
     storage: pixels.Storage = setting(
         "raw", "How pictures lie on disk; lz4 compresses each without loss."
     )
+    source: str = setting(
+        sources.OWN,
+        "Where episodes come from: own is the task's collector, else a file or folder is imported.",
+        text="own, FILE.h5, FOLDER.lance, another FOLDER of data, or hf:OWNER/NAME[@REV][/FILE]",
+    )
+    normalizer: Literal["train", "file"] = setting(
+        "train",
+        "What z-scores are of: the training split, or the whole file as released weights expect.",
+        paper="file",
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -69,9 +85,22 @@ class DataConfig(Settings):
                 f"nothing is left to train on"
             )
 
+    @property
+    def is_imported(self) -> bool:
+        """Whether the episodes come from a file."""
+        return self.source != sources.OWN
+
+    def contents(self) -> dict[str, Any]:
+        """The fields that decide the dataset's contents."""
+        fields = dataclasses.asdict(self)
+        del fields["normalizer"]
+        if self.is_imported:
+            del fields["scene"]  # its pictures are there already
+        return fields
+
 
 class Chunk(NamedTuple):
-    """A worker's report on the shard that it recorded."""
+    """A worker's report on the shard that it wrote."""
 
     shard: episodes.Shard
     lengths: list[int]
@@ -86,61 +115,81 @@ def has(task: Task, config: DataConfig, root: str) -> bool:
 
 
 def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
-    """The folder of the complete dataset under `root`, which is collected first if it is missing.
+    """The folder of the complete dataset under `root`, which is made first if it is missing.
 
     Any number of processes may call this at once; the data do not depend on `workers`. An
-    interrupted collection goes on after its last whole shard. Raises DatasetError for a folder
-    without a manifest or with another dataset, OSError when the disk is full, and NotWritable where
-    the dataset is missing and `root` cannot be written.
+    interrupted collection or import goes on after its last whole shard. Raises DatasetError for a
+    folder without a manifest or with another dataset and for a source that cannot be used, OSError
+    when the disk is full, and NotWritable where the dataset is missing and `root` cannot be
+    written.
     """
     folder = _folder(task, config, root)
     if os.path.exists(folder):
         _check_dataset(folder, task, config)
         return folder
     with atomic_dirs.claimed(root, os.path.basename(folder)) as part:
-        needed = _check_room(task, config, part, folder)
         try:
-            _collect(task, config, part, workers)
-            _publish(part, folder)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                full = _disk_full(folder, needed)
-                shutil.rmtree(part, ignore_errors=True)
-                raise full from error
-            raise
+            local = sources.local(config.source, root) if config.is_imported else config.source
+            local_config = dataclasses.replace(config, source=local)
+            with _explaining_a_full_disk(folder, _check_room(task, local_config, part, folder)):
+                _collect(task, local_config, part, workers)
+                _write_manifest(task, config, local_config, part)
+                _publish(part, folder)
+        finally:
+            importing.forget()
+            if os.path.isdir(part):  # it was not published
+                whole = _recorded_chunks(part)
+                _drop_others(part, whole)
+                if not whole:
+                    shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def _drop_others(part: str, chunks: list[Chunk]) -> None:
+    """Delete shards, half written or of another source, that are not the chunks'."""
+    files = {chunk.shard.file for chunk in chunks}
+    for entry in os.scandir(part):
+        shard = entry.name.removesuffix(".json")
+        if shard.endswith(".arrow") and shard not in files:
+            os.remove(entry.path)
 
 
 def _check_room(task: Task, config: DataConfig, part: str, folder: str) -> int:
     """Estimate the bytes of the missing chunks; raises OSError where the disk has no room."""
-    chunks = _recorded_chunks(part)
-    needed = _bytes_needed(task, config, config.episodes - sum(len(c.lengths) for c in chunks))
+    done = sum(len(chunk.lengths) for chunk in _finished(task, config, part))
+    needed = _bytes_needed(task, config, sum(_chunk_episodes(task, config)) - done)
     if shutil.disk_usage(part).free < needed:
-        full = _disk_full(folder, needed)
-        if not chunks:
-            shutil.rmtree(part, ignore_errors=True)
-        raise full
+        raise _disk_full(folder, needed)
     return needed
 
 
 def _collect(task: Task, config: DataConfig, part: str, workers: int) -> None:
-    count = -(-config.episodes // CHUNK_EPISODES)
-    chunks = _recorded_chunks(part)
-    missing = [i for i in range(count) if _file(i) not in {chunk.shard.file for chunk in chunks}]
-    left = config.episodes - sum(len(chunk.lengths) for chunk in chunks)
+    """Write the missing shards."""
+    name, sizes = task.spec.name, _chunk_episodes(task, config)
+    chunks = _finished(task, config, part)
+    _drop_others(part, chunks)
+    missing = [i for i in range(len(sizes)) if _file(i) not in {c.shard.file for c in chunks}]
+    left = sum(sizes) - sum(len(chunk.lengths) for chunk in chunks)
+    verb = "importing" if config.is_imported else "collecting"
     if chunks:
-        log.info("%s: an interrupted collection goes on, %d episodes left", task.spec.name, left)
-    if workers == 1:
+        log.info("%s: interrupted %s goes on, %d episodes left", name, verb, left)
+    if workers == 1 or len(missing) < 2:
         results = (_record(task, config, part, i) for i in missing)
         with threadpool_limits(1, user_api="blas"):  # as in the workers of a pool
-            chunks += _with_progress(results, task.spec.name, left)
-    elif missing:
+            _show_progress(results, f"{verb} {name}", left)
+    else:
         with _pool(min(workers, len(missing))) as pool:
             pending = [pool.submit(_record, task, config, part, i) for i in missing]
             finished = (f.result() for f in concurrent.futures.as_completed(pending))
-            chunks += _with_progress(finished, task.spec.name, left)
-    chunks.sort(key=lambda chunk: chunk.shard.file)
-    episodes.write_manifest(part, _manifest(task, config, chunks))
+            _show_progress(finished, f"{verb} {name}", left)
+
+
+def _chunk_episodes(task: Task, config: DataConfig) -> list[int]:
+    """The number of episodes of each chunk."""
+    if config.is_imported:
+        return [part.stop - part.start for part in importing.plan(task, config).shards]
+    whole, rest = divmod(config.episodes, CHUNK_EPISODES)
+    return [CHUNK_EPISODES] * whole + [rest] * (rest > 0)
 
 
 def _file(chunk: int) -> str:
@@ -157,8 +206,37 @@ def _recorded_chunks(part: str) -> list[Chunk]:
     return [chunk for chunk in chunks if sizes.get(chunk.shard.file) == chunk.shard.bytes]
 
 
+def _finished(task: Task, config: DataConfig, part: str) -> list[Chunk]:
+    """The whole chunks; those that were read from another file of the same name do not count."""
+    chunks = _recorded_chunks(part)
+    if not config.is_imported:
+        return chunks
+    fingerprint = importing.plan(task, config).facts["fingerprint"]
+    return [c for c in chunks if c.collector_parameters["fingerprint"] == fingerprint]
+
+
 def _record(task: Task, config: DataConfig, part: str, chunk: int) -> Chunk:
-    """Record the episodes of one chunk side by side and write its shard."""
+    """Record or read the episodes of one chunk and write its shard."""
+    if config.is_imported:
+        columns, lengths, families = importing.read(task, config, chunk)
+        fingerprint = importing.plan(task, config).facts["fingerprint"]
+        name, parameters = _IMPORT, {"fingerprint": fingerprint}
+    else:
+        columns, lengths, families, collector = _columns(task, config, chunk)
+        name, parameters = type(collector).__name__, dict(getattr(collector, "parameters", {}))
+    shard = episodes.write_shard(part, _file(chunk), columns, config.storage)
+    report = Chunk(shard, lengths, families, name, parameters)
+    facts = report._asdict() | {"shard": dataclasses.asdict(shard)}
+    atomic_dirs.write_note(part, shard.file, facts)
+    return report
+
+
+def _columns(
+    task: Task, config: DataConfig, chunk: int
+) -> tuple[episodes.Columns, list[int], list[int], Collector]:
+    """Record the episodes of one chunk side by side; the rows, the episodes' lengths and families,
+    and their collector.
+    """
     first = chunk * CHUNK_EPISODES
     n = min(CHUNK_EPISODES, config.episodes - first)
     rng = seeding.stream("collect", task.spec.name, config.seed, chunk)
@@ -178,12 +256,7 @@ def _record(task: Task, config: DataConfig, part: str, chunk: int) -> Chunk:
         family=np.repeat(families, lengths).astype(np.int32),
         **{name: _packed(values, lengths) for name, values in recorded.items()},
     )
-    shard = episodes.write_shard(part, _file(chunk), columns, config.storage)
-    name, parameters = type(collector).__name__, getattr(collector, "parameters", {})
-    report = Chunk(shard, lengths.tolist(), families.tolist(), name, dict(parameters))
-    facts = report._asdict() | {"shard": dataclasses.asdict(shard)}
-    atomic_dirs.write_note(part, shard.file, facts)
-    return report
+    return columns, lengths.tolist(), families.tolist(), collector
 
 
 def _run(
@@ -230,18 +303,25 @@ def _packed(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return flat[:end]
 
 
-def _manifest(task: Task, config: DataConfig, chunks: list[Chunk]) -> episodes.Manifest:
+def _write_manifest(task: Task, config: DataConfig, local_config: DataConfig, part: str) -> None:
+    """Write the manifest of the whole shards; local_config has the source as it lies here."""
+    chunks = sorted(_finished(task, local_config, part), key=lambda chunk: chunk.shard.file)
+    parameters, held_out = chunks[0].collector_parameters, None
+    if config.is_imported:
+        plan = importing.plan(task, local_config)
+        parameters, held_out = plan.facts, plan.held_out
+        log.info("%s: families of episodes: %s", task.spec.name, parameters["families"])
     shards = [chunk.shard for chunk in chunks]
     families = [family for chunk in chunks for family in chunk.families]
-    split = _split(task.spec.name, config, np.array(families))
-    return episodes.Manifest(
+    split = _split(task.spec.name, config, np.array(families), held_out)
+    manifest = episodes.Manifest(
         format=episodes.FORMAT,
         task=task.spec.name,
         spec_version=task.spec.version,
         config=dataclasses.asdict(config),
         image_size=config.image_size,
         collector=chunks[0].collector,
-        collector_parameters=chunks[0].collector_parameters,
+        collector_parameters=parameters,
         lengths=[length for chunk in chunks for length in chunk.lengths],
         families=families,
         split=split,
@@ -249,15 +329,31 @@ def _manifest(task: Task, config: DataConfig, chunks: list[Chunk]) -> episodes.M
         hash=episodes.content_hash(shards),
         split_hash=episodes.split_hash(split),
     )
+    episodes.write_manifest(part, manifest)
 
 
-def _split(name: str, config: DataConfig, families: np.ndarray) -> dict[str, list[int]]:
-    """Episode ids by split; a family is never divided."""
-    order = seeding.stream("split", name, config.seed).permutation(np.unique(families))
-    test = _share(config.test, len(order))
-    held_out = test + _share(config.validation, len(order))
-    parts = {"train": order[held_out:], "validation": order[test:held_out], "test": order[:test]}
-    return {key: np.flatnonzero(np.isin(families, part)).tolist() for key, part in parts.items()}
+def _split(
+    name: str, config: DataConfig, families: np.ndarray, held_out: np.ndarray | None = None
+) -> dict[str, list[int]]:
+    """Episode ids by split; a family is never divided. Episodes that a source holds out (E,) are
+    the test split, whatever their families.
+    """
+    if held_out is None:
+        held_out = np.zeros(len(families), bool)
+    order = np.unique(families[~held_out])
+    order = seeding.stream("split", name, config.seed).permutation(order)
+    test = 0 if held_out.any() else _share(config.test, len(order))
+    validation = test + _share(config.validation, len(order))
+    parts = {
+        "train": order[validation:],
+        "validation": order[test:validation],
+        "test": order[:test],
+    }
+    split = {
+        key: np.flatnonzero(np.isin(families, part) & ~held_out) for key, part in parts.items()
+    }
+    split["test"] = np.union1d(split["test"], np.flatnonzero(held_out))
+    return {key: ids.tolist() for key, ids in split.items()}
 
 
 def _share(part: float, families: int) -> int:
@@ -266,9 +362,10 @@ def _share(part: float, families: int) -> int:
 
 
 def _folder(task: Task, config: DataConfig, root: str) -> str:
-    facts = dataclasses.asdict(config)
-    if config.storage == "raw":  # as it was before there was a choice
-        del facts["storage"]
+    facts = config.contents()
+    for key, before in _BEFORE.items():
+        if facts[key] == before:
+            del facts[key]
     decides = [task.spec.name, task.spec.version, episodes.FORMAT, facts]
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     return os.path.join(root, f"{task.spec.name}-{digest[:12]}")
@@ -277,9 +374,8 @@ def _folder(task: Task, config: DataConfig, root: str) -> str:
 def _check_dataset(folder: str, task: Task, config: DataConfig) -> None:
     """Raise DatasetError where the folder does not hold the dataset that its name promises."""
     manifest = episodes.read_manifest(folder)
-    expected = {"task": task.spec.name, "version": task.spec.version, **dataclasses.asdict(config)}
-    actual = {"task": manifest.task, "version": manifest.spec_version, **manifest.config}
-    actual.setdefault("storage", "raw")  # as it was before there was a choice
+    expected = {"task": task.spec.name, "version": task.spec.version, **config.contents()}
+    actual = {"task": manifest.task, "version": manifest.spec_version, **_BEFORE, **manifest.config}
     differences = [
         f"{name} is {actual.get(name)} instead of {value}"
         for name, value in expected.items()
@@ -289,6 +385,8 @@ def _check_dataset(folder: str, task: Task, config: DataConfig) -> None:
         raise episodes.DatasetError(
             f"{folder} holds another dataset ({', '.join(differences)}); {episodes.ADVICE}"
         )
+    if config.is_imported:
+        importing.check_unchanged(folder, manifest, config.source)
 
 
 def _publish(part: str, folder: str) -> None:
@@ -305,14 +403,26 @@ def _publish(part: str, folder: str) -> None:
 
 
 def _bytes_needed(task: Task, config: DataConfig, count: int) -> int:
-    """Estimate the bytes of `count` episodes at the step limit; compression leaves a tenth of
-    them.
+    """Estimate the bytes of `count` episodes, those of the collector at the step limit; compression
+    leaves a tenth of them.
     """
-    spec = task.spec
+    spec, steps = task.spec, config.max_steps
+    if config.is_imported:
+        steps = math.ceil(importing.plan(task, config).lengths.mean())
     row = episodes.row_bytes(
         len(spec.state_names), len(spec.proprio_names), spec.action_dim, config.image_size
     )
-    return count * config.max_steps * row // (1 if config.storage == "raw" else 10)
+    return count * steps * row // (1 if config.storage == "raw" else 10)
+
+
+@contextlib.contextmanager
+def _explaining_a_full_disk(folder: str, needed: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise _disk_full(folder, needed) from error
+        raise
 
 
 def _disk_full(folder: str, needed: int) -> OSError:
@@ -348,10 +458,9 @@ def _pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
                 os.environ[name] = value
 
 
-def _with_progress(chunks: Iterable[Chunk], name: str, total: int) -> Iterator[Chunk]:
-    """Pass the chunks on and show how many of `total` episodes they have so far."""
-    log.info("collecting %s: %d episodes", name, total)
-    with Display(total, title=f"collecting {name}, episodes") as display:
+def _show_progress(chunks: Iterable[Chunk], title: str, total: int) -> None:
+    """Take the chunks as they are finished, and show how many of `total` episodes they have."""
+    log.info("%s: %d episodes", title, total)
+    with Display(total, title=f"{title}, episodes") as display:
         for chunk in chunks:
             display.advance(len(chunk.lengths))
-            yield chunk

@@ -85,7 +85,10 @@ class Dataset:
         self.first_row = np.cumsum(self.lengths) - self.lengths  # (E,)
         self.state = np.concatenate([s.state for s in shards])  # (R, S)
         self.proprio = np.concatenate([s.proprio for s in shards])  # (R, p)
-        self.actions = np.concatenate([s.action for s in shards])  # (R, a)
+        actions = np.concatenate([s.action for s in shards])
+        # an imported episode may end without an action; 0 stands there, and nothing learns from it
+        self.acted = np.isfinite(actions).all(axis=1)  # (R,)
+        self.actions = np.where(self.acted[:, None], actions, np.float32(0))  # (R, a)
         self._pixels = [s.pixels for s in shards]
         self._shard_end = np.cumsum([s.rows for s in manifest.shards])
 
@@ -152,8 +155,15 @@ def open_dataset(folder: str) -> Dataset:
     if in_splits != list(range(count)) or len(manifest.families) != count:
         raise DatasetError(f"{folder}: the splits do not hold each episode once; {ADVICE}")
     dataset = Dataset(folder, manifest, shards)
-    for name in ("state", "proprio", "actions"):
-        broken = np.flatnonzero(~np.isfinite(getattr(dataset, name)).all(axis=1))
+    finite = {
+        name: np.isfinite(getattr(dataset, name)).all(axis=1) for name in ("state", "proprio")
+    }
+    last = dataset.first_row + dataset.lengths - 1
+    finite["actions"] = dataset.acted.copy()
+    if manifest.config.get("source", "own") != "own":
+        finite["actions"][last] = True  # where none may have been taken
+    for name, rows in finite.items():
+        broken = np.flatnonzero(~rows)
         if len(broken):
             raise DatasetError(
                 f"{folder}: {name} has NaN or infinite values in {len(broken)} of "

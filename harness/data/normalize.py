@@ -1,9 +1,9 @@
-"""Z-scores actions and proprio by the means and stds of the training episodes."""
+"""Z-scores actions and proprio by the means and stds of the training episodes or a whole file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from harness.data.episodes import Dataset
 
 STD_FLOOR = 1e-3  # keeps a dimension that hardly varies in the data from being blown up
 
+Scope = Literal["train", "file"]
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
@@ -37,14 +38,25 @@ class Normalizer:
         return (proprio - _tiled(self.proprio_mean, proprio)) / _tiled(self.proprio_std, proprio)
 
 
-def fit(dataset: Dataset, split: str = "train") -> Normalizer:
-    """The normalizer of all steps of the episodes in `split`."""
-    rows = dataset.split_rows(split)
-    return Normalizer(*_statistics(dataset.actions[rows]), *_statistics(dataset.proprio[rows]))
+def fit(dataset: Dataset, scope: Scope = "train") -> Normalizer:
+    """The normalizer of all steps of the training episodes, or in scope "file" of all that there
+    are: of the whole file that a dataset was imported from, including episodes that were not.
+    Of the file's proprioception only the imported part is known.
+    """
+    rows = dataset.split_rows("train") if scope == "train" else np.arange(len(dataset.state))
+    actions = _statistics(dataset.actions[rows[dataset.acted[rows]]])
+    whole = dataset.manifest.collector_parameters
+    if scope == "file" and "action_mean" in whole:
+        actions = _floored(np.array(whole["action_mean"]), np.array(whole["action_std"]))
+    return Normalizer(*actions, *_statistics(dataset.proprio[rows]))
 
 
 def _statistics(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+    return _floored(mean, std)
+
+
+def _floored(mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), np.maximum(std, STD_FLOOR).astype(np.float32)
 
 

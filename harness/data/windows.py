@@ -15,7 +15,8 @@ _READ = 4096  # frames read at a time when a whole dataset is copied to a device
 
 
 class Windows:
-    """All windows of a split; a window fits where start + frames * block <= episode length.
+    """All windows of a split; a window fits where start + frames * block <= episode length, without
+    a last row in which no action was taken.
 
     With `goal_sampling`, sampled windows have goals, so an episode must also have a frame one block
     after the window's first. With `features` (R, P, C) for every step of the dataset
@@ -35,7 +36,9 @@ class Windows:
     ):
         episodes = dataset.split(split)
         needed = frames * block if goal_sampling is None else max(frames * block, block + 1)
-        counts = np.maximum(dataset.lengths[episodes] - needed + 1, 0)
+        last = dataset.first_row[episodes] + dataset.lengths[episodes] - 1
+        acted = dataset.lengths[episodes] - ~dataset.acted[last]
+        counts = np.maximum(acted - needed + 1, 0)
         if counts.sum() == 0:
             longest = dataset.lengths[episodes].max(initial=0)
             raise DatasetError(

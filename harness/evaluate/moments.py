@@ -42,8 +42,9 @@ def measure(dataset: Dataset, task: Task, offset_steps: int, rule: str) -> list[
 def _actions(dataset: Dataset, task: Task) -> Iterator[Moment]:
     """Mean, std and the share at a bound, for each dimension of an action."""
     low, high = (np.float32(bound) for bound in (task.spec.action_low, task.spec.action_high))
-    at_bounds = (dataset.actions <= low) | (dataset.actions >= high)
-    for i, values in enumerate(dataset.actions.T.astype(np.float64)):
+    actions = dataset.actions[dataset.acted]
+    at_bounds = (actions <= low) | (actions >= high)
+    for i, values in enumerate(actions.T.astype(np.float64)):
         yield Moment("action", f"action_{i}", "mean", values.mean(), "1")
         yield Moment("action", f"action_{i}", "std", values.std(), "1")
         yield Moment("action", f"action_{i}", "at a bound", at_bounds[:, i].mean(), SHARE)

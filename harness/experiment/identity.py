@@ -82,6 +82,8 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
 # with that value a key is left out of the hash, so that those rows keep theirs
 _LATER = (
     ("data", "storage", "raw"),
+    ("data", "source", "own"),
+    ("data", "normalizer", "train"),
     ("mpc", "precision", "fp32"),
     ("method", "residual", False),
     ("mpc", "warm_start", False),

@@ -22,6 +22,7 @@ T = TypeVar("T")
 OK, FAILED, USAGE = 0, 1, 2  # exit codes: done; something failed; a word is not understood
 HELP = {"-h", "--help", "help"}
 PATHS = ("results", "datasets", "weights")  # keys, or their last parts, whose values are paths
+SOURCE = "data.source"  # key, or the end of one, of a path or of something else
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)  # ":a:" is no emoji
 
 
@@ -156,7 +157,18 @@ def split(word: str) -> tuple[str, str]:
         raise ConfigError(f'"{word}" is not of the form key=value, e.g. scale=laptop. See --help.')
     if not text:
         raise ConfigError(f"{key}= has no value; leave the word out or see --help")
+    if key.endswith(SOURCE):
+        return key, source(text)
     return key, expanded(key, text) if key.rpartition(".")[2] in PATHS else text
+
+
+def source(text: str) -> str:
+    """The value of data.source: a path from / on, so that it is the same file wherever a trial
+    runs; the other values stay as they are.
+    """
+    if text == "own" or text.startswith("hf:") or "://" in text:
+        return text
+    return os.path.abspath(expanded(SOURCE, text))
 
 
 def expanded(key: str, text: str) -> str:

@@ -6,12 +6,13 @@ Model, controller and expert are ogbench's cube-single; README.md lists how the 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from harness.contracts.task import TaskSpec
+from harness.contracts.task import FileColumns, TaskSpec
 from harness.tasks import cube_robot, rendering
 from harness.tasks.env import WithEnv
 
@@ -71,6 +72,30 @@ SPEC = TaskSpec(
     slow_to_draw=True,
 )
 
+OBSERVED_EFFECTOR, OBSERVED_CONTACT = slice(12, 17), 18  # in ogbench's observation of numbers
+OBSERVED_CENTRE, OBSERVED_SCALE = np.array([0.425, 0.0, 0.0]), 10.0  # m, and per m: the effector's
+
+
+def _from_file(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """States (R, 66) from MuJoCo's positions (R, 21) and speeds (R, 20), the solver at zero.
+
+    The effector's pose and the contact come from ogbench's observation (R, 28), which has them as
+    old as the controller saw them; without it the pose is that of the positions, and the contact 0.
+    """
+    qpos = columns["qpos"].astype(np.float64)
+    if "observation" not in columns:
+        state = np.stack([_at_rest(row) for row in qpos])
+    else:
+        observed = columns["observation"].astype(np.float64)
+        x, y, z, cosine, sine = observed[:, OBSERVED_EFFECTOR].T
+        state = np.zeros((len(qpos), len(SPEC.state_names)))
+        state[:, POSITIONS] = qpos
+        state[:, EFFECTOR][:, :3] = np.stack([x, y, z], 1) / OBSERVED_SCALE + OBSERVED_CENTRE
+        state[:, EFFECTOR][:, 3] = np.arctan2(sine, cosine)
+        state[:, CONTACT] = observed[:, OBSERVED_CONTACT]
+    state[:, SPEEDS] = columns["qvel"]
+    return state
+
 
 @dataclass(frozen=True)
 class Cube(WithEnv):
@@ -83,6 +108,9 @@ class Cube(WithEnv):
 
     scene: str = "plain"
     spec = SPEC
+    file_columns = FileColumns(
+        ({"qpos": 21, "qvel": 20, "observation": 28}, {"qpos": 21, "qvel": 20}), _from_file
+    )
 
     def simulator(self, n: int, image_size: int) -> Simulator:
         """n copies, drawn at image_size."""

@@ -6,12 +6,13 @@ The model is dm_control's `reacher`; README.md lists how the two compare.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.contracts.task import TaskSpec
+from harness.contracts.task import FileColumns, TaskSpec
 from harness.tasks import rendering
 from harness.tasks.env import WithEnv
 
@@ -52,6 +53,11 @@ SPEC = TaskSpec(
 )
 
 
+def _from_file(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """States (R, 4) from MuJoCo's angles and speeds (R, 2) each."""
+    return np.concatenate([columns["qpos"], columns["qvel"]], axis=1, dtype=np.float64)
+
+
 @dataclass(frozen=True)
 class Reacher(WithEnv):
     """The task (contracts.Task); a state is two angles and two speeds, `scene` a rendering scene.
@@ -62,6 +68,7 @@ class Reacher(WithEnv):
 
     scene: str = "plain"
     spec = SPEC
+    file_columns = FileColumns(({"qpos": 2, "qvel": 2},), _from_file)
 
     def simulator(self, n: int, image_size: int) -> Simulator:
         """n copies, drawn at image_size."""

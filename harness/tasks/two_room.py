@@ -6,10 +6,11 @@ Dynamics, picture and expert follow `stable-worldmodel` 0.1.1; README.md lists h
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
-from harness.contracts.task import TaskSpec
+from harness.contracts.task import FileColumns, TaskSpec
 from harness.tasks.env import WithEnv
 
 ARENA = 224  # px; every length below is in px of this arena
@@ -53,10 +54,17 @@ SPEC = TaskSpec(
 )
 
 
+def _from_file(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Positions (R, 2) from whichever column holds them."""
+    (position,) = columns.values()
+    return position.astype(np.float64)
+
+
 class TwoRoom(WithEnv):
     """The task (contracts.Task); a state is the agent's position (2,)."""
 
     spec = SPEC
+    file_columns = FileColumns(({"pos_agent": 2}, {"proprio": 2}), _from_file)
 
     def simulator(self, n: int, image_size: int) -> Simulator:
         """n copies, drawn at image_size."""
