@@ -40,9 +40,7 @@ PAD = PATCH  # px of the canvas beyond each side of the picture, so that no shap
 CANVAS = ARENA + 2 * PAD
 ONE = 1 << 11  # of OpenCV's fixed-point weights
 
-# masks of the tee, in the order in which they are painted
-BAR, BAR_LINE, STEM, STEM_LINE = range(4)
-TEE_COLOURS = (TEE_LIGHT, TEE_DARK, TEE_LIGHT, TEE_DARK)
+BAR, BAR_LINE, STEM, STEM_LINE = range(4)  # masks of the tee, in the order of painting
 
 Patch = tuple[slice, slice]  # rows and columns of the canvas
 
@@ -89,8 +87,10 @@ class Painter:
         masks = filled(np.concatenate([corners, _quads(ends)]), self._tee_masks, 4, PATCH)
         add_lines(masks, outlines, ends)
         patch = _patch(corner, PATCH)
-        for mask, colour in zip(masks, TEE_COLOURS, strict=True):
-            self._canvas[patch][mask] = colour
+        dark = masks[STEM_LINE] | (masks[BAR_LINE] & ~masks[STEM])
+        view = self._canvas[patch]
+        view[(masks[BAR] | masks[STEM]) & ~dark] = TEE_LIGHT
+        view[dark] = TEE_DARK
         return patch
 
     def _paint_agent(self, position: np.ndarray) -> Patch:
