@@ -85,7 +85,7 @@ class Painter:
         ends = np.stack([corners, np.roll(corners, -1, axis=1)], axis=2).reshape(8, 2, 2)
         outlines = self._tee_masks[2:]
         masks = filled(np.concatenate([corners, _quads(ends)]), self._tee_masks, 4, PATCH)
-        add_lines(masks, outlines, ends)
+        add_lines(masks, outlines, ends, corner)
         patch = _patch(corner, PATCH)
         dark = masks[STEM_LINE] | (masks[BAR_LINE] & ~masks[STEM])
         view = self._canvas[patch]
@@ -158,22 +158,54 @@ def filled(points: np.ndarray, mask: np.ndarray, count: int, size: int) -> np.nd
     return np.cumsum(change, axis=2, dtype=np.int8)[..., :-1] > 0
 
 
-def add_lines(masks: np.ndarray, mask: np.ndarray, ends: np.ndarray) -> None:
+def add_lines(masks: np.ndarray, mask: np.ndarray, ends: np.ndarray, corner: np.ndarray) -> None:
     """Add lines of LINE px from end to end (e, 2, 2), with round ends, to the mask (e,) that each
-    belongs to, by pygame's Bresenham steps. A steep line is LINE px wide, another LINE px high.
+    belongs to, by pygame's Bresenham steps. The masks begin at `corner` (x, y) of the picture. A
+    steep line is LINE px wide, another LINE px high.
+
+    A line from outside the picture starts at its edge, where its steps start anew: it is another
+    line, which ends when both coordinates have reached the end.
     """
-    (x, y), (dx, dy) = ends[:, 0].T[..., None], (ends[:, 1] - ends[:, 0]).T[..., None]
-    steep = np.abs(dx) <= np.abs(dy)
-    long, short = np.maximum(np.abs(dx), np.abs(dy)), np.minimum(np.abs(dx), np.abs(dy))
-    step = np.minimum(np.arange(long.max() + 1), long)  # (e, steps)
+    delta = ends[:, 1] - ends[:, 0]
+    size, length = masks.shape[-1], np.abs(delta)
+    enters, leaves = _visible(ends[:, 0] + corner, delta)
+    start = ends[:, 0] + _half_away(delta * enters[:, None])
+    rest = np.abs(ends[:, 1] - start)
+    steep = (length[:, 0] <= length[:, 1])[:, None]
+    long, short = np.where(steep, length[:, ::-1], length).T[..., None]
+    long_rest, short_rest = np.where(steep, rest[:, ::-1], rest).T
+    step = np.arange((2 if enters.any() else 1) * long.max() + 1)
     aside = -((long // 2 - step * short) // long)
-    x = x + np.where(dx > 0, 1, -1) * np.where(steep, aside, step)
-    y = y + np.where(dy > 0, 1, -1) * np.where(steep, step, aside)
+    last = np.maximum(long_rest, (aside < short_rest[:, None]).sum(axis=1))
+    drawn = (step <= last[:, None]) & (enters <= leaves)[:, None]
+    (x, y), (right, down) = start.T[..., None], np.where(delta > 0, 1, -1).T[..., None]
+    x = x + right * np.where(steep, aside, step)
+    y = y + down * np.where(steep, step, aside)
+    which = np.broadcast_to(mask[:, None], x.shape)
     for shift in range(-((LINE - 1) // 2), LINE // 2 + 1):
-        masks[mask[:, None], y + np.where(steep, 0, shift), x + np.where(steep, shift, 0)] = True
+        across, along = x + np.where(steep, shift, 0), y + np.where(steep, 0, shift)
+        kept = drawn & (np.minimum(across, along) >= 0) & (np.maximum(across, along) < size)
+        masks[which[kept], along[kept], across[kept]] = True
     round_end = np.argwhere(circle(LINE // 2)) - LINE // 2  # (pixels, 2) y, x
     at = ends.reshape(-1, 1, 2)[..., ::-1] + round_end
     masks[np.repeat(mask, 2)[:, None], at[..., 0], at[..., 1]] = True
+
+
+def _visible(start: np.ndarray, delta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The shares (e,) of lines at which they enter and leave the picture, whose upper limit counts
+    as inside there; a line that misses it enters after it leaves.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        limits = np.stack([-start / delta, (ARENA - start) / delta])  # (2, e, 2)
+    outside = (start < 0) | (start > ARENA)
+    still = np.where(outside, 2.0, [[[0.0]], [[1.0]]])  # where a line runs along the other axis
+    limits = np.where(delta == 0, still, limits)
+    return limits.min(axis=0).max(axis=1).clip(0), limits.max(axis=0).min(axis=1).clip(None, 1)
+
+
+def _half_away(values: np.ndarray) -> np.ndarray:
+    """Rounded to whole numbers, halves away from zero."""
+    return np.trunc(values + np.copysign(0.5, values)).astype(np.int64)
 
 
 def circle(radius: int) -> np.ndarray:
@@ -231,7 +263,7 @@ def _walls() -> np.ndarray:
     """(CANVAS, CANVAS) bool."""
     ends, mask = _pixel(np.array(WALL_SIDES)) + PAD, np.zeros(len(WALL_SIDES), int)
     masks = filled(_quads(ends), mask, 1, CANVAS)
-    add_lines(masks, mask, ends)
+    add_lines(masks, mask, ends, np.array([-PAD, -PAD]))
     return masks[0]
 
 
