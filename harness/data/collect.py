@@ -58,9 +58,10 @@ class DataConfig(Settings):
     test: float = setting(
         0.1, "Share of the episodes' families that is held out for results.", ge=0, lt=1, paper=0.1
     )
-    scene: Literal["plain", "full"] = setting(
+    scene: Literal["plain", "full", "swm"] = setting(
         "plain",
-        "How MuJoCo tasks are drawn; full has shadows, sky and smooth edges.",
+        "How tasks are drawn; full: MuJoCo's with shadows, sky and smooth edges; swm: as by "
+        "stable-worldmodel 0.1.1, whose pictures the released weights know.",
         paper="full",
     )
     storage: pixels.Storage = setting(

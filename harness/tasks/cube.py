@@ -177,6 +177,7 @@ class Simulator:
         self._copies = [self._mujoco.MjData(self._robot.model) for _ in range(n)]
         self._sensed = np.empty((n, 5))  # effector pose and contact
         self._camera = rendering.Camera(_drawn(scene), CAMERA, image_size, scene)
+        self._lags = scene == "swm"  # a picture there shows where things were a physics step ago
         self.set_state(np.tile(_at_rest(self._robot.model.qpos0), (n, 1)))
 
     def set_state(self, state: np.ndarray) -> None:
@@ -222,12 +223,20 @@ class Simulator:
 
     def render(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Pictures of the copies in `rows`, (len(rows), 3, size, size) uint8."""
-        rows = range(self.n) if rows is None else rows
-        return self._camera.draw([self._copies[row] for row in rows])
+        copies = [self._copies[row] for row in (range(self.n) if rows is None else rows)]
+        return self._camera.draw([self._before(data) for data in copies] if self._lags else copies)
 
     def close(self) -> None:
         """Free the renderer."""
         self._camera.close()
+
+    def _before(self, data: mujoco.MjData) -> mujoco.MjData:
+        """The positions before the last physics step, which added the speeds times its length."""
+        before = self._mujoco.MjData(self._robot.model)
+        before.qpos[:] = data.qpos
+        step = self._robot.model.opt.timestep
+        self._mujoco.mj_integratePos(self._robot.model, before.qpos, data.qvel, -step)
+        return before
 
 
 class NoisyOracle:

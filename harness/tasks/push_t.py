@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from harness.contracts.task import FileColumns, TaskSpec
-from harness.tasks import push_t_collect, push_t_scene
+from harness.tasks import push_t_collect, push_t_scene, push_t_swm, rendering
 from harness.tasks.env import WithEnv
 from harness.tasks.push_t_physics import SUBSTEP_S, SUBSTEPS, Physics
 from harness.tasks.push_t_scene import (
@@ -69,17 +70,20 @@ def _from_file(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     return state
 
 
+@dataclass(frozen=True)
 class PushT(WithEnv):
     """The task (contracts.Task); a state has the 7 published numbers first, then the block's
-    velocities, which the next step needs.
+    velocities, which the next step needs. The scene `swm` is that of stable-worldmodel; the others
+    are one.
     """
 
+    scene: str = "plain"
     spec = SPEC
     file_columns = FileColumns(({"state": PUBLISHED},), _from_file)
 
     def simulator(self, n: int, image_size: int) -> Simulator:
         """n copies, drawn at image_size."""
-        return Simulator(n, image_size)
+        return Simulator(n, image_size, self.scene)
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
         """(B,) bool: the distance is below 20 px and the block's angle is within 20 degrees."""
@@ -122,11 +126,12 @@ class Simulator:
     physics keeps nothing from one step to the next.
     """
 
-    def __init__(self, n: int, image_size: int):
+    def __init__(self, n: int, image_size: int, scene: str):
+        assert scene in rendering.SCENES, f"scene {scene!r} is not one of {list(rendering.SCENES)}"
         self.n = n
         self._state = np.zeros((n, len(SPEC.state_names)))
         self._physics = Physics()
-        self._painter = push_t_scene.Painter(image_size)
+        self._painter = (push_t_swm if scene == "swm" else push_t_scene).Painter(image_size)
 
     def set_state(self, state: np.ndarray) -> None:
         """States (n, 10)."""

@@ -9,14 +9,26 @@ import math
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from harness.tasks import push_t_scene
-from harness.tasks.push_t_scene import AGENT, AGENT_RADIUS, ANGLE, BLOCK, WALL_RADIUS, WALLS
+from harness.tasks.push_t_scene import (
+    AGENT,
+    AGENT_RADIUS,
+    ANGLE,
+    BLOCK,
+    POSE,
+    WALL_RADIUS,
+    WALL_SIDES,
+)
 
 if TYPE_CHECKING:
     import pymunk
 
 SUBSTEPS = 10  # physics steps in a control step of 0.1 s
 SUBSTEP_S = 0.01
+CLEARANCE = 1.0  # px; bodies with more room between them do not touch
+MARK = 2.0  # px by which a contact's mark is longer than the penetration, at each end
 
 
 class Physics:
@@ -34,11 +46,11 @@ class Physics:
         self._agent = pymunk.Body(body_type=pymunk.Body.KINEMATIC)
         self._tee = pymunk.Body(push_t_scene.TEE_MASS, push_t_scene.TEE_INERTIA)
         self._tee.center_of_gravity = push_t_scene.TEE_COG
+        self._boxes = [pymunk.Poly(self._tee, corners.tolist()) for corners in push_t_scene.BOXES]
         self._objects = (
             *_walls(pymunk),
             *(self._agent, pymunk.Circle(self._agent, AGENT_RADIUS)),
-            self._tee,
-            *(pymunk.Poly(self._tee, corners.tolist()) for corners in push_t_scene.BOXES),
+            *(self._tee, *self._boxes),
         )
         self._space = self._new_space()
         self._space.add(*self._objects)
@@ -64,6 +76,26 @@ class Physics:
         pose = (*tee.position, tee.angle % (2 * math.pi))
         return pose, _motion(tee)
 
+    def contacts(self, state: list[float]) -> list[np.ndarray]:
+        """The tee's contacts with agent and walls as Chipmunk's debug drawing marks them: lines
+        (2, 2) along the contact's normal, from one surface to the other and MARK farther.
+        """
+        pose, agent = np.array(state[POSE]), np.array(state[AGENT])
+        near = push_t_scene.tee_distance(pose, agent) < AGENT_RADIUS + CLEARANCE
+        if not near and push_t_scene.within_walls(pose, CLEARANCE):
+            return []
+        self._agent.position, self._tee.angle = state[AGENT], state[ANGLE]
+        self._tee.position = state[BLOCK]
+        self._space.reindex_shapes_for_body(self._agent)
+        return [
+            np.array([point.point_a - MARK * normal, point.point_b + MARK * normal])
+            for box in self._boxes
+            for touching in self._space.shape_query(box)
+            if touching.shape.body is not self._tee
+            for normal in [touching.contact_point_set.normal]
+            for point in touching.contact_point_set.points
+        ]
+
 
 def _motion(body: pymunk.Body) -> tuple[float, float, float]:
     """The velocities (x, y, angular) with which the next substep moves a body: its own plus those
@@ -78,11 +110,4 @@ def _motion(body: pymunk.Body) -> tuple[float, float, float]:
 
 def _walls(pymunk: ModuleType) -> list[pymunk.Body | pymunk.Shape]:
     body = pymunk.Body(body_type=pymunk.Body.STATIC)
-    low, high = WALLS
-    sides = [  # in the reference's order, in which contacts are solved
-        ((low, high), (low, low)),
-        ((low, low), (high, low)),
-        ((high, low), (high, high)),
-        ((low, high), (high, high)),
-    ]
-    return [body, *(pymunk.Segment(body, a, b, WALL_RADIUS) for a, b in sides)]
+    return [body, *(pymunk.Segment(body, a, b, WALL_RADIUS) for a, b in WALL_SIDES)]

@@ -18,6 +18,12 @@ ANGLE = 4
 ARENA = 512  # width and height of the picture
 WALLS = (5.0, 506.0)  # centre lines of the walls
 WALL_RADIUS = 2.0
+WALL_SIDES = [  # their ends, in the reference's order, in which contacts are solved
+    ((WALLS[0], WALLS[1]), (WALLS[0], WALLS[0])),
+    ((WALLS[0], WALLS[0]), (WALLS[1], WALLS[0])),
+    ((WALLS[1], WALLS[0]), (WALLS[1], WALLS[1])),
+    ((WALLS[0], WALLS[1]), (WALLS[1], WALLS[1])),
+]
 AGENT_RADIUS = 15.0
 ACTION_SCALE = 100.0  # distance from the agent to its target per unit of action
 SCALE = 30.0  # the tee's unit: the bar is 4 x 1, the stem 1 x 3

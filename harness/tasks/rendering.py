@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import copy
+import dataclasses
 import functools
 import logging
 import os
@@ -19,6 +20,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+
+from harness.tasks import swm_scene
 
 if TYPE_CHECKING:
     import mujoco
@@ -44,11 +47,14 @@ class Scene:
     skybox: bool  # with the haze in front of it
     samples: int  # samples per pixel; several give smooth edges
     mesh_grid_m: float  # grid to which the vertices of meshes are snapped; 0: none
+    side: int | None = None  # px at which a picture is drawn before it is resized; None: as asked
 
 
+_FULL = Scene(shadows=True, reflections=True, skybox=True, samples=4, mesh_grid_m=0.0)
 SCENES = {
     "plain": Scene(shadows=False, reflections=False, skybox=False, samples=0, mesh_grid_m=0.003),
-    "full": Scene(shadows=True, reflections=True, skybox=True, samples=4, mesh_grid_m=0.0),
+    "full": _FULL,
+    "swm": dataclasses.replace(_FULL, side=swm_scene.SIZE),
 }
 
 
@@ -79,16 +85,17 @@ class Camera:
         """`scene` is one of SCENES; a model with meshes comes from drawn()."""
         assert scene in SCENES, f"scene {scene!r} is not one of {list(SCENES)}"
         self._name, self._size, self._scene = name, size, SCENES[scene]
+        self._side = self._scene.side or size
         self._model = copy.copy(model)
         self._model.vis.quality.offsamples = self._scene.samples
-        self._model.vis.global_.offwidth = self._model.vis.global_.offheight = size
+        self._model.vis.global_.offwidth = self._model.vis.global_.offheight = self._side
         self._renderer: mujoco.Renderer | None = None
 
     def draw(self, copies: Sequence[mujoco.MjData]) -> np.ndarray:
         """Pictures (len(copies), 3, size, size) uint8; a picture depends on nothing but qpos."""
         mujoco = load()
-        out = np.empty((len(copies), 3, self._size, self._size), np.uint8)
-        frame = np.empty((self._size, self._size, 3), np.uint8)
+        out = np.empty((len(copies), 3, self._side, self._side), np.uint8)
+        frame = np.empty((self._side, self._side, 3), np.uint8)
         for i, data in enumerate(copies):
             renderer = self._renderer or self._take()
             mujoco.mj_kinematics(
@@ -97,7 +104,7 @@ class Camera:
             mujoco.mj_camlight(self._model, data)
             renderer.update_scene(data, self._name)
             out[i] = renderer.render(out=frame).transpose(2, 0, 1)
-        return out
+        return out if self._side == self._size else swm_scene.resized(out, self._size)
 
     def close(self) -> None:
         """Free the renderer, if this camera has it; the next draw opens a new one."""
@@ -108,7 +115,7 @@ class Camera:
     def _take(self) -> mujoco.Renderer:
         mujoco = load()
         _close_holder()
-        self._renderer, Camera._holder = mujoco.Renderer(self._model, self._size, self._size), self
+        self._renderer, Camera._holder = mujoco.Renderer(self._model, self._side, self._side), self
         # registered again, so that it is called before the GL packages' own exit handlers
         atexit.unregister(_close_holder)
         atexit.register(_close_holder)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from harness.contracts.task import FileColumns, TaskSpec
+from harness.tasks import rendering, swm_scene
 from harness.tasks.env import WithEnv
 
 ARENA = 224  # px; every length below is in px of this arena
@@ -39,6 +41,7 @@ MIN_STEPS = 25  # of the straight way from start to door to target, at full spee
 
 ALPHA_BITS = 25  # 1 - alpha is 1 in float32 below 2**-25, so the dot ends there
 CHUNK = 32  # pictures drawn together; their working set stays in the second-level cache
+SWM_PATCH = 88  # px of the 224 px picture, side of a square outside which the dot ends
 
 SPEC = TaskSpec(
     name="two_room",
@@ -60,15 +63,19 @@ def _from_file(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     return position.astype(np.float64)
 
 
+@dataclass(frozen=True)
 class TwoRoom(WithEnv):
-    """The task (contracts.Task); a state is the agent's position (2,)."""
+    """The task (contracts.Task); a state is the agent's position (2,). The scene `swm` is that of
+    stable-worldmodel; the others are one.
+    """
 
+    scene: str = "plain"
     spec = SPEC
     file_columns = FileColumns(({"pos_agent": 2}, {"proprio": 2}), _from_file)
 
     def simulator(self, n: int, image_size: int) -> Simulator:
         """n copies, drawn at image_size."""
-        return Simulator(n, image_size)
+        return Simulator(n, image_size, self.scene)
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
         """(B,) bool: the agent is within 16 px of the goal."""
@@ -118,17 +125,11 @@ def through_door(state: np.ndarray, goal: np.ndarray) -> np.ndarray:
 class Simulator:
     """n copies (contracts.Simulator)."""
 
-    def __init__(self, n: int, image_size: int):
+    def __init__(self, n: int, image_size: int, scene: str):
+        assert scene in rendering.SCENES, f"scene {scene!r} is not one of {list(rendering.SCENES)}"
         self.n = n
         self._position = np.full((n, 2), LOW)
-        self._size = image_size
-        self._pitch = ARENA / image_size  # arena px per picture px
-        self._background = _background(image_size)
-        squared = 2 * DOT_STD**2 * ALPHA_BITS * math.log(2) + self._pitch**2 / 2
-        self._patch = min(image_size, 2 * math.ceil(math.sqrt(squared) / self._pitch) + 1)
-        self._patches = np.lib.stride_tricks.sliding_window_view(
-            self._background.astype(np.float32), (self._patch, self._patch)
-        )
+        self._painter = (SwmPainter if scene == "swm" else Painter)(image_size)
 
     def set_state(self, state: np.ndarray) -> None:
         """Positions (n, 2)."""
@@ -158,17 +159,33 @@ class Simulator:
 
     def render(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Pictures of the copies in `rows`, (len(rows), 3, size, size) uint8."""
-        position = self._position if rows is None else self._position[rows]
+        return self._painter.draw(self._position if rows is None else self._position[rows])
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class Painter:
+    """Draws the background, and the dot where its alpha is not 0, at a given picture size."""
+
+    def __init__(self, size: int):
+        self._size = size
+        self._pitch = ARENA / size  # arena px per picture px
+        self._background = _background(size)
+        squared = 2 * DOT_STD**2 * ALPHA_BITS * math.log(2) + self._pitch**2 / 2
+        self._patch = min(size, 2 * math.ceil(math.sqrt(squared) / self._pitch) + 1)
+        self._patches = np.lib.stride_tricks.sliding_window_view(
+            self._background.astype(np.float32), (self._patch, self._patch)
+        )
+
+    def draw(self, position: np.ndarray) -> np.ndarray:
+        """Pictures (m, 3, size, size) uint8 of positions (m, 2)."""
         out = np.empty((len(position), 3, self._size, self._size), np.uint8)
         for i in range(0, len(position), CHUNK):
             self._draw(position[i : i + CHUNK], out[i : i + CHUNK])
         return out
 
-    def close(self) -> None:
-        """Nothing to free."""
-
     def _draw(self, position: np.ndarray, out: np.ndarray) -> None:
-        """Draw the background, and the dot over it where its alpha is not 0."""
         out[:] = self._background
         nearest = np.rint((position + 0.5) / self._pitch - 0.5).astype(np.int64)
         corner = np.clip(nearest - self._patch // 2, 0, self._size - self._patch)  # (m, 2)
@@ -185,6 +202,39 @@ class Simulator:
         copies = np.arange(len(position))
         target[copies, 0, y, x] = (below + (255 - below) * alpha).astype(np.uint8)
         target[copies, 1, y, x] = target[copies, 2, y, x] = (below * (1 - alpha)).astype(np.uint8)
+
+
+class SwmPainter:
+    """Draws the scene `swm`: as Painter at 224 px, but with positions and blending in float32 as in
+    stable-worldmodel. There rounding takes 1 from the red of some white pixels around the dot.
+    """
+
+    def __init__(self, size: int):
+        import torch
+
+        self._torch = torch
+        self._size = size
+        self._background = _background(swm_scene.SIZE)
+
+    def draw(self, position: np.ndarray) -> np.ndarray:
+        """Pictures (m, 3, size, size) uint8 of positions (m, 2)."""
+        out = np.empty((len(position), 3, swm_scene.SIZE, swm_scene.SIZE), np.uint8)
+        out[:] = self._background
+        for centre, picture in zip(position.astype(np.float32), out, strict=True):
+            corner = np.clip(np.rint(centre) - SWM_PATCH // 2, 0, ARENA - SWM_PATCH)
+            x, y = corner.astype(int)
+            part = picture[:, y : y + SWM_PATCH, x : x + SWM_PATCH]
+            below, alpha = part[0].astype(np.float32), self._alpha(centre - corner)
+            part[1:] = below * (1 - alpha)
+            part[0] = below * (1 - alpha) + np.float32(255) * alpha
+        return swm_scene.resized(out, self._size)
+
+    def _alpha(self, centre: np.ndarray) -> np.ndarray:
+        """The dot (SWM_PATCH, SWM_PATCH) around x, y of the patch."""
+        squared = (np.arange(SWM_PATCH, dtype=np.float32) - centre[:, None]) ** 2
+        exponent = (squared[0] + squared[1][:, None]) / np.float32(-2 * DOT_STD**2)
+        alpha = self._torch.from_numpy(exponent).exp().numpy()  # numpy rounds it otherwise
+        return alpha / alpha.max()
 
 
 class NoisyExpert:
