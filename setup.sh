@@ -34,7 +34,8 @@ folders_from() {
     for word in "$@"; do
         case $word in
             results=/* | results='~'* | results=*://* | datasets=/* | datasets='~'*) ;;
-            results=?* | datasets=?*)
+            *protocol.manifest=/* | *protocol.manifest='~'*) ;;
+            results=?* | datasets=?* | *protocol.manifest=?*)
                 if [[ $caller != "$PWD" ]]; then word="${word%%=*}=$caller/${word#*=}"; fi
                 ;;
         esac

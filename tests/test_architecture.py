@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "launch": GROUND | {"data", "experiment", "training", "trial", "zoo"},
     "moments": GROUND | {"data", "evaluate.moments", "experiment", "zoo"},
     "doctor": GROUND | {"tasks.rendering"},
+    "clear": GROUND | {"data", "evaluate.pairs", "experiment", "report.stats", "tasks", "zoo"},
     "run": GROUND | {"experiment", "launch", "report", "trial", "zoo"},
     "sweep": GROUND | {"experiment", "launch", "report", "trial", "zoo"},
     "bench": EVERY_PART
