@@ -235,9 +235,6 @@ def _tree(
         known("key", branch, _BRANCHES[:-1])
     if _modifies_protocol(run.overrides):
         tree["protocol"]["name"] = f"{tree['protocol']['name']} modified"
-    if path := tree["protocol"].get("manifest"):
-        stem = os.path.basename(path).removesuffix(".json")
-        tree["protocol"]["name"] = f"{tree['protocol']['name']} on {stem}"
     return tree
 
 
@@ -324,8 +321,8 @@ def _modifies_protocol(overrides: Mapping[str, Any]) -> bool:
 
 
 def _with_manifest(protocol: ProtocolConfig, task: str) -> ProtocolConfig:
-    """The protocol with the hash of its manifest, where it has one. Raises ConfigError where the
-    file is none, or is of another task.
+    """The protocol with the hash of its manifest, where it has one, and a name that says what the
+    manifest lists. Raises ConfigError where the file is none, or is of another task.
     """
     if not protocol.manifest:
         if protocol.manifest_hash:
@@ -345,7 +342,9 @@ def _with_manifest(protocol: ProtocolConfig, task: str) -> ProtocolConfig:
         raise ConfigError(
             f"protocol.manifest: {path} has the sha256 {digest}, not {protocol.manifest_hash}"
         )
-    return dataclasses.replace(protocol, manifest=path, manifest_hash=digest)
+    of_draw = listed.protocol.get("name", "pairs"), f"seed{listed.seed}", f"n{len(listed.pairs)}"
+    name = f"{protocol.name} on {'-'.join(of_draw)}"
+    return dataclasses.replace(protocol, name=name, manifest=path, manifest_hash=digest)
 
 
 def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resources:

@@ -92,7 +92,8 @@ def _parsed(content: Mapping[str, Any]) -> Manifest:
     if len({pair.pair_id for pair in pairs}) < len(pairs):
         raise ValueError("a pair_id occurs twice")
     values = {f.name: content[f.name] for f in dataclasses.fields(Manifest) if f.name != "pairs"}
-    for name, kind in {"task": str, "protocol": dict, "dataset": dict, "policy_seed": int}.items():
+    kinds = {"task": str, "protocol": dict, "dataset": dict, "seed": int, "policy_seed": int}
+    for name, kind in kinds.items():
         if not isinstance(values[name], kind):
             raise ValueError(f"{name} is {values[name]!r}")
     return Manifest(pairs=pairs, **values)

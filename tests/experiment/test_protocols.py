@@ -128,10 +128,10 @@ def test_a_manifest_is_hashed_by_what_it_holds(tmp_path):
     assert hashes[0] == hashes[1] != hashes[2]
     assert identity.protocol_hash(tiny.spec("lewm")) not in hashes
     names = [spec.config.protocol.name for spec in specs]
-    assert names == ["smoke on pairs", "smoke on copy", "smoke on other"]
+    assert names == ["smoke on strict-seed42-n1"] * 3
     assert config.from_yaml(config.to_yaml(specs[0])) == specs[0]
     modified = tiny.spec("lewm", f"protocol.manifest={one}", "protocol.budget_steps=9")
-    assert modified.config.protocol.name == "smoke modified on pairs"
+    assert modified.config.protocol.name == "smoke modified on strict-seed42-n1"
 
 
 def test_a_manifest_may_be_of_one_task_of_several(tmp_path):
@@ -201,8 +201,8 @@ def test_what_differs_is_shown_for_the_tasks_that_are_named(capsys):
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "protocol.offset_steps 100 25" in lines and "protocol.budget_steps 150 50" in lines
     assert run.main(["protocols", "lewm-v1", "lewm-v3", "tasks=reacher"]) == 0
-    text = capsys.readouterr().out
-    assert "protocol.stratum_pairs" in text and "100" not in text.partition("The same")[0].split()
+    text = capsys.readouterr().out.partition("The same")[0]
+    assert "protocol.stratum_pairs" in text and "offset_steps" not in text
 
 
 def test_one_protocol_stands_beside_the_default(capsys):
