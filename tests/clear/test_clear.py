@@ -12,6 +12,7 @@ from harness import run, trial
 from harness.clear import __main__ as clear
 from harness.clear import criteria, results
 from harness.experiment import config, suites
+from harness.experiment.run_folders import RunFolders
 from harness.records import manifest, rows
 
 # CLEAR's fields, by its task and protocol (clear_lewm/protocols.py, v0.5)
@@ -52,9 +53,11 @@ def folder(tmp_path_factory):
     (root / "pairs.json").write_text(
         json.dumps(json.loads(drawn.read_text()) | {"protocol": STRICT})
     )
-    words = ["suite=smoke", "backend=loop", "device=cpu", f"results={root}", "run=r", where, *WORDS]
+    words = ["suite=smoke", "device=cpu", "methods=[gcbc,noop,random]", *WORDS]
     words += ["protocol=clear-strict", f"protocol.manifest={root}/pairs.json"]
-    assert run.main([*words, "methods=[gcbc,noop,random]"]) == 0
+    folders = RunFolders(str(root / "r"), "r", "smoke", str(root / "data"))
+    for spec in suites.expand(config.parse(words), ("train", "control")):
+        assert trial.run(spec, folders, tiny.quiet).status == "ok"
     assert clear.main(["results", f"{root}/r", where, "repository=https://x.org/y"]) == 0
     return root
 
