@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from harness.experiment.identity import TrialSpec
 from harness.experiment.protocols import PROTOCOLS, ProtocolConfig
@@ -17,17 +16,22 @@ _SAMPLING = {"starts": "row-uniform", "episodes": "episode-balanced"}
 _SPLITS = {"test": "heldout", "any": "all"}
 _FREE = ("description", "sampling", "split", "exclude_initial_success")  # of how pairs were drawn
 
+
+def _degrees(angle: float) -> float:
+    return round(math.degrees(angle), 9)
+
+
 # by task and success rule; a task that is not here has no criterion of CLEAR's
 _CRITERIA: dict[str, dict[str, dict[str, Any]]] = {
     "push_t": {
         "default": {
             "pusht_position_threshold": push_t.SUCCESS_DISTANCE,
-            "pusht_angle_threshold_deg": np.rad2deg(push_t.SUCCESS_ANGLE),
+            "pusht_angle_threshold_deg": _degrees(push_t.SUCCESS_ANGLE),
             "pusht_block_only": False,
         },
         "block": {
             "pusht_position_threshold": push_t.BLOCK_DISTANCE,
-            "pusht_angle_threshold_deg": np.rad2deg(push_t.BLOCK_ANGLE),
+            "pusht_angle_threshold_deg": _degrees(push_t.BLOCK_ANGLE),
             "pusht_block_only": True,
         },
     },
@@ -55,7 +59,7 @@ _CRITERIA: dict[str, dict[str, dict[str, Any]]] = {
         },
         "pose": {
             "cube_position_threshold_m": cube.POSE_DISTANCE,
-            "cube_orientation_threshold_deg": np.rad2deg(cube.POSE_ANGLE),
+            "cube_orientation_threshold_deg": _degrees(cube.POSE_ANGLE),
             "cube_symmetry_aware": True,
         },
     },
@@ -84,16 +88,13 @@ def criterion(spec: TrialSpec) -> dict[str, Any]:
     """When a pair of the trial's task is solved."""
     protocol = spec.config.protocol
     found = _CRITERIA.get(spec.task, {}).get(protocol.success_rule, {})
-    rounded = {
-        name: round(value, 9) if isinstance(value, float) else value
-        for name, value in found.items()
-    }
+    walls = {}
     if spec.task == "two_room":
         corrected = protocol.physics == "corrected"
-        rounded["tworoom_collision_mode"] = "swept" if corrected else "official"
-        rounded["tworoom_source_window_clean"] = corrected
-        rounded["tworoom_crossroom_only"] = set(protocol.strata) == {"through door", "detour"}
-    return {**rounded, "sustained_steps": protocol.hold_steps}
+        walls["tworoom_collision_mode"] = "swept" if corrected else "official"
+        walls["tworoom_source_window_clean"] = corrected
+        walls["tworoom_crossroom_only"] = set(protocol.strata) == {"through door", "detour"}
+    return {**found, **walls, "sustained_steps": protocol.hold_steps}
 
 
 def protocol(spec: TrialSpec) -> dict[str, Any]:
@@ -116,12 +117,13 @@ def protocol(spec: TrialSpec) -> dict[str, Any]:
 
 def differences(spec: TrialSpec, listed: Mapping[str, Any]) -> list[str]:
     """What a trial was judged by that is not so in the protocol of a manifest, e.g.
-    "goal_offset=25, not 50".
+    "goal_offset=25, not 50". A criterion that the manifest does not name is the released one.
     """
     own = {name: value for name, value in protocol(spec).items() if name not in _FREE}
     del own["success_mode"], own["heldout_fraction"]
     held = listed.get(f"{manifest.task_name(spec.task)}_sustained_steps")
-    theirs = {**listed, "sustained_steps": held or listed.get("sustained_steps", 1)}
+    released = _CRITERIA.get(spec.task, {}).get("default", {})
+    theirs = {**released, **listed, "sustained_steps": held or listed.get("sustained_steps", 1)}
     return [
         f"{name}={value}, not {theirs.get(name)}"
         for name, value in own.items()

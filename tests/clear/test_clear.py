@@ -174,6 +174,16 @@ def test_another_protocol_than_the_manifests_is_said():
     assert "eval_budget=60, not 50" in criteria.differences(spec, STRICT)
 
 
+def test_a_criterion_that_a_manifest_does_not_name_is_the_released_one():
+    """Two of CLEAR's own manifests are older than a field."""
+    left_out = ("reacher_success_mode", "tworoom_goal_side_required")
+    for task in ("reacher", "two_room"):
+        for name, listed, differs in (("moderate", MODERATE, False), ("strict", STRICT, True)):
+            older = {key: value for key, value in listed.items() if key not in left_out}
+            spec = tiny.spec("noop", f"protocol=clear-{name}", task=task)
+            assert bool(criteria.differences(spec, older)) == differs
+
+
 # -- the command
 
 
