@@ -180,6 +180,10 @@ def test_folders_are_relative_to_where_the_command_was_called(checkout, tmp_path
     here = [f"results={tmp_path}/out", f"datasets={tmp_path}/../d"]
     assert arguments[2:] == [*here, *words[2:]]
     assert call(tmp_path, checkout / "run.sh", "results=~/r")[2][2:] == ["results=~/r"]
+    manifests = ["protocol.manifest=m.json", "for.cube.protocol.manifest=m.json"]
+    found = call(tmp_path, checkout / "run.sh", *manifests, "protocol.manifest=/m.json")[2][2:]
+    names = [word.removesuffix("m.json") for word in manifests]
+    assert found == [*(f"{name}{tmp_path}/m.json" for name in names), "protocol.manifest=/m.json"]
     assert call(checkout, "./run.sh", *words)[2][2:] == words
 
 
