@@ -36,7 +36,8 @@ folders_from() {
             results=/* | results='~'* | results=*://* | datasets=/* | datasets='~'*) ;;
             *data.source=own | *data.source=hf:* | *data.source=*://*) ;;
             *data.source=/* | *data.source='~'*) ;;
-            results=?* | datasets=?* | *data.source=?*)
+            *protocol.manifest=/* | *protocol.manifest='~'*) ;;
+            results=?* | datasets=?* | *data.source=?* | *protocol.manifest=?*)
                 if [[ $caller != "$PWD" ]]; then word="${word%%=*}=$caller/${word#*=}"; fi
                 ;;
         esac

@@ -1,6 +1,7 @@
 """The main command: expand a suite, show the plan, run what is missing, report.
 
 python -m harness.run suite=all [scale=laptop] [tasks=two_room] [methods=lewm,pldm] [seeds=3] ...
+python -m harness.run protocols lewm-v3 clear-strict     what differs between two protocols
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
+    if argv[:1] == ["protocols"]:  # a page of --help
+        argv = ["--help", *argv]
     return command.main(
         argv or ["--help"],
         lambda words: manual.answer(words, manual.overview()),

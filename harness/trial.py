@@ -84,6 +84,9 @@ def _results(spec: TrialSpec, folders: RunFolders, progress: Progress) -> Iterat
         dataset = privileged.with_pose(dataset, task)
     normalizer = normalize.fit(dataset, spec.config.data.normalizer)
     context = Context(spec, folders, device, progress, dataset, normalizer)
+    if "control" in spec.stages:
+        for eval_seed in spec.config.protocol.eval_seeds:
+            context.pairs(eval_seed)  # a PairError before anything is trained
     for name, stage in STAGES.items():
         if name in spec.stages and stage.applies(method):
             result = stage.run(context)

@@ -64,8 +64,12 @@ class Context:
 
     @property
     def task(self) -> Task:
-        """The task as the method sees it, in the scene of the trial's data."""
+        """The task as the method sees it, in the scene of the trial's data and under the physics of
+        its protocol.
+        """
         task = zoo.task(self.spec.task, self.config.data.scene)
+        if self.config.protocol.physics == "corrected":
+            task = task.corrected()
         return PoseTask(task) if zoo.METHODS[self.spec.method].sees_pose else task
 
     @property

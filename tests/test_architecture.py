@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "data.__main__": GROUND | {"data", "experiment", "zoo"},
     "moments": GROUND | {"data", "evaluate.moments", "experiment", "zoo"},
     "doctor": GROUND | {"tasks.rendering"},
+    "clear": GROUND | {"data", "evaluate.pairs", "experiment", "report.stats", "tasks", "zoo"},
     "run": GROUND | {"experiment", "launch", "report", "trial", "zoo"},
     "sweep": GROUND | {"experiment", "launch", "report", "trial", "zoo"},
     "bench": EVERY_PART

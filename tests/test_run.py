@@ -269,21 +269,33 @@ def test_a_checkpoint_of_another_configuration(command):
     assert command.launch("methods=[lewm,noop]") == 0
 
 
-def test_a_training_is_kept_where_what_follows_it_fails(command):
+def broken(context):
+    """A stage that fails."""
+    raise ValueError("nothing moves")
+
+
+def test_a_training_is_kept_where_what_follows_it_fails(command, monkeypatch):
     """The second issue of the command goes on after the training; the row says both attempts."""
+    with monkeypatch.context() as patch:
+        patch.setitem(trial.STAGES, "control", trial.Stage(broken))
+        command.launch("methods=[lewm]")
+        assert "nothing moves" in command.error("toy.lewm.s0")
+        (state,) = command.trials.glob(f"toy.lewm.*/checkpoint/{TRAINING}")
+        written = state.stat().st_mtime_ns
+        trained = command.row("toy.lewm.s0")
+        command.launch("methods=[lewm]")
+        again = command.row("toy.lewm.s0")
+        assert state.stat().st_mtime_ns == written and again.attempts == 2
+        assert again.checkpoint_hash == trained.checkpoint_hash
+    assert command.launch("methods=[lewm]") == 0 and not state.exists()
+    assert command.row("toy.lewm.s0").checkpoint_hash == trained.checkpoint_hash
+
+
+def test_pairs_that_the_data_cannot_give_are_refused_before_the_training(command):
     command.launch("methods=[lewm]", "protocol.pairs=3000")
-    assert "PairError" in command.error("toy.lewm.s0")
-    (state,) = command.trials.glob(f"toy.lewm.*/checkpoint/{TRAINING}")
-    written = state.stat().st_mtime_ns
-    trained = command.row("toy.lewm.s0")
-    command.launch("methods=[lewm]", "protocol.pairs=3000")
-    again = command.row("toy.lewm.s0")
-    assert state.stat().st_mtime_ns == written and again.attempts == 2
-    assert again.checkpoint_hash == trained.checkpoint_hash
-    assert command.launch("methods=[lewm]") == 0
-    assert (
-        len(list(command.trials.glob(f"toy.lewm.*/checkpoint/{TRAINING}"))) == 1
-    )  # the failed one's
+    assert "PairError: only" in command.error("toy.lewm.s0")
+    assert command.row("toy.lewm.s0").train_steps == 0
+    assert not list(command.trials.glob("toy.lewm.*/checkpoint/*"))
 
 
 def test_a_process_that_died_without_a_word_leaves_a_row(command):

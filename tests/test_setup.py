@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness import trial
-from harness.experiment import config, suites
+from harness.experiment import config, manual, suites
 from harness.sweep import space
 
 ROOT = Path(__file__).parent.parent
@@ -180,6 +180,10 @@ def test_folders_are_relative_to_where_the_command_was_called(checkout, tmp_path
     here = [f"results={tmp_path}/out", f"datasets={tmp_path}/../d"]
     assert arguments[2:] == [*here, *words[2:]]
     assert call(tmp_path, checkout / "run.sh", "results=~/r")[2][2:] == ["results=~/r"]
+    manifests = ["protocol.manifest=m.json", "for.cube.protocol.manifest=m.json"]
+    found = call(tmp_path, checkout / "run.sh", *manifests, "protocol.manifest=/m.json")[2][2:]
+    names = [word.removesuffix("m.json") for word in manifests]
+    assert found == [*(f"{name}{tmp_path}/m.json" for name in names), "protocol.manifest=/m.json"]
     assert call(checkout, "./run.sh", *words)[2][2:] == words
     words = ["data.source=own", "data.source=hf:a/b", "for.push_t.data.source=a.h5"]
     _, _, arguments = call(tmp_path, checkout / "run.sh", *words)
@@ -231,8 +235,15 @@ def commands(markdown: str) -> list[list[str]]:
     return found
 
 
+def parse_run(words: list[str]) -> None:
+    if words[0] == "protocols":
+        manual.answer(words, "")
+    else:
+        suites.expand(config.parse(words), trial.STAGES)
+
+
 PARSERS = {  # what the module does with its words before anything runs
-    "harness.run": lambda words: suites.expand(config.parse(words), trial.STAGES),
+    "harness.run": parse_run,
     "harness.sweep": space.parse,
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -32,7 +32,9 @@ class TaskSpec:
     proprio_names: tuple[str, ...]
     distance_unit: str
     strata: tuple[str, ...]  # all values of Task.strata, the hardest last
-    success_rules: tuple[str, ...] = ("default",)
+    success_rules: Mapping[str, str] = field(  # a sentence for each rule of Task.success
+        default_factory=lambda: {"default": "The distance is below the task's threshold."}
+    )
     action_block: int = 5
     slow_to_draw: bool = False  # whether data are collected in several processes
     about: str = ""  # one sentence
@@ -122,6 +124,14 @@ class Task(Protocol):
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
         """Whether the goal is reached, (B,) bool, by a rule out of spec.success_rules."""
+
+    def legal(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """Whether the step from one state to the next passes through nothing solid, (B,) bool."""
+
+    def corrected(self) -> Task:
+        """The task with simulators that take legal steps alone; the same task where the released
+        physics has no such fault.
+        """
 
     def distance(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """Distance to the goal, (B,) float in spec.distance_unit. Success is a threshold on it

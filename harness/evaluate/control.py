@@ -24,6 +24,8 @@ class ControlSettings(Protocol):
     budget_steps: int
     success_at: str
     success_rule: str
+    hold_steps: int
+    physics: str
     split: str
 
 
@@ -41,6 +43,7 @@ class Outcome:
     env_s: float = 0.0
     render_s: float = 0.0
     steps: int = 0  # until the episode stopped
+    illegal_steps: int = 0
     path: list[np.ndarray] = field(
         default_factory=list
     )  # (S,) each: start, after every block, stop
@@ -65,6 +68,9 @@ def run(
     With success_at "ever", an episode stops when the goal is first reached, so its final distance
     is the one at that step; with "end", it runs through its budget. A pair that is solved at the
     start has reached its goal at step 0.
+
+    The goal is reached where the rule has held at `hold_steps` states in a row, that of the start
+    included. Under corrected physics, an episode with an illegal step cannot reach it any more.
     """
     simulator = task.simulator(len(pairs), image_size)
     try:
@@ -101,7 +107,7 @@ def episode_rows(
             source_episode=pair.episode,
             start_step=pair.step,
             stratum=pair.stratum,
-            sample="pairs" if pair.pair_id < protocol_pairs else "stratum",
+            sample="pairs" if index < protocol_pairs else "stratum",
             initially_solved=pair.initially_solved,
             success=outcome.success_final if at_end else outcome.success_ever,
             success_ever=outcome.success_ever,
@@ -115,8 +121,9 @@ def episode_rows(
             solve_s=outcome.solve_s,
             env_s=outcome.env_s,
             render_s=outcome.render_s,
+            illegal_steps=outcome.illegal_steps,
         )
-        for pair, outcome in zip(pairs, outcomes, strict=True)
+        for index, (pair, outcome) in enumerate(zip(pairs, outcomes, strict=True))
     ]
 
 
@@ -180,9 +187,11 @@ class _Episodes:
         self.goals = np.stack([pair.goal_state for pair in pairs])
         self.pairs = pairs
         simulator.set_state(np.stack([pair.start_state for pair in pairs]))
-        distance = task.distance(simulator.state(), self.goals)
+        self._state = simulator.state()
+        distance = task.distance(self._state, self.goals)
         self.outcomes = [Outcome(dist_init=float(d)) for d in distance]
         self._stopped = np.zeros(len(pairs), bool)
+        self._held = np.zeros(len(pairs), int)  # states in a row at which the rule holds
         self._steps = 0
         self._judge(np.arange(len(pairs)))
 
@@ -217,14 +226,21 @@ class _Episodes:
         seconds = (time.perf_counter() - started) / len(rows)
         self._steps += 1
         going = rows[~self._stopped[rows]]
-        for row in going:
+        before, self._state = self._state, self.simulator.state()
+        legal = self.task.legal(before[going], self._state[going])
+        for row, allowed in zip(going, legal, strict=True):
             self.outcomes[row].env_s += seconds
+            self.outcomes[row].illegal_steps += not allowed
         self._judge(going)
 
     def _judge(self, rows: np.ndarray) -> None:
-        state, goal = self.simulator.state()[rows], self.goals[rows]
+        state, goal = self._state[rows], self.goals[rows]
         distance = self.task.distance(state, goal)
-        success = self.task.success(state, goal, self.settings.success_rule)
+        holds = self.task.success(state, goal, self.settings.success_rule)
+        if self.settings.physics == "corrected":
+            holds &= np.array([self.outcomes[row].illegal_steps == 0 for row in rows], bool)
+        self._held[rows] = np.where(holds, self._held[rows] + 1, 0)
+        success = self._held[rows] >= self.settings.hold_steps
         for row, near, hit in zip(rows, distance, success, strict=True):
             outcome = self.outcomes[row]
             outcome.dist_final, outcome.success_final = float(near), bool(hit)

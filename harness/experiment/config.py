@@ -12,6 +12,7 @@ which a trial keeps its own:
 from __future__ import annotations
 
 import dataclasses
+import os
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from harness.experiment.identity import TrialSpec
 from harness.experiment.protocols import PROTOCOLS, ProtocolConfig
 from harness.experiment.scales import DEFAULT_PROTOCOL, EVERY_SCALE, SCALES
 from harness.planning.receding_horizon import MPCConfig
+from harness.records import manifest
 from harness.runtime import command
 from harness.runtime.command import ConfigError, known, nearest
 from harness.training.loop import TrainConfig
@@ -152,6 +154,7 @@ _SECTIONS = {
 }
 _NO_BRANCHES = ("about", "for", "sizes")  # of a layer, beside its branches
 _PROTOCOL_BRANCHES = ("protocol", "planner", "mpc")
+_MANIFEST_KEYS = {"manifest", "manifest_hash"}  # of a protocol: its name says which manifest
 _RUN_KEYS = tuple(f.name for f in dataclasses.fields(RunConfig) if f.name != "overrides")
 
 
@@ -190,7 +193,7 @@ def trial_spec(
     settings = _named_section("method", method, zoo.METHODS, tree)
     pool = [known("task", name, zoo.TASKS) for name in settings.pool]
     others = {name: _tree(run, name, method, suite_overlay) for name in pool}
-    protocol = _section("protocol", tree)
+    protocol = _with_manifest(_section("protocol", tree), task)
     known(f"success rule of {task}", protocol.success_rule, zoo.TASKS[task].spec.success_rules)
     config = TrialConfig(
         data=_section("data", tree),
@@ -314,7 +317,34 @@ def _modifies_protocol(overrides: Mapping[str, Any]) -> bool:
     """
     layers = [overrides, *overrides.get("for", {}).values()]
     keys = [set(layer.get(branch, {})) for layer in layers for branch in _PROTOCOL_BRANCHES]
-    return any(own - identity.MACHINE_KEYS for own in keys)
+    return any(own - identity.MACHINE_KEYS - _MANIFEST_KEYS for own in keys)
+
+
+def _with_manifest(protocol: ProtocolConfig, task: str) -> ProtocolConfig:
+    """The protocol with the hash of its manifest, where it has one, and a name that says what the
+    manifest lists. Raises ConfigError where the file is none, or is of another task.
+    """
+    if not protocol.manifest:
+        if protocol.manifest_hash:
+            raise ConfigError("protocol.manifest_hash is of no use without protocol.manifest")
+        return protocol
+    path = os.path.abspath(protocol.manifest)
+    try:
+        listed, digest = manifest.read(path)
+    except manifest.ManifestError as error:
+        raise ConfigError(f"protocol.manifest: {error}") from None
+    if manifest.task_name(listed.task) != manifest.task_name(task):
+        raise ConfigError(
+            f"protocol.manifest: {path} lists pairs of {listed.task}, not of {task}; for one task "
+            f"of several give for.{task}.protocol.manifest"
+        )
+    if protocol.manifest_hash not in ("", digest):
+        raise ConfigError(
+            f"protocol.manifest: {path} has the sha256 {digest}, not {protocol.manifest_hash}"
+        )
+    of_draw = listed.protocol.get("name", "pairs"), f"seed{listed.seed}", f"n{len(listed.pairs)}"
+    name = f"{protocol.name} on {'-'.join(of_draw)}"
+    return dataclasses.replace(protocol, name=name, manifest=path, manifest_hash=digest)
 
 
 def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resources:

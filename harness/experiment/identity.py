@@ -62,6 +62,7 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
         plain["method_version"] = version
     del plain["swept"]
     config = plain["config"]
+    del config["protocol"]["manifest"]  # a path; manifest_hash says what it holds
     for part, key, value in _LATER:
         for values in (config[part], *(config["pool"].values() if part == "data" else ())):
             if values.get(key) == value:
@@ -88,6 +89,11 @@ _LATER = (
     ("method", "residual", False),
     ("mpc", "warm_start", False),
     ("train", "threads", 1),
+    ("protocol", "hold_steps", 1),
+    ("protocol", "physics", "released"),
+    ("protocol", "strata", ()),
+    ("protocol", "sampling", "starts"),
+    ("protocol", "manifest_hash", ""),
 )
 
 

@@ -2,6 +2,7 @@
 
 --help                       the run's words, and where to ask further
 --help scales                also suites, protocols, tasks, methods, planners
+--help protocols A B         what differs between two protocols
 --help method.lewm           the keys of a section: data, train, mpc, planner.cem, ...
 --help train.lr              one key: type, range, default, the paper's value, the scales'
 """
@@ -17,7 +18,7 @@ from typing import Any, Literal
 
 from harness import zoo
 from harness.contracts import setting
-from harness.experiment import config, dotted_keys, suites
+from harness.experiment import config, dotted_keys, protocol_pages, suites
 from harness.experiment.protocols import PROTOCOLS
 from harness.experiment.scales import EVERY_SCALE, SCALES
 from harness.runtime.command import ConfigError
@@ -37,6 +38,8 @@ def answer(words: Sequence[str], overview: str) -> str:
 
     Raises ConfigError on a part that is not known.
     """
+    if words[:1] == ["protocols"] and set(words[1:]) & set(PROTOCOLS):
+        return protocol_pages.compare(words[1:])
     parts = dict.fromkeys(word.partition("=")[0] for word in words)
     return "\n\n".join(map(_page, parts)) or overview
 
@@ -73,6 +76,7 @@ def overview() -> str:
                     "python -m harness.sweep": "tries values of a key by Optuna",
                     "python -m harness.bench": "how fast the code is",
                     "python -m harness.trial SPEC.yaml": "one trial, without Ray",
+                    "python -m harness.clear": "pairs and results in CLEAR-LeWM's formats",
                 }
             ),
         ]
@@ -121,6 +125,8 @@ def _pages(part: str) -> Iterator[str]:
         yield _section_page(part, config.sections()[part])
     if part in _LISTS:
         yield "\n".join([f"{part.capitalize()}:", *aligned(_LISTS[part]())])
+    if part == "protocols":
+        yield "What differs between two: ./run.sh protocols lewm-v1 lewm-v3"
     if part in ("method", "planner"):
         names = aligned(_LISTS[f"{part}s"](), f"{part}.")
         yield "\n".join([f"Ask --help {part}.<name>:", *names])

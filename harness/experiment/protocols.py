@@ -1,6 +1,7 @@
 """How a policy is evaluated: named, versioned settings.
 
-Their hash is stored with each row; tables never mix them.
+Their hash is stored with each row; tables never mix them. harness/PROTOCOLS.md compares them and
+says where each comes from.
 
 An entry is an overlay of the configuration (see config.py); "for" narrows a part of it to a task,
 "about" says in one sentence what it is.
@@ -53,12 +54,35 @@ class ProtocolConfig(Settings):
     success_rule: str = setting(
         "default", "Rule by which success is judged.", text="a rule of the task", paper="default"
     )
-    split: Literal["test", "validation", "train"] = setting(
+    hold_steps: int = setting(
+        1, "Steps in a row at which the rule must hold, the first and the last included.", ge=1
+    )
+    physics: Literal["released", "corrected"] = setting(
+        "released",
+        "Whether steps may pass through solid things, as the released code allows, in episodes and "
+        "in the recordings of pairs.",
+    )
+    split: Literal["test", "validation", "train", "any"] = setting(
         "test",
-        "Episodes that pairs come from; of train: what a method recalls, which is no result.",
+        "Episodes that pairs come from; of train and any: what a method recalls, which is no "
+        "result.",
+    )
+    strata: tuple[str, ...] = setting(
+        (), "Strata that pairs are drawn from; none named: all.", text="strata of the task"
+    )
+    sampling: Literal["starts", "episodes"] = setting(
+        "starts",
+        "What pairs are drawn uniformly from: all starts, or episodes, which give one pair each "
+        "before any gives another.",
     )
     eval_seeds: tuple[int, ...] = setting(
         (0,), "Seeds of the pairs; each draws `pairs` of them.", ge=0, least=1
+    )
+    manifest: str = setting(
+        "", "File that lists the pairs, which are then not drawn.", text="a path"
+    )
+    manifest_hash: str = setting(
+        "", "The file's sha256, which is filled in.", text="64 hexadecimal digits"
     )
 
     def __post_init__(self):
@@ -79,6 +103,8 @@ class ProtocolConfig(Settings):
         return {name: math.ceil(round(share * self.pairs, 6)) for name, share in shares}
 
 
+_CROSS_ROOM = {"strata": ("through door", "detour"), "physics": "corrected"}
+
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "lewm-v1": {
         "about": "The text of the paper's first version: Two-Room's goals lie 100 steps away.",
@@ -89,8 +115,13 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
             "push_t": {"planner": {"cem": {"iterations": 30}}},
         },
     },
+    "lewm-code": {
+        "about": "The released configuration: 30 iterations on every task, 50 pairs, seed 42.",
+        "protocol": {"name": "lewm-code", "pairs": 50, "eval_seeds": (42,)},
+        "planner": {"cem": {"iterations": 30}},
+    },
     "lewm-v3": {
-        "about": "The paper's third version and released configuration; 100 pairs instead of 50.",
+        "about": "The text of the paper's third version; 100 pairs instead of 50.",
         "protocol": {"name": "lewm-v3", "stratum_pairs": 50},
         "planner": {"cem": {"iterations": 10}},
         "for": {"push_t": {"planner": {"cem": {"iterations": 30}}}},
@@ -102,6 +133,36 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "for": {
             "two_room": {"protocol": {"strata_min": {"through door": 0.25, "detour": 0.25}}},
             "push_t": {"planner": {"cem": {"iterations": 30}}},
+        },
+    },
+    "clear-moderate": {
+        "about": "CLEAR-LeWM v0.5 Moderate: no pair is solved at the start, faults are mended.",
+        "protocol": {
+            "name": "clear-moderate",
+            "allow_presolved": False,
+            "sampling": "episodes",
+            "eval_seeds": (42,),
+        },
+        "planner": {"cem": {"iterations": 30}},
+        "for": {
+            "two_room": {"protocol": _CROSS_ROOM},
+            "reacher": {"protocol": {"success_rule": "wrapped"}},
+        },
+    },
+    "clear-strict": {
+        "about": "CLEAR-LeWM v0.5 Strict: what counts is the object alone, more exact, and held.",
+        "protocol": {
+            "name": "clear-strict",
+            "allow_presolved": False,
+            "sampling": "episodes",
+            "eval_seeds": (42,),
+        },
+        "planner": {"cem": {"iterations": 30}},
+        "for": {
+            "two_room": {"protocol": {**_CROSS_ROOM, "success_rule": "near"}},
+            "push_t": {"protocol": {"success_rule": "block", "hold_steps": 3}},
+            "reacher": {"protocol": {"success_rule": "fingertip", "hold_steps": 2}},
+            "cube": {"protocol": {"success_rule": "pose", "hold_steps": 3}},
         },
     },
     "quick": {

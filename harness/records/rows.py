@@ -179,6 +179,8 @@ class EpisodeRow:
     env_s: float = 0.0  # this episode's share
     render_s: float = 0.0
     error: str = ""
+    # steps that passed through something solid, as the released Two-Room lets them; -1: not counted
+    illegal_steps: int = field(default=-1, metadata=LATER)
 
 
 @dataclass(frozen=True)

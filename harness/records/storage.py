@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs as pafs
@@ -33,6 +35,16 @@ def whole_file(fs: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
     except BaseException:
         delete(fs, part)  # half a file would only keep a full disk full
         raise
+
+
+def write_json(path: str, content: Mapping[str, Any]) -> None:
+    """Write a JSON object, its keys sorted, as one file, whole or not at all; the folder is made
+    where it is missing. Raises OSError.
+    """
+    fs, base = filesystem(path)
+    fs.create_dir(base.rpartition("/")[0] or ".", recursive=True)
+    with whole_file(fs, base) as sink:
+        sink.write(f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode())
 
 
 def delete(fs: pafs.FileSystem, path: str) -> None:

@@ -74,7 +74,9 @@ class SimulatorEnv(gym.Env):
 
 
 class WithEnv:
-    """Base of the tasks, which gives them make_env, reset_to and pose of contracts.Task."""
+    """Base of the tasks, which gives them make_env, reset_to, pose, legal and corrected of
+    contracts.Task.
+    """
 
     spec: TaskSpec
 
@@ -87,6 +89,14 @@ class WithEnv:
     ) -> dict[str, np.ndarray]:
         """Put `env` into `state` (S,) with goal state `goal` (S,); returns the observation."""
         return env.reset(options={"state": state, "goal": goal})[0]
+
+    def legal(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """contracts.Task.legal: every step."""
+        return np.ones(len(before), bool)
+
+    def corrected(self) -> Task:
+        """contracts.Task.corrected: the task itself."""
+        return self
 
     def pose(self, state: np.ndarray) -> np.ndarray:
         """contracts.Task.pose: every number of the state that is no speed, in the order of

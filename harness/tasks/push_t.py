@@ -29,6 +29,7 @@ from harness.tasks.push_t_scene import (
 K_P, K_V = 100.0, 20.0  # 1/s^2 and 1/s: gains of the agent's PD controller towards its target
 SUCCESS_DISTANCE = 20.0  # px, of agent x, y and block x, y taken as one vector
 SUCCESS_ANGLE = math.pi / 9  # rad
+BLOCK_DISTANCE, BLOCK_ANGLE = 10.0, math.pi / 18  # px, rad: rule "block"
 MOVED_DISTANCE, MOVED_ANGLE = 20.0, math.pi / 9  # px, rad: "block moved" from here on
 CLEARANCE = 1.0  # px; a block at rest with this much room around it cannot move in a step
 
@@ -59,6 +60,10 @@ SPEC = TaskSpec(
     ),
     distance_unit="px",
     strata=("block still", "block moved"),
+    success_rules={
+        "default": "Disc and tee within 20 px of the goal (one vector), the tee within 20 degrees.",
+        "block": "The tee alone: within 10 px and 10 degrees of the goal.",
+    },
 )
 PUBLISHED = 7  # numbers of a state in other people's files: no velocities of the block
 
@@ -86,8 +91,12 @@ class PushT(WithEnv):
         return Simulator(n, image_size, self.scene)
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
-        """(B,) bool: the distance is below 20 px and the block's angle is within 20 degrees."""
-        assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {SPEC.success_rules}"
+        """(B,) bool, by a rule of SPEC.success_rules."""
+        assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {[*SPEC.success_rules]}"
+        if rule == "block":
+            delta = np.asarray(state)[..., BLOCK] - np.asarray(goal)[..., BLOCK]
+            near = np.linalg.norm(delta, axis=-1) < BLOCK_DISTANCE
+            return near & (turn(state, goal) < BLOCK_ANGLE)
         near = self.distance(state, goal) < SUCCESS_DISTANCE
         return near & (turn(state, goal) < SUCCESS_ANGLE)
 

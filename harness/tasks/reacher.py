@@ -23,6 +23,8 @@ ACTION_REPEAT = 2  # physics steps of 0.02 s in a control step
 CAMERA = "fixed"
 WRIST_LIMIT = np.deg2rad(160.0)  # the shoulder has none
 SUCCESS_ANGLE = 0.05  # rad, largest error of a joint
+SUCCESS_FINGERTIP = 0.01  # m: rule "fingertip"
+LINKS = (0.12, 0.12)  # m, from the shoulder to the wrist and from there to the fingertip
 FAR = 0.5  # rad; a pair with more to go is "far"
 
 GAIN = 4.0  # the controller's torque per rad of error, in units of the largest torque
@@ -48,7 +50,11 @@ SPEC = TaskSpec(
     ),
     distance_unit="rad",
     strata=("near", "far"),
-    success_rules=("default", "wrapped"),
+    success_rules={
+        "default": "Every joint within 0.05 rad of the goal; turns of the shoulder count.",
+        "wrapped": "Every joint within 0.05 rad of the goal; the shoulder modulo a turn.",
+        "fingertip": "The fingertip within 1 cm of where the goal's joints put it.",
+    },
     slow_to_draw=True,
 )
 
@@ -63,7 +69,7 @@ class Reacher(WithEnv):
     """The task (contracts.Task); a state is two angles and two speeds, `scene` a rendering scene.
 
     Success rule "default" compares the shoulder's angle as it is, as the released code does: a
-    shoulder that is a full turn away has not reached the goal. "wrapped" compares it modulo a turn.
+    shoulder that is a full turn away has not reached the goal.
     """
 
     scene: str = "plain"
@@ -75,8 +81,11 @@ class Reacher(WithEnv):
         return Simulator(n, image_size, self.scene)
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
-        """(B,) bool: every joint is within 0.05 rad of the goal."""
-        assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {SPEC.success_rules}"
+        """(B,) bool, by a rule of SPEC.success_rules."""
+        assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {[*SPEC.success_rules]}"
+        if rule == "fingertip":
+            apart = np.linalg.norm(fingertip(state) - fingertip(goal), axis=-1)
+            return apart <= SUCCESS_FINGERTIP
         error = _error(state, goal)
         if rule == "wrapped":
             error[..., 0] = (error[..., 0] + np.pi) % (2 * np.pi) - np.pi
@@ -97,6 +106,17 @@ class Reacher(WithEnv):
     def heuristic(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """(B, 2) actions of the controller that brings each joint to the goal's angle."""
         return controller(state, np.asarray(goal)[..., :2])
+
+
+def fingertip(state: np.ndarray) -> np.ndarray:
+    """Position of the fingertip in the plane, (B, 2) m, from the shoulder on."""
+    shoulder = np.asarray(state)[..., 0]
+    angles = shoulder, shoulder + np.asarray(state)[..., 1]
+    links = [
+        length * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        for length, angle in zip(LINKS, angles, strict=True)
+    ]
+    return links[0] + links[1]
 
 
 def controller(state: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ class Toy(WithEnv):
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
         """(B,) bool: the point is within the success distance."""
-        assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {SPEC.success_rules}"
+        assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {[*SPEC.success_rules]}"
         return self.distance(state, goal) < SUCCESS_DISTANCE
 
     def distance(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:

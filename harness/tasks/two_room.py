@@ -5,6 +5,7 @@ Dynamics, picture and expert follow `stable-worldmodel` 0.1.1; README.md lists h
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.contracts.task import FileColumns, TaskSpec
-from harness.tasks import rendering, swm_scene
+from harness.tasks import rendering, swept_disc, swm_scene
 from harness.tasks.env import WithEnv
 
 ARENA = 224  # px; every length below is in px of this arena
@@ -28,10 +29,17 @@ DOT_STD = 7.0  # std of the Gaussian dot by which the agent is drawn
 PUSHBACK = 0.5  # a blocked agent stands this far off the wall zone
 SPEED = 5.0  # px per step and unit of action
 SUCCESS_DISTANCE = 16.0
+NEAR_DISTANCE = 8.0  # rule "near"
 
 LOW, HIGH = BORDER + RADIUS, ARENA - BORDER - RADIUS  # where the agent's centre may be
 ZONE_LEFT, ZONE_RIGHT = WALL_X - WALL_HALF - RADIUS, WALL_X + WALL_HALF + RADIUS
 DOOR = np.array([WALL_X, DOOR_Y])
+WALL = np.array(  # above and below the door: left, right, low, high
+    [
+        [WALL_X - WALL_HALF, WALL_X + WALL_HALF, 0.0, DOOR_Y - DOOR_HALF],
+        [WALL_X - WALL_HALF, WALL_X + WALL_HALF, DOOR_Y + DOOR_HALF, ARENA],
+    ]
+)
 
 SAMPLE_LOW, SAMPLE_HIGH = 14.0, 209.0  # px, where starts and targets are drawn
 NOISE_STD = 2.0  # noise on the expert's action, per component, before clipping
@@ -54,6 +62,10 @@ SPEC = TaskSpec(
     proprio_names=("agent_x [px]", "agent_y [px]"),
     distance_unit="px",
     strata=("same room", "through door", "detour"),
+    success_rules={
+        "default": "The agent's centre within 16 px of the goal.",
+        "near": "The agent's centre within 8 px of the goal and in its room.",
+    },
 )
 
 
@@ -67,20 +79,41 @@ def _from_file(columns: Mapping[str, np.ndarray]) -> np.ndarray:
 class TwoRoom(WithEnv):
     """The task (contracts.Task); a state is the agent's position (2,). The scene `swm` is that of
     stable-worldmodel; the others are one.
+
+    The released physics looks only at the end of a step and lets the agent's disc overlap the edges
+    of the door by up to 8.75 px. Where the wall is `solid` it stops the whole disc on its whole
+    way: of the 31.5 px that the centre may pass through, 14 are left.
     """
 
     scene: str = "plain"
+    solid: bool = False
     spec = SPEC
     file_columns = FileColumns(({"pos_agent": 2}, {"proprio": 2}), _from_file)
 
     def simulator(self, n: int, image_size: int) -> Simulator:
         """n copies, drawn at image_size."""
-        return Simulator(n, image_size, self.scene)
+        return Simulator(n, image_size, self.scene, self.solid)
 
     def success(self, state: np.ndarray, goal: np.ndarray, rule: str = "default") -> np.ndarray:
-        """(B,) bool: the agent is within 16 px of the goal."""
-        assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {SPEC.success_rules}"
+        """(B,) bool, by a rule of SPEC.success_rules."""
+        assert rule in SPEC.success_rules, f"rule {rule!r} is not one of {[*SPEC.success_rules]}"
+        if rule == "near":
+            same_room = _is_left(np.asarray(state)) == _is_left(np.asarray(goal))
+            return (self.distance(state, goal) < NEAR_DISTANCE) & same_room
         return self.distance(state, goal) < SUCCESS_DISTANCE
+
+    def legal(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """(B,) bool: the whole disc stays out of the wall and within the borders on the straight
+        way between two positions.
+        """
+        ends = np.stack([before, after])
+        slack = swept_disc.TOUCH
+        inside = ((ends >= LOW - slack) & (ends <= HIGH + slack)).all(axis=(0, 2))
+        return inside & swept_disc.free(*ends, WALL, RADIUS)
+
+    def corrected(self) -> TwoRoom:
+        """The task with a solid wall."""
+        return dataclasses.replace(self, solid=True)
 
     def distance(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """(B,) px in a straight line, through the wall."""
@@ -123,11 +156,12 @@ def through_door(state: np.ndarray, goal: np.ndarray) -> np.ndarray:
 
 
 class Simulator:
-    """n copies (contracts.Simulator)."""
+    """n copies (contracts.Simulator); `solid` is that of TwoRoom."""
 
-    def __init__(self, n: int, image_size: int, scene: str):
+    def __init__(self, n: int, image_size: int, scene: str = "plain", solid: bool = False):
         assert scene in rendering.SCENES, f"scene {scene!r} is not one of {list(rendering.SCENES)}"
         self.n = n
+        self._solid = solid
         self._position = np.full((n, 2), LOW)
         self._painter = (SwmPainter if scene == "swm" else Painter)(image_size)
 
@@ -142,10 +176,14 @@ class Simulator:
 
     def step(self, actions: np.ndarray) -> None:
         """Move by speed times the clipped action. Border and wall stop only the end point of a
-        step.
+        step; a solid wall stops the disc.
         """
         assert actions.shape == self._position.shape, f"{actions.shape} != {self._position.shape}"
         moved = self._position + SPEED * np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        if self._solid:
+            moved = swept_disc.slide(self._position, np.clip(moved, LOW, HIGH), WALL, RADIUS)
+            self._position = np.clip(moved, LOW, HIGH)
+            return
         x, y = np.clip(moved, LOW, HIGH).T
         left = _is_left(self._position)
         closed = np.abs(y - DOOR_Y) > DOOR_HALF + DOOR_MARGIN

@@ -144,6 +144,76 @@ def test_the_path_of_a_pair_solved_at_the_start_is_its_start(policy):
     assert np.stack(solved.path).tolist() == [[0.52, 0.5]] and solved.steps == 0
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(("hold", "hit"), [(1, 8), (3, 10), (5, 12), (6, -1)])
+def test_a_goal_is_reached_when_it_was_held(policy, hold, hit):
+    """It is near enough after 8, 9, 10, 11 and 12 steps."""
+    (outcome,) = run(policy(), dataclasses.replace(EVER, hold_steps=hold), PASSES)
+    assert outcome.first_hit_step == hit and outcome.success_ever == (hit >= 0)
+    assert outcome.steps == (hit if hit >= 0 else 30)
+
+
+@pytest.mark.parametrize(("budget", "final"), [(9, False), (10, True), (12, True), (13, False)])
+def test_a_hold_at_the_end_ends_with_the_last_step(budget, final):
+    settings = dataclasses.replace(END, hold_steps=3, budget_steps=budget)
+    (outcome,) = run(Right(), settings, PASSES)
+    assert outcome.success_final == final and outcome.success_ever == (budget >= 10)
+
+
+class Turns(Right):
+    """Goes right, but to the left in its ninth step."""
+
+    def act_state(self, state, goal, rows):
+        action = super().act_state(state, goal, rows)
+        return np.where(self.steps[rows, None] == 9, -action, action)
+
+
+def test_a_hold_that_is_broken_starts_anew():
+    """It is near enough after step 8, then after steps 10, 11 and 12."""
+    (outcome,) = run(Turns(), dataclasses.replace(EVER, hold_steps=2), PASSES)
+    assert outcome.first_hit_step == 11
+
+
+def test_the_start_counts_to_a_hold():
+    (outcome,) = run(Right(), dataclasses.replace(EVER, hold_steps=2), SOLVED)
+    assert outcome.first_hit_step == 1
+
+
+WALL = zoo.TASKS["two_room"]
+
+
+@pytest.mark.parametrize(
+    ("task", "physics", "solved", "illegal"),
+    [
+        (WALL, "released", True, True),  # over the edge of the door, which the released code allows
+        (WALL, "corrected", False, True),  # the same way, which does not count
+        (WALL.corrected(), "corrected", False, False),  # it is stopped
+    ],
+)
+def test_a_way_through_the_wall_counts_under_released_physics_alone(task, physics, solved, illegal):
+    start, goal = np.array([90.0, 64.0]), np.array([140.0, 64.0])
+    picture, actions = np.zeros((3, 8, 8), np.uint8), np.zeros((25, 2), np.float32)
+    over = Pair(0, 0, 0, start, goal, picture, np.float32(goal), actions, "through door", False)
+    settings = ProtocolConfig(budget_steps=30, physics=physics)
+    (outcome,) = control.run(Straight(task), task, [over], settings, None, 8, tiny.quiet)
+    assert outcome.success_ever == solved and (outcome.illegal_steps > 0) == illegal
+    (row,) = control.episode_rows("a.b.s0", [over], [outcome], settings, 0, 1)
+    assert row.illegal_steps == outcome.illegal_steps and row.success == solved
+
+
+class Straight:
+    """The task's heuristic (contracts.StatePolicy)."""
+
+    def __init__(self, task):
+        self.task = task
+
+    def reset(self, pairs):
+        pass
+
+    def act_state(self, state, goal, rows):
+        return self.task.heuristic(state, goal)
+
+
 def test_only_running_pairs_are_observed_and_their_solves_noted():
     policy = RightInBlocks()
     passes, solved, away = run(policy, EVER, PASSES, SOLVED, AWAY)

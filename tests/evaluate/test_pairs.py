@@ -1,5 +1,6 @@
 """Pairs: held out, the same for every method, in the shares that the protocol asks for."""
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -8,6 +9,7 @@ import tiny
 
 from harness import zoo
 from harness.evaluate import pairs
+from harness.records import manifest
 
 DATA = ["data.episodes=300", "data.max_steps=100", "data.image_size=8"]
 DATA += ["data.validation=0.3", "data.test=0.6"]  # detours are rare
@@ -108,6 +110,132 @@ def test_extras_fill_the_strata_and_are_disjoint_from_the_draw(dataset):
     in_main, in_all = (Counter(p.stratum for p in found) for found in (main, [*main, *extra]))
     for stratum in zoo.TASKS["two_room"].spec.strata:
         assert in_all[stratum] == max(25, in_main[stratum])
+
+
+def test_episodes_give_one_pair_each_before_any_gives_another(dataset):
+    words = ["protocol.sampling=episodes"]
+    first, again = (draw(dataset, *words, "protocol.pairs=100")[0] for _ in range(2))
+    assert places(first) == places(again) and len({pair.episode for pair in first}) == 100
+    many, _ = draw(dataset, *words, "protocol.pairs=1000")
+    assert places(many)[:100] == places(first)
+    taken = Counter(pair.episode for pair in many)
+    for episode in dataset.split("test"):
+        starts = max(0, int(dataset.lengths[episode]) - 25)
+        assert taken[episode] in (max(taken.values()), max(taken.values()) - 1, starts)
+
+
+def test_pairs_of_some_strata_alone(dataset):
+    found, extra = draw(
+        dataset, "protocol.strata=[detour,through door]", "protocol.stratum_pairs=20"
+    )
+    assert {pair.stratum for pair in [*found, *extra]} == {"detour", "through door"}
+
+
+def test_under_corrected_physics_every_recorded_step_is_legal(dataset):
+    task, words = zoo.TASKS["two_room"], ["protocol.strata=[through door]", "protocol.pairs=20"]
+
+    def legal(pair):
+        states = dataset.episode(pair.episode).state[pair.step : pair.step + 26]
+        return task.legal(states[:-1], states[1:]).all()
+
+    released, _ = draw(dataset, *words)
+    corrected, _ = draw(dataset, *words, "protocol.physics=corrected")
+    assert not all(map(legal, released)) and all(map(legal, corrected))
+    legal_ones = [
+        place for place, pair in zip(places(released), released, strict=True) if legal(pair)
+    ]
+    assert places(corrected)[: len(legal_ones)] == legal_ones
+
+
+def test_any_episode_may_give_pairs_where_that_is_asked_for(dataset):
+    found, _ = draw(dataset, "protocol.split=any", "protocol.pairs=400")
+    for split in ("train", "validation", "test"):
+        assert {pair.episode for pair in found} & set(dataset.split(split).tolist())
+
+
+# -- manifests
+
+
+def listed(dataset, *changed, count=3):
+    """The first pairs of the draw as a manifest's, the first of them with other values."""
+    pairs_drawn = []
+    for pair in draw(dataset)[0][:count]:
+        row = int(dataset.first_row[pair.episode]) + pair.step
+        where = (pair.episode, pair.step, pair.step + 25, row, row + 25)
+        pairs_drawn.append(manifest.ManifestPair(10 + pair.pair_id, *where, 1.0, False))
+    pairs_drawn[0] = dataclasses.replace(pairs_drawn[0], **dict(changed))
+    return manifest.Manifest("tworoom", {}, 0, 0, "heldout", {}, tuple(pairs_drawn))
+
+
+def draw_listed(dataset, folder, content, *words):
+    path = f"{folder}/pairs.json"
+    manifest.write(path, content, "2026-11-01T00:00:00+00:00")
+    return draw(dataset, f"protocol.manifest={path}", *words)
+
+
+def test_a_manifest_gives_the_pairs_that_it_lists(dataset, tmp_path):
+    drawn = draw(dataset)[0][:3]
+    found, extra = draw_listed(dataset, tmp_path, listed(dataset), "protocol.stratum_pairs=9")
+    assert places(found) == places(drawn) and not extra
+    assert [pair.pair_id for pair in found] == [10, 11, 12]
+    for one, other in zip(found, drawn, strict=True):
+        for name in pairs.Pair._fields[1:]:
+            assert np.array_equal(getattr(one, name), getattr(other, name))
+
+
+def trained_on(dataset):
+    """(episode, its first row) of one that a model is trained on."""
+    episode = int(dataset.split("train")[0])
+    return episode, int(dataset.first_row[episode])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: {"episode_id": 300}, "pair 10 is of episode 300; the dataset has 0 to 299"),
+        (
+            lambda d: {"start_step": 90, "goal_step": 115},
+            r"pair 10 has its goal at step 115 of episode \d+, which has steps 0 to \d+",
+        ),
+        (
+            lambda d: {"start_step": 0, "goal_step": 5, "start_row": 0, "goal_row": 5},
+            "pair 10 has its goal 5 steps later, and protocol.offset_steps is 25",
+        ),
+        (
+            lambda d: {"start_row": 7, "goal_row": 32},
+            r"pair 10 starts in row 7, and step \d+ of episode \d+ is row \d+ here: the manifest "
+            "is of another dataset",
+        ),
+        (
+            lambda d: {
+                **dict(zip(("episode_id", "start_row"), trained_on(d), strict=True)),
+                **{"start_step": 0, "goal_step": 25, "goal_row": trained_on(d)[1] + 25},
+            },
+            r"pair 10 is of episode \d+, which is in the train split, and protocol.split is test",
+        ),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(dataset, tmp_path, change, said):
+    content = listed(dataset, *change(dataset).items())
+    with pytest.raises(pairs.PairError, match=f"^{tmp_path}/pairs.json: {said}$"):
+        draw_listed(dataset, tmp_path, content)
+
+
+def test_a_manifest_of_training_episodes_is_taken_where_that_is_asked_for(dataset, tmp_path):
+    episode, row = trained_on(dataset)
+    change = {"episode_id": episode, "start_step": 0, "goal_step": 25}
+    content = listed(dataset, *(change | {"start_row": row, "goal_row": row + 25}).items())
+    found, _ = draw_listed(dataset, tmp_path, content, "protocol.split=any")
+    assert places(found)[0] == (episode, 0)
+
+
+def test_a_manifest_that_changed_since_the_command_is_refused(dataset, tmp_path):
+    path = f"{tmp_path}/pairs.json"
+    manifest.write(path, listed(dataset), "2026-11-01T00:00:00+00:00")
+    protocol = settings(f"protocol.manifest={path}")
+    manifest.write(path, listed(dataset, count=2), "2026-11-01T00:00:00+00:00")
+    with pytest.raises(pairs.PairError, match="has changed since the command was issued"):
+        pairs.draw(dataset, zoo.TASKS["two_room"], protocol, 0)
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,8 @@ def test_every_key_that_is_listed_is_taken():
         value = values[branch]
         for part in path:
             value = value[part]
+        if value == "":  # such a key is left out instead
+            continue
         words.append(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
     assert len(words) > 50 and len(set(keys)) == len(keys)
     found = tiny.spec("lewm", *words).config

@@ -136,3 +136,22 @@ def test_strata_and_heuristic(task):
     assert action.shape == (8, task.spec.action_dim)
     low, high = np.array(task.spec.action_low), np.array(task.spec.action_high)
     assert (action >= low - 1e-6).all() and (action <= high + 1e-6).all()
+
+
+def test_every_rule_has_a_sentence_and_holds_at_the_goal(task):
+    goal = rollout(task)[0][-1]
+    for rule, sentence in task.spec.success_rules.items():
+        assert sentence.endswith(".") and task.success(goal, goal, rule).all()
+
+
+def test_the_corrected_task_takes_legal_steps_alone(task):
+    states, actions, _ = rollout(task)
+    simulator = task.corrected().simulator(8, SIZE)
+    simulator.set_state(states[0])
+    legal = task.legal(states[0], states[0])  # a start may stand in a wall already
+    for action in actions:
+        before = simulator.state()
+        simulator.step(action)
+        after = simulator.state()
+        assert task.legal(before, after)[legal].all()
+    assert legal.any() and legal.shape == (8,)

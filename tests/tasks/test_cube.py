@@ -1,12 +1,14 @@
 """Known answers for Cube, and ogbench's own environment and expert beside it."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from harness.tasks import cube, cube_robot, rendering
-from harness.tasks.cube import CUBE, EFFECTOR, Cube
+from harness.tasks.cube import CUBE, CUBE_TURN, EFFECTOR, Cube
 
 TASK = Cube()
 
@@ -141,6 +143,33 @@ def test_success_within_4_cm_and_strata():
     assert TASK.success(state, goal).tolist() == [True, False, False]
     assert TASK.strata(state, goal).tolist() == ["cube still", "cube moved", "cube moved"]
     assert TASK.distance(state, goal) == pytest.approx([0.039, 0.03 * 2**0.5, 0.041])
+
+
+def test_turn_is_the_smallest_angle_to_any_of_the_24_rotations():
+    """Against rotation matrices: permutations of the axes with signs, those of determinant 1."""
+    signs = [np.diag(sign) for sign in itertools.product((1, -1), repeat=3)]
+    matrices = [np.eye(3)[list(p)] @ s for p in itertools.permutations(range(3)) for s in signs]
+    cubes = Rotation.from_matrix([m for m in matrices if np.linalg.det(m) > 0])
+    assert len(cubes) == 24
+    one, other = (Rotation.random(200, rng=np.random.default_rng(seed)) for seed in (0, 1))
+    angles = np.stack([(one.inv() * other * cube_turn).magnitude() for cube_turn in cubes])
+    quaternions = [-3.0 * r.as_quat(scalar_first=True) for r in (one, other)]
+    assert cube.turn(*quaternions) == pytest.approx(angles.min(axis=0), abs=1e-6)
+    assert angles.min(axis=0).max() < np.deg2rad(62.8)  # the farthest that two cubes can be
+
+
+def test_the_pose_rule_takes_position_and_orientation_but_no_face():
+    degrees = [0, 14.9, 15.1, 90, 104.9, 180]
+    goal = np.zeros((8, 66))
+    goal[:, CUBE_TURN] = 1, 0, 0, 0
+    state = goal.copy()
+    state[:6, CUBE_TURN] = [(np.cos(a / 2), 0, 0, np.sin(a / 2)) for a in np.deg2rad(degrees)]
+    state[6, CUBE_TURN] = 0.5, 0.5, 0.5, 0.5  # a third of a turn about a diagonal
+    state[7, CUBE] = 0, 0, 0.031
+    expected = [True, True, False, True, True, True, True, False]
+    assert TASK.success(state, goal, "pose").tolist() == expected
+    state[:, CUBE] = 0, 0, 0.0299
+    assert TASK.success(state, goal, "pose").tolist() == [*expected[:7], True]
 
 
 def test_replay_reaches_every_goal_and_drawing_changes_nothing(recorded):

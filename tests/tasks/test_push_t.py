@@ -139,6 +139,18 @@ def test_success_needs_position_and_angle():
     assert TASK.distance(state, goal) == pytest.approx([0, 19.99, 20, 20.02, 0, 0, 0])
 
 
+def test_the_block_rule_takes_the_tee_alone_and_half_the_distances():
+    goal = np.tile([100.0, 100, 300, 300, 0.1, 0, 0, 0, 0, 0], (6, 1))
+    state = goal.copy()
+    state[0, :2] = 400  # the disc does not count
+    state[1, 2:4] += 7.0  # 9.9 px
+    state[2, 2:4] += 7.1  # 10.04 px
+    state[3, 4] += np.deg2rad(9.99)
+    state[4, 4] += np.deg2rad(10.01)
+    state[5, 4] = 2 * np.pi - 0.07  # 0.17 rad across the seam, 9.7 degrees
+    assert TASK.success(state, goal, "block").tolist() == [True, True, False, True, False, True]
+
+
 def test_strata():
     start = np.zeros((4, 10))
     start[:, 4] = 6.2

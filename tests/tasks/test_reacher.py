@@ -98,6 +98,21 @@ def test_success_takes_every_joint_and_the_shoulder_as_it_is():
     assert TASK.success(state, goal)[0]
 
 
+def test_the_fingertip_rule_takes_the_position_however_the_joints_reach_it():
+    goal = np.zeros((4, 4))
+    goal[:, :2] = [[0.3, 0.8]] * 4
+    state = goal.copy()
+    state[0, :2] = 0.3 + 0.8, -0.8  # the elbow on the other side
+    state[1, 0] += 2 * np.pi
+    reach = np.linalg.norm(reacher.fingertip(goal)[0])
+    state[2, 0] += 0.0099 / reach  # an arc just shorter and just longer than 1 cm
+    state[3, 0] += 0.0102 / reach
+    assert TASK.success(state, goal, "fingertip").tolist() == [True, True, True, False]
+    assert TASK.success(state, goal, "wrapped").tolist() == [False, True, True, True]
+    angles = np.random.default_rng(0).uniform(-2.7, 2.7, (20, 4))
+    assert reacher.fingertip(angles) == pytest.approx(finger(angles), abs=1e-12)
+
+
 def test_strata():
     goal = np.zeros((3, 4))
     state = np.array([[0.5, -0.4, 0, 0], [0.51, 0, 0, 0], [0, -0.51, 0, 0]])

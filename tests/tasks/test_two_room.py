@@ -51,6 +51,83 @@ def test_success_below_16_px():
     assert TASK.success(state, goal).tolist() == [True, False]
 
 
+def test_the_near_rule_is_half_the_distance_and_in_the_room_of_the_goal():
+    goal = np.array([[114.0, 49.0]] * 4)
+    state = goal + np.array([[7.99, 0], [0, 8.0], [-1.9, 0], [-2.1, 0]])
+    assert TASK.success(state, goal, "near").tolist() == [True, False, True, False]
+    assert TASK.success(state, goal).all()
+
+
+# the wall is x 107..117, the door y 35..63, the disc has radius 7
+STEPS = [
+    ((95, 49), (105, 49), True),  # into the door, 14 px from both of its edges
+    ((105, 42), (112, 42), True),  # along its upper edge
+    ((105, 41.9), (112, 41.9), False),  # 0.1 px of the disc in the wall
+    ((98, 64), (103, 64), False),  # the released physics takes it
+    ((95, 150), (100, 150), True),  # up to the wall
+    ((95, 150), (100.1, 150), False),
+    ((90, 150), (130, 150), False),  # through it: both ends are free
+    ((95, 30), (129, 68), False),  # through the door, too steeply: 5.6 px from its corners
+    ((99.9, 30), (99.9, 40), True),  # past the corner (107, 35), 7.1 px away
+    ((98, 30), (106, 42), False),  # over it, 4.7 px away
+    ((50, 20.9), (50, 25), False),  # the border
+]
+
+
+@pytest.mark.parametrize(("before", "after", "legal"), STEPS)
+def test_a_step_is_legal_where_the_whole_disc_passes(before, after, legal):
+    before, after = np.array([before], float), np.array([after], float)
+    assert TASK.legal(before, after).tolist() == TASK.legal(after, before).tolist() == [legal]
+
+
+def solid_step(position, action):
+    simulator = TASK.corrected().simulator(1, 16)
+    simulator.set_state(np.array([position], float))
+    simulator.step(np.array([action], np.float32))
+    return simulator.state()[0]
+
+
+@pytest.mark.parametrize(
+    ("start", "action", "end"),
+    [
+        ((50, 150), (1, -1), (55, 145)),  # free
+        ((98, 150), (1, 1), (100, 155)),  # stopped by the wall, slides along it
+        ((126, 150), (-1, 0), (124, 150)),
+        ((98, 49), (1, 0), (103, 49)),  # through the door
+        ((110, 54), (0, 1), (110, 56)),  # stopped by the edge of the door: 63 - 7
+        ((110, 44), (1, -1), (115, 42)),
+        ((23, 201), (-1, 1), (21, 203)),  # the border
+    ],
+)
+def test_a_solid_wall_stops_the_disc(start, action, end):
+    assert solid_step(start, action) == pytest.approx(end, abs=2e-4)
+
+
+def test_a_disc_slides_round_the_corner_of_the_door():
+    """It meets the corner (107, 63) 3 px below the disc's centre, goes up and on."""
+    end = solid_step((99, 60), (1, 0))
+    assert 101 < end[0] < 104 and end[1] < 60
+    assert 7 < np.hypot(end[0] - 107, end[1] - 63) < 8
+
+
+def test_a_solid_wall_lets_no_illegal_step_happen():
+    """From free places near the door, in any direction; the released physics takes some."""
+    rng = np.random.default_rng(0)
+    start = np.stack([rng.uniform(85, 139, 3000), rng.uniform(25, 75, 3000)], axis=1)
+    start = start[TASK.legal(start, start)]
+    taken = []
+    for task in (TASK.corrected(), TASK):
+        simulator = task.simulator(len(start), 16)
+        simulator.set_state(start)
+        legal = np.ones(len(start), bool)
+        for _ in range(5):
+            before = simulator.state()
+            simulator.step(rng.uniform(-1, 1, start.shape))
+            legal &= task.legal(before, simulator.state())
+        taken.append(legal)
+    assert taken[0].all() and 0.05 < (~taken[1]).mean() < 0.5
+
+
 def test_strata():
     above, below = 49 - 15.75, 49 + 15.75  # the door's last rows, margin included
     pairs = [

@@ -1,0 +1,1 @@
+"""Exchange with CLEAR-LeWM: manifests of pairs and results in its formats."""
