@@ -34,7 +34,11 @@ folders_from() {
     for word in "$@"; do
         case $word in
             results=/* | results='~'* | results=*://* | datasets=/* | datasets='~'*) ;;
-            results=?* | datasets=?*)
+            from=/* | from='~'* | from=*://*) ;;
+            *.weights=[!/~]*) # a path or a name: the path where there is one
+                if [[ -e $caller/${word#*=} ]]; then word="${word%%=*}=$caller/${word#*=}"; fi
+                ;;
+            results=?* | datasets=?* | from=?*)
                 if [[ $caller != "$PWD" ]]; then word="${word%%=*}=$caller/${word#*=}"; fi
                 ;;
         esac

@@ -52,6 +52,21 @@ class LeWMConfig(JEPAConfig):
         ge=1,
         paper=1024,
     )
+    weights: str = setting(
+        "",
+        "Weights to evaluate instead of a training; the sizes are theirs.",
+        text="released, hf:owner/name[@revision], or the path of a folder or of a file",
+    )
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The path of weights decides nothing beside what lies there, which is hashed."""
+        return ("weights",)
+
+    @property
+    def given_weights(self) -> str:
+        """Weights to evaluate instead of a training, or ""."""
+        return self.weights
 
 
 @dataclass(frozen=True)

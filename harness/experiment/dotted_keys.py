@@ -71,7 +71,7 @@ def seeds(text: str) -> tuple[int, ...]:
 def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
     """Every key of the dataclass `config` that takes a value."""
     for field in dataclasses.fields(config):
-        key, value = prefix + field.name, getattr(config, field.name)
+        key, value = prefix + field.name.rstrip("_"), getattr(config, field.name)  # "from_"
         if dataclasses.is_dataclass(value):
             yield from leaves(value, f"{key}.")
         else:

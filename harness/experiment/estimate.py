@@ -39,6 +39,7 @@ class Estimator:
                 costs = self._known[key]
                 steps = spec.config.train.steps or statistics.median(c.steps for c in costs)
                 step_s = statistics.median(c.step_s for c in costs)  # 0 for a control
+                steps *= "train" in spec.stages
                 return steps * step_s + statistics.median(c.rest_s for c in costs)
         return None
 

@@ -73,6 +73,7 @@ def overview() -> str:
                     "python -m harness.sweep": "tries values of a key by Optuna",
                     "python -m harness.bench": "how fast the code is",
                     "python -m harness.trial SPEC.yaml": "one trial, without Ray",
+                    "python -m harness.export TRIAL": "its weights, for others to load",
                 }
             ),
         ]

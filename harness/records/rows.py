@@ -87,6 +87,9 @@ class TrialRow:
     is_control: bool = field(default=False, metadata=LATER)  # a policy that is not trained
     diverged: bool = field(default=False, metadata=LATER)  # status "error": loss not finite
     role: str = field(default="", metadata=LATER)  # contracts.method.Role; "" in older rows
+    # whose weights were evaluated, where the trial did not train them, and the trial that did
+    weights: str = field(default="", metadata=LATER)
+    weights_config_hash: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 
 from harness import zoo
-from harness.experiment import command_line, config, identity
+from harness.experiment import command_line, config, identity, imported
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 
@@ -50,8 +50,10 @@ class Sweep:
         tried = self.tried(values)
         run = config.parse([*self.words, *tried])
         variant = "_".join(map(_in_a_name, tried))
-        spec = config.trial_spec(
-            run, self.task, self.method, self.seed, STAGES, _OVERLAY, variant=variant
+        spec = imported.with_given(
+            config.trial_spec(
+                run, self.task, self.method, self.seed, STAGES, _OVERLAY, variant=variant
+            )
         )
         return dataclasses.replace(spec, swept=tuple(self.space))
 
