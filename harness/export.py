@@ -184,10 +184,12 @@ def _swm(trial: Trial, options: Options) -> dict[str, bytes]:
     published = published_names.theirs(tensors, options.transformers)
     method = trial.spec.config.method
     try:
-        if not isinstance(method, JEPAConfig) or published_names.CLS not in tensors:
+        if not isinstance(method, JEPAConfig):
             raise ValueError(f"{trial.row.method_label} is not LeWM's network")
-        sizes = published_names.image_size(tensors), published_names.block_dim(tensors)
-        written = published_names.released_config(method, *sizes)
+        size, task = trial.spec.config.data.image_size, zoo.TASKS[trial.spec.task].spec
+        written = published_names.released_config(method, size, task.block_dim)
+        if published_names.CLS not in tensors:
+            raise ValueError(f"{trial.row.method_label} has no encoder of pictures")
     except ValueError as error:
         raise ExportError(
             f"stable-worldmodel cannot hold {trial.row.key}, since {error}: give format=safetensors"

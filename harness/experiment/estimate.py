@@ -27,7 +27,7 @@ class Estimator:
         self._known: dict[tuple[str, ...], list[_Cost]] = {}
         for root in (_REFERENCE, results):
             for row in _trials(root):
-                if row.status == "ok":
+                if row.status == "ok" and not row.weights:  # those say nothing of a training
                     for key in ((row.method, row.task, row.scale), (row.method, row.scale)):
                         self._known.setdefault(key, []).append(_cost(row))
 

@@ -42,12 +42,12 @@ def trained(tmp_path_factory, datasets):
     return folders
 
 
-def test_given_weights_are_evaluated_with_their_own_sizes_and_no_training(tmp_path, datasets):
+def test_given_weights_are_evaluated_with_their_own_sizes_and_no_training(trained, tmp_path):
     (spec,) = expand("methods=lewm", "seeds=3", *GIVEN, *SMALL)  # one set of weights: one seed
     assert "train" not in spec.stages and spec.config.method.latent_dim == 24
     assert spec.config.method.encoder.kind == "vit" and not spec.config.method.residual
     assert config.from_yaml(config.to_yaml(spec)) == spec
-    folders = RunFolders(str(tmp_path / "r"), "r", "smoke", str(datasets))
+    folders = dataclasses.replace(trained, folder=str(tmp_path / "r"))
     row = trial.run(spec, folders, tiny.quiet)
     assert row.status == "ok", row.error
     digest = spec.config.weights.sha256
@@ -56,8 +56,10 @@ def test_given_weights_are_evaluated_with_their_own_sizes_and_no_training(tmp_pa
     tables = rows.read_one(folders.trial(spec))
     assert len(tables.episodes) >= 4
     assert {"latents", "probing", "plan_time", "normalizer"} <= set(tables.metrics["stage"])
-    cells = load.load(folders.folder).cells
-    assert cells["label"].tolist() == [f"LeWM (weights lewm/weights.pt {digest[:8]})"]
+    (own,) = expand("methods=lewm", *SMALL)
+    shutil.copytree(trained.trial(own), folders.trial(own))
+    labels = load.load(folders.folder).cells["label"].tolist()
+    assert labels == ["LeWM", f"LeWM (weights lewm/weights.pt {digest[:8]})"]
 
 
 def test_the_same_weights_make_the_same_trial_wherever_they_lie(tmp_path):

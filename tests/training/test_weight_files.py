@@ -1,11 +1,15 @@
 """Weights from elsewhere: equal to what the peer computes with them, and refused where wrong."""
 
+import hashlib
+import http.server
 import json
 import os
 import pathlib
 import pickle
 import shutil
 import subprocess
+import threading
+from typing import ClassVar
 
 import huggingface_hub
 import pytest
@@ -330,3 +334,82 @@ def test_a_release_in_the_cache_must_have_its_checksum(cache, monkeypatch, tenso
         file = weight_files.find(text, "push_t")
         assert (file.origin, file.sha256) == ("quentinll/lewm-pusht@22b330c2", digest)
     assert weight_files.find(str(folder), "push_t").origin == "quentinll/lewm-pusht@22b330c2"
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """A hub with one model, a/b, in two revisions, as far as a download asks."""
+
+    OLD, NEW = "0123abc" + 33 * "0", "9876fed" + 33 * "0"
+    files: ClassVar[dict[str, bytes]] = {}
+
+    def do_GET(self):
+        commits = [{"id": name, "title": "", "message": "", "date": "2026-01-01T00:00:00.000Z",
+                    "authors": []} for name in (self.NEW, self.OLD)]  # fmt: skip
+        answers = {"/api/models/a/b/commits/main": commits}
+        for revision, sha in (("main", self.NEW), (self.OLD, self.OLD), (self.NEW, self.NEW)):
+            known = {"id": "a/b", "sha": sha, "siblings": [{"rfilename": n} for n in self.files]}
+            answers[f"/api/models/a/b/revision/{revision}"] = known
+        path, *parts = self.path.partition("?")[0], *self.path.split("/")
+        if path in answers:
+            self.reply(json.dumps(answers[path]).encode(), {})
+        elif parts[1:4] == ["a", "b", "resolve"] and parts[5] in self.files:
+            data = self.files[parts[5]]
+            etag = hashlib.sha256(data).hexdigest()
+            self.reply(data, {"ETag": f'"{etag}"', "X-Repo-Commit": parts[4]})
+        else:
+            self.reply(b"{}", {"X-Error-Code": "RepoNotFound"}, 404)
+
+    do_HEAD = do_GET
+
+    def reply(self, data, headers, status=200):
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(data))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub on this machine, and an empty cache."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(weight_files.constants, "ENDPOINT", address)
+    monkeypatch.setattr(weight_files.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(weight_files.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    names = ("weights.pt", "config.json")
+    monkeypatch.setattr(Hub, "files", {name: (GOLDEN / name).read_bytes() for name in names})
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_model_of_the_hub_is_downloaded_once(hub, expected):
+    for text, revision in (("hf:a/b", Hub.NEW), ("hf:a/b@0123abc", Hub.OLD)):
+        file = weight_files.find(text, "push_t")
+        assert (file.origin, file.config_name) == (f"a/b@{revision[:8]}", "config.json")
+        assert revision in file.path and file.sha256 == weight_files.find(str(GOLDEN), "").sha256
+    torch.testing.assert_close(
+        answers(loaded("hf:a/b@0123abc"), expected)["costs"], expected["costs"], **NEAR
+    )
+    hub.shutdown()  # a pinned revision needs no hub any more
+    assert weight_files.find("hf:a/b@0123abc", "push_t").path == file.path
+
+
+def test_a_model_that_the_hub_does_not_have_is_one_line(hub, monkeypatch):
+    for text in ("hf:a/c", "hf:a/b@fffffff", "hf:a/b@absent"):
+        with pytest.raises(WeightsError, match=r"give weights=FOLDER") as caught:
+            weight_files.find(text, "push_t")
+        assert "\n" not in str(caught.value)
+    monkeypatch.setattr(Hub, "files", {"model.onnx": b""})
+    with pytest.raises(WeightsError, match=r"a/b has none of weights\.safetensors"):
+        weight_files.find("hf:a/b", "push_t")
+    monkeypatch.setattr(weight_files.constants, "ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(WeightsError, match="cannot be had from http://127"):
+        weight_files.find("hf:a/b", "push_t")
