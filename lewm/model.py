@@ -27,6 +27,8 @@ from harness.nn.jepa import JEPAConfig, JEPANetwork
 from harness.nn.latent_std import latent_std
 from lewm.sigreg import sigreg
 
+_TRAINED = "trained"  # weights=trained: by the trial itself
+
 
 @dataclass(frozen=True)
 class LeWMConfig(JEPAConfig):
@@ -53,9 +55,9 @@ class LeWMConfig(JEPAConfig):
         paper=1024,
     )
     weights: str = setting(
-        "",
-        "Weights to evaluate instead of a training; the sizes are theirs.",
-        text="released, hf:owner/name[@revision], or the path of a folder or of a file",
+        _TRAINED,
+        "Weights: the trial's own, or those to evaluate instead of a training, whose sizes hold.",
+        text="trained, released, hf:owner/name[@revision], or the path of a folder or of a file",
     )
 
     @property
@@ -66,7 +68,7 @@ class LeWMConfig(JEPAConfig):
     @property
     def given_weights(self) -> str:
         """Weights to evaluate instead of a training, or ""."""
-        return self.weights
+        return "" if self.weights == _TRAINED else self.weights
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,6 @@ _SECTIONS = {
 }
 _NO_BRANCHES = ("about", "for", "sizes")  # of a layer, beside its branches
 _PROTOCOL_BRANCHES = ("protocol", "planner", "mpc")
-_KEYWORDS = {"from": "from_"}  # keys that Python does not take as names of fields
 _RUN_KEYS = tuple(
     f.name.rstrip("_") for f in dataclasses.fields(RunConfig) if f.name != "overrides"
 )
@@ -176,7 +175,7 @@ def parse(argv: list[str]) -> RunConfig:
         key, text = command.split(word)
         branch = key.split(".")[0]
         if key in _RUN_KEYS or key.startswith("ray."):
-            put(own, _KEYWORDS.get(key, key), dotted_keys.seeds(text) if key == "seeds" else text)
+            put(own, key, dotted_keys.seeds(text) if key == "seeds" else text)
         elif branch in _BRANCHES and "." in key:
             put(overrides, key, text)
         else:

@@ -21,12 +21,8 @@ T = TypeVar("T")
 
 OK, FAILED, USAGE = 0, 1, 2  # exit codes: done; something failed; a word is not understood
 HELP = {"-h", "--help", "help"}
-PATHS = (
-    "results",
-    "datasets",
-    "weights",
-    "from",
-)  # keys, or their last parts, whose values are paths
+# keys, or their last parts, whose values are paths
+PATHS = ("results", "datasets", "weights", "from")
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)  # ":a:" is no emoji
 
 

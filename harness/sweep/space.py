@@ -28,7 +28,7 @@ _OVERLAY = {
     "protocol": {"split": "validation"}
 }  # a layer below the command line, so that the protocol does not count as modified
 _WORDS = ("task", "method", "seed", "trials")
-_NOT_OURS = ("suite", "tasks", "methods", "seeds", "ray", "overrides")
+_NOT_OURS = ("suite", "tasks", "methods", "seeds", "from_", "ray", "overrides")
 _DIGITS = 4  # significant digits of a suggested number; the rounded number is the one that runs
 _LONGEST_VALUE = 60  # characters in the name of a folder; of a path the last ones
 
