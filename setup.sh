@@ -37,7 +37,11 @@ folders_from() {
             *data.source=own | *data.source=hf:* | *data.source=*://*) ;;
             *data.source=/* | *data.source='~'*) ;;
             *protocol.manifest=/* | *protocol.manifest='~'*) ;;
-            results=?* | datasets=?* | *data.source=?* | *protocol.manifest=?*)
+            from=/* | from='~'* | from=*://*) ;;
+            *.weights=[!/~]*) # a path or a name: the path where there is one
+                if [[ -e $caller/${word#*=} ]]; then word="${word%%=*}=$caller/${word#*=}"; fi
+                ;;
+            results=?* | datasets=?* | from=?* | *data.source=?* | *protocol.manifest=?*)
                 if [[ $caller != "$PWD" ]]; then word="${word%%=*}=$caller/${word#*=}"; fi
                 ;;
         esac

@@ -238,6 +238,8 @@ def resources(spec: TrialSpec) -> dict[str, float]:
 
 def unavailable_reason(spec: TrialSpec, nodes: Sequence[Node]) -> str:
     """Why no single one of these machines can hold the trial, or ""."""
+    if missing := spec.config.weights.missing:
+        return missing
     request = spec.config.resources
     gpus = max(node.get("GPU", 0) for node in nodes)
     if request.gpu > gpus:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 
 from harness import zoo
-from harness.contracts.method import Method, WorldModel
+from harness.contracts.method import LatentModel, Method, WorldModel
 from harness.data import collect, normalize, privileged
 from harness.data.episodes import open_dataset
 from harness.evaluate import control, film, latents, pairs, plan_time, probing
@@ -28,7 +28,7 @@ from harness.experiment.run_folders import RunFolders
 from harness.records import folder_lock, rows
 from harness.runtime import command, memory, provenance, threads, yardstick
 from harness.runtime.progress import Display, Progress
-from harness.training import checkpoint, loop, pretraining
+from harness.training import checkpoint, loop, pretraining, weight_files
 from harness.training.checkpoint import Checkpoint
 from harness.trial_context import Context, Result
 
@@ -87,6 +87,10 @@ def _results(spec: TrialSpec, folders: RunFolders, progress: Progress) -> Iterat
     if "control" in spec.stages:
         for eval_seed in spec.config.protocol.eval_seeds:
             context.pairs(eval_seed)  # a PairError before anything is trained
+    if spec.config.weights.identity:
+        result = take_weights(context)
+        yield result
+        context = dataclasses.replace(context, model=result.model)
     for name, stage in STAGES.items():
         if name in spec.stages and stage.applies(method):
             result = stage.run(context)
@@ -107,18 +111,44 @@ def train(context: Context) -> Result:
     with threads.torch_uses(cfg.train.threads):
         result = loop.train(model, windows, cfg.train, spec.seed, device, saved, progress)
     facts = loop.facts(model, result, saved.finish(model, config.to_yaml(spec)))
-    metrics = [*sizes, *loop.metric_rows(context.key, result)]
-    if isinstance(model, WorldModel):
-        metrics += diagnostics(context, model)
+    metrics = [*sizes, *loop.metric_rows(context.key, result), *diagnostics(context, model)]
+    return Result(metrics + _normalizer_rows(context), facts=facts, model=model)
+
+
+def take_weights(context: Context) -> Result:
+    """Load the weights that take the place of a training, and look inside the model."""
+    weights = context.config.weights
+    method = pretraining.ready(
+        *(context.config.method, context.pool, context.folders.datasets),
+        *(context.device, context.progress),
+    )
+    model = context.new_model(method)
+    weight_files.load(model, weights.path, weights.sha256)
+    sizes = latents.size_rows(context.key, model, context.dims)
+    model = loop.ready_to_act(model)
+    facts = loop.facts(model, loop.NOT_TRAINED, weights.sha256)
+    metrics = [*sizes, *diagnostics(context, model), *_normalizer_rows(context)]
     return Result(metrics, facts=facts, model=model)
 
 
-def diagnostics(context: Context, model: WorldModel) -> list[rows.MetricRow]:
+def diagnostics(context: Context, model: LatentModel) -> list[rows.MetricRow]:
     """The health of a world model's latent space on validation episodes."""
+    if not isinstance(model, WorldModel):
+        return []
     block, horizon = context.task.spec.action_block, context.config.mpc.horizon_blocks
     return latents.measure(
         *(context.key, model, context.dataset, context.normalizer, block, horizon, context.device)
     )
+
+
+def _normalizer_rows(context: Context) -> list[rows.MetricRow]:
+    """What z-scores the actions: without it, nobody else can use the weights."""
+    statistics = ("action_mean", "action_std")
+    return [
+        rows.MetricRow(context.key, "normalizer", name, i, float(value), "of the task's actions")
+        for name in statistics
+        for i, value in enumerate(getattr(context.normalizer, name))
+    ]
 
 
 def look_inside(context: Context) -> Result:
@@ -190,8 +220,14 @@ def _check(spec: TrialSpec) -> None:
     """
     for name in spec.stages:
         config.known("stage", name, STAGES)
-    if zoo.METHODS[spec.method].trained and "train" not in spec.stages:
-        raise TrialError(f"{spec.key} does not name the stage train, so it has no model")
+    weights = spec.config.weights
+    if zoo.METHODS[spec.method].trained and bool(weights.identity) == ("train" in spec.stages):
+        reason = "has weights and" if weights.identity else "has no weights and does not"
+        raise TrialError(f"{spec.key} {reason} name the stage train: it must have one of the two")
+    if spec.config.method.given_weights and not weights.identity:
+        raise TrialError(f"{spec.key} has weights of no known checksum: make it by harness.run")
+    if weights.missing:
+        raise TrialError(weights.missing)
     if spec.config.device == "cuda" and not torch.cuda.is_available():
         raise TrialError("device=cuda was asked for and there is no CUDA device: use device=cpu")
     if reason := spec.config.method.unavailable_reason(f"method.{spec.method}"):

@@ -27,6 +27,8 @@ from harness.nn.jepa import JEPAConfig, JEPANetwork
 from harness.nn.latent_std import latent_std
 from lewm.sigreg import sigreg
 
+_TRAINED = "trained"  # weights=trained: by the trial itself
+
 
 @dataclass(frozen=True)
 class LeWMConfig(JEPAConfig):
@@ -52,6 +54,21 @@ class LeWMConfig(JEPAConfig):
         ge=1,
         paper=1024,
     )
+    weights: str = setting(
+        _TRAINED,
+        "Weights: the trial's own, or those to evaluate instead of a training, whose sizes hold.",
+        text="trained, released, hf:owner/name[@revision], or the path of a folder or of a file",
+    )
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The path of weights decides nothing beside what lies there, which is hashed."""
+        return ("weights",)
+
+    @property
+    def given_weights(self) -> str:
+        """Weights to evaluate instead of a training, or ""."""
+        return "" if self.weights == _TRAINED else self.weights
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "zoo": {"contracts", "lewm", "baselines", "tasks", "planning"},
     "policies": GROUND | {"experiment", "planning", "zoo"},
     "experiment": GROUND  # it gathers the dataclasses of these
-    | {"zoo", "training.loop", "data.collect", "planning", "evaluate.plan_time"},
+    | {"zoo", "training.loop", "training.weight_files", "training.checkpoint"}
+    | {"data.collect", "planning", "evaluate.plan_time"},
     "trial_context": GROUND
     | {"data", "evaluate.pairs", "experiment", "policies", "training", "zoo"},
     "trial": GROUND | {"data", "evaluate", "experiment", "training", "trial_context", "zoo"},
@@ -48,6 +49,7 @@ MAY_IMPORT = {
     "moments": GROUND | {"data", "evaluate.moments", "experiment", "zoo"},
     "doctor": GROUND | {"tasks.rendering"},
     "clear": GROUND | {"data", "evaluate.pairs", "experiment", "report.stats", "tasks", "zoo"},
+    "export": GROUND | {"experiment", "nn", "training", "zoo", "report.stats"},
     "run": GROUND | {"experiment", "launch", "report", "trial", "zoo"},
     "sweep": GROUND | {"experiment", "launch", "report", "trial", "zoo"},
     "bench": EVERY_PART
@@ -71,7 +73,9 @@ ONLY_IN = {  # third-party package -> rooms that may import it
 NOT_IN = {"torch": {"report", "records"}}  # third-party package -> rooms that must do without it
 CATCH_ALL = {"trial", "launch"}  # the trial boundary
 CATCH_ALL_FILES = {"harness/runtime/supervised.py"}  # the boundary of a process
-SIDE_EFFECTS = {"run", "sweep", "trial", "doctor", "moments", "bench", "launch", *ENTRY_POINTS}
+SIDE_EFFECTS = ENTRY_POINTS | {
+    *("run", "sweep", "trial", "doctor", "moments", "bench", "launch", "export", "clear")
+}
 SIDE_EFFECT_FILES = {"harness/report/__main__.py"}
 EMPTY_NAMES = {"utils", "common", "misc", "helpers"}
 

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.nn import published_names
 from harness.nn.jepa import JEPANetwork
 from harness.tasks import rendering
 
@@ -73,10 +74,8 @@ def lewm(ours: JEPANetwork) -> nn.Module:
         projector=_mlp(parts, ours.projector),
         pred_proj=_mlp(parts, ours.predictor_projector),
     )
-    state = ours.state_dict()
-    others = [name for name in model.state_dict() if not name.startswith("encoder.")]
     weights = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
-    model.load_state_dict(weights | {name: state[_ours(name)] for name in others})
+    model.load_state_dict(published_names.theirs(ours.state_dict()) | weights)
     return model
 
 
@@ -197,31 +196,3 @@ def _mlp(parts, ours: nn.Sequential) -> nn.Module:
     return parts.MLP(
         ours[0].in_features, ours[0].out_features, ours[3].out_features, norm_fn=nn.BatchNorm1d
     )
-
-
-def _ours(name: str) -> str:
-    """Our name of one of its weights."""
-    for theirs, own in (
-        ("action_encoder.patch_embed.", "action_embedder.smooth."),
-        ("action_encoder.embed.", "action_embedder.embed."),
-        ("projector.net.", "projector."),
-        ("pred_proj.net.", "predictor_projector."),
-        ("predictor.pos_embedding", "predictor.positions"),
-        ("predictor.transformer.input_proj.", "predictor.project_in."),
-        ("predictor.transformer.cond_proj.", "predictor.project_condition."),
-        ("predictor.transformer.output_proj.", "predictor.project_out."),
-        ("predictor.transformer.norm.", "predictor.norm."),
-        ("predictor.transformer.layers.", "predictor.blocks."),
-    ):
-        if name.startswith(theirs):
-            name = own + name.removeprefix(theirs)
-            break
-    for theirs, own in (
-        (".attn.to_qkv.", ".attention.qkv."),
-        (".attn.to_out.", ".attention.out."),
-        (".attn.norm.", ".attention.norm."),
-        (".mlp.net.", ".mlp."),
-        (".adaLN_modulation.1.", ".modulation."),
-    ):
-        name = name.replace(theirs, own)
-    return name

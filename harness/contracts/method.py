@@ -209,6 +209,11 @@ class MethodConfig(Settings):
         """A remark for every table and figure on the method as configured, or ""."""
         return ""
 
+    @property
+    def given_weights(self) -> str:
+        """The text that says which weights are evaluated instead of a training, or ""."""
+        return ""
+
     def unavailable_reason(self, key: str) -> str:
         """Why the method cannot run on this machine, and what to do, or ""; `key` is the branch of
         the configuration, "method.lewm".

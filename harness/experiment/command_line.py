@@ -20,14 +20,16 @@ def local_paths(run: config.RunConfig) -> config.RunConfig:
     that can be used.
     """
     _check_name(run.run)
-    for name, path in (("results", run.results), ("datasets", run.datasets)):
+    folders = {"results": run.results, "datasets": run.datasets}
+    folders |= {"from_": run.from_} if run.from_ else {}
+    for name, path in folders.items():
         if any(c == "\0" or unicodedata.category(c) == "Cs" for c in path):
             raise config.ConfigError(
-                f"{name}={path!r} is not text in UTF-8: rename that folder, or give another one"
+                f"{name.rstrip('_')}={path!r} is not text in UTF-8: rename that folder, or give "
+                f"another one"
             )
     paths = {
-        name: path if "://" in path else os.path.abspath(path)
-        for name, path in (("results", run.results), ("datasets", run.datasets))
+        name: path if "://" in path else os.path.abspath(path) for name, path in folders.items()
     }
     try:
         storage.filesystem(paths["results"])

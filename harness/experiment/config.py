@@ -27,7 +27,7 @@ from harness.data.collect import DataConfig
 from harness.evaluate.plan_time import PlanTimeConfig
 from harness.experiment import dotted_keys, identity
 from harness.experiment.dotted_keys import check_keys, fill, merge, put
-from harness.experiment.identity import TrialSpec
+from harness.experiment.identity import TrialSpec, Weights
 from harness.experiment.protocols import PROTOCOLS, ProtocolConfig
 from harness.experiment.scales import DEFAULT_PROTOCOL, EVERY_SCALE, SCALES
 from harness.planning.receding_horizon import MPCConfig
@@ -70,6 +70,7 @@ class TrialConfig:
     # data of the tasks whose frames a frozen encoder is trained on first, by task
     pool: dict[str, DataConfig] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
+    weights: Weights = field(default_factory=Weights)  # empty: the trial trains its own
     scale: str = ""
     device: str = "cpu"
 
@@ -116,6 +117,11 @@ class RunConfig(Settings):
     )
     results: str = setting("results", "The folder in which that folder lies.", text="a path or URI")
     datasets: str = setting("data", "The folder of the datasets, made once.", text="a path")
+    from_: str = setting(
+        "",
+        "A run whose weights the trained methods take, instead of training anew.",
+        text="the folder of a run, e.g. results/NAME",
+    )
     backend: Literal["ray", "loop"] = setting(
         "ray", "How trials run: side by side by Ray, or in a loop in this process."
     )
@@ -155,7 +161,9 @@ _SECTIONS = {
 _NO_BRANCHES = ("about", "for", "sizes")  # of a layer, beside its branches
 _PROTOCOL_BRANCHES = ("protocol", "planner", "mpc")
 _MANIFEST_KEYS = {"manifest", "manifest_hash"}  # of a protocol: its name says which manifest
-_RUN_KEYS = tuple(f.name for f in dataclasses.fields(RunConfig) if f.name != "overrides")
+_RUN_KEYS = tuple(
+    f.name.rstrip("_") for f in dataclasses.fields(RunConfig) if f.name != "overrides"
+)
 
 
 def parse(argv: list[str]) -> RunConfig:
@@ -256,6 +264,7 @@ def from_yaml(text: str) -> TrialSpec:
         kinds = _SECTIONS | {"planner": planner.config, "method": method.config}
         parts = {name: fill(cls(), config.pop(name), f"{name}.") for name, cls in kinds.items()}
         pool = config.pop("pool", {})
+        parts["weights"] = fill(Weights(), config.pop("weights", {}), "weights.")
         parts["pool"] = {name: fill(DataConfig(), d, "data.") for name, d in pool.items()}
         tree |= {name: tuple(tree.get(name, ())) for name in ("stages", "swept")}
         tree["seed"] = dotted_keys.read(int, tree["seed"], "seed")

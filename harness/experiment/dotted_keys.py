@@ -25,7 +25,7 @@ _NONE = ("null", "none", "~", "")
 class Leaf(NamedTuple):
     """A key that takes a value: a field of a dataclass, or of one inside it."""
 
-    key: str  # dotted
+    key: str  # dotted; the key of the field from_ is "from", which Python keeps to itself
     kind: Any  # the field's type
     default: Any
     field: dataclasses.Field
@@ -71,7 +71,7 @@ def seeds(text: str) -> tuple[int, ...]:
 def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
     """Every key of the dataclass `config` that takes a value."""
     for field in dataclasses.fields(config):
-        key, value = prefix + field.name, getattr(config, field.name)
+        key, value = prefix + field.name.rstrip("_"), getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             yield from leaves(value, f"{key}.")
         else:
@@ -87,15 +87,17 @@ def fill(base: T, values: Mapping[str, Any], where: str = "") -> T:
     """
     check_keys(where, values, [leaf.key for leaf in leaves(base)])
     kinds, changed = _kinds(type(base)), {}
-    for name, value in values.items():
-        if name not in kinds:
+    fields = {field.name.rstrip("_"): field.name for field in dataclasses.fields(base)}
+    for key, value in values.items():
+        if key not in fields:
             names = [leaf.key for leaf in leaves(base, where)]
-            raise ConfigError(f'unknown key "{where}{name}". {nearest(where + name, names)}')
+            raise ConfigError(f'unknown key "{where}{key}". {nearest(where + key, names)}')
+        name = fields[key]
         inner = getattr(base, name)
         if dataclasses.is_dataclass(inner):
-            changed[name] = fill(inner, value, f"{where}{name}.")
+            changed[name] = fill(inner, value, f"{where}{key}.")
         else:
-            changed[name] = read(kinds[name], value, where + name)
+            changed[name] = read(kinds[name], value, where + key)
     try:
         return dataclasses.replace(base, **changed)
     except ValueError as error:  # of a __post_init__

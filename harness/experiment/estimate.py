@@ -28,7 +28,7 @@ class Estimator:
         self._known: dict[tuple[str, ...], list[_Cost]] = {}
         for root in (_REFERENCE, results):
             for row in _trials(root):
-                if row.status == "ok":
+                if row.status == "ok" and not row.weights:  # those say nothing of a training
                     cost = _cost(row, speed)
                     for key in _kinds(row.method, row.task, row.scale, row.protocol):
                         self._known.setdefault(key, []).append(cost)
@@ -41,6 +41,7 @@ class Estimator:
                 costs = self._known[key]
                 steps = cfg.train.steps or statistics.median(c.steps for c in costs)
                 step_s = statistics.median(c.step_s for c in costs)  # 0 for a control
+                steps *= "train" in spec.stages
                 return steps * step_s + statistics.median(c.rest_s for c in costs)
         return None
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import zoo
+from harness.contracts.setting import Settings, setting
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,25 @@ class TrialSpec:
         return f"{self.task}.{self.method}{middle}.s{self.seed}"
 
 
+@dataclass(frozen=True)
+class Weights(Settings):
+    """Weights that a trial does not train itself. Of all this only `identity` is hashed: the same
+    weights in another folder make the same trial.
+    """
+
+    identity: str = setting("", "By what the weights are the same: a checksum, or their training.")
+    origin: str = setting("", "Whose weights they are, as a report says it.")
+    path: str = setting("", "The file; none where it is missing.")
+    sha256: str = setting("", "The file's checksum.")
+    config_hash: str = setting("", "Configuration of the trial that trained them.")
+    missing: str = setting("", "Why they are not there, and what to do.")
+
+    @property
+    def note(self) -> str:
+        """A remark for every table and figure, "" where the trial trains its own."""
+        return f"weights {self.origin}" if self.identity else ""
+
+
 MACHINE_KEYS = {"precision"}  # keys of a protocol's sections that depend on the machine only
 
 
@@ -42,6 +62,16 @@ def config_hash(spec: TrialSpec) -> str:
 def setting_hash(spec: TrialSpec) -> str:
     """Hash of the same without the seed: trials that may be averaged share it."""
     return _hash({key: value for key, value in _outcome(spec).items() if key != "seed"})
+
+
+def training_hash(spec: TrialSpec) -> str:
+    """Hash of everything that decides the weights of a trained trial, the seed apart: data,
+    training and method. Protocol and planner do not.
+    """
+    outcome = _outcome(spec)
+    decides = {name: outcome["config"].get(name) for name in ("data", "train", "method", "pool")}
+    versions = ("task", "task_version", "method", "method_version")
+    return _hash(decides | {"of": [outcome.get(name) for name in versions]})
 
 
 def protocol_hash(spec: TrialSpec) -> str:
@@ -63,6 +93,9 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     del plain["swept"]
     config = plain["config"]
     del config["protocol"]["manifest"]  # a path; manifest_hash says what it holds
+    weights = config.pop("weights")["identity"]
+    if weights:
+        config["weights"] = weights  # and how a training would have gone decides nothing
     for part, key, value in _LATER:
         for values in (config[part], *(config["pool"].values() if part == "data" else ())):
             if values.get(key) == value:
@@ -72,6 +105,8 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     dropped = {"resources"} if zoo.METHODS[spec.method].trained else _UNUSED_BY_CONTROLS
     if not plain["config"]["pool"]:
         dropped = dropped | {"pool"}
+    if weights:
+        dropped = dropped | {"train"}
     for name in dropped:
         del plain["config"][name]
     for name in spec.config.method.unread:

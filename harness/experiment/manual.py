@@ -77,6 +77,7 @@ def overview() -> str:
                     "python -m harness.bench": "how fast the code is",
                     "python -m harness.trial SPEC.yaml": "one trial, without Ray",
                     "python -m harness.clear": "pairs and results in CLEAR-LeWM's formats",
+                    "python -m harness.export TRIAL": "its weights, for others to load",
                 }
             ),
         ]

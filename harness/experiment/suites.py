@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from harness import zoo
-from harness.experiment import config
+from harness.experiment import config, imported
 from harness.experiment.identity import TrialSpec
 
 T = TypeVar("T")
@@ -80,7 +80,9 @@ def expand(run: config.RunConfig, all_stages: Iterable[str]) -> list[TrialSpec]:
     methods = [config.known("method", name, zoo.METHODS) for name in run.methods or suite.methods]
     tasks, methods, seeds = map(_once, (tasks, methods, run.seeds or range(suite.seeds)))
     firsts = [
-        config.trial_spec(run, task, method, seeds[0], stages, suite.overlay or {})
+        imported.with_given(
+            config.trial_spec(run, task, method, seeds[0], stages, suite.overlay or {})
+        )
         for task in tasks
         for method in methods
     ]
@@ -90,9 +92,15 @@ def expand(run: config.RunConfig, all_stages: Iterable[str]) -> list[TrialSpec]:
     specs = [
         dataclasses.replace(first, seed=seed)  # nothing else depends on it
         for first in firsts
-        for seed in (seeds if zoo.METHODS[first.method].trained else seeds[:1])
+        for seed in (seeds if _trains(first) else seeds[:1])
     ]
-    return [varied for spec in specs for varied in _varied(spec, suite.train_shares)]
+    specs = [varied for spec in specs for varied in _varied(spec, suite.train_shares)]
+    return imported.from_run(specs, run) if run.from_ else specs
+
+
+def _trains(spec: TrialSpec) -> bool:
+    """Whether the seed is that of a training; given weights are of one that has been."""
+    return zoo.METHODS[spec.method].trained and not spec.config.weights.identity
 
 
 def _check_narrowing(run: config.RunConfig, used: list[str]) -> None:
@@ -107,7 +115,7 @@ def _check_narrowing(run: config.RunConfig, used: list[str]) -> None:
 
 def _varied(spec: TrialSpec, shares: tuple[float, ...]) -> list[TrialSpec]:
     """The trial itself, or one variant of it for each share of its training."""
-    if not shares or not zoo.METHODS[spec.method].trained:
+    if not shares or not _trains(spec):
         return [spec]
     whole = spec.config.train
     key = "train.steps" if whole.steps else "train.epochs"

@@ -49,7 +49,7 @@ def trial_row(
         config_yaml=config.to_yaml(spec),
         status="error" if error else "ok",
         error=error,
-        note=spec.config.method.note,
+        note="; ".join(filter(None, (spec.config.method.note, spec.config.weights.note))),
         git_commit=commit,
         git_dirty=dirty,
         versions=provenance.versions(),
@@ -66,6 +66,8 @@ def trial_row(
         task_rank=list(zoo.TASKS).index(spec.task),
         is_control=not method.trained,
         role=method.role,
+        weights=spec.config.weights.origin,
+        weights_config_hash=spec.config.weights.config_hash,
     )
     for known in facts:
         row = dataclasses.replace(row, **dataclasses.asdict(known))

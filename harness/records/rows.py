@@ -89,6 +89,9 @@ class TrialRow:
     role: str = field(default="", metadata=LATER)  # contracts.method.Role; "" in older rows
     cpu_s: float = field(default=0.0, metadata=LATER)  # of all threads in total_s; 0: not measured
     yardstick: float = field(default=0.0, metadata=LATER)  # steps/s, runtime/yardstick.py; 0: none
+    # whose weights were evaluated, where the trial did not train them, and the trial that did
+    weights: str = field(default="", metadata=LATER)
+    weights_config_hash: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,12 @@ def delete(fs: pafs.FileSystem, path: str) -> None:
         fs.delete_file(path)
 
 
+def is_file(path: str) -> bool:
+    """Whether there is a file of this path or URI."""
+    fs, base = filesystem(path)
+    return fs.get_file_info(base).type == pafs.FileType.File
+
+
 def one_line(error: BaseException) -> str:
     """The first 200 characters of an error's message, on one line."""
     return " ".join(str(error).split())[:200]

@@ -176,7 +176,8 @@ def _cells(
         cell: list(filter(None, pair))
         for cell, *pair in zip(cells.index, marks, cells["note"], strict=True)
     }
-    for _, same in cells.groupby([*SECTION, "task", "method", "variant"]):
+    weights = by_cell["weights"].first()  # those of others are in the note: no settings beside it
+    for _, same in cells.groupby([*SECTION, "task", "method", "variant", weights]):
         if len(same) > 1:
             for cell, words in _differences(same, by_cell).items():
                 remarks[cell].append(words)

@@ -22,7 +22,7 @@ T = TypeVar("T")
 OK, FAILED, USAGE = 0, 1, 2  # exit codes: done; something failed; a word is not understood
 HELP = {"-h", "--help", "help"}
 # keys, or their last parts, whose values are paths
-PATHS = ("results", "datasets", "weights", "manifest")
+PATHS = ("results", "datasets", "weights", "manifest", "from")
 SOURCE = "data.source"  # key, or the end of one, of a path or of something else
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)  # ":a:" is no emoji
 

@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 
 from harness import zoo
-from harness.experiment import command_line, config, identity
+from harness.experiment import command_line, config, identity, imported
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 
@@ -28,7 +28,7 @@ _OVERLAY = {
     "protocol": {"split": "validation"}
 }  # a layer below the command line, so that the protocol does not count as modified
 _WORDS = ("task", "method", "seed", "trials")
-_NOT_OURS = ("suite", "tasks", "methods", "seeds", "ray", "overrides")
+_NOT_OURS = ("suite", "tasks", "methods", "seeds", "from_", "ray", "overrides")
 _DIGITS = 4  # significant digits of a suggested number; the rounded number is the one that runs
 _LONGEST_VALUE = 60  # characters in the name of a folder; of a path the last ones
 
@@ -50,8 +50,10 @@ class Sweep:
         tried = self.tried(values)
         run = config.parse([*self.words, *tried])
         variant = "_".join(map(_in_a_name, tried))
-        spec = config.trial_spec(
-            run, self.task, self.method, self.seed, STAGES, _OVERLAY, variant=variant
+        spec = imported.with_given(
+            config.trial_spec(
+                run, self.task, self.method, self.seed, STAGES, _OVERLAY, variant=variant
+            )
         )
         return dataclasses.replace(spec, swept=tuple(self.space))
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.records import storage
+from harness.training import weight_files
 
 WEIGHTS, CONFIG, TRAINING = "weights.safetensors", "config.yaml", "training.pt"
-_NAMED = 3  # tensors that an error names; of the others it says how many
 
 
 class CheckpointError(ValueError):
@@ -139,14 +139,13 @@ class Checkpoint:
 
     def _load(self, model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
         """Copy the tensors of the file `name` into the model; each must have its counterpart."""
-        difference = _difference(model.state_dict(), tensors)
+        difference = weight_files.difference(model.state_dict(), tensors)
         if difference:
             raise ValueError(difference)
-        broken = [n for n, value in tensors.items() if not value.isfinite().all()]
-        if broken:
+        if broken := weight_files.not_finite(tensors):
             raise CheckpointError(
-                f"{self._path(name)} has NaN or infinite values, in {_listed(broken)}: delete it, "
-                f"and lower train.lr if that comes again"
+                f"{self._path(name)} has NaN or infinite values, in "
+                f"{weight_files.listed(broken)}: delete it, and lower train.lr if that comes again"
             )
         model.load_state_dict(tensors)
 
@@ -182,32 +181,6 @@ def drop_training(folder: str) -> None:
     """Delete the training state of a checkpoint's folder, once nothing needs it any more."""
     fs, base = storage.filesystem(folder)
     storage.delete(fs, f"{base}/{TRAINING}")
-
-
-def _difference(expected: Mapping[str, Tensor], actual: Mapping[str, Tensor]) -> str:
-    """Which tensors are missing, unexpected, or of another type or shape, or ""."""
-    differences = {
-        "missing": sorted(expected.keys() - actual.keys()),
-        "unexpected": sorted(actual.keys() - expected.keys()),
-        "of another type or shape": [
-            f"{name} is {_kind(actual[name])} instead of {_kind(expected[name])}"
-            for name in sorted(expected.keys() & actual.keys())
-            if _kind(actual[name]) != _kind(expected[name])
-        ],
-    }
-    return "; ".join(
-        f"{len(names)} {word}: {_listed(names)}" for word, names in differences.items() if names
-    )
-
-
-def _kind(value: Tensor) -> str:
-    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-
-
-def _listed(names: list[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def _check_shapes(optimizer: torch.optim.Optimizer) -> None:

@@ -136,6 +136,16 @@ def train(
     return TrainResult(steps, seconds + time.perf_counter() - started, waited, curve)
 
 
+# of a model whose weights come from elsewhere: no time was measured
+NOT_TRAINED = TrainResult(0, math.nan, 0.0, [])
+
+
+def ready_to_act(model: Trainable) -> Trainable:
+    """A model whose weights come from elsewhere, as `train` leaves one; returns it."""
+    onednn.accelerate(model)
+    return model.eval()
+
+
 def metric_rows(key: str, result: TrainResult) -> list[rows.MetricRow]:
     """The rows of the trial `key`: the training curve, and the time spent waiting for batches."""
     wait = rows.MetricRow(key, "train_time", "wait_s", 0, result.wait_s, "s")

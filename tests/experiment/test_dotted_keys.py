@@ -46,7 +46,7 @@ def filled(cls, key, text):
     dotted_keys.put(tree, key, command.split(f"{key}={text}")[1])
     value = dotted_keys.fill(cls(), tree)
     for part in key.split("."):
-        value = getattr(value, part)
+        value = getattr(value, {"from": "from_"}.get(part, part))
     return value
 
 

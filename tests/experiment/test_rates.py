@@ -14,6 +14,7 @@ from torch import nn
 from harness import zoo
 from harness.experiment.scales import SCALES
 from harness.nn import moving_average
+from harness.nn.frozen import FrozenConfig
 from harness.training import loop
 
 TRAINED = [name for name, method in zoo.METHODS.items() if method.trained]
@@ -24,7 +25,7 @@ MOST_LEFT = 0.01
 def trial(method, scale, task):
     """The trial as a user gets it, but for weights that would have to be downloaded or trained."""
     words = [f"scale={scale}"]
-    if hasattr(zoo.METHODS[method].config, "weights"):
+    if issubclass(zoo.METHODS[method].config, FrozenConfig):
         words.append(f"method.{method}.weights=random")
     return tiny.spec(method, *words, task=task)
 

@@ -98,7 +98,7 @@ def _sweep_panel(ax: Axes, part: pd.DataFrame, shade: str) -> None:
     faces = np.where(part["collapsed"], "white", shade)
     ax.scatter(place, mean, s=26, c=faces, edgecolors=shade, lw=1.2, zorder=3, clip_on=False)
     for at, height, row in zip(place, mean, part.itertuples(), strict=True):
-        if row.timed:
+        if row.timed and row.train_s > 0:  # NaN: trained elsewhere
             ax.annotate(
                 f"{row.train_s:.0f} s",
                 (at, height),
