@@ -1,7 +1,8 @@
 """Who may import whom (DESIGN of the rooms), and the habits that a syntax tree can show.
 
-A room is a module or a folder directly in harness/, or one of lewm and baselines. A room may always
-import itself. "room.module" in the table allows that module of the room alone.
+A room is a module or a folder directly in harness/, or one of lewm, baselines, examples and
+jepa_bench. A room may always import itself. "room.module" in the table allows that module of the
+room alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("harness", "lewm", "baselines")
+PACKAGES = ("harness", "lewm", "baselines", "examples", "jepa_bench")
 MAX_FUNCTION_LINES = 60
 
 GROUND = {"contracts", "records", "runtime"}  # every room may import these, except where said
@@ -36,7 +37,10 @@ MAY_IMPORT = {
     "data": {"contracts", "records.storage", "runtime"},
     "evaluate": GROUND | {"data"},
     "training": GROUND | {"data", "nn"},
-    "zoo": {"contracts", "lewm", "baselines", "tasks", "planning"},
+    "examples": MODEL | {"tasks.env"},
+    "jepa_bench": {"tasks.env"},
+    "zoo": {"contracts", "lewm", "baselines", "tasks", "planning"}
+    | {"runtime.outside", "runtime.command"},
     "policies": GROUND | {"experiment", "planning", "zoo"},
     "experiment": GROUND  # it gathers the dataclasses of these
     | {"zoo", "training.loop", "data.collect", "planning", "evaluate.plan_time"},
@@ -46,8 +50,9 @@ MAY_IMPORT = {
     "launch": GROUND | {"data", "experiment", "training", "trial", "zoo"},
     "moments": GROUND | {"data", "evaluate.moments", "experiment", "zoo"},
     "doctor": GROUND | {"tasks.rendering"},
-    "run": GROUND | {"experiment", "launch", "report", "trial", "zoo"},
-    "sweep": GROUND | {"experiment", "launch", "report", "trial", "zoo"},
+    "loggers": GROUND | {"report"},
+    "run": GROUND | {"experiment", "launch", "loggers", "report", "trial", "zoo"},
+    "sweep": GROUND | {"experiment", "launch", "loggers", "report", "trial", "zoo"},
     "bench": EVERY_PART
     | {"experiment", "launch", "training", "trial", "zoo", "report.published", "report.figures"},
 }
@@ -60,14 +65,21 @@ ONLY_IN = {  # third-party package -> rooms that may import it
     "dm_control": {"tasks", "doctor"},
     "ogbench": {"tasks", "doctor"},
     "pymunk": {"tasks", "doctor"},
+    "wandb": {"loggers"},
+    "mlflow": {"loggers"},
     "transformers": {"nn", "lewm", "baselines", "doctor"},
     "torchvision": set(),
     "timm": set(),
 }
 NOT_IN = {"torch": {"report", "records"}}  # third-party package -> rooms that must do without it
 CATCH_ALL = {"trial", "launch"}  # the trial boundary
-CATCH_ALL_FILES = {"harness/runtime/supervised.py"}  # the boundary of a process
+CATCH_ALL_FILES = {  # the boundaries of a process, of a user's code and of another's service
+    "harness/loggers.py",
+    "harness/runtime/supervised.py",
+    "harness/runtime/outside.py",
+}
 SIDE_EFFECTS = {"run", "sweep", "trial", "doctor", "moments", "bench", "launch"}  # entry points
+SIDE_EFFECTS |= {"jepa_bench"}  # it registers environments
 SIDE_EFFECT_FILES = {"harness/report/__main__.py"}
 EMPTY_NAMES = {"utils", "common", "misc", "helpers"}
 
@@ -237,13 +249,16 @@ def test_rule_holds(rule):
 PACKAGE_OF = {  # module -> package, where the names differ
     "PIL": "pillow",
     "huggingface_hub": "huggingface-hub",
+    "mlflow": "mlflow-skinny",
     "yaml": "pyyaml",
 }
 
 
 def test_what_is_imported_is_declared():
     """An installation by pyproject.toml alone has every package that the code imports."""
-    words = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    words = sum(optional.values(), project["dependencies"])
     declared = {re.match(r"[\w-]+", word)[0] for word in words}
     modules = {name.split(".")[0] for source in sources() for _, name in imported(source)}
     others = modules - set(PACKAGES) - sys.stdlib_module_names - {"__future__"}

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from harness.contracts.setting import Settings, setting
 from harness.contracts.task import Collector, Simulator, Task
 from harness.data import atomic_dirs, episodes, pixels
-from harness.runtime import processes, seeding
+from harness.runtime import outside, processes, seeding
 from harness.runtime.progress import Display
 
 log = logging.getLogger(__name__)
@@ -270,6 +270,8 @@ def _folder(task: Task, config: DataConfig, root: str) -> str:
     if config.storage == "raw":  # as it was before there was a choice
         del facts["storage"]
     decides = [task.spec.name, task.spec.version, episodes.FORMAT, facts]
+    if code := outside.code("task", task.spec.name):
+        decides.append(code.sha256)
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     return os.path.join(root, f"{task.spec.name}-{digest[:12]}")
 
@@ -330,8 +332,8 @@ def _pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
     pool = concurrent.futures.ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=processes.end_with_parent,
-        initargs=(os.getpid(),),
+        initializer=_start_worker,
+        initargs=(os.getpid(), outside.sources()),
     )
     try:
         yield pool
@@ -346,6 +348,11 @@ def _pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _start_worker(parent: int, sources: list[outside.Source]) -> None:
+    processes.end_with_parent(parent)
+    outside.restore_modules(sources)  # the task may be of a class in one of them
 
 
 def _with_progress(chunks: Iterable[Chunk], name: str, total: int) -> Iterator[Chunk]:
