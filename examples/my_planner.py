@@ -1,4 +1,4 @@
-"""A planner in a file of its own: the best candidate so far, and a search around it that narrows.
+"""A planner in a file of its own: a search around the best candidates that narrows on a schedule.
 
 ./run.sh suite=quick methods=lewm,random planner=examples/my_planner.py
 """
@@ -19,7 +19,8 @@ from harness.contracts.setting import Settings, setting
 class MyConfig(Settings):
     """Sizes of the search; actions are z-scored, so a std of 1 is that of the recorded ones."""
 
-    candidates: int = setting(128, "Plans that an iteration tries.", ge=2)
+    candidates: int = setting(128, "Plans that an iteration tries.", ge=8)
+    best: int = setting(8, "Cheapest ones, whose mean the next iteration draws around.", ge=1, le=8)
     iterations: int = setting(16, "Iterations of a plan.", ge=1)
     shrink: float = setting(0.7, "Std of an iteration as a share of the last one's.", gt=0, le=1)
 
@@ -36,18 +37,18 @@ class MyPlanner:
     ) -> Plan:
         """Search from `init` (B, K, A) on; an iteration is a function of tensors alone."""
 
-        def iterate(iteration: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
+        def iterate(iteration: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
             draws = noise(iteration, (self.config.candidates, *init.shape[1:]))  # (B, N, K, A)
-            draws[:, 0] = 0  # the best plan so far is a candidate too
-            candidates = best[:, None] + self.config.shrink**iteration * draws
-            cost, index = cost_fn(candidates).min(dim=1)  # (B,)
-            return candidates[torch.arange(len(index), device=index.device), index], cost
+            candidates = mean[:, None] + self.config.shrink**iteration * draws
+            cost, index = cost_fn(candidates).topk(self.config.best, dim=1, largest=False)
+            pair = torch.arange(len(index), device=index.device)[:, None]
+            return candidates[pair, index].mean(1), cost.mean(1)
 
-        best, costs = init, []
+        mean, costs = init, []
         for iteration in torch.arange(self.iterations, device=init.device):
-            best, cost = run(iterate, iteration, best)
+            mean, cost = run(iterate, iteration, mean)
             costs.append(cost)
-        return Plan(best, costs[-1], torch.stack(costs))
+        return Plan(mean, costs[-1], torch.stack(costs))
 
 
-PLANNER = PlannerEntry(MyConfig, MyPlanner, about="The best candidate, and around it again.")
+PLANNER = PlannerEntry(MyConfig, MyPlanner, about="The best candidates, and around them again.")

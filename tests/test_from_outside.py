@@ -120,7 +120,7 @@ def test_the_page_has_them(folder):
     [
         ("methods", ("my_method", "An example from outside.")),
         ("tasks", ("ball", "A ball on a frictionless floor")),
-        ("planners", ("my_planner", "The best candidate")),
+        ("planners", ("my_planner", "The best candidates")),
         ("method.my_method", ("weight", "predictor_depth")),
         ("method.my_method.weight", ("Weight of my term", "0.1", "at least 0")),
         ("planner.my_planner.shrink", ("0.7",)),
