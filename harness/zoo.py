@@ -228,7 +228,9 @@ def _enter_all(module: types.ModuleType, code: outside.Code) -> None:
 
 def _defined(module: types.ModuleType, kind: str) -> dict[str, Any]:
     """The entries of this kind in a file, by name: METHOD has that of the file, TASK its own."""
-    several = dict(getattr(module, f"{kind.upper()}S", {}))
+    several = getattr(module, f"{kind.upper()}S", {})
+    if not isinstance(several, dict):
+        raise ConfigError(f"{module.__file__}: {kind.upper()}S must be {{name: {kind}}}")
     one = getattr(module, kind.upper(), None)
     if one is None:
         return several

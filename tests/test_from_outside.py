@@ -21,6 +21,8 @@ import tiny
 from outside_entries import EXAMPLES
 
 from harness import run, trial, zoo
+from harness.data import collect
+from harness.data.episodes import open_dataset
 from harness.experiment import config, identity
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows
@@ -198,6 +200,16 @@ def test_rays_processes_have_them(tmp_path):
     assert key == "ball.my_method.s0"
 
 
+def test_its_data_are_collected_in_several_processes(forgotten, tmp_path):
+    (name,) = zoo.find("task", TASK)
+    data = collect.DataConfig(episodes=8, max_steps=20, image_size=8)
+    alone, together = (
+        open_dataset(collect.ensure(zoo.TASKS[name], data, str(tmp_path / str(workers)), workers))
+        for workers in (1, 2)
+    )
+    assert alone.hash == together.hash
+
+
 def test_a_trial_runs_from_its_yaml_alone(tmp_path, datasets):
     shutil.copy(METHOD, tmp_path / "my_method.py")
     with outside_entries.forgotten():
@@ -224,7 +236,7 @@ def test_changed_code_is_another_trial_and_other_data(tmp_path):
     def hashes():
         with outside_entries.forgotten():
             spec = tiny.spec(str(words[0]), words[1], task=str(files["task"]))
-            folder = trial.collect._folder(zoo.TASKS["ball"], spec.config.data, "")
+            folder = collect._folder(zoo.TASKS["ball"], spec.config.data, "")
             return {
                 "config": identity.config_hash(spec),
                 "setting": identity.setting_hash(spec),
@@ -268,6 +280,7 @@ BAD = {  # name of the file: text, what is said of it
     "empty": ("x = 1\n", "empty.py defines no METHOD: write METHOD = ..."),
     "wrong": ("METHOD = 3\n", "wrong.py: method wrong is a int, no harness.contracts.method."),
     "my-method": ("", "my-method.py: rename the file, my-method is no name of Python"),
+    "several": ("METHODS = [1]\n", "several.py: METHODS must be {name: method}"),
     "taken": (
         "from harness import zoo\nMETHODS = {'lewm': zoo.METHODS['pldm']}\n",
         "taken.py: there is a method lewm already; rename this one",
