@@ -25,8 +25,9 @@ own_environment() {
     export PIP_USER=0 # also against "user = true" in a pip.conf
 }
 
-# The command line $2... in the array `words`; folders and files named there are relative to the
-# folder $1 that the command was called from. Without such words they are those of the repository.
+# The command line $2... in the array `words`; folders and files (methods=lewm,./my_method.py) named
+# there are relative to the folder $1 that the command was called from. Without such words the
+# folders are those of the repository.
 folders_from() {
     local caller=$1 word
     words=()
@@ -44,8 +45,26 @@ folders_from() {
             results=?* | datasets=?* | from=?* | *data.source=?* | *protocol.manifest=?*)
                 if [[ $caller != "$PWD" ]]; then word="${word%%=*}=$caller/${word#*=}"; fi
                 ;;
+            methods=*.py* | tasks=*.py* | planner=*.py)
+                if [[ $caller != "$PWD" ]]; then word="${word%%=*}=$(files_from "$caller" "${word#*=}")"; fi
+                ;;
         esac
         words+=("$word")
+    done
+}
+
+# The list $2 with the files in it (names that end with .py) relative to the folder $1.
+files_from() {
+    local name separator=""
+    local -a names
+    IFS=, read -r -a names <<<"${2//[\[\]]/}"
+    for name in "${names[@]}"; do
+        case $name in
+            /* | '~'*) ;;
+            *.py) name=$1/$name ;;
+        esac
+        printf '%s%s' "$separator" "$name"
+        separator=,
     done
 }
 

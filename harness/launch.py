@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from harness.experiment import config, identity
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows
-from harness.runtime import command, machine, provenance, supervised
+from harness.runtime import command, machine, outside, provenance, supervised
 from harness.runtime.progress import Display, Progress
 from harness.training import pretraining
 
@@ -64,7 +65,7 @@ def under_ray(run: config.RunConfig, function: Callable[..., None], *arguments: 
     """
     restarts = 0 if run.ray.address else supervised.RESTARTS
     where = f"Ray at {run.ray.address}" if run.ray.address else "Ray"
-    call = _with_logging, run.verbose, function, *arguments
+    call = _in_child, outside.sources(), run.verbose, pickle.dumps((function, arguments))
     try:
         supervised.call(*call, restarts=restarts, verbose=run.verbose)
     except supervised.Failed as error:
@@ -125,10 +126,11 @@ def run_here(spec: TrialSpec, folders: RunFolders, display: Display) -> None:
         log.error("%s: its row cannot be written: %s", spec.key, error)
 
 
-def _with_logging(
-    scratch: str, verbose: bool, function: Callable[..., None], *arguments: Any
-) -> None:
+def _in_child(scratch: str, sources: list[outside.Source], verbose: bool, call: bytes) -> None:
+    """Make the function call that was pickled, which may have objects of classes from outside."""
     command.set_up_logging(verbose)
+    zoo.restore(sources)
+    function, arguments = pickle.loads(call)
     function(scratch, *arguments)
 
 
@@ -165,13 +167,14 @@ def _tune(
     display: Display,
 ) -> None:
     texts = {key: config.to_yaml(spec) for key, spec in possible.items()}
+    requests = {key: resources(spec) for key, spec in possible.items()}
     from ray import tune
 
     tune_trials(
         scratch,
-        tune.with_parameters(_worker, texts=texts, folders=folders),
+        tune.with_parameters(_worker, texts=texts, folders=folders, sources=outside.sources()),
         {"key": tune.grid_search(list(possible))},
-        lambda words: resources(possible[words["key"]]),
+        lambda words: requests[words["key"]],
         lambda words: words["key"],
         display,
         finished=lambda key: settle(possible[key], folders, before[key]),
@@ -180,17 +183,23 @@ def _tune(
         settle(spec, folders, before[key])
 
 
-def _worker(words: dict[str, Any], texts: dict[str, str], folders: RunFolders) -> None:
+def _worker(
+    words: dict[str, Any],
+    texts: dict[str, str],
+    folders: RunFolders,
+    sources: list[outside.Source],
+) -> None:
     """The body of a Ray actor: run the trial whose YAML is texts[words["key"]]."""
-    run_text({"spec": texts[words["key"]]}, folders)
+    run_text({"spec": texts[words["key"]]}, folders, sources)
 
 
-def run_text(words: dict[str, Any], folders: RunFolders) -> None:
+def run_text(words: dict[str, Any], folders: RunFolders, sources: list[outside.Source]) -> None:
     """The body of a Ray actor: run the trial whose YAML is words["spec"] and report its progress.
 
     A trial that is done is not run again: its process may have died after it wrote its row, and
     then Tune starts it once more.
     """
+    zoo.restore(sources)
     spec = config.from_yaml(words["spec"])
     if missing([spec], folders):
         trial.run(spec, folders, report_progress())

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from harness import launch, report, trial
+from harness import launch, loggers, report, trial
 from harness.experiment import command_line, config, estimate, manual, suites
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
@@ -41,9 +41,15 @@ def main(argv: Sequence[str]) -> int:
     )
 
 
+def script() -> int:
+    """The command jepa-bench, which an installation has: the same as python -m harness.run."""
+    return main(sys.argv[1:])
+
+
 def _parse(argv: Sequence[str]) -> tuple[config.RunConfig, list[TrialSpec]]:
     """The run and all its trials. Raises config.ConfigError."""
     run = command_line.local_paths(config.parse(list(argv)))
+    loggers.check(run.log, run.folder)
     return run, suites.expand(run, trial.STAGES)
 
 
@@ -64,9 +70,10 @@ def _run(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> 
     todo, able = _plan(run, specs)
     launch.prepare_datasets(able, folders)
     started = time.time()
-    launch.launch(todo, folders, run)
-    _show_share(todo, folders, started)
-    reported = _report(run.folder)
+    with loggers.following(run.log, run.folder, run.run):
+        launch.launch(todo, folders, run)
+        _show_share(todo, folders, started)
+        reported = _report(run.folder)
     failures = _show_failures(specs, folders, argv)
     return failures if reported else FAILED
 

@@ -2,7 +2,7 @@
 consecutive latents, so that the latents keep what the actions move.
 
 Inverse dynamics are a term of PLDM's and SMWM's losses too; this combination with LeWM's loss has
-no number in results/published.
+no number in harness/report/papers.
 """
 
 from __future__ import annotations

@@ -190,6 +190,14 @@ def test_folders_are_relative_to_where_the_command_was_called(checkout, tmp_path
     assert arguments[2:] == [*words[:2], f"for.push_t.data.source={tmp_path}/a.h5"]
 
 
+def test_files_are_relative_to_where_the_command_was_called(checkout, tmp_path):
+    words = ["methods=[lewm,./m.py,/a/b.py]", "methods=lewm,pldm", "tasks=t.py", "planner=~/p.py"]
+    found = call(tmp_path, checkout / "run.sh", *words)[2][2:]
+    here = [f"methods=lewm,{tmp_path}/./m.py,/a/b.py", words[1], f"tasks={tmp_path}/t.py", words[3]]
+    assert found == here
+    assert call(checkout, "./run.sh", *words)[2][2:] == words
+
+
 def test_torch_is_pinned_exactly_and_found_by_the_script():
     pin = bash(ROOT, """sed -n 's/^ *"\\(torch==[^"]*\\)".*/\\1/p' pyproject.toml""")
     assert pin == "torch==2.13.0"

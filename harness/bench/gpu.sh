@@ -4,8 +4,11 @@
 # needed. Words go to the run: harness/bench/gpu.sh data.episodes=500 train.steps=2000
 #   DEVICE=cpu SCALE=tiny harness/bench/gpu.sh        the same way in a minute, to see that it works
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-python=${PYTHON:-.venv/bin/python} device=${DEVICE:-cuda} scale=${SCALE:-paper}
+root=$(dirname "${BASH_SOURCE[0]}")/../..
+if [ -e "$root/pyproject.toml" ]; then cd "$root"; fi # else it is installed: results go here
+python=${PYTHON:-.venv/bin/python}
+if [ ! -x "$python" ]; then python=python3; fi
+device=${DEVICE:-cuda} scale=${SCALE:-paper}
 results=${RESULTS:-results} datasets=${DATASETS:-data} repeats=${REPEATS:-5}
 protocol=lewm-v3
 made_on=""  # in the names of the bench's files

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from harness.contracts.setting import Settings, setting
 from harness.contracts.task import Collector, Simulator, Task
 from harness.data import atomic_dirs, episodes, importing, pixels, sources
-from harness.runtime import processes, seeding
+from harness.runtime import outside, processes, seeding
 from harness.runtime.progress import Display
 
 log = logging.getLogger(__name__)
@@ -368,6 +368,8 @@ def _folder(task: Task, config: DataConfig, root: str) -> str:
         if facts[key] == before:
             del facts[key]
     decides = [task.spec.name, task.spec.version, episodes.FORMAT, facts]
+    if code := outside.code("task", task.spec.name):
+        decides.append(code.sha256)
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     return os.path.join(root, f"{task.spec.name}-{digest[:12]}")
 
@@ -441,8 +443,8 @@ def _pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
     pool = concurrent.futures.ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=processes.end_with_parent,
-        initargs=(os.getpid(),),
+        initializer=_start_worker,
+        initargs=(os.getpid(), outside.sources()),
     )
     try:
         yield pool
@@ -457,6 +459,11 @@ def _pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _start_worker(parent: int, codes: list[outside.Source]) -> None:
+    processes.end_with_parent(parent)
+    outside.restore_modules(codes)  # the task may be of a class in one of them
 
 
 def _show_progress(chunks: Iterable[Chunk], title: str, total: int) -> None:

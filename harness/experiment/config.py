@@ -32,7 +32,7 @@ from harness.experiment.protocols import PROTOCOLS, ProtocolConfig
 from harness.experiment.scales import DEFAULT_PROTOCOL, EVERY_SCALE, SCALES
 from harness.planning.receding_horizon import MPCConfig
 from harness.records import manifest
-from harness.runtime import command
+from harness.runtime import command, outside
 from harness.runtime.command import ConfigError, known, nearest
 from harness.training.loop import TrainConfig
 
@@ -69,6 +69,8 @@ class TrialConfig:
     plan_time: PlanTimeConfig = field(default_factory=PlanTimeConfig)
     # data of the tasks whose frames a frozen encoder is trained on first, by task
     pool: dict[str, DataConfig] = field(default_factory=dict)
+    # the code of what comes from outside, by "method.my_method"; of it the hash has the sha256
+    outside: dict[str, outside.Code] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
     weights: Weights = field(default_factory=Weights)  # empty: the trial trains its own
     scale: str = ""
@@ -102,10 +104,12 @@ class RunConfig(Settings):
     tasks: tuple[str, ...] = setting(
         (),
         "These tasks instead of the suite's.",
-        text="names of --help tasks, e.g. two_room,push_t",
+        text="names of --help tasks or files, e.g. two_room,./my_task.py",
     )
     methods: tuple[str, ...] = setting(
-        (), "These methods instead of the suite's.", text="names of --help methods, e.g. lewm,pldm"
+        (),
+        "These methods instead of the suite's.",
+        text="names of --help methods or files, e.g. lewm,./my_method.py",
     )
     seeds: tuple[int, ...] = setting(
         (), "Seeds of the trainings; 3: seeds 0, 1 and 2, [0,7]: these two.", ge=0
@@ -126,7 +130,12 @@ class RunConfig(Settings):
         "ray", "How trials run: side by side by Ray, or in a loop in this process."
     )
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "Where models are trained and plan.")
-    planner: str = setting("cem", "How world models plan.", text="a name of --help planners")
+    planner: str = setting(
+        "cem", "How world models plan.", text="a name of --help planners or a file"
+    )
+    log: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = setting(
+        (), "Where curves and figures go beside the record; none: nowhere."
+    )
     dry: bool = setting(False, "Show the plan and the time it takes, and run nothing.")
     verbose: bool = setting(False, "Log more.")
     ray: RayConfig = field(default_factory=RayConfig)
@@ -183,8 +192,20 @@ def parse(argv: list[str]) -> RunConfig:
             put(overrides, key, text)
         else:
             raise ConfigError(f'unknown key "{key}". {nearest(key, [*_RUN_KEYS, *trial_keys()])}')
-    run = fill(RunConfig(), own)
+    run = with_entries(fill(RunConfig(), own))
     return _with_defaults(dataclasses.replace(run, overrides=overrides))
+
+
+def with_entries(run: RunConfig) -> RunConfig:
+    """The run with names in place of files, which are loaded, as are installed entries that it
+    names. Raises ConfigError.
+    """
+    tasks = [name for word in run.tasks for name in zoo.find("task", word)]
+    methods = [name for word in run.methods for name in zoo.find("method", word)]
+    planner, *others = zoo.find("planner", run.planner)
+    if others:
+        raise ConfigError(f"{run.planner} defines several planners: {planner}, {', '.join(others)}")
+    return dataclasses.replace(run, tasks=tuple(tasks), methods=tuple(methods), planner=planner)
 
 
 def trial_spec(
@@ -203,6 +224,8 @@ def trial_spec(
     others = {name: _tree(run, name, method, suite_overlay) for name in pool}
     protocol = _with_manifest(_section("protocol", tree), task)
     known(f"success rule of {task}", protocol.success_rule, zoo.TASKS[task].spec.success_rules)
+    used = [("task", task), ("method", method), ("planner", run.planner)]
+    used += [("task", name) for name in pool]
     config = TrialConfig(
         data=_section("data", tree),
         train=_section("train", tree),
@@ -213,6 +236,7 @@ def trial_spec(
         mpc=_section("mpc", tree),
         plan_time=_section("plan_time", tree),
         pool={name: _section("data", other) for name, other in others.items()},
+        outside={f"{k}.{name}": code for k, name in used if (code := outside.code(k, name))},
         resources=_resources(run, tree, zoo.METHODS[method].trained),
         scale=run.scale,
         device=run.device if zoo.METHODS[method].trained else "cpu",
@@ -258,6 +282,9 @@ def from_yaml(text: str) -> TrialSpec:
     try:
         tree = yaml.load(text, Loader=yaml.BaseLoader)
         config = tree["config"]
+        codes = {key: outside.Code(**code) for key, code in config.pop("outside", {}).items()}
+        for key, code in codes.items():
+            zoo.same(*key.split("."), code)
         method = zoo.METHODS[known("method", tree["method"], zoo.METHODS)]
         planner = zoo.PLANNERS[known("planner", config["planner_name"], zoo.PLANNERS)]
         known("task", tree["task"], zoo.TASKS)
@@ -266,6 +293,7 @@ def from_yaml(text: str) -> TrialSpec:
         pool = config.pop("pool", {})
         parts["weights"] = fill(Weights(), config.pop("weights", {}), "weights.")
         parts["pool"] = {name: fill(DataConfig(), d, "data.") for name, d in pool.items()}
+        parts["outside"] = codes
         tree |= {name: tuple(tree.get(name, ())) for name in ("stages", "swept")}
         tree["seed"] = dotted_keys.read(int, tree["seed"], "seed")
         return TrialSpec(**{**tree, "config": TrialConfig(**config, **parts)})

@@ -79,6 +79,8 @@ def protocol_hash(spec: TrialSpec) -> str:
     plain = _outcome(spec)["config"]
     parts = {name: plain[name] for name in ("protocol", "planner_name", "planner", "mpc")}
     parts["mpc"] = {name: parts["mpc"][name] for name in parts["mpc"].keys() - MACHINE_KEYS}
+    if code := spec.config.outside.get(f"planner.{spec.config.planner_name}"):
+        parts["planner_code"] = code.sha256
     return _hash(parts)
 
 
@@ -102,9 +104,9 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
                 del values[key]
     for name in spec.config.mpc.unread:
         config["mpc"].pop(name, None)
+    config["outside"] = {name: code.sha256 for name, code in spec.config.outside.items()}
     dropped = {"resources"} if zoo.METHODS[spec.method].trained else _UNUSED_BY_CONTROLS
-    if not plain["config"]["pool"]:
-        dropped = dropped | {"pool"}
+    dropped = dropped | {name for name in ("pool", "outside") if not config[name]}
     if weights:
         dropped = dropped | {"train"}
     for name in dropped:

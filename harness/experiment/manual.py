@@ -21,27 +21,43 @@ from harness.contracts import setting
 from harness.experiment import config, dotted_keys, protocol_pages, suites
 from harness.experiment.protocols import PROTOCOLS
 from harness.experiment.scales import EVERY_SCALE, SCALES
+from harness.runtime import outside
 from harness.runtime.command import ConfigError
 
 WIDTH = 100
 _MOST_PAGES = 12
 _FIRST_LINE = (
     "JEPA bench: trains and evaluates world models and baselines under one named protocol.\n"
-    "  ./run.sh suite=quick scale=laptop methods=lewm,random     (or python -m harness.run ...)"
+    "  ./run.sh suite=quick scale=laptop methods=lewm,random  (jepa-bench, python -m harness.run)"
 )
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+_KINDS_OUTSIDE = ("method", "task", "planner")
 _SEVERAL = {str: "names", int: "whole numbers", float: "numbers"}
 
 
 def answer(words: Sequence[str], overview: str) -> str:
-    """The pages of the parts `words` that stand beside --help, or `overview`.
+    """The pages of the parts `words` that stand beside --help, or `overview`. A word with a file,
+    methods=./my_method.py, makes its entries known.
 
     Raises ConfigError on a part that is not known.
     """
     if words[:1] == ["protocols"] and set(words[1:]) & set(PROTOCOLS):
         return protocol_pages.compare(words[1:])
+    _load(words)
     parts = dict.fromkeys(word.partition("=")[0] for word in words)
     return "\n\n".join(map(_page, parts)) or overview
+
+
+def _load(words: Sequence[str]) -> None:
+    """Load the files that the words name, and the installed entries that they ask for."""
+    for word in words:
+        key, _, text = word.partition("=")
+        kind = key.removesuffix("s")
+        for name in text.strip("[]").split(",") if kind in _KINDS_OUTSIDE else ():
+            zoo.find(kind, name)
+        branch, _, path = key.partition(".")
+        if branch in _KINDS_OUTSIDE and path:
+            zoo.find(branch, path.partition(".")[0])
 
 
 def overview() -> str:
@@ -243,11 +259,24 @@ def _wrapped(text: str, indent: str) -> list[str]:
     )
 
 
+def _entries(kind: str, about: Mapping[str, str]) -> dict[str, str]:
+    """The sentences `about`, and where installed entries that are not loaded come from."""
+    points = outside.installed(kind)
+    rest = {name: f"Installed: {outside.origin(points[name])}." for name in points}
+    return {**about, **{name: text for name, text in rest.items() if name not in about}}
+
+
 _LISTS = {
     "suites": lambda: {name: suite.about for name, suite in suites.SUITES.items()},
     "scales": lambda: {name: layer.get("about", "") for name, layer in SCALES.items()},
     "protocols": lambda: {name: layer.get("about", "") for name, layer in PROTOCOLS.items()},
-    "tasks": lambda: {n: f"{t.spec.label}. {t.spec.about}".strip() for n, t in zoo.TASKS.items()},
-    "methods": lambda: {n: f"{m.label}. {m.about}".strip() for n, m in zoo.METHODS.items()},
-    "planners": lambda: {name: entry.about for name, entry in zoo.PLANNERS.items()},
+    "tasks": lambda: _entries(
+        "task", {n: f"{t.spec.label}. {t.spec.about}".strip() for n, t in zoo.TASKS.items()}
+    ),
+    "methods": lambda: _entries(
+        "method", {n: f"{m.label}. {m.about}".strip() for n, m in zoo.METHODS.items()}
+    ),
+    "planners": lambda: _entries(
+        "planner", {name: entry.about for name, entry in zoo.PLANNERS.items()}
+    ),
 }

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 SECTION = ["scale", "protocol", "protocol_hash"]  # one table each: protocols are never mixed
 GROUP = ["task", "method", "variant", *SECTION, "setting_hash"]  # trials that may be averaged
 
-_NOT_SETTINGS = {"seed", "seeds", "key", "run", "results", "suite"}
+_NOT_SETTINGS = {"seed", "seeds", "key", "run", "results", "suite", "origin"}
 _SHOWN_KEYS = 3
 _OLDER_ROLES = {"heuristic": "floor", "random": "floor", "noop": "floor", "replay": "check"}
 _UNKNOWN_RANK = 1000  # of the first method or task whose rows say none
@@ -232,10 +232,16 @@ def _differences(same: pd.DataFrame, by_cell: Any) -> dict[int, str]:
 
 def _key_words(config: dict[str, Any], keys: list[str]) -> str:
     shown = [
-        f"{key.removeprefix('config.')}={config.get(key, 'unset')}" for key in keys[:_SHOWN_KEYS]
+        f"{key.removeprefix('config.')}={_short(key, config.get(key, 'unset'))}"
+        for key in keys[:_SHOWN_KEYS]
     ]
     more = len(keys) - len(shown)
     return ", ".join(shown + ([f"{more} more"] if more > 0 else []))
+
+
+def _short(key: str, value: Any) -> str:
+    """The value in a label; the hash of a file's code by its first digits."""
+    return str(value)[:8] if key.endswith(".sha256") else str(value)
 
 
 def _flatten(value: Any, prefix: str) -> list[tuple[str, Any]]:

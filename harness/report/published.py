@@ -1,4 +1,4 @@
-"""Published numbers beside our own, from results/published. A file that is absent gives no column,
+"""Published numbers beside our own, from the folder papers/. A file that is absent gives no column,
 and neither does one that holds something else than it should, with a line in the log.
 """
 
@@ -15,7 +15,7 @@ import pandas as pd
 
 log = logging.getLogger(__name__)
 
-FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
+FOLDER = Path(__file__).resolve().parent / "papers"
 
 
 class Published(NamedTuple):

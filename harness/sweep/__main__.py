@@ -3,8 +3,8 @@
   python -m harness.sweep task=two_room method=lewm space.method.lewm.sigreg_weight=log:0.001:1.0
 
 Words of the sweep:
-  task            a name of --help tasks
-  method          a name of --help methods
+  task            a name of --help tasks, or a file
+  method          a name of --help methods, or a file
   space.KEY       log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or choice:A,B,C; one word a key
   trials=8        how many values are tried
   seed=0          seed of the trainings and of what is suggested
@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import optuna
 from optuna.exceptions import OptunaError
 
-from harness import launch, report
+from harness import launch, loggers, report, zoo
 from harness.experiment import command_line, estimate, manual
 from harness.records import folder_lock
 from harness.report import objective
@@ -64,8 +64,9 @@ def _run(sweep: Sweep, argv: Sequence[str]) -> int:
     study = search.open_study(sweep)
     before = search.standing(sweep, study)
     _show_plan(sweep, before)
-    search.run(sweep, study, before)
-    written = report.publish(sweep.run.folder)
+    with loggers.following(sweep.run.log, sweep.run.folder, sweep.run.run):
+        search.run(sweep, study, before)
+        written = report.publish(sweep.run.folder)
     console.print(
         f"wrote {len(written.paths)} files; open {shlex.quote(written.paths[-1])}", markup=False
     )
@@ -110,8 +111,8 @@ def _conclude(sweep: Sweep, after: Standing, argv: Sequence[str]) -> int:
 
 def _show_best(sweep: Sweep, tried: list[str], judgement: objective.Judgement) -> None:
     words = [
-        f"tasks={sweep.task}",
-        f"methods={sweep.method}",
+        f"tasks={zoo.word('task', sweep.task)}",
+        f"methods={zoo.word('method', sweep.method)}",
         *_run_words(sweep),
         *tried,
         "seeds=3",

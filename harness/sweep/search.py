@@ -18,7 +18,7 @@ from harness.experiment import config, identity
 from harness.experiment.identity import TrialSpec
 from harness.records import rows
 from harness.report import objective
-from harness.runtime import seeding
+from harness.runtime import outside, seeding
 from harness.runtime.progress import Display
 from harness.sweep.space import Sweep
 
@@ -163,7 +163,7 @@ def _tune(scratch: str, sweep: Sweep, study: optuna.Study, left: int, display: D
     folders = sweep.folders  # what is sent to a worker must not belong to this module (__main__)
     launch.tune_trials(
         scratch,
-        tune.with_parameters(launch.run_text, folders=folders),
+        tune.with_parameters(launch.run_text, folders=folders, sources=outside.sources()),
         {},
         lambda words: request,
         lambda words: words["key"],

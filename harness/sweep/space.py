@@ -18,7 +18,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from harness import zoo
+from harness import loggers, zoo
 from harness.experiment import command_line, config, identity, imported
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
@@ -96,8 +96,9 @@ def parse(argv: Sequence[str]) -> Sweep:
             if "=" in word and "." not in key:
                 config.known("word", key, [*_WORDS, *names])
             rest.append(word)
-    task = config.known("task", own.get("task", ""), zoo.TASKS)
-    method = config.known("method", own.get("method", ""), zoo.METHODS)
+    task, method = (_entry(kind, own.get(kind, "")) for kind in ("task", "method"))
+    config.known("task", task, zoo.TASKS)
+    config.known("method", method, zoo.METHODS)
     short = "-".join(sorted(key.rpartition(".")[2] for key in space))
     run = config.parse([*rest, f"suite=sweep-{task}-{method}-{short}"])
     if "://" in run.results:
@@ -111,8 +112,17 @@ def parse(argv: Sequence[str]) -> Sweep:
         trials=_whole("trials", own.get("trials", "8"), 1),
         space=_space(space, run.planner, method),
     )
+    loggers.check(sweep.run.log, sweep.run.folder)
     _check(sweep)
     return sweep
+
+
+def _entry(kind: str, word: str) -> str:
+    """The name of the one entry that a word means. Raises config.ConfigError."""
+    name, *others = zoo.find(kind, word)
+    if others:
+        raise config.ConfigError(f"{word} defines several: {name}, {', '.join(others)}")
+    return name
 
 
 def _whole(key: str, text: str, least: int) -> int:

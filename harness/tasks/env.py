@@ -21,7 +21,7 @@ class SimulatorEnv(gym.Env):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (gymnasium's name)
     render_mode = "rgb_array"
 
-    def __init__(self, task: Task, seed: int, image_size: int = 64):
+    def __init__(self, task: Task, seed: int | None, image_size: int = 64):
         spec = task.spec
         self._task = task
         self._simulator = task.simulator(1, image_size)

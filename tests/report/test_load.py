@@ -8,6 +8,7 @@ from synthetic_run import outcome, raw
 from harness import report
 from harness.report import __main__ as command
 from harness.report import load
+from harness.report.figures import style
 
 
 def test_settings_stand_apart_and_are_named(run):
@@ -57,6 +58,28 @@ def test_rows_of_two_versions_of_the_zoo_give_two_ranks(run):
         run.trial(method=method, outcome=outcome(10), method_rank=rank)
     ranks = load.load(run.folder).methods["rank"].to_dict()
     assert ranks == {"lewm": 0, "pldm": 1, "smwm": 2, "gcbc": 5}
+
+
+def test_changed_code_from_outside_is_named_by_its_hash(run):
+    for setting, digest, successes in (("a", "12345678" * 8, 10), ("b", "abcdefab" * 8, 40)):
+        code = f"    method.mine:\n      origin: /{setting}/mine.py\n      sha256: {digest}\n"
+        config = f"config:\n  outside:\n{code}"
+        run.trial(key=setting, setting_hash=setting, config=config, outcome=outcome(successes))
+    assert set(raw(run)["label"]) == {
+        "LeWM (outside.method.mine.sha256=12345678)",
+        "LeWM (outside.method.mine.sha256=abcdefab)",
+    }
+
+
+def test_a_method_from_outside_has_a_colour_of_its_own(run):
+    """Ranks go on behind the controls', and colours begin again."""
+    count = len(style._COLOURS)
+    for method, rank in (("lewm", 0), ("pldm", 2), ("mine", count + 2), ("theirs", count + 3)):
+        run.trial(method=method, outcome=outcome(10), method_rank=rank)
+    tables = load.load(str(run.folder))
+    colours = {method: style.colour(tables, method) for method in tables.methods.index}
+    assert len(set(colours.values())) == 4
+    assert (colours["lewm"], colours["pldm"]) == (style._COLOURS[0], style._COLOURS[2])
 
 
 def test_rows_older_than_roles_have_those_that_their_controls_had(run):

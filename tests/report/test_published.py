@@ -1,4 +1,4 @@
-"""The published numbers: what lies in results/published fits, and what does not fit is named."""
+"""The published numbers: what lies in report/papers fits, and what does not fit is named."""
 
 import csv
 import math
@@ -14,7 +14,7 @@ FILES = sorted(published.FOLDER.glob("*.csv"))
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder in the place of results/published."""
+    """A folder in the place of harness/report/papers."""
     monkeypatch.setattr(published, "FOLDER", tmp_path)
     published._read.cache_clear()
     yield tmp_path

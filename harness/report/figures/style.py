@@ -76,7 +76,20 @@ def colour(run: load.RunTables, method: str) -> str:
     look = run.methods.loc[method]
     if look["role"] == "ceiling":
         return CEILING["color"]
-    return CONTROL if look["is_control"] else _COLOURS[look["rank"] % len(_COLOURS)]
+    return CONTROL if look["is_control"] else _COLOURS[_colours(run.methods)[method]]
+
+
+def _colours(methods: pd.DataFrame) -> dict[str, int]:
+    """method -> index of its colour: its rank, and where another method has that colour (those from
+    outside come behind all colours) the next free one.
+    """
+    taken: dict[str, int] = {}
+    drawn = methods[~methods["is_control"] & (methods["role"] != "ceiling")]
+    for method, rank in drawn["rank"].sort_values().items():
+        order = [(rank + i) % len(_COLOURS) for i in range(len(_COLOURS))]
+        free = [index for index in order if index not in taken.values()]
+        taken[method] = (free or order)[0]
+    return taken
 
 
 def ramp(count: int) -> list[str]:
