@@ -8,5 +8,7 @@ unset CDPATH
 cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 source ./setup.sh
 prepare
-folders_from "$caller" "$@"
-exec .venv/bin/python -m harness.run ${words[@]+"${words[@]}"}
+words_from "$caller" "$@"
+python=$PWD/.venv/bin/python
+cd -- "$caller"
+exec "$python" -P -m harness.run ${words[@]+"${words[@]}"}

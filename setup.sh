@@ -25,46 +25,18 @@ own_environment() {
     export PIP_USER=0 # also against "user = true" in a pip.conf
 }
 
-# The command line $2... in the array `words`; folders and files (methods=lewm,./my_method.py) named
-# there are relative to the folder $1 that the command was called from. Without such words the
-# folders are those of the repository.
-folders_from() {
-    local caller=$1 word
-    words=()
+# The command line $2... in the array `words`. Python runs in the folder $1 that the command was called
+# from, to which every path there is relative; folders that are not named are the repository's.
+words_from() {
+    local caller=$1 word default
     shift
+    words=("$@")
+    if [[ $# == 0 || $caller -ef $PWD ]]; then return; fi
     for word in "$@"; do
-        case $word in
-            results=/* | results='~'* | results=*://* | datasets=/* | datasets='~'*) ;;
-            *data.source=own | *data.source=hf:* | *data.source=*://*) ;;
-            *data.source=/* | *data.source='~'*) ;;
-            *protocol.manifest=/* | *protocol.manifest='~'*) ;;
-            from=/* | from='~'* | from=*://*) ;;
-            *.weights=[!/~]*) # a path or a name: the path where there is one
-                if [[ -e $caller/${word#*=} ]]; then word="${word%%=*}=$caller/${word#*=}"; fi
-                ;;
-            results=?* | datasets=?* | from=?* | *data.source=?* | *protocol.manifest=?*)
-                if [[ $caller != "$PWD" ]]; then word="${word%%=*}=$caller/${word#*=}"; fi
-                ;;
-            methods=*.py* | tasks=*.py* | planner=*.py)
-                if [[ $caller != "$PWD" ]]; then word="${word%%=*}=$(files_from "$caller" "${word#*=}")"; fi
-                ;;
-        esac
-        words+=("$word")
+        if [[ $word != *=* ]]; then return; fi # --help takes no folders
     done
-}
-
-# The list $2 with the files in it (names that end with .py) relative to the folder $1.
-files_from() {
-    local name separator=""
-    local -a names
-    IFS=, read -r -a names <<<"${2//[\[\]]/}"
-    for name in "${names[@]}"; do
-        case $name in
-            /* | '~'*) ;;
-            *.py) name=$1/$name ;;
-        esac
-        printf '%s%s' "$separator" "$name"
-        separator=,
+    for default in results=results datasets=data; do
+        if [[ " $*" != *" ${default%%=*}="* ]]; then words+=("${default%%=*}=$PWD/${default#*=}"); fi
     done
 }
 
@@ -130,7 +102,7 @@ install_packages() {
     "${pip[@]}" "$torch" || die "pip could not install $torch for $(.venv/bin/python -V), see" \
         "above; where no version fits this Python, name another: PYTHON=python3.11 ./run.sh ..."
     say "installing the other packages"
-    "${pip[@]}" -e '.[test]'
+    "${pip[@]}" -e '.[test,field]'
     .venv/bin/python -c 'import torch' || die "torch does not load; remove .venv and call again"
 }
 

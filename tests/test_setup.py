@@ -145,20 +145,26 @@ def test_the_command_is_the_same_however_it_is_called(checkout, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "bench").symlink_to(checkout / "run.sh")
     (tmp_path / "decoy" / "a checkout").mkdir(parents=True)
-    expected = (str(checkout), ["PIP_USER=0"], ["-m", "harness.run", "suite=all", "run=a b"])
     words = ["suite=all", "run=a b"]
-    decoy = str(tmp_path / "decoy")
-    assert call(checkout, "./run.sh", *words) == expected
-    assert call(checkout, "sh", "run.sh", *words) == expected
-    assert call("/", checkout / "run.sh", *words) == expected
-    assert call(tmp_path, "bash", "a checkout/run.sh", *words, CDPATH=decoy) == expected
-    assert call("/", "bench", *words, PATH=f"{tmp_path}/bin:{os.environ['PATH']}") == expected
-    assert call(checkout, "./run.sh", *words, LC_ALL="C", HOME="") == expected
-    assert call(checkout, "env", "-i", "PATH=/usr/bin:/bin", "./run.sh", *words) == expected
-    assert call(checkout, "bash", "-c", "set -u; umask 077; ./run.sh suite=all 'run=a b'") == (
-        expected
+    expected = ["PIP_USER=0"], ["-P", "-m", "harness.run", *words]
+    elsewhere = (
+        expected[0],
+        [*expected[1], f"results={checkout}/results", f"datasets={checkout}/data"],
     )
-    assert call(checkout, "./run.sh")[2] == ["-m", "harness.run"]
+    decoy = str(tmp_path / "decoy")
+    assert call(checkout, "./run.sh", *words) == (str(checkout), *expected)
+    assert call(checkout, "sh", "run.sh", *words) == (str(checkout), *expected)
+    assert call("/", checkout / "run.sh", *words) == ("/", *elsewhere)
+    assert call(tmp_path, "bash", "a checkout/run.sh", *words, CDPATH=decoy) == (
+        *(str(tmp_path), *elsewhere),
+    )
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    assert call("/", "bench", *words, PATH=path) == ("/", *elsewhere)
+    here = str(checkout), *expected
+    assert call(checkout, "./run.sh", *words, LC_ALL="C", HOME="") == here
+    assert call(checkout, "env", "-i", "PATH=/usr/bin:/bin", "./run.sh", *words) == here
+    assert call(checkout, "bash", "-c", "set -u; umask 077; ./run.sh suite=all 'run=a b'") == here
+    assert call(checkout, "./run.sh")[2] == ["-P", "-m", "harness.run"]
 
 
 def test_variables_of_another_python_do_not_reach_ours(checkout):
@@ -174,28 +180,25 @@ def test_pip_installs_into_the_environment_of_a_user_who_installs_with_user(tmp_
     assert bash(tmp_path, own, PIP_USER="1", PYTHONHOME="/opt/other") == "installed"
 
 
-def test_folders_are_relative_to_where_the_command_was_called(checkout, tmp_path):
-    words = ["results=out", "datasets=../d", "suite=x", "results=/r", "results=s3://b/r"]
-    _, _, arguments = call(tmp_path, checkout / "run.sh", *words)
-    here = [f"results={tmp_path}/out", f"datasets={tmp_path}/../d"]
-    assert arguments[2:] == [*here, *words[2:]]
-    assert call(tmp_path, checkout / "run.sh", "results=~/r")[2][2:] == ["results=~/r"]
-    manifests = ["protocol.manifest=m.json", "for.cube.protocol.manifest=m.json"]
-    found = call(tmp_path, checkout / "run.sh", *manifests, "protocol.manifest=/m.json")[2][2:]
-    names = [word.removesuffix("m.json") for word in manifests]
-    assert found == [*(f"{name}{tmp_path}/m.json" for name in names), "protocol.manifest=/m.json"]
-    assert call(checkout, "./run.sh", *words)[2][2:] == words
-    words = ["data.source=own", "data.source=hf:a/b", "for.push_t.data.source=a.h5"]
-    _, _, arguments = call(tmp_path, checkout / "run.sh", *words)
-    assert arguments[2:] == [*words[:2], f"for.push_t.data.source={tmp_path}/a.h5"]
+def test_folders_that_are_not_named_are_those_of_the_repository(checkout, tmp_path):
+    def words(*given):
+        where, _, arguments = call(tmp_path, checkout / "run.sh", *given)
+        assert where == str(tmp_path)  # to which all paths that are given are relative
+        return arguments[3:]
 
-
-def test_files_are_relative_to_where_the_command_was_called(checkout, tmp_path):
-    words = ["methods=[lewm,./m.py,/a/b.py]", "methods=lewm,pldm", "tasks=t.py", "planner=~/p.py"]
-    found = call(tmp_path, checkout / "run.sh", *words)[2][2:]
-    here = [f"methods=lewm,{tmp_path}/./m.py,/a/b.py", words[1], f"tasks={tmp_path}/t.py", words[3]]
-    assert found == here
-    assert call(checkout, "./run.sh", *words)[2][2:] == words
+    results, datasets = f"results={checkout}/results", f"datasets={checkout}/data"
+    assert words("results=out") == ["results=out", datasets]
+    assert words("suite=x", "datasets=../d") == ["suite=x", "datasets=../d", results]
+    assert words("for.x.data.source=results=a") == [
+        "for.x.data.source=results=a",
+        results,
+        datasets,
+    ]
+    assert words("--help", "suite=x") == ["--help", "suite=x"]
+    assert words() == []
+    link = tmp_path / "link"
+    link.symlink_to(checkout)
+    assert call(link, "./run.sh", "suite=x")[2][3:] == ["suite=x"]
 
 
 def test_torch_is_pinned_exactly_and_found_by_the_script():
