@@ -5,6 +5,7 @@ Ray's own state is disposable: the result files alone say which trials are done.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
@@ -14,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness import trial, zoo
-from harness.data import collect
+from harness.data import collect, sources
+from harness.data.episodes import DatasetError
 from harness.experiment import config, identity
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
@@ -86,6 +88,18 @@ def missing_datasets(specs: Sequence[TrialSpec], folders: RunFolders) -> list[st
             if not collect.has(zoo.TASKS[task], data, folders.datasets)
         }
     )
+
+
+def downloads(specs: Sequence[TrialSpec], folders: RunFolders) -> dict[str, int]:
+    """The bytes that have to be downloaded for the trials' datasets, by place. Of a hub that does
+    not answer nothing is known: its trials will say so.
+    """
+    needed = {}
+    for task, data in _datasets(specs):
+        if not collect.has(zoo.TASKS[task], data, folders.datasets):
+            with contextlib.suppress(DatasetError):
+                needed[data.source] = sources.to_download(data.source, folders.datasets)
+    return {place: size for place, size in needed.items() if size}
 
 
 def _datasets(specs: Sequence[TrialSpec]) -> set[tuple[str, collect.DataConfig]]:

@@ -27,6 +27,8 @@ from harness.runtime.command import FAILED, OK, console
 
 log = logging.getLogger(__name__)
 
+GB = 10**9
+
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
@@ -68,6 +70,7 @@ def _run(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> 
     """Run what is missing and report; the exit code."""
     folders = _folders(run)
     todo, able = _plan(run, specs)
+    _agree_to_download(run, able, folders)
     launch.prepare_datasets(able, folders)
     started = time.time()
     with loggers.following(run.log, run.folder, run.run):
@@ -85,6 +88,21 @@ def _plan(run: config.RunConfig, specs: list[TrialSpec]) -> tuple[list[TrialSpec
     able = [spec for spec in todo if not reasons[spec.key]]
     _show_plan(run, specs, able, reasons)
     return todo, able
+
+
+def _agree_to_download(run: config.RunConfig, able: list[TrialSpec], folders: RunFolders) -> None:
+    """Ask before more than 1 GB is downloaded. Raises config.ConfigError where nobody agrees."""
+    sizes = launch.downloads(able, folders)
+    for place, size in sizes.items():
+        console.print(f"to download: {place}, {size / GB:.1f} GB", markup=False)
+    if run.download or sum(sizes.values()) < GB:
+        return
+    question = f"Download {sum(sizes.values()) / GB:.1f} GB to {run.datasets}? [y/N] "
+    if not sys.stdin.isatty() or input(question).strip().lower() not in ("y", "yes"):
+        raise config.ConfigError(
+            "nothing is downloaded without a yes: give download=true, or data.source=FILE for what "
+            "lies here already, or leave data.source=released out"
+        )
 
 
 def _folders(run: config.RunConfig) -> RunFolders:

@@ -82,7 +82,7 @@ def _results(spec: TrialSpec, folders: RunFolders, progress: Progress) -> Iterat
         yield Result(facts=rows.SpeedFacts(yardstick.steps_per_s()))
     if method.sees_pose:
         dataset = privileged.with_pose(dataset, task)
-    normalizer = normalize.fit(dataset, spec.config.data.normalizer)
+    normalizer = normalize.fit(dataset, spec.config.data.normalizer, task.spec.released_actions)
     context = Context(spec, folders, device, progress, dataset, normalizer)
     if "control" in spec.stages:
         for eval_seed in spec.config.protocol.eval_seeds:

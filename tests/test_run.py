@@ -408,3 +408,43 @@ def test_a_run_that_began_with_ctrl_c_ignored_goes_on(datasets, tmp_path):
         "assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
     )
     assert started.run(["-c", code], tmp_path / "said", 60) == (0, "")
+
+
+GOLDEN = str(Path(__file__).parent / "golden" / "lewm")
+
+
+def test_given_weights_and_random_on_the_same_pairs(tmp_path, datasets, capsys):
+    """The suite for published numbers, on a small model that stable-worldmodel's classes wrote."""
+    small = ["data.episodes=12", "data.max_steps=40", "data.image_size=24", "protocol.pairs=2"]
+    small += ["planner.cem.iterations=1", "planner.cem.candidates=32", "planner.cem.elites=4"]
+    words = ["suite=published", "tasks=push_t", f"method.lewm.weights={GOLDEN}", *small]
+    words += ["backend=loop", "device=cpu", "run=p", f"results={tmp_path}", f"datasets={datasets}"]
+    assert run.main(words) == 0
+    tables = report.load.load(str(tmp_path / "p"))
+    assert set(tables.trials["method"]) == {"lewm", "random"}
+    assert (tables.trials["train_steps"] == 0).all() and set(tables.trials["scale"]) == {
+        "published"
+    }
+    pairs = tables.episodes.groupby("key")["pair_id"]
+    assert len({tuple(own) for _, own in pairs}) == 1 and len(tables.episodes) == 4
+    shown = (tmp_path / "p" / "tables" / "released.md").read_text()
+    assert "Verdict" in shown and "ours" in shown
+    assert "Released weights" in capsys.readouterr().out
+
+
+def test_much_is_downloaded_only_where_someone_agrees(monkeypatch, capsys):
+    monkeypatch.setattr(launch, "downloads", lambda able, folders: {"hf:a/b": 13 * run.GB})
+    words = ["suite=smoke", "scale=tiny", "device=cpu"]
+    asked = config.parse(words), [], None
+    monkeypatch.setattr(run.sys.stdin, "isatty", lambda: False, raising=False)
+    with pytest.raises(config.ConfigError, match="download=true"):
+        run._agree_to_download(*asked)
+    assert "hf:a/b, 13.0 GB" in capsys.readouterr().err
+    run._agree_to_download(config.parse([*words, "download=true"]), [], None)
+    monkeypatch.setattr(run.sys.stdin, "isatty", lambda: True, raising=False)
+    for answer in ("y", "Yes "):
+        monkeypatch.setattr("builtins.input", lambda question, answer=answer: answer)
+        run._agree_to_download(*asked)
+    monkeypatch.setattr("builtins.input", lambda question: "")
+    with pytest.raises(config.ConfigError):
+        run._agree_to_download(*asked)

@@ -37,6 +37,8 @@ class TaskSpec:
     )
     action_block: int = 5
     slow_to_draw: bool = False  # whether data are collected in several processes
+    # mean and std of the released file's actions, where they are known
+    released_actions: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     about: str = ""  # one sentence
 
     @property

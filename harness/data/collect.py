@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from harness.contracts.setting import Settings, setting
 from harness.contracts.task import Collector, Simulator, Task
-from harness.data import atomic_dirs, episodes, importing, pixels, sources
+from harness.data import atomic_dirs, episodes, importing, normalize, pixels, sources
 from harness.runtime import outside, processes, seeding
 from harness.runtime.progress import Display
 
@@ -70,11 +70,12 @@ class DataConfig(Settings):
     source: str = setting(
         sources.OWN,
         "Where episodes come from: own is the task's collector, else a file or folder is imported.",
-        text="own, FILE.h5, FOLDER.lance, another FOLDER of data, or hf:OWNER/NAME[@REV][/FILE]",
+        text="own, released, FILE.h5, FOLDER.lance, another FOLDER, or hf:OWNER/NAME[@REV][/FILE]",
     )
-    normalizer: Literal["train", "file"] = setting(
+    normalizer: normalize.Scope = setting(
         "train",
-        "What z-scores are of: the training split, or the whole file as released weights expect.",
+        "What z-scores are of: the training split, or the whole file as released weights expect; "
+        "released: actions of our own data by the released file's statistics, if they are known.",
         paper="file",
     )
 

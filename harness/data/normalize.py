@@ -1,7 +1,10 @@
-"""Z-scores actions and proprio by the means and stds of the training episodes or a whole file."""
+"""Z-scores actions and proprio by the means and stds of the training episodes or a whole file, or
+actions by those of the released file.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -12,7 +15,8 @@ from harness.data.episodes import Dataset
 
 STD_FLOOR = 1e-3  # keeps a dimension that hardly varies in the data from being blown up
 
-Scope = Literal["train", "file"]
+Scope = Literal["train", "file", "released"]
+Moments = tuple[Sequence[float], Sequence[float]]  # mean and std of each action
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
@@ -38,16 +42,21 @@ class Normalizer:
         return (proprio - _tiled(self.proprio_mean, proprio)) / _tiled(self.proprio_std, proprio)
 
 
-def fit(dataset: Dataset, scope: Scope = "train") -> Normalizer:
+def fit(dataset: Dataset, scope: Scope = "train", released: Moments | None = None) -> Normalizer:
     """The normalizer of all steps of the training episodes, or in scope "file" of all that there
     are: of the whole file that a dataset was imported from, including episodes that were not.
     Of the file's proprioception only the imported part is known.
+
+    In scope "released" data of our own collectors get the `released` moments of actions where they
+    are known, and everything else is as in scope "file".
     """
     rows = dataset.split_rows("train") if scope == "train" else np.arange(len(dataset.state))
     actions = _statistics(dataset.actions[rows[dataset.acted[rows]]])
     whole = dataset.manifest.collector_parameters
-    if scope == "file" and "action_mean" in whole:
+    if scope != "train" and "action_mean" in whole:
         actions = _floored(np.array(whole["action_mean"]), np.array(whole["action_std"]))
+    elif scope == "released" and released:
+        actions = _floored(*map(np.array, released))
     return Normalizer(*actions, *_statistics(dataset.proprio[rows]))
 
 

@@ -23,6 +23,7 @@ import yaml
 
 from harness import zoo
 from harness.contracts.setting import Settings, setting
+from harness.data import sources
 from harness.data.collect import DataConfig
 from harness.evaluate.plan_time import PlanTimeConfig
 from harness.experiment import dotted_keys, identity
@@ -136,6 +137,9 @@ class RunConfig(Settings):
     log: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = setting(
         (), "Where curves and figures go beside the record; none: nowhere."
     )
+    download: bool = setting(
+        False, "Download what the run needs without asking; else more than 1 GB is asked for."
+    )
     dry: bool = setting(False, "Show the plan and the time it takes, and run nothing.")
     verbose: bool = setting(False, "Log more.")
     ray: RayConfig = field(default_factory=RayConfig)
@@ -227,7 +231,7 @@ def trial_spec(
     used = [("task", task), ("method", method), ("planner", run.planner)]
     used += [("task", name) for name in pool]
     config = TrialConfig(
-        data=_section("data", tree),
+        data=_data(tree, task),
         train=_section("train", tree),
         protocol=protocol,
         planner=_named_section("planner", run.planner, zoo.PLANNERS, tree),
@@ -235,7 +239,7 @@ def trial_spec(
         planner_name=run.planner,
         mpc=_section("mpc", tree),
         plan_time=_section("plan_time", tree),
-        pool={name: _section("data", other) for name, other in others.items()},
+        pool={name: _data(other, name) for name, other in others.items()},
         outside={f"{k}.{name}": code for k, name in used if (code := outside.code(k, name))},
         resources=_resources(run, tree, zoo.METHODS[method].trained),
         scale=run.scale,
@@ -336,6 +340,16 @@ def _with_defaults(run: RunConfig) -> RunConfig:
 
 def _section(name: str, tree: Mapping[str, Any]) -> Any:
     return fill(_SECTIONS[name](), tree.get(name, {}), f"{name}.")
+
+
+def _data(tree: Mapping[str, Any], task: str) -> DataConfig:
+    """The section "data"; source=released becomes the task's place on the hub, whole episodes."""
+    data = _section("data", tree)
+    if data.source != sources.RELEASED:
+        return data
+    known("task with a released dataset", task, sources.RELEASES)
+    release = sources.RELEASES[task]
+    return dataclasses.replace(data, source=release.place, max_steps=release.longest)
 
 
 def _named_section(branch: str, name: str, entries: Mapping[str, Any], tree: Mapping) -> Any:

@@ -243,6 +243,27 @@ SCALES: dict[str, dict[str, Any]] = {
             **dict.fromkeys(_FROZEN_METHODS, _DINO_TRAIN),
         },
     },
+    # Nothing is trained: pictures, sizes and z-scores are what the released weights know. Most of
+    # the episodes are for the pairs; the few others are for the z-scores that are not known.
+    "published": {
+        "about": "For suite=published: released weights of LeWM on pictures like theirs; 224 px.",
+        "data": {
+            "episodes": 120,
+            "max_steps": 101,
+            "image_size": 224,
+            "validation": 0.1,
+            "test": 0.7,
+            "scene": "swm",
+            "storage": "lz4",
+            "normalizer": "released",
+        },
+        "sizes": {},  # those of the file with the weights
+        "method": {"lewm": {"weights": "released"}},
+        "resources": {"cpu": 2},
+        # a picture of the cube takes a CPU a fifth of a second
+        "for": {"cube": {"data": {"episodes": 60, "max_steps": 60}}},
+    },
 }
 
-DEFAULT_PROTOCOL = {"tiny": "smoke", "quick": "quick"}  # of the other scales: lewm-v3
+# of the other scales: lewm-v3
+DEFAULT_PROTOCOL = {"tiny": "smoke", "quick": "quick", "published": "lewm-code"}

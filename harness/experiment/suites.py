@@ -65,6 +65,12 @@ SUITES: dict[str, Suite] = {
         ("true_state", "heuristic", "random", "noop", "replay"),
         stages=("train", "control"),
     ),
+    "published": Suite(
+        "does a published number hold? The released LeWM and a random policy on the same pairs",
+        _PAPER_TASKS,
+        ("lewm", "random"),
+        stages=("control",),
+    ),
     "smoke": Suite("the whole way on the toy task, for tests", ("toy",)),
 }
 

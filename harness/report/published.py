@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from harness.report import stats
+
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).resolve().parent / "papers"
@@ -40,6 +42,40 @@ def plan_s(cell: pd.Series) -> Published | None:
     return None if of_tests(cell) else plan_time().get(name_of(cell["method"], cell["variant"]))
 
 
+class Band(NamedTuple):
+    """What is reported for released weights on a task, in percent; NaN where nothing is."""
+
+    paper: float
+    low: float  # of what others report
+    high: float
+    sources: int  # that report it
+
+
+CLEAR = ("clear-moderate", "clear-strict")  # protocols under which CLEAR-LeWM has its own numbers
+
+
+def released(task: str, protocol: str) -> Band:
+    """The paper's number for LeWM on a task, and the others' band. Under a protocol of CLEAR-LeWM
+    that is the 95 % interval of CLEAR's own number, and the paper has none.
+    """
+    if protocol in CLEAR:
+        own = [r for r in _read(_CLEAR) if (r["protocol"], r["task"]) == (protocol, task)]
+        counts = [(float(r["lewm_pct"]) / 100, int(r["episodes"])) for r in own]
+        ends = [100 * end for rate, n in counts for end in stats.wilson(rate * n, n)]
+        return _band(math.nan, ends, len(own))
+    others = [
+        float(row[task])
+        for row in _read(_REPLICATIONS)
+        if task in row and not row["source"].startswith(("paper", "CLEAR-LeWM random"))
+    ]
+    paper = _successes().get((task, "lewm"))
+    return _band(paper.value if paper else math.nan, others, len(others))
+
+
+def _band(paper: float, values: list[float], sources: int) -> Band:
+    return Band(paper, min(values, default=math.nan), max(values, default=math.nan), sources)
+
+
 def of_tests(cell: pd.Series) -> bool:
     """Under a protocol whose numbers mean nothing."""
     return cell["protocol"].startswith("smoke")
@@ -64,6 +100,20 @@ _SUCCESS = _File(
     ("task", "method"),
     (("success_pct", 100), ("n_episodes", math.inf)),
     ("source",),
+)
+
+
+_CLEAR = _File(
+    "clear_lewm.csv",
+    ("protocol", "task"),
+    (("lewm_pct", 100), ("random_pct", 100), ("episodes", math.inf)),
+    ("source",),
+)
+_REPLICATIONS = _File(
+    "replications_lewm.csv",
+    ("source",),
+    tuple((task, 100) for task in ("two_room", "reacher", "push_t", "cube")),
+    ("protocol",),
 )
 
 

@@ -60,6 +60,7 @@ SPEC = TaskSpec(
     ),
     distance_unit="px",
     strata=("block still", "block moved"),
+    released_actions=((-0.0087, 0.0068), (0.2019, 0.2002)),  # gaoyuezhou/dino_wm's constants
     success_rules={
         "default": "Disc and tee within 20 px of the goal (one vector), the tee within 20 degrees.",
         "block": "The tee alone: within 10 px and 10 degrees of the goal.",

@@ -50,6 +50,7 @@ SPEC = TaskSpec(
     ),
     distance_unit="rad",
     strata=("near", "far"),
+    released_actions=((0.0, 0.0), (3**-0.5, 3**-0.5)),  # uniform torques
     success_rules={
         "default": "Every joint within 0.05 rad of the goal; turns of the shoulder count.",
         "wrapped": "Every joint within 0.05 rad of the goal; the shoulder modulo a turn.",

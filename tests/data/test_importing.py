@@ -163,6 +163,11 @@ def test_the_normaliser_is_of_the_training_split_or_of_the_whole_file(tmp_path, 
     train = some.actions[rows[some.acted[rows]]]
     assert normalize.fit(some).action_std == pytest.approx(train.std(axis=0), rel=1e-5)
     assert np.abs(whole.action_std - normalize.fit(some).action_std).max() > 1e-4
+    moments = (0.5, 0.5), (2.0, 2.0)  # a file's own are known
+    assert np.array_equal(normalize.fit(some, "released", moments).action_std, whole.action_std)
+    assert list(normalize.fit(push_t, "released", moments).action_std) == [2.0, 2.0]
+    unknown = normalize.fit(push_t, "released", None)
+    assert np.array_equal(unknown.action_std, normalize.fit(push_t, "file").action_std)
     one, other = (dataclasses.replace(CONFIG, normalizer=n) for n in ("train", "file"))
     task = zoo.TASKS["push_t"]
     assert collect._folder(task, one, "") == collect._folder(task, other, "")

@@ -12,12 +12,29 @@ Nothing that is read is unpickled.
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from harness.data.episodes import DatasetError
 from harness.data.sources import dino_wm, folder, hdf5, hub, lance
 from harness.data.sources.interface import Source
 
 OWN = "own"  # the value of data.source that stands for the task's own collector
+RELEASED = "released"  # the value that stands for the task's released dataset
+
+
+class Release(NamedTuple):
+    """A released dataset of the hub."""
+
+    place: str
+    longest: int  # steps of its longest episode
+
+
+RELEASES = {  # by task
+    "push_t": Release("hf:quentinll/lewm-pusht", 246),
+    "two_room": Release("hf:quentinll/lewm-tworooms", 101),
+    "reacher": Release("hf:quentinll/lewm-reacher", 201),
+    "cube": Release("hf:quentinll/lewm-cube", 201),
+}
 _FORMATS = (hdf5.HDF5, lance.Lance, folder.Folder, dino_wm.DinoWM)
 
 
@@ -25,7 +42,16 @@ def local(place: str, root: str) -> str:
     """The place on this machine of a source: one of the hub is downloaded into the folder `root`
     first, unless it is there already. Raises DatasetError and OSError.
     """
-    return hub.fetch(place, os.path.join(root, "hub")) if place.startswith(hub.PREFIX) else place
+    return hub.fetch(place, _downloads(root)) if place.startswith(hub.PREFIX) else place
+
+
+def to_download(place: str, root: str) -> int:
+    """The bytes that `local` would download. Raises DatasetError."""
+    return hub.missing(place, _downloads(root)) if place.startswith(hub.PREFIX) else 0
+
+
+def _downloads(root: str) -> str:
+    return os.path.join(root, "hub")
 
 
 def open_source(place: str) -> Source:

@@ -7,6 +7,7 @@ compared with the hub's; what is compressed is unpacked as it is read, and kept 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -15,7 +16,7 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple
 
 import huggingface_hub
@@ -52,26 +53,55 @@ def fetch(place: str, root: str) -> str:
     Raises DatasetError for a name that the hub does not have, a file that is damaged and a hub that
     does not answer, and OSError where the disk is full.
     """
+    with _explaining(place):
+        found = _find(place)
+
+        def make(part: str) -> None:
+            _check_room(place, found.files, part)
+            for file in found.files:
+                _download(found.remote, file, part)
+            _unpack(place, found.chosen, part)
+
+        os.makedirs(root, exist_ok=True)
+        return _inside(atomic_dirs.once(root, found.folder, make))
+
+
+def missing(place: str, root: str) -> int:
+    """The bytes that `fetch` would download. Raises DatasetError as it does."""
+    with _explaining(place):
+        found = _find(place)
+    there = os.path.isdir(os.path.join(root, found.folder))
+    return 0 if there else sum(file.size for file in found.files)
+
+
+class _Found(NamedTuple):
+    remote: str  # the repository at its commit
+    chosen: str  # the file, or the folder of a table, in it
+    files: list[_File]  # of which that consists
+    folder: str  # its name here
+
+
+def _find(place: str) -> _Found:
     match = _PLACE.fullmatch(place)
     if match is None:
         raise DatasetError(f"{place} is not of the form hf:OWNER/NAME[@REVISION][/FILE]")
+    commit, files = _list(match["repo"], match["revision"])
+    chosen = _choose(place, files, match["file"])
+    wanted = [f for f in files if f.path == chosen or f.path.startswith(f"{chosen}/")]
+    name = f"{match['repo']}/{commit[:12]}/{chosen}".replace("/", "--")
+    return _Found(f"datasets/{match['repo']}@{commit}", chosen, wanted, name)
+
+
+@contextlib.contextmanager
+def _explaining(place: str) -> Iterator[None]:
+    """Turn what the hub's library raises into a DatasetError that says what to do."""
     try:
-        commit, files = _list(match["repo"], match["revision"])
-        chosen = _choose(place, files, match["file"])
-        wanted = [f for f in files if f.path == chosen or f.path.startswith(f"{chosen}/")]
-        remote = f"datasets/{match['repo']}@{commit}"
-
-        def make(part: str) -> None:
-            _check_room(place, wanted, part)
-            for file in wanted:
-                _download(remote, file, part)
-            _unpack(place, chosen, part)
-
-        os.makedirs(root, exist_ok=True)
-        name = f"{match['repo']}/{commit[:12]}/{chosen}".replace("/", "--")
-        return _inside(atomic_dirs.once(root, name, make))
+        yield
     except (HTTPError, ConnectionError, EntryNotFoundError) as error:
-        raise DatasetError(f"{place} cannot be had: {_reason(error)}") from None
+        raise DatasetError(
+            f"{place} cannot be had: {_reason(error)}; where it lies on a disk, give "
+            f"data.source=FILE_OR_FOLDER"
+        ) from None
 
 
 def _list(repo: str, revision: str | None) -> tuple[str, list[_File]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.report import format, load
-from harness.report.tables import efficiency, probing, stability, success
+from harness.report.tables import efficiency, probing, released, stability, success
 
 
 def of(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> list[format.Table]:
     """All tables of a run."""
     return [
+        *filter(lambda table: table.sections, [released.released_table(run, estimates)]),
         success.success_table(run, outcomes, estimates),
         efficiency.efficiency_table(run),
         stability.stability_table(run),
