@@ -75,7 +75,7 @@ def lewm(ours: JEPANetwork) -> nn.Module:
         pred_proj=_mlp(parts, ours.predictor_projector),
     )
     weights = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
-    model.load_state_dict(published_names.theirs(ours.state_dict()) | weights)
+    model.load_state_dict(published_names.theirs(ours.state_dict(), 5) | weights)
     return model
 
 
