@@ -259,6 +259,9 @@ PARSERS = {  # what the module does with its words before anything runs
 }
 
 
+NOT_HERE = ("cannot be had from", "holds no trials")  # the words are right
+
+
 def problem(words: list[str]) -> str:
     """What is wrong with a command line, or an empty string."""
     program, *arguments = words
@@ -275,7 +278,7 @@ def problem(words: list[str]) -> str:
     try:
         PARSERS[module](arguments)
     except config.ConfigError as error:
-        return str(error)
+        return "" if any(part in str(error) for part in NOT_HERE) else str(error)
     return ""
 
 

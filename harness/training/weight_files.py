@@ -222,8 +222,8 @@ def _from_hub(text: str) -> tuple[str, str]:
 
 
 _INSTEAD = (
-    "copy its weights.pt and config.json into a folder here and give weights=FOLDER, its absolute "
-    "path"
+    "copy its weights.pt and config.json into a folder and give that instead, with several tasks as "
+    "for.TASK.method.lewm.weights=FOLDER"
 )
 
 
@@ -245,6 +245,7 @@ def _cached(repository: str, revision: str) -> str:
 def _download(repository: str, revision: str) -> str:
     """Download the weights of a revision and what says their sizes; the folder in the cache."""
     api = huggingface_hub.HfApi()
+    api.model_info(repository)  # a hub that does not answer fails here at once
     if _is_hash(revision) and len(revision) < 40:  # the hub wants all of it
         commits = [commit.commit_id for commit in api.list_repo_commits(repository)]
         whole = [commit for commit in commits if commit.startswith(revision)]

@@ -308,7 +308,7 @@ def test_without_a_hub_one_line_says_what_to_put_where(cache):
         with pytest.raises(WeightsError) as caught:
             weight_files.find(text, "push_t")
         said = str(caught.value)
-        assert "\n" not in said and "give weights=FOLDER" in said and "weights.pt" in said
+        assert "\n" not in said and "lewm.weights=FOLDER" in said and "weights.pt" in said
     for text in ("hf:nothing", "hf:a/b/c", "hf:"):
         with pytest.raises(WeightsError, match="hf:"):
             weight_files.find(text, "push_t")
