@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from harness.contracts.task import Task, TaskSpec
+from harness.contracts.task import Surprise, Task, TaskSpec
 
 
 class SimulatorEnv(gym.Env):
@@ -74,7 +74,9 @@ class SimulatorEnv(gym.Env):
 
 
 class WithEnv:
-    """Base of the tasks, which gives them make_env, reset_to and pose of contracts.Task."""
+    """Base of the tasks, which gives them make_env, reset_to, pose and surprises of
+    contracts.Task.
+    """
 
     spec: TaskSpec
 
@@ -87,6 +89,10 @@ class WithEnv:
     ) -> dict[str, np.ndarray]:
         """Put `env` into `state` (S,) with goal state `goal` (S,); returns the observation."""
         return env.reset(options={"state": state, "goal": goal})[0]
+
+    def surprises(self) -> tuple[Surprise, ...]:
+        """contracts.Task.surprises: none."""
+        return ()
 
     def pose(self, state: np.ndarray) -> np.ndarray:
         """contracts.Task.pose: every number of the state that is no speed, in the order of
