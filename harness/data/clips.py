@@ -23,9 +23,10 @@ from harness.runtime.progress import Progress
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # grows when what is drawn below changes
+FORMAT = 1  # grows when clips or the events of a task change
 COUNT = 100  # clips, or as many as there are
 FRAMES = 13  # of a clip, one block apart, or fewer where no held-out episode is that long
+APART_BLOCKS = 2  # at least, between the events of two clips of one episode
 LEAST_FRAMES = 7  # no clips where episodes are shorter
 MANIFEST = "manifest.json"
 
@@ -88,6 +89,7 @@ def ensure(dataset: Dataset, task: Task, scene: str, progress: Progress) -> Clip
         "format": FORMAT,
         "dataset": dataset.hash,
         "split": dataset.split_hash,
+        "version": task.spec.version,
         "scene": scene,
         "kinds": [kind.name for kind in kinds],
         "shape": [len(start.row), frames],
@@ -111,10 +113,8 @@ def ensure(dataset: Dataset, task: Task, scene: str, progress: Progress) -> Clip
 
 
 def _starts(dataset: Dataset, task: Task, kinds: tuple[Surprise, ...]) -> tuple[int, _Start]:
-    """Frames of a clip, and where clips begin: every kind of event would show there, and no two of
-    an episode lie in the same half of a clip's length.
-
-    Families take turns, so that clips come from as many as possible.
+    """Frames of a clip, and where clips begin: where every kind of event would show. Families take
+    turns, so that clips come from as many as possible.
     """
     block = task.spec.action_block
     episodes = np.sort(np.concatenate([dataset.split(s) for s in ("validation", "test")]))
@@ -129,13 +129,23 @@ def _starts(dataset: Dataset, task: Task, kinds: tuple[Surprise, ...]) -> tuple[
     states = dataset.state[begin], dataset.state[begin + block]
     shows = np.logical_and.reduce([kind.telling(*states, actions) for kind in kinds])
     order = seeding.stream("clips", task.spec.name).permutation(np.flatnonzero(shows))
-    slot = step // ((frames - 1) * block // 2)
-    _, first = np.unique(np.stack([episode, slot])[:, order], axis=1, return_index=True)
-    order = order[np.sort(first)]
+    order = order[_spaced(episode[order], step[order], APART_BLOCKS * block)]
     family = np.asarray(dataset.manifest.families)[episode[order]]
     chosen = order[np.argsort(_occurrence(family), kind="stable")[:COUNT]]
     chosen = np.sort(chosen)
     return frames, _Start(episode[chosen], row[chosen])
+
+
+def _spaced(episode: np.ndarray, step: np.ndarray, apart: int) -> list[int]:
+    """Indices of those that are at least `apart` steps from all earlier ones of their episode."""
+    taken: dict[int, list[int]] = {}
+    chosen = []
+    for i, (one, at) in enumerate(zip(episode.tolist(), step.tolist(), strict=True)):
+        others = taken.setdefault(one, [])
+        if all(abs(at - other) >= apart for other in others):
+            others.append(at)
+            chosen.append(i)
+    return chosen
 
 
 def _occurrence(values: np.ndarray) -> np.ndarray:
