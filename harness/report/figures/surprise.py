@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HEIGHT_IN = 3.3
+_PLAIN = {"ls": ":", "lw": 0.9}
 _PIXELS = {"color": style.FAINT, "ls": "--", "lw": 1.2}
 _FOOTER = (
     "Surprise: squared error of the latent predicted one block ahead, z-scored by the frames of "
     "undisturbed clips of its method. Bands: 95 % intervals of the mean over families of episodes. "
-    "Dotted: the same clips undisturbed. Axes are linear from -2 to 2 and logarithmic beyond. "
+    "Dotted: the same clips undisturbed. Axes are linear from −2 to 2 and logarithmic beyond. "
     "Dashed: the squared change of the picture, which knows no physics."
 )
 
@@ -85,7 +86,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, kind: str, shades: dict[str, str]) -> N
     whole = {"estimator": "median", "errorbar": ("pi", 100), "err_kws": {"alpha": 0.2, "lw": 0}}
     sns.lineplot(ends, y="std", **by, **whole, lw=1.5)
     plain = rows[(rows["source"] == model) & (rows["kind"] == record.UNDISTURBED)]
-    sns.lineplot(plain, y="mean", **by, errorbar=None, lw=0.9, ls=":")
+    sns.lineplot(plain, y="mean", **by, errorbar=None, **_PLAIN)
     pictures = rows[(rows["source"] == pixels) & (rows["kind"] == kind)]
     pictures = pictures.groupby("blocks")["mean"].mean()
     ax.plot(pictures.index, pictures, **_PIXELS, zorder=1.5)
@@ -100,4 +101,5 @@ def _handles(shades: dict[str, str]) -> list:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=shade, lw=1.6, label=label) for label, shade in shades.items()]
+    handles.append(Line2D([], [], **_PLAIN, color=style.INK, label=record.UNDISTURBED))
     return [*handles, Line2D([], [], **_PIXELS, label=surprise.PIXELS)]
