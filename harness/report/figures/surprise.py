@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HEIGHT_IN = 3.3
+_TICKS = (-10, -3, -1, 0, 1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000)  # those in a panel's range
 _PLAIN = {"ls": ":", "lw": 0.9}
 _PIXELS = {"color": style.FAINT, "ls": "--", "lw": 1.2}
 _FOOTER = (
     "Surprise: squared error of the latent predicted one block ahead, z-scored by the frames of "
-    "undisturbed clips of its method. Bands: 95 % intervals of the mean over families of episodes. "
+    "undisturbed clips of its method. Bands: 95 % intervals of the mean over initial states. "
     "Dotted: the same clips undisturbed. Axes are linear from −2 to 2 and logarithmic beyond. "
     "Dashed: the squared change of the picture, which knows no physics."
 )
@@ -77,6 +78,7 @@ def _figure(run: load.RunTables, task: str, rows: pd.DataFrame) -> Figure:
 def _panel(ax: Axes, rows: pd.DataFrame, kind: str, shades: dict[str, str]) -> None:
     """Lines of all methods where the event happens at block 0, and where it does not."""
     import seaborn as sns
+    from matplotlib.ticker import FixedLocator, MaxNLocator
 
     model, _, pixels = record.SURPRISE_SOURCES
     by = {"x": "blocks", "hue": "label", "hue_order": list(shades), "palette": shades, "ax": ax}
@@ -91,10 +93,13 @@ def _panel(ax: Axes, rows: pd.DataFrame, kind: str, shades: dict[str, str]) -> N
     pictures = pictures.groupby("blocks")["mean"].mean()
     ax.plot(pictures.index, pictures, **_PIXELS, zorder=1.5)
     ax.axvline(0, color=style.FAINT, lw=0.8, zorder=1)
-    ax.set_yscale("symlog", linthresh=2)
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.set(xlabel="blocks since the event", ylabel="")
     ax.margins(x=0.02)
+    low, high = ax.get_ylim()
+    ax.set_yscale("symlog", linthresh=2)
+    ax.set(ylim=(min(low, -1.2), max(high, 3.5)), ylabel="", xlabel="blocks since the event")
+    ax.yaxis.set_major_locator(FixedLocator(_TICKS))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def _handles(shades: dict[str, str]) -> list:

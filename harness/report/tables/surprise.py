@@ -8,17 +8,18 @@ from harness.records import rows as record
 from harness.report import format, load
 
 _CAPTION = (
-    "{clips} clips of held-out episodes, from {families} families of episodes with one start; the "
-    "event changes the middle frame and what follows. "
+    "{clips} clips of held-out episodes, which began in {families} different states; the event "
+    "changes the middle frame and what follows. "
     "Surprise: mean squared error of the latent predicted one block ahead, z-scored by the frames "
     "of undisturbed clips. Gap: surprise at the event minus that at the same frame of the "
     "undisturbed clip, in their std. AUC: area under the ROC curve of these two kinds of frames; "
     "0.5 is chance. Detected: share of events above the threshold that one in 1,000 frames of "
     "undisturbed clips exceeds. p: two-sided, of the paired t-test and of Wilcoxon's signed-rank "
-    "test (equal pairs left out, ties share their mean rank) over the means of episodes' families; "
-    "of several training seeds the largest. d: mean of the paired differences over their std. Two "
-    'detectors know no physics: "latent stays", the squared change of the method\'s latent in a '
-    'block, and row "{pixels}", the squared change of the picture. Means over training seeds.'
+    "test (equal pairs left out, ties share their mean rank), over the means of clips from one "
+    "initial state; of several training seeds the largest. d: mean of the paired differences over "
+    'their std. Two detectors know no physics: "latent stays", the squared change of the method\'s '
+    'latent in a block, and row "{pixels}", the squared change of the picture. Means over training '
+    "seeds."
 )
 PIXELS = "consecutive pictures"
 MEASURES = ("gap", "auc", "detected", "t_test", "wilcoxon", "effect", "rank_effect")
@@ -89,14 +90,14 @@ def _frame(rows: pd.DataFrame) -> pd.DataFrame:
     shown = {
         "Event": rows["event"].map(label),
         "Method": rows["label"],
-        "Gap, std": rows["gap"].map(format.three),
+        "Gap, std": rows["gap"].map(lambda value: format.three(value).replace("-", "−")),
         "AUC": rows["auc"].map(format.two),
         "AUC, latent stays": rows["stay_auc"].map(format.two),
         "Detected, %": (100 * rows["detected"]).map(format.one),
         "Detected, latent stays, %": (100 * rows["stay_detected"]).map(format.one),
         "p, t-test": rows["t_test"].map(format.p_value),
         "p, Wilcoxon": rows["wilcoxon"].map(format.p_value),
-        "d": rows["effect"].map(format.two),
+        "d": rows["effect"].map(lambda value: format.two(value).replace("-", "−")),
     }
     return pd.DataFrame(shown).reset_index(drop=True)
 

@@ -59,7 +59,10 @@ def test_methods_and_the_two_detectors_stand_in_one_table(surprising):
         "PLDM | 2.00 | 0.60 | 0.55 | 20.0 | 10.0 | < 0.001 | 0.250 | 2.00 |",
         "consecutive pictures | 1.00 | 0.55 | – | 10.0 | – | 0.030 | 0.250 | 1.00 |",
     ]
-    assert "100 clips of held-out episodes, from 40 families" in shown and "GCBC" not in shown
+    assert (
+        "100 clips of held-out episodes, which began in 40 different states" in shown
+        and "GCBC" not in shown
+    )
 
 
 def test_the_csv_has_every_source_and_measure(surprising):
