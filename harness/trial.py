@@ -1,4 +1,4 @@
-"""One trial in reading order: data, train, look inside, control, plan time. No Ray in it.
+"""One trial in reading order: data, train, look inside, surprise, control, plan time. No Ray in it.
 
 python -m harness.trial SPEC.yaml [results=FOLDER] [datasets=FOLDER]
 """
@@ -19,9 +19,9 @@ import torch
 
 from harness import zoo
 from harness.contracts.method import LatentModel, Method, WorldModel
-from harness.data import collect, normalize, privileged
+from harness.data import clips, collect, normalize, privileged
 from harness.data.episodes import open_dataset
-from harness.evaluate import control, film, latents, pairs, plan_time, probing
+from harness.evaluate import control, film, latents, pairs, plan_time, probing, surprise
 from harness.experiment import config, identity, trial_row
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
@@ -163,6 +163,21 @@ def look_inside(context: Context) -> Result:
     )
 
 
+def watch_events(context: Context) -> Result:
+    """How surprised a world model is by events on held-out clips that break the task's physics."""
+    task, model = context.task, context.model
+    if not (task.surprises() and isinstance(model, WorldModel)):
+        return Result()
+    context.progress("surprise", 0, 1)
+    plain = zoo.task(context.spec.task, context.config.data.scene)
+    drawn = clips.ensure(context.dataset, plain, context.config.data.scene, context.progress)
+    if drawn is None:
+        return Result()
+    if zoo.METHODS[context.spec.method].sees_pose:
+        drawn = privileged.clips_with_pose(drawn, task)
+    return Result(surprise.measure(context.key, model, drawn, context.normalizer, context.device))
+
+
 def act(context: Context) -> Result:
     """Success on the protocol's pairs and on those drawn for their stratum, and a film of one."""
     key, task, protocol = context.key, context.task, context.config.protocol
@@ -209,6 +224,7 @@ class Stage(NamedTuple):
 STAGES = {  # in the order in which they run; a trial runs those that its spec names
     "train": Stage(train),
     "probing": Stage(look_inside, of_ceilings=False),
+    "surprise": Stage(watch_events),
     "control": Stage(act, of_controls=True),
     "plan_time": Stage(time_plans),
 }

@@ -92,6 +92,21 @@ class Simulator(Protocol):
         """Free what the simulator holds; safe to call twice."""
 
 
+class Surprise(NamedTuple):
+    """A kind of event that whoever knows the task does not expect, at one frame of an episode.
+
+    `happen(simulator, actions, rng)` takes the place of the block of actions (n, block, a) that
+    leads to the event's frame: it steps the task's own simulator through it and brings the event
+    about. `telling(before, after, actions)` says where the event would show, (B,) bool, for
+    recorded states (B, S) at the beginning and the end of that block and its actions (B, block, a).
+    """
+
+    name: str  # "tee_passed_through", in rows; words joined by "_"
+    about: str  # one sentence
+    happen: Callable[[Simulator, np.ndarray, np.random.Generator], None]
+    telling: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
 @runtime_checkable
 class Collector(Protocol):
     """Scripted behaviour that acts in n episodes side by side, which are recorded."""
@@ -153,3 +168,8 @@ class Task(Protocol):
 
     def heuristic(self, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """Actions (B, a) of a trivial policy that sees the state, e.g. straight to the goal."""
+
+    def surprises(self) -> tuple[Surprise, ...]:
+        """The kinds of events that show whether a model knows the task's physics; it may be none.
+        They see and change the task's own simulators.
+        """

@@ -87,6 +87,20 @@ class DataConfig(Settings):
                 f"nothing is left to train on"
             )
 
+    def of_task(self, task: str) -> DataConfig:
+        """The same with the word `released` replaced: by the task's place on the hub, of which
+        whole episodes are taken. Raises ValueError where there is none.
+        """
+        if self.source != sources.RELEASED:
+            return self
+        if task not in sources.RELEASES:
+            raise ValueError(
+                f"data.source=released: {task} has no released data; these have: "
+                f"{', '.join(sources.RELEASES)}"
+            )
+        release = sources.RELEASES[task]
+        return dataclasses.replace(self, source=release.place, max_steps=release.longest)
+
     @property
     def is_imported(self) -> bool:
         """Whether the episodes come from a file."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.contracts.task import Simulator, Task
+from harness.data.clips import Clips
 from harness.data.episodes import Dataset
 
 
@@ -49,3 +50,16 @@ def with_pose(dataset: Dataset, task: Task) -> Dataset:
     shown = copy.copy(dataset)
     shown.proprio = task.pose(dataset.state).astype(np.float32)
     return shown
+
+
+def clips_with_pose(clips: Clips, task: Task) -> Clips:
+    """The clips with the poses of their states as proprioception."""
+    return clips._replace(
+        proprio=_poses(task, clips.state), event_proprio=_poses(task, clips.event_state)
+    )
+
+
+def _poses(task: Task, state: np.ndarray) -> np.ndarray:
+    """Poses (..., p) of states (..., S)."""
+    pose = task.pose(state.reshape(-1, state.shape[-1]))
+    return pose.reshape(*state.shape[:-1], -1).astype(np.float32)

@@ -23,7 +23,6 @@ import yaml
 
 from harness import zoo
 from harness.contracts.setting import Settings, setting
-from harness.data import sources
 from harness.data.collect import DataConfig
 from harness.evaluate.plan_time import PlanTimeConfig
 from harness.experiment import dotted_keys, identity
@@ -343,13 +342,11 @@ def _section(name: str, tree: Mapping[str, Any]) -> Any:
 
 
 def _data(tree: Mapping[str, Any], task: str) -> DataConfig:
-    """The section "data"; source=released becomes the task's place on the hub, whole episodes."""
-    data = _section("data", tree)
-    if data.source != sources.RELEASED:
-        return data
-    known("task with a released dataset", task, sources.RELEASES)
-    release = sources.RELEASES[task]
-    return dataclasses.replace(data, source=release.place, max_steps=release.longest)
+    """The section "data" of a task."""
+    try:
+        return _section("data", tree).of_task(task)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _named_section(branch: str, name: str, entries: Mapping[str, Any], tree: Mapping) -> Any:

@@ -229,6 +229,28 @@ class ProbeName(NamedTuple):
         return cls(quantity, source, probe, int(frames), measure)
 
 
+UNDISTURBED = "undisturbed"
+SURPRISE_SOURCES = ("model", "stay", "pixels")  # all but the first know no physics
+
+
+class SurpriseName(NamedTuple):
+    """The name of a metric of stage "surprise": what happened, whose surprise, which measure."""
+
+    kind: str  # UNDISTURBED, or the name of a contracts.Surprise
+    source: str  # of SURPRISE_SOURCES
+    measure: str  # "mean" and "half_width" of a curve; "gap", "auc", "detected", "t_test", ...
+
+    def text(self) -> str:
+        """The name as a row holds it."""
+        return ".".join(self)
+
+    @classmethod
+    def of(cls, text: str) -> SurpriseName | None:
+        """The parts of a row's name, None for the name of another metric of the stage."""
+        parts = text.split(".")
+        return cls(*parts) if len(parts) == 3 else None
+
+
 class PlanTimeName(NamedTuple):
     """The name of a wall time of stage "plan_time": which call was timed, for how many pairs."""
 

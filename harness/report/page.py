@@ -54,6 +54,7 @@ _EXTRA = {"episodes": "Episodes", "sweep": "Sweep"}  # of no table: name and tit
 _ALT = {
     "headline": "Success of every trained method on every task, with 95 % intervals",
     "success": "Success by task and method with 95 % intervals",
+    "surprise": "Surprise over time around events, by method, with 95 % intervals",
     "plan_time": "Plan time by method on a log axis",
     "stability": "Training curves: terms of the loss by method, and latent std",
     "episodes": "One episode per task and method: start, after each block, goal",
@@ -62,9 +63,11 @@ _ALT = {
 
 
 def _table(table: format.Table, figures: dict[str, dict[str, bytes]]) -> str:
-    """A table's figure, then its sections and the files that hold the same."""
-    name = _BESIDE.get(table.name)
-    image = _figure(name, figures[name]) if name in figures else ""
+    """A table's figures, of which some are one a task, then its sections and the files that hold
+    the same.
+    """
+    names = [_BESIDE.get(table.name), *(n for n in figures if n.startswith(f"{table.name}_"))]
+    image = "\n".join(_figure(name, figures[name]) for name in names if name in figures)
     if table.raw.empty:
         return f"<h2>{table.title}</h2>{image}" if image else ""
     links = ", ".join(
@@ -92,8 +95,9 @@ def _moving(run: load.RunTables, figures: dict[str, dict[str, bytes]]) -> str:
 
 def _figure(name: str, images: dict[str, bytes]) -> str:
     data = base64.b64encode(images["png"]).decode()
+    words = _ALT.get(name) or _ALT[name.partition("_")[0]]  # "surprise_push_t"
     return (
-        f"<figure><img alt='{_ALT[name]}' src='data:image/png;base64,{data}'>"
+        f"<figure><img alt='{words}' src='data:image/png;base64,{data}'>"
         f"<figcaption class='caption'>As <a href='figures/{name}.png'>png</a>, "
         f"<a href='figures/{name}.svg'>svg</a>.</figcaption></figure>"
     )

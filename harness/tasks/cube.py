@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from harness.contracts.task import FileColumns, TaskSpec
-from harness.tasks import cube_robot, rendering
+from harness.contracts.task import FileColumns, Surprise, TaskSpec
+from harness.tasks import cube_robot, rendering, surprises
 from harness.tasks.env import WithEnv
 
 if TYPE_CHECKING:
@@ -35,10 +35,15 @@ ASTRAY_RATE = 1 / 15  # chance that a stretch begins at a step
 ASTRAY_STEPS = (5, 20)  # shortest and longest stretch
 ASTRAY_HOLD = (1, 5)  # steps for which one random action is repeated
 
+CUBE_GEOM, OTHER_COLOUR = "object_0", (0.25, 0.45, 0.95)  # of a surprise
+TELEPORT, AWAY = 0.1, 0.1  # m, least way of a teleported cube; its least distance to the arm
+TELLING = 0.05  # m, least way of the effector in a block that an ignored action takes away
+
 POSITIONS, SPEEDS = slice(0, 21), slice(21, 41)  # parts of a state
 EFFECTOR, CONTACT, SOLVER = slice(41, 45), 45, slice(46, 66)
 CUBE = slice(14, 17)
 CUBE_TURN = slice(17, 21)
+CUBE_SPEED = slice(35, 41)
 
 SPEC = TaskSpec(
     name="cube",
@@ -175,6 +180,10 @@ class Cube(WithEnv):
         action = np.concatenate([delta, opening[..., None]], axis=-1) / cube_robot.ACTION_SCALE
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 
+    def surprises(self) -> tuple[Surprise, ...]:
+        """The cube turns blue, lies elsewhere, or the arm stands still against its actions."""
+        return SURPRISES
+
 
 def turn(orientation: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """The smallest angle (B,) rad between two orientations (B, 4) of a cube whose faces are alike,
@@ -251,6 +260,10 @@ class Simulator:
         """Pictures of the copies in `rows`, (len(rows), 3, size, size) uint8."""
         copies = [self._copies[row] for row in (range(self.n) if rows is None else rows)]
         return self._camera.draw([self._before(data) for data in copies] if self._lags else copies)
+
+    def recolour(self) -> None:
+        """Draw the cube in blue."""
+        self._camera.recolour((CUBE_GEOM,), OTHER_COLOUR)
 
     def close(self) -> None:
         """Free the renderer."""
@@ -401,3 +414,35 @@ def _oracle_class() -> type:
             self._final_yaw = self._rng.uniform(-np.pi, np.pi)
 
     return Oracle
+
+
+def _elsewhere(state: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The cube at rest elsewhere on the table, away from the effector."""
+
+    def bad(place: np.ndarray) -> np.ndarray:
+        near = np.linalg.norm(place[:, :2] - state[:, CUBE][:, :2], axis=-1) < TELEPORT
+        return near | (np.linalg.norm(place[:, :2] - state[:, EFFECTOR][:, :2], axis=-1) < AWAY)
+
+    def draw(count: int) -> np.ndarray:
+        targets = [_random_target(rng) for _ in range(count)]
+        return np.array([[*target.position, target.yaw] for target in targets])
+
+    place = surprises.redraw(draw, bad, len(state))
+    half, nothing = place[:, 3] / 2, np.zeros(len(state))
+    state = state.copy()
+    state[:, CUBE] = place[:, :3]
+    state[:, CUBE_TURN] = np.stack([np.cos(half), nothing, nothing, np.sin(half)], axis=1)
+    state[:, CUBE_SPEED] = 0.0
+    return state
+
+
+def _moves(before: np.ndarray, after: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    way = after[:, EFFECTOR][:, :3] - before[:, EFFECTOR][:, :3]
+    return np.linalg.norm(way, axis=-1) > TELLING
+
+
+SURPRISES = (
+    surprises.recoloured("The cube turns from red to blue."),
+    surprises.teleported("The cube lies elsewhere on the table.", _elsewhere),
+    surprises.ignored("The arm stands still for a block.", _moves),
+)

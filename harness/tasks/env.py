@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from harness.contracts.task import Task, TaskSpec
+from harness.contracts.task import Surprise, Task, TaskSpec
 
 
 class SimulatorEnv(gym.Env):
@@ -74,8 +74,8 @@ class SimulatorEnv(gym.Env):
 
 
 class WithEnv:
-    """Base of the tasks, which gives them make_env, reset_to, pose, legal and corrected of
-    contracts.Task.
+    """Base of the tasks, which gives them make_env, reset_to, pose, legal, corrected and surprises
+    of contracts.Task.
     """
 
     spec: TaskSpec
@@ -97,6 +97,10 @@ class WithEnv:
     def corrected(self) -> Task:
         """contracts.Task.corrected: the task itself."""
         return self
+
+    def surprises(self) -> tuple[Surprise, ...]:
+        """contracts.Task.surprises: none."""
+        return ()
 
     def pose(self, state: np.ndarray) -> np.ndarray:
         """contracts.Task.pose: every number of the state that is no speed, in the order of

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.contracts.task import FileColumns, TaskSpec
-from harness.tasks import push_t_collect, push_t_scene, push_t_swm, rendering
+from harness.contracts.task import FileColumns, Surprise, TaskSpec
+from harness.tasks import push_t_collect, push_t_scene, push_t_swm, rendering, surprises
 from harness.tasks.env import WithEnv
 from harness.tasks.push_t_physics import SUBSTEP_S, SUBSTEPS, Physics
 from harness.tasks.push_t_scene import (
@@ -31,6 +31,8 @@ SUCCESS_DISTANCE = 20.0  # px, of agent x, y and block x, y taken as one vector
 SUCCESS_ANGLE = math.pi / 9  # rad
 BLOCK_DISTANCE, BLOCK_ANGLE = 10.0, math.pi / 18  # px, rad: rule "block"
 MOVED_DISTANCE, MOVED_ANGLE = 20.0, math.pi / 9  # px, rad: "block moved" from here on
+TELEPORT = 80.0  # px, least distance of a teleport
+PASS = (10.0, 150.0)  # px, least and longest way on which an agent in the tee gets out of it
 CLEARANCE = 1.0  # px; a block at rest with this much room around it cannot move in a step
 
 SPEC = TaskSpec(
@@ -123,6 +125,10 @@ class PushT(WithEnv):
         reach = np.abs(delta).max(axis=-1, keepdims=True)
         return (delta / np.maximum(reach, ACTION_SCALE)).astype(np.float32)
 
+    def surprises(self) -> tuple[Surprise, ...]:
+        """The tee turns red, is elsewhere, or lets the agent pass through it."""
+        return SURPRISES
+
 
 def turn(state: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """The angle (B,) in [0, pi] between the block's orientations, rad."""
@@ -171,6 +177,10 @@ class Simulator:
         """Pictures of the copies in `rows`, (len(rows), 3, size, size) uint8."""
         return self._painter.draw(self._state if rows is None else self._state[rows])
 
+    def recolour(self) -> None:
+        """Draw the tee in red."""
+        self._painter.recolour_tee()
+
     def close(self) -> None:
         """Nothing to free."""
 
@@ -194,3 +204,69 @@ def _block_rests(state: np.ndarray, positions: np.ndarray) -> np.ndarray:
     still = ~state[:, BLOCK_MOTION].any(axis=1)
     gap = push_t_scene.tee_distance(state[:, POSE], positions).min(axis=0) - AGENT_RADIUS
     return still & (gap > CLEARANCE) & push_t_scene.within_walls(state[:, POSE], CLEARANCE)
+
+
+def _elsewhere(state: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The tee at rest in another pose, clear of the agent and of the walls."""
+
+    def bad(pose: np.ndarray) -> np.ndarray:
+        near = np.linalg.norm(pose[:, :2] - state[:, BLOCK], axis=-1) < TELEPORT
+        return near | ~_clear(pose, state[:, AGENT], push_t_collect.AGENT_MARGIN)
+
+    state = state.copy()
+    state[:, POSE] = surprises.redraw(
+        lambda count: push_t_collect.poses(rng, count), bad, len(state)
+    )
+    state[:, BLOCK_MOTION] = 0.0
+    return state
+
+
+def _clear(pose: np.ndarray, agent: np.ndarray, margin: float) -> np.ndarray:
+    """(n,) bool: the agent is at least `margin` px away from the tee."""
+    return push_t_scene.tee_distance(pose, agent) >= AGENT_RADIUS + margin
+
+
+def _pass_through(simulator: Simulator, actions: np.ndarray, rng: np.random.Generator) -> None:
+    before = simulator.state()
+    surprises.play(simulator, actions)
+    after = simulator.state()
+    after[:, AGENT] = _beyond(before, after)
+    after[:, POSE], after[:, BLOCK_MOTION] = before[:, POSE], 0.0
+    simulator.set_state(after)
+
+
+def _beyond(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Where agents (n, 2) are `after` a block, moved on along their way, px by px, until they are
+    clear of the tee as it was `before`.
+    """
+    agent = after[:, AGENT].copy()
+    way = agent - before[:, AGENT]
+    way /= np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-8)
+    for _ in range(round(PASS[1])):
+        inside = ~_clear(before[:, POSE], agent, 0.0)
+        agent[inside] += way[inside]
+    return agent
+
+
+def _pushes(before: np.ndarray, after: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """The agent would be inside the tee if that stood still, and comes out within the walls."""
+    shows = ~_clear(before[:, POSE], after[:, AGENT], 0.0)
+    before, after = before[shows], after[shows]
+    agent = _beyond(before, after)
+    low, high = push_t_collect.ARENA_LOW, push_t_collect.ARENA_HIGH
+    inside = ((agent > low) & (agent < high)).all(axis=1)
+    far = np.linalg.norm(agent - after[:, AGENT], axis=1) > PASS[0]
+    shows[shows] = inside & far & _clear(before[:, POSE], agent, 0.0)
+    return shows
+
+
+SURPRISES = (
+    surprises.recoloured("The tee turns from grey to red."),
+    surprises.teleported("The tee lies elsewhere.", _elsewhere),
+    Surprise(
+        "tee_passed_through",
+        "The agent passes through the tee that it would push.",
+        _pass_through,
+        _pushes,
+    ),
+)

@@ -149,7 +149,7 @@ class Pusher:
         near = np.linalg.norm(shift, axis=1) + ANGLE_PX * np.abs(angle) < GOAL_REACHED
         self._goal_steps -= 1
         rows = np.flatnonzero(near | (self._goal_steps <= 0))
-        self._goal[rows], self._goal_steps[rows] = _poses(self._rng, len(rows)), GOAL_STEPS
+        self._goal[rows], self._goal_steps[rows] = poses(self._rng, len(rows)), GOAL_STEPS
 
     def _choose(self, agent: np.ndarray, pose: np.ndarray, rows: np.ndarray) -> None:
         """Pick the contact from which a push removes most of the error, detours considered."""
@@ -219,7 +219,7 @@ def _limited(move: np.ndarray, longest: float) -> np.ndarray:
     return move * np.minimum(1.0, longest / np.maximum(length, 1e-8))
 
 
-def _poses(rng: np.random.Generator, count: int) -> np.ndarray:
+def poses(rng: np.random.Generator, count: int) -> np.ndarray:
     """Poses (count, 3) of the tee, uniform where it is clear of the walls."""
     low, high = (BLOCK_LOW, BLOCK_LOW, 0.0), (BLOCK_HIGH, BLOCK_HIGH, 2 * math.pi)
     pose = rng.uniform(low, high, (count, 3))
@@ -231,7 +231,7 @@ def _poses(rng: np.random.Generator, count: int) -> np.ndarray:
 def _initial_states(rng: np.random.Generator, count: int) -> np.ndarray:
     """States (count, 10) at rest, the agent clear of the tee."""
     state = np.zeros((count, 10))
-    state[:, POSE] = _poses(rng, count)
+    state[:, POSE] = poses(rng, count)
     bad = np.ones(count, bool)
     while bad.any():
         state[bad, AGENT] = rng.uniform(AGENT_LOW, AGENT_HIGH, (bad.sum(), 2))

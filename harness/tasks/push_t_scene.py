@@ -42,6 +42,7 @@ TEE_LINE = 2.25  # the tee's outline reaches this far to either side of its edge
 AGENT_LINE = 2.0  # half the width of the agent's outline, which lies inside its edge
 AGENT_DARK, AGENT_LIGHT = (65, 105, 225), (78, 126, 255)
 TEE_DARK, TEE_LIGHT = (119, 136, 153), (143, 163, 184)
+OTHER_TEE_DARK, OTHER_TEE_LIGHT = (178, 84, 60), (214, 112, 84)  # of a surprise
 
 CHUNK = 32  # pictures drawn together; their working set stays in the second-level cache
 
@@ -88,6 +89,11 @@ class Painter:
     def __init__(self, size: int):
         self._size, self._pitch = size, ARENA / size
         self._background = _background(size)
+        self._tee = TEE_DARK, TEE_LIGHT
+
+    def recolour_tee(self) -> None:
+        """Draw the tee in its other colour from now on."""
+        self._tee = OTHER_TEE_DARK, OTHER_TEE_LIGHT
 
     def draw(self, state: np.ndarray) -> np.ndarray:
         """Pictures (m, 3, size, size) uint8 of states (m, >= 5): agent x, y and the tee's pose."""
@@ -107,7 +113,7 @@ class Painter:
         sin = np.sin(angle).astype(np.float32)[:, None]
         u = (cos * dx)[:, None, :] + (sin * dy)[:, :, None]  # (m, patch, patch)
         v = (cos * dy)[:, :, None] - (sin * dx)[:, None, :]
-        self._paint(out, corner, _tee_distance(u, v), TEE_LINE, TEE_DARK, TEE_LIGHT)
+        self._paint(out, corner, _tee_distance(u, v), TEE_LINE, *self._tee)
 
     def _paint_agent(self, centre: np.ndarray, out: np.ndarray) -> None:
         corner, offset = self._patch(centre, AGENT_RADIUS)

@@ -19,6 +19,8 @@ from harness.tasks.push_t_scene import (
     AGENT_LIGHT,
     ARENA,
     BOXES,
+    OTHER_TEE_DARK,
+    OTHER_TEE_LIGHT,
     POSE,
     TEE_COG,
     TEE_DARK,
@@ -50,6 +52,7 @@ class Painter:
 
     def __init__(self, size: int):
         self._size = size
+        self._tee = TEE_DARK, TEE_LIGHT
         self._physics = Physics()
         self._tee_masks = np.array([BAR, STEM] + 4 * [BAR_LINE] + 4 * [STEM_LINE])
         self._disc, self._face = circle(DISC), circle(FACE)
@@ -61,6 +64,10 @@ class Painter:
         self._reduction = Reduction(ARENA, swm_scene.SIZE, PAD)
         everything = (slice(0, CANVAS), slice(0, CANVAS))
         self._background = self._reduction(self._clean, everything)[1]
+
+    def recolour_tee(self) -> None:
+        """Draw the tee in its other colour from now on."""
+        self._tee = OTHER_TEE_DARK, OTHER_TEE_LIGHT
 
     def draw(self, state: np.ndarray) -> np.ndarray:
         """Pictures (m, 3, size, size) uint8 of states (m, >= 5): agent x, y and the tee's pose."""
@@ -89,8 +96,8 @@ class Painter:
         patch = _patch(corner, PATCH)
         dark = masks[STEM_LINE] | (masks[BAR_LINE] & ~masks[STEM])
         view = self._canvas[patch]
-        view[(masks[BAR] | masks[STEM]) & ~dark] = TEE_LIGHT
-        view[dark] = TEE_DARK
+        view[(masks[BAR] | masks[STEM]) & ~dark] = self._tee[1]
+        view[dark] = self._tee[0]
         return patch
 
     def _paint_agent(self, position: np.ndarray) -> Patch:

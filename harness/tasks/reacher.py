@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.contracts.task import FileColumns, TaskSpec
-from harness.tasks import rendering
+from harness.contracts.task import FileColumns, Surprise, TaskSpec
+from harness.tasks import rendering, surprises
 from harness.tasks.env import WithEnv
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ DAMPING = 0.1  # and per rad/s of speed
 
 NOISE_STD = 0.1  # noise on a reaching episode's action, per component, before clipping
 STRENGTH = (0.05, 0.3)  # largest torque of a reaching episode; each draws its own
+ARM, OTHER_COLOUR = ("arm", "hand", "finger"), (0.2, 0.35, 0.75)  # of a surprise
+TELEPORT = 1.0  # rad, least change of a joint by a teleport
+TELLING_SPEED = 2.0  # rad/s, least speed of a joint whose reversal is an event
 REACHED = 0.1  # rad; within this distance of its target an episode draws the next
 
 SPEC = TaskSpec(
@@ -108,6 +111,10 @@ class Reacher(WithEnv):
         """(B, 2) actions of the controller that brings each joint to the goal's angle."""
         return controller(state, np.asarray(goal)[..., :2])
 
+    def surprises(self) -> tuple[Surprise, ...]:
+        """The arm turns blue, takes another pose, or swings back."""
+        return SURPRISES
+
 
 def fingertip(state: np.ndarray) -> np.ndarray:
     """Position of the fingertip in the plane, (B, 2) m, from the shoulder on."""
@@ -164,6 +171,10 @@ class Simulator:
         """Pictures of the copies in `rows`, (len(rows), 3, size, size) uint8."""
         rows = range(self.n) if rows is None else rows
         return self._camera.draw([self._copies[row] for row in rows])
+
+    def recolour(self) -> None:
+        """Draw the arm in blue."""
+        self._camera.recolour(ARM, OTHER_COLOUR)
 
     def close(self) -> None:
         """Free the renderer."""
@@ -232,3 +243,34 @@ def _model() -> mujoco.MjModel:
     model = mujoco.MjModel.from_xml_string(*reacher.get_model_and_assets())
     model.mat("target").rgba[3] = 0.0
     return model
+
+
+def _elsewhere(state: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Other angles, at the speeds of `state`."""
+    angles = surprises.redraw(
+        lambda count: _angles(rng, count),
+        lambda drawn: np.abs(drawn - state[:, :2]).max(axis=-1) < TELEPORT,
+        len(state),
+    )
+    return np.concatenate([angles, state[:, 2:]], axis=1)
+
+
+def _reverse(simulator: Simulator, actions: np.ndarray, rng: np.random.Generator) -> None:
+    simulator.set_state(simulator.state() * (1, 1, -1, -1))
+    surprises.play(simulator, actions)
+
+
+def _swings(before: np.ndarray, after: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    return np.abs(before[:, 2:]).max(axis=-1) > TELLING_SPEED
+
+
+SURPRISES = (
+    surprises.recoloured("The arm turns from brown to blue."),
+    surprises.teleported("The arm has another pose.", _elsewhere),
+    Surprise(
+        "velocity_reversed",
+        "The speeds of both joints turn round, as if the arm had hit a wall.",
+        _reverse,
+        _swings,
+    ),
+)

@@ -106,6 +106,11 @@ class Camera:
             out[i] = renderer.render(out=frame).transpose(2, 0, 1)
         return out if self._side == self._size else swm_scene.resized(out, self._size)
 
+    def recolour(self, geoms: Sequence[str], rgb: tuple[float, float, float]) -> None:
+        """Draw these geoms of the model in one colour from now on."""
+        for geom in geoms:
+            self._model.geom(geom).rgba[:3] = rgb
+
     def close(self) -> None:
         """Free the renderer, if this camera has it; the next draw opens a new one."""
         if self._renderer is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.contracts.task import TaskSpec
+from harness.contracts.task import Surprise, TaskSpec
+from harness.tasks import surprises
 from harness.tasks.env import WithEnv
 
 SIDE = 1.0  # side of the square, the unit of every length below
@@ -13,6 +14,8 @@ SPEED = 0.04  # distance per step and unit of action
 SUCCESS_DISTANCE = 0.1
 NOISE_STD = 0.3  # noise on the collector's action, per component, before clipping
 REACHED = 0.1  # distance from its waypoint at which the collector draws the next
+TELEPORT = 0.25  # least distance of a teleport
+TELLING = 0.05  # least way in a block that an ignored action takes away
 
 SPEC = TaskSpec(
     name="toy",
@@ -60,6 +63,10 @@ class Toy(WithEnv):
         reach = np.abs(delta).max(axis=-1, keepdims=True)
         return (delta / np.maximum(reach, SPEED)).astype(np.float32)
 
+    def surprises(self) -> tuple[Surprise, ...]:
+        """The disc turns red, is elsewhere, or stands still against its action."""
+        return SURPRISES
+
 
 class Simulator:
     """n copies (contracts.Simulator)."""
@@ -69,6 +76,7 @@ class Simulator:
         self._position = np.full((n, 2), SIDE / 2)
         self._pixel = (np.arange(image_size) + 0.5) * SIDE / image_size
         self._sharpness = image_size / SIDE
+        self._channel = 2  # the one that the disc does not darken
 
     def set_state(self, state: np.ndarray) -> None:
         """Positions (n, 2)."""
@@ -90,14 +98,19 @@ class Simulator:
         return self._position.astype(np.float32)
 
     def render(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """A blue disc with a soft edge on white, (len(rows), 3, size, size) uint8."""
+        """A disc, blue at first, with a soft edge on white, (len(rows), 3, size, size) uint8."""
         position = self._position if rows is None else self._position[rows]
         squared = (self._pixel - position[..., None]) ** 2  # (m, 2, size)
         distance = np.sqrt(squared[:, 1, :, None] + squared[:, 0, None, :])  # (m, size, size)
         cover = np.clip((RADIUS - distance) * self._sharpness + 0.5, 0.0, 1.0)
         out = np.full((len(position), 3, *cover.shape[1:]), 255, np.uint8)
-        out[:, 0] = out[:, 1] = (255 * (1 - cover)).astype(np.uint8)
+        dark = [channel for channel in range(3) if channel != self._channel]
+        out[:, dark] = (255 * (1 - cover)).astype(np.uint8)[:, None]
         return out
+
+    def recolour(self) -> None:
+        """Draw the disc in red."""
+        self._channel = 0
 
     def close(self) -> None:
         """Nothing to free."""
@@ -131,3 +144,21 @@ class Wanderer:
     def done(self, state: np.ndarray) -> np.ndarray:
         """Never: episodes run to the step limit."""
         return np.zeros(len(state), bool)
+
+
+def _elsewhere(state: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return surprises.redraw(
+        lambda count: rng.uniform(0.0, SIDE, (count, 2)),
+        lambda drawn: np.linalg.norm(drawn - state, axis=-1) < TELEPORT,
+        len(state),
+    )
+
+
+SURPRISES = (
+    surprises.recoloured("The disc turns from blue to red."),
+    surprises.teleported("The disc is elsewhere in the square.", _elsewhere),
+    surprises.ignored(
+        "The disc stands still for a block.",
+        lambda before, after, actions: np.linalg.norm(after - before, axis=-1) > TELLING,
+    ),
+)

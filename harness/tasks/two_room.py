@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.contracts.task import FileColumns, TaskSpec
-from harness.tasks import rendering, swept_disc, swm_scene
+from harness.contracts.task import FileColumns, Surprise, TaskSpec
+from harness.tasks import rendering, surprises, swept_disc, swm_scene
 from harness.tasks.env import WithEnv
 
 ARENA = 224  # px; every length below is in px of this arena
@@ -46,6 +46,8 @@ NOISE_STD = 2.0  # noise on the expert's action, per component, before clipping
 REPEAT = 0.05  # probability that the expert repeats its last action
 DOOR_REACHED = 10.5  # px from the door's centre at which the expert turns to its target
 MIN_STEPS = 25  # of the straight way from start to door to target, at full speed
+
+TELEPORT = 56.0  # px, least distance of a teleport
 
 ALPHA_BITS = 25  # 1 - alpha is 1 in float32 below 2**-25, so the dot ends there
 CHUNK = 32  # pictures drawn together; their working set stays in the second-level cache
@@ -144,6 +146,10 @@ class TwoRoom(WithEnv):
         reach = np.abs(delta).max(axis=-1, keepdims=True)
         return (delta / np.maximum(reach, SPEED)).astype(np.float32)
 
+    def surprises(self) -> tuple[Surprise, ...]:
+        """The dot turns blue, is elsewhere, or passes through the wall."""
+        return SURPRISES
+
 
 def through_door(state: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """Directions (B, 2) of the expert: to the door's centre first, then to the goal."""
@@ -179,17 +185,12 @@ class Simulator:
         step; a solid wall stops the disc.
         """
         assert actions.shape == self._position.shape, f"{actions.shape} != {self._position.shape}"
-        moved = self._position + SPEED * np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
-        if self._solid:
-            moved = swept_disc.slide(self._position, np.clip(moved, LOW, HIGH), WALL, RADIUS)
-            self._position = np.clip(moved, LOW, HIGH)
+        if not self._solid:
+            self._position = _moved(self._position, actions)
             return
-        x, y = np.clip(moved, LOW, HIGH).T
-        left = _is_left(self._position)
-        closed = np.abs(y - DOOR_Y) > DOOR_HALF + DOOR_MARGIN
-        x = np.where(closed & left & (x > ZONE_LEFT), ZONE_LEFT - PUSHBACK, x)
-        x = np.where(closed & ~left & (x < ZONE_RIGHT), ZONE_RIGHT + PUSHBACK, x)
-        self._position = np.stack([x, y], axis=1)
+        moved = self._position + SPEED * np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        moved = swept_disc.slide(self._position, np.clip(moved, LOW, HIGH), WALL, RADIUS)
+        self._position = np.clip(moved, LOW, HIGH)
 
     def proprio(self) -> np.ndarray:
         """Positions (n, 2) float32."""
@@ -198,6 +199,10 @@ class Simulator:
     def render(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Pictures of the copies in `rows`, (len(rows), 3, size, size) uint8."""
         return self._painter.draw(self._position if rows is None else self._position[rows])
+
+    def recolour(self) -> None:
+        """Draw the dot in blue from now on."""
+        self._painter.recolour()
 
     def close(self) -> None:
         """Nothing to free."""
@@ -210,6 +215,7 @@ class Painter:
         self._size = size
         self._pitch = ARENA / size  # arena px per picture px
         self._background = _background(size)
+        self._channel = 0  # the one that the dot brightens
         squared = 2 * DOT_STD**2 * ALPHA_BITS * math.log(2) + self._pitch**2 / 2
         self._patch = min(size, 2 * math.ceil(math.sqrt(squared) / self._pitch) + 1)
         self._patches = np.lib.stride_tricks.sliding_window_view(
@@ -222,6 +228,10 @@ class Painter:
         for i in range(0, len(position), CHUNK):
             self._draw(position[i : i + CHUNK], out[i : i + CHUNK])
         return out
+
+    def recolour(self) -> None:
+        """Draw the dot in blue from now on."""
+        self._channel = 2
 
     def _draw(self, position: np.ndarray, out: np.ndarray) -> None:
         out[:] = self._background
@@ -238,8 +248,11 @@ class Painter:
             out, (self._patch, self._patch), axis=(2, 3), writeable=True
         )
         copies = np.arange(len(position))
-        target[copies, 0, y, x] = (below + (255 - below) * alpha).astype(np.uint8)
-        target[copies, 1, y, x] = target[copies, 2, y, x] = (below * (1 - alpha)).astype(np.uint8)
+        dark = (below * (1 - alpha)).astype(np.uint8)
+        for channel in range(3):
+            target[copies, channel, y, x] = dark
+        bright = (below + (255 - below) * alpha).astype(np.uint8)
+        target[copies, self._channel, y, x] = bright
 
 
 class SwmPainter:
@@ -253,6 +266,11 @@ class SwmPainter:
         self._torch = torch
         self._size = size
         self._background = _background(swm_scene.SIZE)
+        self._channel = 0
+
+    def recolour(self) -> None:
+        """Draw the dot in blue from now on."""
+        self._channel = 2
 
     def draw(self, position: np.ndarray) -> np.ndarray:
         """Pictures (m, 3, size, size) uint8 of positions (m, 2)."""
@@ -263,8 +281,8 @@ class SwmPainter:
             x, y = corner.astype(int)
             part = picture[:, y : y + SWM_PATCH, x : x + SWM_PATCH]
             below, alpha = part[0].astype(np.float32), self._alpha(centre - corner)
-            part[1:] = below * (1 - alpha)
-            part[0] = below * (1 - alpha) + np.float32(255) * alpha
+            part[:] = below * (1 - alpha)
+            part[self._channel] = below * (1 - alpha) + np.float32(255) * alpha
         return swm_scene.resized(out, self._size)
 
     def _alpha(self, centre: np.ndarray) -> np.ndarray:
@@ -313,6 +331,17 @@ class NoisyExpert:
         return np.linalg.norm(state - self._target, axis=-1) < SUCCESS_DISTANCE
 
 
+def _moved(position: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """Positions (n, 2) after one step from `position` (n, 2)."""
+    moved = position + SPEED * np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+    x, y = np.clip(moved, LOW, HIGH).T
+    left = _is_left(position)
+    closed = np.abs(y - DOOR_Y) > DOOR_HALF + DOOR_MARGIN
+    x = np.where(closed & left & (x > ZONE_LEFT), ZONE_LEFT - PUSHBACK, x)
+    x = np.where(closed & ~left & (x < ZONE_RIGHT), ZONE_RIGHT + PUSHBACK, x)
+    return np.stack([x, y], axis=1)
+
+
 def _far_and_beyond_the_wall(start: np.ndarray, target: np.ndarray) -> np.ndarray:
     """(n,) bool: the target is in the other room, and the way to it takes at least MIN_STEPS."""
     way = np.linalg.norm(start - DOOR, axis=-1) + np.linalg.norm(target - DOOR, axis=-1)
@@ -351,3 +380,48 @@ def _coverage(size: int) -> np.ndarray:
     low = np.maximum(edges[:-1, None], np.arange(ARENA))
     high = np.minimum(edges[1:, None], np.arange(ARENA) + 1)
     return np.clip(high - low, 0.0, None) * (size / ARENA)
+
+
+def _elsewhere(state: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return surprises.redraw(
+        lambda count: np.clip(_free(rng, count), LOW, HIGH),
+        lambda drawn: np.linalg.norm(drawn - state, axis=-1) < TELEPORT,
+        len(state),
+    )
+
+
+def _stopped(state: np.ndarray) -> np.ndarray:
+    """(n,) bool: the wall has just stopped the agent."""
+    return np.isin(state[:, 0], (ZONE_LEFT - PUSHBACK, ZONE_RIGHT + PUSHBACK))
+
+
+def _pass_through(simulator: Simulator, actions: np.ndarray, rng: np.random.Generator) -> None:
+    """An agent that the wall stops is on its other side instead, once."""
+    passed = np.zeros(simulator.n, bool)
+    for step in range(actions.shape[1]):
+        simulator.step(actions[:, step])
+        state = simulator.state()
+        passes = _stopped(state) & ~passed
+        state[passes, 0] = 2 * WALL_X - state[passes, 0]
+        simulator.set_state(state)
+        passed |= passes
+
+
+def _runs_into_the_wall(before: np.ndarray, after: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    stopped, state = np.zeros(len(before), bool), before
+    for step in range(actions.shape[1]):
+        state = _moved(state, actions[:, step])
+        stopped |= _stopped(state)
+    return stopped
+
+
+SURPRISES = (
+    surprises.recoloured("The dot turns from red to blue."),
+    surprises.teleported("The dot is elsewhere in the two rooms.", _elsewhere),
+    Surprise(
+        "wall_passed_through",
+        "The dot passes through the wall where the wall would stop it.",
+        _pass_through,
+        _runs_into_the_wall,
+    ),
+)

@@ -222,8 +222,8 @@ def _from_hub(text: str) -> tuple[str, str]:
 
 
 _INSTEAD = (
-    "copy its weights.pt and config.json into a folder and give that instead, with several tasks as "
-    "for.TASK.method.lewm.weights=FOLDER"
+    "copy its weights.pt and config.json into a folder and give that instead, with several tasks "
+    "as for.TASK.method.lewm.weights=FOLDER"
 )
 
 

@@ -46,7 +46,7 @@ def test_a_ceilings_trial_on_a_task_whose_proprioception_is_no_pose(tmp_path):
     assert row.status == "ok" and row.role == "ceiling", row.error
     tables = rows.read(str(tmp_path / "r"))
     assert len(tables.episodes) >= 2 and "probing" not in set(tables.metrics["stage"])
-    (folder,) = (tmp_path / "d").iterdir()
+    (folder,) = (tmp_path / "d").glob("push_t-*")
     dataset = open_dataset(str(folder))
     assert dataset.proprio.shape[1] == 4
     assert normalize.fit(privileged.with_pose(dataset, zoo.TASKS["push_t"])).proprio_mean.shape == (

@@ -403,3 +403,11 @@ def test_a_new_method_has_the_sizes_of_every_scale(scale, monkeypatch):
     assert found["mine"].method.predictor_width == found["pldm"].method.predictor_width
     assert found["mine"].method.weight == 1.0
     assert found["mine"].data.image_size % found["mine"].method.encoder.patch == 0
+
+
+def test_released_data_are_the_tasks_place_on_the_hub_whole_episodes():
+    spec = tiny.spec("random", "data.source=released", task="push_t")
+    assert spec.config.data.source == "hf:quentinll/lewm-pusht"
+    assert spec.config.data.max_steps == 246
+    with pytest.raises(config.ConfigError, match="toy has no released data; these have: push_t"):
+        tiny.spec("random", "data.source=released")

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.report import load
-from harness.report.figures import episodes, headline, plan_time, stability, style, success, sweep
+from harness.report.figures import (
+    episodes,
+    headline,
+    plan_time,
+    stability,
+    style,
+    success,
+    surprise,
+    sweep,
+)
 
 
 def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, dict[str, bytes]]:
@@ -17,6 +26,7 @@ def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, dict[str, by
             "success": success.success_figure(run, estimates),
             "plan_time": plan_time.plan_time_figure(run),
             "stability": stability.stability_figure(run),
+            **surprise.surprise_figures(run),
             "episodes": episodes.episodes_figure(run, scenes),
             "sweep": sweep.sweep_figure(run, estimates),
         }

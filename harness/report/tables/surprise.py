@@ -1,0 +1,115 @@
+"""The surprise table: how well a world model notices events that break the task's physics."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from harness.records import rows as record
+from harness.report import format, load
+
+_CAPTION = (
+    "{clips} clips of held-out episodes, which began in {families} different states; the event "
+    "changes the middle frame and what follows. "
+    "Surprise: mean squared error of the latent predicted one block ahead, z-scored by the frames "
+    "of undisturbed clips. Gap: surprise at the event minus that at the same frame of the "
+    "undisturbed clip, in their std. AUC: area under the ROC curve of these two kinds of frames; "
+    "0.5 is chance. Detected: share of events above the threshold that one in 1,000 frames of "
+    "undisturbed clips exceeds. p: two-sided, of the paired t-test and of Wilcoxon's signed-rank "
+    "test (equal pairs left out, ties share their mean rank), over the means of clips from one "
+    "initial state; of several training seeds the largest. d: mean of the paired differences over "
+    'their std. Two detectors know no physics: "latent stays", the squared change of the method\'s '
+    'latent in a block, and row "{pixels}", the squared change of the picture. Means over training '
+    "seeds."
+)
+PIXELS = "consecutive pictures"
+MEASURES = ("gap", "auc", "detected", "t_test", "wilcoxon", "effect", "rank_effect")
+
+
+def surprise_table(run: load.RunTables) -> format.Table:
+    """One section a task: a row for each kind of event and method."""
+    raw = _raw(run)
+    sections = []
+    for section, (task,), rows in format.by_section(raw, "task"):
+        about = f"Run {run.name}, {load.section_name(section)}.{format.ceiling_note(run, rows)}"
+        words = _CAPTION.format(
+            clips=format.span(rows["clips"]),
+            families=format.span(rows["families"]),
+            pixels=PIXELS,
+        )
+        title = f"{run.task_label(task)}, {section[1]}"
+        sections.append(format.Section(title, f"{about} {words}", _frame(rows)))
+    return format.Table("surprise", "Surprise", raw, sections)
+
+
+def surprise_rows(run: load.RunTables) -> pd.DataFrame:
+    """The metrics of stage "surprise" that belong to a kind of event, with the parts of their names
+    as columns.
+    """
+    metrics = run.metrics[run.metrics["stage"] == "surprise"]
+    names = {name: record.SurpriseName.of(name) for name in metrics["name"].unique()}
+    metrics = metrics[metrics["name"].map(names).notna()]
+    parts = pd.DataFrame(
+        [names[name] for name in metrics["name"]],
+        columns=record.SurpriseName._fields,
+        index=metrics.index,
+    )
+    return metrics.join(parts)
+
+
+def label(kind: str) -> str:
+    """How a kind of event is shown."""
+    return kind.replace("_", " ")
+
+
+def _raw(run: load.RunTables) -> pd.DataFrame:
+    """One row per cell and kind of event, in the order of recording."""
+    metrics = surprise_rows(run)
+    metrics = metrics[metrics["measure"].isin(MEASURES)]
+    lines = []
+    for (cell, kind), part in metrics.groupby(["cell", "kind"], sort=False):
+        line = format.identity(run, cell) | {"event": kind} | _counts(run, cell)
+        for (source, measure), values in part.groupby(["source", "measure"])["value"]:
+            prefix = "" if source == record.SURPRISE_SOURCES[0] else f"{source}_"
+            line[f"{prefix}{measure}"] = values.agg(_pooled(measure))
+        lines.append(line)
+    return format.in_order(run, pd.DataFrame(lines))
+
+
+def _counts(run: load.RunTables, cell: int) -> dict[str, int]:
+    """How many clips and families the numbers of a cell are of."""
+    own = run.metrics[(run.metrics["cell"] == cell) & (run.metrics["stage"] == "surprise")]
+    known = own[own["name"].isin(["clips", "families"])].groupby("name")["value"].max()
+    return known.astype(int).to_dict()
+
+
+def _frame(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows by kind of event; below the methods what the pictures alone tell, the same for all."""
+    rows = pd.concat([rows, _pixel_rows(rows)])
+    order = {kind: i for i, kind in enumerate(rows["event"].unique())}
+    rows = rows.sort_values("event", key=lambda kinds: kinds.map(order), kind="stable")
+    shown = {
+        "Event": rows["event"].map(label),
+        "Method": rows["label"],
+        "Gap, std": rows["gap"].map(lambda value: format.three(value).replace("-", "−")),
+        "AUC": rows["auc"].map(format.two),
+        "AUC, latent stays": rows["stay_auc"].map(format.two),
+        "Detected, %": (100 * rows["detected"]).map(format.one),
+        "Detected, latent stays, %": (100 * rows["stay_detected"]).map(format.one),
+        "p, t-test": rows["t_test"].map(format.p_value),
+        "p, Wilcoxon": rows["wilcoxon"].map(format.p_value),
+        "d": rows["effect"].map(lambda value: format.two(value).replace("-", "−")),
+    }
+    return pd.DataFrame(shown).reset_index(drop=True)
+
+
+def _pixel_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per kind of event, with the pictures' surprise in the place of the model's."""
+    known = {f"pixels_{measure}": _pooled(measure) for measure in MEASURES}
+    pooled = rows.groupby("event", sort=False).agg(known)
+    pooled.columns = MEASURES
+    return pooled.reset_index().assign(label=PIXELS)
+
+
+def _pooled(measure: str) -> str:
+    """How a measure of several trials becomes one number."""
+    return "max" if measure in ("t_test", "wilcoxon") else "mean"
