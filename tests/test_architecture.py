@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "zoo": {"contracts", "lewm", "baselines", "tasks", "planning"},
     "policies": GROUND | {"experiment", "planning", "zoo"},
     "experiment": GROUND  # it gathers the dataclasses of these
-    | {"zoo", "training.loop", "data.collect", "planning", "evaluate.plan_time"},
+    | {"zoo", "training.loop", "data.collect", "planning"}
+    | {"evaluate.plan_time", "evaluate.plans", "evaluate.decoder"},
     "trial_context": GROUND
     | {"data", "evaluate.pairs", "experiment", "policies", "training", "zoo"},
     "trial": GROUND | {"data", "evaluate", "experiment", "training", "trial_context", "zoo"},

@@ -71,7 +71,7 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     dropped = {"resources"} if zoo.METHODS[spec.method].trained else _UNUSED_BY_CONTROLS
     if not plain["config"]["pool"]:
         dropped = dropped | {"pool"}
-    for name in dropped:
+    for name in dropped | {name for name in STAGE_SECTIONS if name not in spec.stages}:
         del plain["config"][name]
     for name in spec.config.method.unread:
         del plain["config"]["method"][name]
@@ -89,7 +89,10 @@ _LATER = (
 )
 
 
-_UNUSED_BY_CONTROLS = {"resources", "train", "plan_time", "device"}
+# sections that the stage of their name alone reads; without it they decide nothing, and rows that
+# are older than they are keep their hashes
+STAGE_SECTIONS = ("plans", "decoder")
+_UNUSED_BY_CONTROLS = {"resources", "train", "plan_time", "device", *STAGE_SECTIONS}
 
 
 def plain_values(spec: TrialSpec) -> dict[str, Any]:

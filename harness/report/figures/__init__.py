@@ -5,7 +5,17 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.report import load
-from harness.report.figures import episodes, headline, plan_time, stability, style, success, sweep
+from harness.report.figures import (
+    decoder,
+    episodes,
+    headline,
+    plan_time,
+    plans,
+    stability,
+    style,
+    success,
+    sweep,
+)
 
 
 def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, dict[str, bytes]]:
@@ -18,6 +28,9 @@ def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, dict[str, by
             "plan_time": plan_time.plan_time_figure(run),
             "stability": stability.stability_figure(run),
             "episodes": episodes.episodes_figure(run, scenes),
+            "plans": plans.plans_figure(run),
+            "decoder": decoder.decoder_figure(run),
+            **decoder.pictures_figures(run),
             "sweep": sweep.sweep_figure(run, estimates),
         }
         images = {name: style.render(figure) for name, figure in figures.items() if figure}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.report import format, load
-from harness.report.tables import efficiency, probing, stability, success
+from harness.report.tables import efficiency, plans, probing, stability, success
 
 
 def of(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> list[format.Table]:
@@ -15,4 +15,5 @@ def of(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> list[for
         efficiency.efficiency_table(run),
         stability.stability_table(run),
         probing.probing_table(run),
+        plans.plans_table(run),
     ]
