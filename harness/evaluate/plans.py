@@ -18,7 +18,8 @@ model takes for solved, or for as good as the recorded actions, cannot be asked 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -30,7 +31,7 @@ from torch import Tensor
 from harness.contracts.data import Obs, Pair
 from harness.contracts.planning import Plan, Trace
 from harness.contracts.setting import Settings, setting
-from harness.contracts.task import Task
+from harness.contracts.task import Simulator, Task
 from harness.data.episodes import Dataset
 from harness.data.normalize import Normalizer
 from harness.evaluate import control
@@ -110,25 +111,30 @@ def measure(
     chosen = [pair for pair in pairs if not pair.initially_solved][: config.pairs]
     if not chosen:
         return []
-    bench = _Bench(policy, task, chosen, dataset, normalizer, settings)
-    progress("plans", 0, len(chosen))
-    trace = bench.search()
-    reach = task.spec.action_block * trace.plan.actions.shape[1]
-    if not task.spec.action_block <= len(chosen[0].actions) <= reach:
-        return []
-    ends, solved = bench.execute(np.arange(len(chosen)), trace.plan.actions)
-    lines = []
-    for pair, costs, hit in zip(chosen, bench.costs(trace.plan, ends), solved, strict=True):
+    plans = _FirstPlans(policy, task, chosen, dataset, normalizer, settings)
+    with contextlib.closing(plans):
+        return [rows.MetricRow(key, "plans", *line, "") for line in _lines(plans, config, progress)]
+
+
+def _lines(
+    plans: _FirstPlans, config: PlansConfig, progress: Progress
+) -> Iterator[tuple[str, int, float]]:
+    """(name, the pair's id, value) of every row."""
+    progress("plans", 0, len(plans.pairs))
+    trace = plans.search()
+    if not plans.within_reach(trace.plan):
+        return
+    ends, solved = plans.execute(np.arange(len(plans.pairs)), trace.plan.actions)
+    for pair, costs, hit in zip(plans.pairs, plans.costs(trace.plan, ends), solved, strict=True):
         found = rows.PLAN_OUTCOMES.index(outcome(costs, bool(hit)))
         values = costs._asdict() | {"outcome": float(found)}
-        lines += [(name, pair.pair_id, value) for name, value in values.items()]
-    progress("plans", len(chosen), len(chosen))
-    for i, pair in enumerate(chosen[: config.ranked]):
+        yield from ((name, pair.pair_id, value) for name, value in values.items())
+    progress("plans", len(plans.pairs), len(plans.pairs))
+    for i, pair in enumerate(plans.pairs[: config.ranked]):
         for name, iteration in (("rank_first", 0), ("rank_last", -1)):
             rng = seeding.stream("plans", name, pair.pair_id)
-            rank = bench.rank(i, trace, iteration, config.candidates // 2, rng)
-            lines.append((name, pair.pair_id, rank))
-    return [rows.MetricRow(key, "plans", *line, "") for line in lines]
+            rank = plans.rank(i, trace, iteration, config.candidates // 2, rng)
+            yield name, pair.pair_id, rank
 
 
 def spearman(predicted: np.ndarray, executed: np.ndarray) -> float:
@@ -138,7 +144,7 @@ def spearman(predicted: np.ndarray, executed: np.ndarray) -> float:
     return float(stats.spearmanr(predicted, executed).statistic)
 
 
-class _Bench:
+class _FirstPlans:
     """Pairs, the policy that plans for them, and the simulator that shows where plans end."""
 
     def __init__(
@@ -150,18 +156,29 @@ class _Bench:
         normalizer: Normalizer,
         settings: PlanSettings,
     ):
-        self._policy, self._task, self._pairs = policy, task, pairs
+        self._policy, self._task, self.pairs = policy, task, pairs
         self._dataset, self._normalizer, self._settings = dataset, normalizer, settings
         self._obs, self._goal = control.start_and_goal(task, pairs, normalizer, dataset.image_size)
+        self._simulators: dict[int, Simulator] = {}
         self._starts, self._goals = (
             np.stack([getattr(pair, name) for pair in pairs])
             for name in ("start_state", "goal_state")
         )
 
+    def close(self) -> None:
+        """Free the simulators."""
+        for simulator in self._simulators.values():
+            simulator.close()
+
+    def within_reach(self, plan: Plan) -> bool:
+        """Whether the goals lie no further away than a plan reaches, and no nearer than a block."""
+        block = self._task.spec.action_block
+        return block <= len(self.pairs[0].actions) <= block * plan.actions.shape[1]
+
     def search(self) -> Trace:
         """The pairs' first plans, and what was tried for them."""
-        self._policy.reset(self._pairs)
-        return self._policy.trace(self._obs, self._goal, np.arange(len(self._pairs)))
+        self._policy.reset(self.pairs)
+        return self._policy.trace(self._obs, self._goal, np.arange(len(self.pairs)))
 
     def execute(self, index: np.ndarray, plans: Tensor) -> tuple[Obs, np.ndarray]:
         """Execute z-scored plans (M, K, A) for the pairs `index` (M,) to their end; returns the
@@ -171,20 +188,17 @@ class _Bench:
         actions = actions.reshape(len(index), -1, self._task.spec.action_dim)
         ever = self._settings.success_at == "ever"
         solved = np.zeros(len(index), bool)
-        simulator = self._task.simulator(len(index), self._dataset.image_size)
-        try:
-            simulator.set_state(self._starts[index])
-            for step in range(actions.shape[1]):
-                simulator.step(actions[:, step])
-                solved = self._solves(simulator.state(), index) | (solved & ever)
-            pixels, proprio = simulator.render(), simulator.proprio()
-        finally:
-            simulator.close()
-        return control.observation(pixels, proprio, self._normalizer), solved
+        simulator = self._simulator(len(index))
+        simulator.set_state(self._starts[index])
+        for step in range(actions.shape[1]):
+            simulator.step(actions[:, step])
+            solved = self._solves(simulator.state(), index) | (solved & ever)
+        ends = control.observation(simulator.render(), simulator.proprio(), self._normalizer)
+        return ends, solved
 
     def costs(self, plan: Plan, ends: Obs) -> list[Costs]:
         """The costs of every pair, whose plan ends at `ends`."""
-        each = np.arange(len(self._pairs))
+        each = np.arange(len(self.pairs))
         values = (
             self._policy.costs(self._obs, self._goal, plan.actions[:, None])[:, 0],
             self._policy.cost_at(ends, self._goal, each),
@@ -205,9 +219,15 @@ class _Bench:
         executed = self._policy.cost_at(ends, self._goal, index)
         return spearman(costs[some].float().cpu().numpy(), executed.cpu().numpy())
 
+    def _simulator(self, copies: int) -> Simulator:
+        """One of that many copies; making one takes some tasks longer than a plan."""
+        if copies not in self._simulators:
+            self._simulators[copies] = self._task.simulator(copies, self._dataset.image_size)
+        return self._simulators[copies]
+
     def _recorded(self) -> Tensor:
         """The whole blocks of the recorded actions, z-scored, (B, K, A)."""
-        actions = torch.from_numpy(np.stack([pair.actions for pair in self._pairs])).flatten(1)
+        actions = torch.from_numpy(np.stack([pair.actions for pair in self.pairs])).flatten(1)
         width = self._task.spec.block_dim
         blocks = actions.shape[1] // width
         blocked = actions[:, : blocks * width].unflatten(1, (blocks, width))
@@ -217,16 +237,16 @@ class _Bench:
         """The largest cost (B,) of those recorded frames from start to goal that solve each pair.
         The goal itself is one of them.
         """
-        first = [self._dataset.first_row[pair.episode] + pair.step for pair in self._pairs]
-        span = np.arange(len(self._pairs[0].actions) + 1)
+        first = [self._dataset.first_row[pair.episode] + pair.step for pair in self.pairs]
+        span = np.arange(len(self.pairs[0].actions) + 1)
         frames = (np.array(first)[:, None] + span).ravel()
-        of = np.repeat(np.arange(len(self._pairs)), len(span))
+        of = np.repeat(np.arange(len(self.pairs)), len(span))
         solving = self._solves(self._dataset.state[frames], of)
         frames, of = frames[solving], of[solving]
         pixels, proprio = self._dataset.read_pixels(frames), self._dataset.proprio[frames]
         seen = control.observation(pixels, proprio, self._normalizer)
         costs = self._policy.cost_at(seen, self._goal, of).cpu().numpy()
-        each = (costs[of == i] for i in range(len(self._pairs)))
+        each = (costs[of == i] for i in range(len(self.pairs)))
         return torch.tensor([own.max(initial=0.0) for own in each])
 
     def _solves(self, states: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -6,10 +6,10 @@ import torch
 
 from harness.evaluate import similarity
 
-I, J = np.mgrid[0:24, 0:32]
-WAVES = 0.5 + 0.5 * np.sin(0.7 * I) * np.cos(0.4 * J)
-SHIFTED = 0.5 + 0.4 * np.sin(0.7 * I + 0.5) * np.cos(0.4 * J)
-ROUGH = np.clip(WAVES + 0.1 * np.cos(5 * I * J), 0, 1)
+ROW, COLUMN = np.mgrid[0:24, 0:32]
+WAVES = 0.5 + 0.5 * np.sin(0.7 * ROW) * np.cos(0.4 * COLUMN)
+SHIFTED = 0.5 + 0.4 * np.sin(0.7 * ROW + 0.5) * np.cos(0.4 * COLUMN)
+ROUGH = np.clip(WAVES + 0.1 * np.cos(5 * ROW * COLUMN), 0, 1)
 
 
 def picture(grey):

@@ -33,8 +33,8 @@ _FOOTER = (
 _PICTURES = (
     "One window of test episodes, the same for every method: of those measured the one in which "
     "the picture changes most. First training seed. Decoded: from the latent of the real frame. "
-    "Imagined: from the first frame and the recorded actions. What is blurred was blurred: a "
-    "decoder of little training draws what it is certain of."
+    "Imagined: from the first frame and the recorded actions. Pictures are as the decoder draws "
+    "them, blurred where the latent or the decoder's short training leaves something uncertain."
 )
 _LABEL, _PITCH, _CAPTION, _BETWEEN = 2.0, 1.05, 0.24, 0.05  # in widths of a picture
 
@@ -64,8 +64,9 @@ def decoder_figure(run: load.RunTables) -> Figure | None:
         return None
     tasks = sorted(tidy["task"].unique(), key=run.tasks["rank"].get)
     figure, axes = style.figure(len(tasks), 2, 1.5 + 2.1 * len(tasks))
+    known = run.cells[run.cells["label"].isin(tidy["label"])]
     shades = {"": style.CONTROL}
-    for row in tidy[tidy["label"] != ""].drop_duplicates("label").itertuples():
+    for row in known.itertuples():  # in the order of the tables
         shades[row.label] = style.colour(run, row.method)
     for task, line in zip(tasks, axes, strict=True):
         for ax, (measure, words) in zip(line, _MEASURES.items(), strict=True):
