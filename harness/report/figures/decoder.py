@@ -41,7 +41,8 @@ _LABEL, _PITCH, _CAPTION, _BETWEEN = 2.0, 1.05, 0.24, 0.05  # in widths of a pic
 
 def horizon_data(run: load.RunTables) -> pd.DataFrame:
     """Tidy: means over training seeds; columns task, label, method, source, measure, block,
-    value. What no model draws is there once a task, with an empty label.
+    value. What no model draws is there once a task, with an empty label. Of each task the first
+    protocol and scale, as in the figures of pictures.
     """
     metrics = run.metrics[run.metrics["stage"] == "decoder"]
     if metrics.empty:
@@ -50,7 +51,7 @@ def horizon_data(run: load.RunTables) -> pd.DataFrame:
     tidy = metrics.assign(
         source=[name.source for name in names], measure=[name.measure for name in names]
     )
-    tidy = tidy.merge(run.cells[[*load.GROUP, "label"]], left_on="cell", right_index=True)
+    tidy = tidy.merge(_shown_cells(run, metrics), left_on="cell", right_index=True)
     tidy.loc[tidy["source"].isin(_OF_NO_MODEL), ["label", "method"]] = ""
     by = ["task", "label", "method", "source", "measure", "index"]
     means = tidy.groupby(by, sort=False)["value"].mean().reset_index()
@@ -76,19 +77,27 @@ def decoder_figure(run: load.RunTables) -> Figure | None:
     for ax in axes[-1]:
         ax.set_xlabel("blocks after the first frame")
     style.legend(figure, _handles(shades))
-    drawn = run.metrics.loc[run.metrics["stage"] == "decoder", "cell"].unique()
-    style.footer(figure, f"{style.where(run, run.cells.loc[drawn])}. {_FOOTER}")
+    cells = _shown_cells(run, run.metrics[run.metrics["stage"] == "decoder"])
+    style.footer(figure, f"{style.where(run, cells)}. {_FOOTER}")
     return figure
 
 
 def pictures_figures(run: load.RunTables) -> dict[str, Figure]:
     """ "imagined_<task>" -> real frames, and below them what each method decodes and imagines."""
     pictures = run.frames[run.frames["stage"] == "decoder"]
-    cells = run.cells[run.cells.index.isin(pictures["cell"])]
+    if pictures.empty:
+        return {}
     return {
-        f"imagined_{task}": _pictures_figure(run, episodes.row_cells(run, part), pictures)
-        for task, part in cells.groupby("task", sort=False)
+        f"imagined_{task}": _pictures_figure(run, cells, pictures)
+        for task, cells in _shown_cells(run, pictures).groupby("task", sort=False)
     }
+
+
+def _shown_cells(run: load.RunTables, table: pd.DataFrame) -> pd.DataFrame:
+    """The cells of a table that are drawn."""
+    cells = run.cells[run.cells.index.isin(table["cell"])]
+    by_task = cells.groupby("task", sort=False)
+    return pd.concat([episodes.row_cells(run, part) for _, part in by_task])
 
 
 def _panel(ax: Axes, own: pd.DataFrame, shades: dict[str, str]) -> None:

@@ -57,6 +57,16 @@ def test_lines_are_means_over_seeds_and_what_no_model_draws_is_there_once(drawn)
     assert set(own.loc[own["label"] != "", "source"]) == {"decoded", "imagined"}
 
 
+def test_protocols_are_not_mixed(drawn):
+    drawn.trial(
+        "push_t", "lewm", 0, outcome(10), metrics=measured(90.0), frames=pictures(200),
+        key="other", protocol="strict", protocol_hash="zzz",
+    )  # fmt: skip
+    tidy = decoder.horizon_data(load.load(str(drawn.folder)))
+    own = tidy[(tidy["task"] == "push_t") & (tidy["measure"] == "psnr")]
+    assert own["value"].max() == 30.5
+
+
 def test_a_figure_of_pictures_a_task(drawn):
     paths = report.write(drawn.folder)
     names = {path.rpartition("/")[2] for path in paths}
