@@ -21,7 +21,17 @@ from harness import zoo
 from harness.contracts.method import LatentModel, Method, WorldModel
 from harness.data import clips, collect, normalize, privileged
 from harness.data.episodes import open_dataset
-from harness.evaluate import control, film, latents, pairs, plan_time, probing, surprise
+from harness.evaluate import (
+    control,
+    decoder,
+    film,
+    latents,
+    pairs,
+    plan_time,
+    plans,
+    probing,
+    surprise,
+)
 from harness.experiment import config, identity, trial_row
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
@@ -207,6 +217,32 @@ def time_plans(context: Context) -> Result:
     return Result(plan_time.metric_rows(context.key, policy, cost))
 
 
+def explain_plans(context: Context) -> Result:
+    """What loses the pairs that first plans do not solve, of the first evaluation seed."""
+    if not isinstance(context.model, WorldModel):
+        return Result()
+    settings, eval_seed = context.config, context.config.protocol.eval_seeds[0]
+    policy, (main, _) = context.policy(eval_seed), context.pairs(eval_seed)
+    return Result(
+        plans.measure(
+            *(context.key, policy, context.task, main, context.dataset, context.normalizer),
+            *(settings.protocol, settings.plans, context.progress),
+        )
+    )
+
+
+def decode(context: Context) -> Result:
+    """What latents hold of a frame, and what rollouts imagine, as pictures."""
+    if not isinstance(context.model, WorldModel):
+        return Result()
+    block, settings = context.task.spec.action_block, context.config.decoder
+    metrics, frames = decoder.measure(
+        *(context.key, context.model, context.dataset, context.normalizer),
+        *(block, settings, context.device, context.progress),
+    )
+    return Result(metrics, frames=frames)
+
+
 class Stage(NamedTuple):
     """A part of a trial: of every trained method, of controls where it says so, and not of the
     ceiling where it asks what an encoder has learned.
@@ -227,6 +263,8 @@ STAGES = {  # in the order in which they run; a trial runs those that its spec n
     "surprise": Stage(watch_events),
     "control": Stage(act, of_controls=True),
     "plan_time": Stage(time_plans),
+    "plans": Stage(explain_plans),
+    "decoder": Stage(decode, of_ceilings=False),
 }
 
 

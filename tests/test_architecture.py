@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "policies": GROUND | {"experiment", "planning", "zoo"},
     "experiment": GROUND  # it gathers the dataclasses of these
     | {"zoo", "training.loop", "training.weight_files", "training.checkpoint"}
-    | {"data.collect", "planning", "evaluate.plan_time"},
+    | {"data.collect", "planning", "evaluate.plan_time", "evaluate.plans", "evaluate.decoder"},
     "trial_context": GROUND
     | {"data", "evaluate.pairs", "experiment", "policies", "training", "zoo"},
     "trial": GROUND | {"data", "evaluate", "experiment", "training", "trial_context", "zoo"},

@@ -19,6 +19,14 @@ class Plan(NamedTuple):
 CostFn = Callable[[Tensor], Tensor]  # (B, N, K, A) -> (B, N)
 
 
+class Trace(NamedTuple):
+    """A search with everything that it tried, an entry for each call of the cost."""
+
+    plan: Plan
+    candidates: tuple[Tensor, ...]  # (B, N, K, A) each
+    costs: tuple[Tensor, ...]  # (B, N) each
+
+
 class Noise(Protocol):
     """A source of standard normal numbers. Each (pair, replan) has its own, which do not depend on
     the pairs that are planned beside it.

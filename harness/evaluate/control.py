@@ -273,3 +273,16 @@ def goal_observation(pairs: Sequence[Pair], normalizer: Normalizer) -> Obs:
     """The observation of the pairs' recorded goal frames."""
     pixels = np.stack([pair.goal_pixels for pair in pairs])
     return observation(pixels, np.stack([pair.goal_proprio for pair in pairs]), normalizer)
+
+
+def start_and_goal(
+    task: Task, pairs: Sequence[Pair], normalizer: Normalizer, image_size: int
+) -> tuple[Obs, Obs]:
+    """The observations (B, 1, ...) of the pairs' starts, drawn afresh, and of their goals."""
+    simulator = task.simulator(len(pairs), image_size)
+    try:
+        simulator.set_state(np.stack([pair.start_state for pair in pairs]))
+        now = observation(simulator.render(), simulator.proprio(), normalizer)
+    finally:
+        simulator.close()
+    return now, goal_observation(pairs, normalizer)

@@ -59,12 +59,13 @@ def _pictures(task: Task, states: np.ndarray) -> list[bytes]:
     simulator = task.simulator(len(states), FILM_PX)
     try:
         simulator.set_state(states)
-        return [_png(picture) for picture in simulator.render()]
+        return [png(picture) for picture in simulator.render()]
     finally:
         simulator.close()
 
 
-def _png(picture: np.ndarray) -> bytes:
+def png(picture: np.ndarray) -> bytes:
+    """A picture (3, height, width) uint8 as PNG."""
     sink = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).save(sink, "png")
     return sink.getvalue()

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.contracts.data import Obs, Pair
+from harness.contracts.data import Pair
 from harness.contracts.method import TimedPolicy
 from harness.contracts.setting import Settings, setting
 from harness.contracts.task import Task
 from harness.data.normalize import Normalizer
-from harness.evaluate.control import goal_observation, observation
+from harness.evaluate.control import start_and_goal
 from harness.records.rows import MetricRow, PlanTimeName
 
 
@@ -55,7 +55,7 @@ def measure(
     together = min(config.together, len(pairs))
     chosen = pairs[: max(together, 1)]
     sizes = [1] * config.singles + [together] * (config.joint if together else 0)
-    obs, goal = _observations(task, chosen, normalizer, image_size)
+    obs, goal = start_and_goal(task, chosen, normalizer, image_size)
     seconds: dict[int, list[float]] = {}
     for done, size in enumerate(sizes):
         first = done % len(chosen) if size == 1 else 0
@@ -78,15 +78,3 @@ def metric_rows(key: str, policy: TimedPolicy, cost: PlanCost) -> list[MetricRow
         for index, seconds in enumerate(solves)
     ]
     return [*times, MetricRow(key, "plan_time", "flops", 0, cost.flops, "FLOP")]
-
-
-def _observations(
-    task: Task, pairs: Sequence[Pair], normalizer: Normalizer, image_size: int
-) -> tuple[Obs, Obs]:
-    simulator = task.simulator(len(pairs), image_size)
-    try:
-        simulator.set_state(np.stack([pair.start_state for pair in pairs]))
-        now = observation(simulator.render(), simulator.proprio(), normalizer)
-    finally:
-        simulator.close()
-    return now, goal_observation(pairs, normalizer)

@@ -5,8 +5,8 @@ command line, and within a layer its "for" part for the task, then the one for t
 are plain dictionaries of the tree below; `method` and `planner` hold one branch for each name, of
 which a trial keeps its own:
 
-    data.*  train.*  protocol.*  planner.<name>.*  mpc.*  plan_time.*  resources.*  method.<name>.*
-    for.<task or method>.*
+    data.*  train.*  protocol.*  planner.<name>.*  mpc.*  plan_time.*  plans.*  decoder.*
+    resources.*  method.<name>.*  for.<task or method>.*
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ import yaml
 from harness import zoo
 from harness.contracts.setting import Settings, setting
 from harness.data.collect import DataConfig
+from harness.evaluate.decoder import DecoderConfig
 from harness.evaluate.plan_time import PlanTimeConfig
+from harness.evaluate.plans import PlansConfig
 from harness.experiment import dotted_keys, identity
 from harness.experiment.dotted_keys import check_keys, fill, merge, put
 from harness.experiment.identity import TrialSpec, Weights
@@ -67,6 +69,8 @@ class TrialConfig:
     planner_name: str = "cem"
     mpc: MPCConfig = field(default_factory=MPCConfig)
     plan_time: PlanTimeConfig = field(default_factory=PlanTimeConfig)
+    plans: PlansConfig = field(default_factory=PlansConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
     # data of the tasks whose frames a frozen encoder is trained on first, by task
     pool: dict[str, DataConfig] = field(default_factory=dict)
     # the code of what comes from outside, by "method.my_method"; of it the hash has the sha256
@@ -158,6 +162,8 @@ _BRANCHES = (
     "planner",
     "mpc",
     "plan_time",
+    "plans",
+    "decoder",
     "resources",
     "method",
     "for",
@@ -168,6 +174,8 @@ _SECTIONS = {
     "protocol": ProtocolConfig,
     "mpc": MPCConfig,
     "plan_time": PlanTimeConfig,
+    "plans": PlansConfig,
+    "decoder": DecoderConfig,
     "resources": Resources,
 }
 _NO_BRANCHES = ("about", "for", "sizes")  # of a layer, beside its branches
@@ -238,6 +246,8 @@ def trial_spec(
         planner_name=run.planner,
         mpc=_section("mpc", tree),
         plan_time=_section("plan_time", tree),
+        plans=_section("plans", tree),
+        decoder=_section("decoder", tree),
         pool={name: _data(other, name) for name, other in others.items()},
         outside={f"{k}.{name}": code for k, name in used if (code := outside.code(k, name))},
         resources=_resources(run, tree, zoo.METHODS[method].trained),
@@ -284,7 +294,7 @@ def from_yaml(text: str) -> TrialSpec:
     """The inverse of to_yaml; text is what is written there, quoted or not. Raises ConfigError."""
     try:
         tree = yaml.load(text, Loader=yaml.BaseLoader)
-        config = tree["config"]
+        config = {name: {} for name in identity.STAGE_SECTIONS} | tree["config"]
         codes = {key: outside.Code(**code) for key, code in config.pop("outside", {}).items()}
         for key, code in codes.items():
             zoo.same(*key.split("."), code)

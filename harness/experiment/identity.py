@@ -107,6 +107,7 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     config["outside"] = {name: code.sha256 for name, code in spec.config.outside.items()}
     dropped = {"resources"} if zoo.METHODS[spec.method].trained else _UNUSED_BY_CONTROLS
     dropped = dropped | {name for name in ("pool", "outside") if not config[name]}
+    dropped = dropped | {name for name in STAGE_SECTIONS if name not in spec.stages}
     if weights:
         dropped = dropped | {"train"}
     for name in dropped:
@@ -134,7 +135,10 @@ _LATER = (
 )
 
 
-_UNUSED_BY_CONTROLS = {"resources", "train", "plan_time", "device"}
+# sections that the stage of their name alone reads; without it they decide nothing, and rows that
+# are older than they are keep their hashes
+STAGE_SECTIONS = ("plans", "decoder")
+_UNUSED_BY_CONTROLS = {"resources", "train", "plan_time", "device", *STAGE_SECTIONS}
 
 
 def plain_values(spec: TrialSpec) -> dict[str, Any]:

@@ -83,7 +83,11 @@ _DINO_SMALL = {
     "predictor_hidden": 256,
 }
 _DINO_TRAIN = {"train": {"batch_size": 32, "lr": 5e-4}}  # of gaoyuezhou/dino_wm's predictor
-_DINO_SMALL_FOR = {"train": {"batch_size": 32, "lr": 1e-3, "steps": 4000}}
+_FEW_PLANS = {"pairs": 8, "ranked": 3}  # a plan over tokens takes seconds
+_DINO_SMALL_FOR = {
+    "train": {"batch_size": 32, "lr": 1e-3, "steps": 4000},
+    "plans": _FEW_PLANS,
+}
 _CEILING = {  # the best that this predictor reaches in about a minute
     "train": {"steps": 4000},
     "method": {"true_state": {"residual": True, "dropout": 0.0}},
@@ -115,6 +119,7 @@ _LAPTOP_SIZES = {
     "ImplicitConfig": {"target_rate": 0.02},  # 0.005 hardly follows in so few steps
     "DinoWMConfig": _DINO_SMALL,
 }
+_DECODER_SMALL = {"patch": 8, "width": 64, "depth": 1, "lr": 4e-3, "steps": 800}
 _QUICK_FROZEN = _FROZEN_SMALL | {"mae": {"tasks": _TASKS, "steps": 400, "batch_size": 64}}
 _FROZEN_METHODS = ("dino_wm", "dino_wm_proprio")
 
@@ -152,6 +157,9 @@ SCALES: dict[str, dict[str, Any]] = {
         },
         "method": {"lewm": {"sigreg_weight": 0.09}},
         "plan_time": {"singles": 2, "together": 4, "joint": 1},
+        "plans": {"pairs": 2, "ranked": 1, "candidates": 8},
+        "decoder": {"width": 16, "depth": 1, "frames": 64, "steps": 4, "batch_size": 8}
+        | {"windows": 4, "horizon_blocks": 3},
         "resources": {"cpu": 1},
     },
     "laptop": {
@@ -160,6 +168,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "train": _LAPTOP_TRAIN,
         "sizes": _LAPTOP_SIZES,
         "plan_time": {"joint": 0},  # fifty plans together take up to minutes: on one task only
+        "decoder": _DECODER_SMALL,
         "resources": {"cpu": 1},
         "for": {
             "two_room": {"plan_time": {"joint": 1}},
@@ -185,6 +194,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "train": _LAPTOP_TRAIN | {"steps": 300},
         "sizes": _LAPTOP_SIZES | {"FrozenConfig": _QUICK_FROZEN},
         "plan_time": {"singles": 5, "joint": 0},
+        "decoder": _DECODER_SMALL,
         "resources": {"cpu": 1},
         "for": {
             **{
@@ -195,7 +205,10 @@ SCALES: dict[str, dict[str, Any]] = {
             "gcbc": {"train": {"lr": 1e-3, "steps": 400}},
             **{name: {"train": {"lr": 1e-3, "steps": 400}} for name in ("gcivl", "gciql")},
             **{
-                key: {"train": {"batch_size": 32, "lr": 0.001, "steps": 1000}}
+                key: {
+                    "train": {"batch_size": 32, "lr": 0.001, "steps": 1000},
+                    "plans": _FEW_PLANS,
+                }
                 for key in _FROZEN_METHODS
             },
         },

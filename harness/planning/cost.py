@@ -40,5 +40,10 @@ def _chunk_cost(
     """Costs (size,) of the plans `index` out of flat (B * N, K, A), N = `candidates` for a pair."""
     pair, plans = index // candidates, flat[index].to(start.dtype)  # (size, K, A)
     last = rollout(start[pair][:, None], plans[:, :0], plans)[:, -1]  # (size, *D)
-    gap = last.float() - goal[pair].float()
+    return squared_distance(last, goal[pair])
+
+
+def squared_distance(z: Tensor, goal: Tensor) -> Tensor:
+    """The cost (B,) of a plan that ends at the latents z (B, *D), where goal (B, *D) is wanted."""
+    gap = z.float() - goal.float()
     return gap.flatten(1).pow(2).sum(-1)

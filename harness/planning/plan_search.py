@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness.contracts.data import Obs
 from harness.contracts.method import Rollout, WorldModel
-from harness.contracts.planning import IterationRunner, Noise, Plan, Planner
+from harness.contracts.planning import CostFn, IterationRunner, Noise, Plan, Planner, Trace
 from harness.planning import chunks, cost, cuda_graph
 from harness.runtime import flops, memory, onednn, seeding
 
@@ -78,6 +78,37 @@ class PlanSearch:
             return self._minimise(start, target, keys, init, pairs_per_call, run)
         return self._replay(start, target, keys, init, pairs_per_call)
 
+    @torch.inference_mode()
+    def trace(self, obs: Obs, goal: Obs, keys: Tensor, init: Tensor, pairs_per_call: int) -> Trace:
+        """The same search with everything that it tried; nothing is replayed from a recording."""
+        start = self._encode(obs, pairs_per_call).to(self._dtype)
+        target = self._encode(goal, pairs_per_call)
+        distance = self._distance(start, target, pairs_per_call)
+        candidates, costs = [], []
+
+        def watched(plans: Tensor) -> Tensor:
+            candidates.append(plans)
+            costs.append(distance(plans))
+            return costs[-1]
+
+        plan = self.planner.plan(watched, init, self._noise(keys, self.device))
+        return Trace(plan, tuple(candidates), tuple(costs))
+
+    @torch.inference_mode()
+    def costs(self, obs: Obs, goal: Obs, plans: Tensor, pairs_per_call: int) -> Tensor:
+        """The predicted costs (B, N) of plans (B, N, K, A), whatever their length K."""
+        start = self._encode(obs, pairs_per_call).to(self._dtype)
+        target = self._encode(goal, pairs_per_call)
+        return self._distance(start, target, pairs_per_call)(plans.to(self.device))
+
+    @torch.inference_mode()
+    def cost_at(self, obs: Obs, goal: Obs, of: Tensor, frames_per_call: int) -> Tensor:
+        """The cost (M,) of plans that really ended at the frames obs (M, 1, ...), where frame
+        of[i] of goal (B, 1, ...) was wanted.
+        """
+        target = self._encode(goal, frames_per_call)[of.to(self.device)]
+        return cost.squared_distance(self._encode(obs, frames_per_call), target)
+
     def recording(self, pairs: int, pairs_per_call: int) -> tuple[int, int] | None:
         """The recording that a search for `pairs` pairs replays, as (pairs in all, pairs in one
         call of the model); None where nothing is recorded.
@@ -120,10 +151,11 @@ class PlanSearch:
         pairs_per_call: int,
         run: IterationRunner,
     ) -> Plan:
-        distance = cost.latent_distance(
-            self._rollout, start, target, pairs_per_call, self._rollouts
-        )
+        distance = self._distance(start, target, pairs_per_call)
         return self.planner.plan(distance, init, self._noise(keys, self.device), run)
+
+    def _distance(self, start: Tensor, target: Tensor, pairs_per_call: int) -> CostFn:
+        return cost.latent_distance(self._rollout, start, target, pairs_per_call, self._rollouts)
 
     def _replay(
         self, start: Tensor, target: Tensor, keys: Tensor, init: Tensor, pairs_per_call: int

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from harness.contracts.data import Obs, Pair
 from harness.contracts.method import Decision
-from harness.contracts.planning import IterationRunner, Plan
+from harness.contracts.planning import IterationRunner, Plan, Trace
 from harness.contracts.setting import Settings, setting
 from harness.planning.batch_solver import BatchSolver, OnProgress
 from harness.planning.plan_search import PlanSearch
 from harness.runtime import seeding
+
+_FRAMES_PER_CALL = 32  # frames that `cost_at` encodes together
 
 
 @dataclass(frozen=True)
@@ -120,16 +122,35 @@ class MPCPolicy:
         """contracts.TimedPolicy.flops."""
         return self._search.flops(obs, goal)
 
+    def trace(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Trace:
+        """The search for the next plans of the pairs `rows`, with everything that it tries."""
+        return self._search.trace(obs, goal, *self._beginnings(rows), self._pairs_per_call)
+
+    def costs(self, obs: Obs, goal: Obs, plans: Tensor) -> Tensor:
+        """The costs (B, N) that the model predicts for z-scored plans (B, N, K, A) from the last
+        frame of obs.
+        """
+        return self._search.costs(obs, goal, plans, self._pairs_per_call)
+
+    def cost_at(self, obs: Obs, goal: Obs, of: np.ndarray) -> Tensor:
+        """The cost (M,) of plans that really ended at the frames obs (M, 1, ...), where goal frame
+        of[i] was wanted.
+        """
+        return self._search.cost_at(obs, goal, torch.from_numpy(of), _FRAMES_PER_CALL)
+
     def _plan(self, obs: Obs, goal: Obs, rows: np.ndarray, on_progress: OnProgress) -> Plan:
         """Plans for the pairs `rows`, each from its first mean; zero is the mean action."""
+        run = _reporting(self._search.planner.iterations, on_progress)
+        return self._search(obs, goal, *self._beginnings(rows), self._pairs_per_call, run)
+
+    def _beginnings(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Keys (B,) of the random streams and first means (B, K, A) of the next plans."""
         keys = [
             seeding.integer("plan", self._seed, self._pair_ids[row], self._replans[row])
             for row in rows
         ]
         keys = torch.tensor(keys, device=self._search.device)
-        init = self._first_means[rows].to(self._search.device)
-        run = _reporting(self._search.planner.iterations, on_progress)
-        return self._search(obs, goal, keys, init, self._pairs_per_call, run)
+        return keys, self._first_means[rows].to(self._search.device)
 
     def _enqueue(self, rows: np.ndarray, plan: Plan) -> None:
         """Keep the first blocks of each pair's plan for the coming calls of `act`, and the others

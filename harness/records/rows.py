@@ -201,6 +201,10 @@ class MetricRow:
 PROBE_SOURCES = ("latent", "untrained", "pixels", "shuffled")  # the first is no control
 
 
+# metric "outcome" of stage "plans" is a place in this tuple: solved, or what loses the pair
+PLAN_OUTCOMES = ("solved", "search", "model", "cost")
+
+
 class ProbeName(NamedTuple):
     """The name of a metric of stage "probing": what was read from what, by which probe.
 
@@ -270,17 +274,44 @@ class PlanTimeName(NamedTuple):
         return cls(match[1], int(match[2] or 1)) if match else None
 
 
+PICTURE_SOURCES = ("decoded", "imagined", "copied", "mean")  # evaluate/decoder.py says of what
+
+
+class PictureName(NamedTuple):
+    """The name of a metric of stage "decoder": how near pictures of a source are to the real ones,
+    so many blocks (its index) after the first frame of a window.
+    """
+
+    source: str  # of PICTURE_SOURCES
+    measure: str  # "psnr" or "ssim"
+
+    def text(self) -> str:
+        """The name as a row holds it: "imagined.psnr"."""
+        return ".".join(self)
+
+    @classmethod
+    def of(cls, text: str) -> PictureName:
+        """The parts of a row's name; raises ValueError for another text."""
+        source, measure = text.split(".")
+        return cls(source, measure)
+
+
 @dataclass(frozen=True)
 class FrameRow:
-    """One picture of the episode that a trial shows, or of its goal."""
+    """One picture that a trial shows: of stage "control", of an episode or of its goal; of stage
+    "decoder", of a recorded window, as it was, decoded and imagined.
+    """
 
     key: str
-    pair_id: int
+    pair_id: int  # of a window: its number
     stratum: str
-    kind: str  # "start"; "block": after a block; "end": where the episode stopped; "goal"
+    # control: "start"; "block": after a block; "end": where the episode stopped; "goal"
+    # decoder: "real", "decoded", "imagined"
+    kind: str
     step: int  # since the start; of the goal: in the recording
     success: bool  # what is seen here is solved under the protocol's rule
     image: bytes  # PNG
+    stage: str = field(default="control", metadata=LATER)
 
 
 class Broken(NamedTuple):

@@ -173,6 +173,11 @@ def two(value: float) -> str:
     return BLANK if pd.isna(value) else f"{value:.2f}"
 
 
+def percent(value: float) -> str:
+    """A share in whole percent."""
+    return BLANK if pd.isna(value) else f"{value:.0f}"
+
+
 def signed(value: float) -> str:
     """One decimal with its sign."""
     return BLANK if pd.isna(value) else f"{value:+.1f}".replace("-", "−")

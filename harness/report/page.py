@@ -49,8 +49,17 @@ def build(
     return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"
 
 
-_BESIDE = {"success": "success", "efficiency": "plan_time", "stability": "stability"}
-_EXTRA = {"episodes": "Episodes", "sweep": "Sweep"}  # of no table: name and title
+_BESIDE = {
+    "success": "success",
+    "efficiency": "plan_time",
+    "stability": "stability",
+    "plans": "plans",
+}
+_EXTRA = {  # of no table: name and title
+    "decoder": "What latents hold and what rollouts imagine",
+    "episodes": "Episodes",
+    "sweep": "Sweep",
+}
 _ALT = {
     "headline": "Success of every trained method on every task, with 95 % intervals",
     "success": "Success by task and method with 95 % intervals",
@@ -58,6 +67,9 @@ _ALT = {
     "plan_time": "Plan time by method on a log axis",
     "stability": "Training curves: terms of the loss by method, and latent std",
     "episodes": "One episode per task and method: start, after each block, goal",
+    "plans": "Predicted against executed cost of first plans, by task and method",
+    "decoder": "PSNR and SSIM of decoded and imagined pictures over the horizon",
+    "imagined": "Real frames of one window, and what each method decodes and imagines",
     "sweep": "Swept value against success",
 }
 
@@ -78,8 +90,10 @@ def _table(table: format.Table, figures: dict[str, dict[str, bytes]]) -> str:
 
 
 def _extra(run: load.RunTables, name: str, title: str, figures: dict[str, dict[str, bytes]]) -> str:
-    moving = _moving(run, figures) if name == "episodes" else ""
-    return f"<h2>{title}</h2>\n{_figure(name, figures[name])}{moving}"
+    more = _moving(run, figures) if name == "episodes" else ""
+    if name == "decoder":
+        more = "".join(_figure(n, figures[n]) for n in figures if n.startswith("imagined_"))
+    return f"<h2>{title}</h2>\n{_figure(name, figures[name])}{more}"
 
 
 def _moving(run: load.RunTables, figures: dict[str, dict[str, bytes]]) -> str:
@@ -94,12 +108,12 @@ def _moving(run: load.RunTables, figures: dict[str, dict[str, bytes]]) -> str:
 
 
 def _figure(name: str, images: dict[str, bytes]) -> str:
-    data = base64.b64encode(images["png"]).decode()
-    words = _ALT.get(name) or _ALT[name.partition("_")[0]]  # "surprise_push_t"
+    data, path = base64.b64encode(images["png"]).decode(), urllib.parse.quote(f"figures/{name}")
+    alt = _ALT.get(name) or _ALT[name.partition("_")[0]]  # "surprise_push_t"
     return (
-        f"<figure><img alt='{words}' src='data:image/png;base64,{data}'>"
-        f"<figcaption class='caption'>As <a href='figures/{name}.png'>png</a>, "
-        f"<a href='figures/{name}.svg'>svg</a>.</figcaption></figure>"
+        f"<figure><img alt='{alt}' src='data:image/png;base64,{data}'>"
+        f"<figcaption class='caption'>As <a href='{path}.png'>png</a>, "
+        f"<a href='{path}.svg'>svg</a>.</figcaption></figure>"
     )
 
 

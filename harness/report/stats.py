@@ -127,6 +127,21 @@ def hierarchical_bootstrap(
     return _percentiles(draws, level, 0.0)
 
 
+def mean_interval(
+    values: np.ndarray, level: float = 0.95, least: float = -math.inf, most: float = math.inf
+) -> tuple[float, float, float]:
+    """Mean of independent values (P,) and Student's interval, within what is possible; NaN where
+    there are none, and an interval of all that is possible around one alone.
+    """
+    if not len(values):
+        return math.nan, math.nan, math.nan
+    mean, count = float(np.mean(values)), len(values)
+    if count == 1:
+        return mean, least, most
+    half = special.stdtrit(count - 1, (1 + level) / 2) * np.std(values, ddof=1) / math.sqrt(count)
+    return mean, max(least, float(mean - half)), min(most, float(mean + half))
+
+
 def paired_difference(
     a: np.ndarray, b: np.ndarray, clusters: np.ndarray | None = None, level: float = 0.95
 ) -> Difference:

@@ -167,7 +167,7 @@ def source(text: str) -> str:
     """The value of data.source: a path from / on, so that it is the same file wherever a trial
     runs; the other values stay as they are.
     """
-    if text == "own" or text.startswith("hf:") or "://" in text:
+    if text in ("own", "released") or text.startswith("hf:") or "://" in text:
         return text
     return os.path.abspath(expanded(SOURCE, text))
 

@@ -6,6 +6,7 @@ import pwd
 
 import pytest
 import tiny
+import yaml
 
 from harness import run, trial, zoo
 from harness.experiment import config, identity, suites
@@ -318,6 +319,8 @@ def test_the_seed_decides_a_trial_but_not_its_setting():
         "protocol.pairs=9",
         "mpc.execute_blocks=4",
         "plan_time.singles=3",
+        "plans.pairs=3",
+        "decoder.steps=3",
     ],
 )
 def test_what_decides_the_outcome_changes_the_hashes(word):
@@ -341,6 +344,18 @@ def test_the_start_of_a_plan_is_hashed_where_plans_are_not_executed_whole():
     assert "warm_start" in text and identity.config_hash(before) != identity.config_hash(cold)
 
 
+@pytest.mark.parametrize("word", ["plans.pairs=3", "decoder.steps=3"])
+def test_the_section_of_a_stage_that_is_not_run_decides_nothing(word):
+    """And the YAML of a trial from before there was the section can still be read."""
+    specs_of = [tiny.spec("lewm", *words) for words in ((), (word,))]
+    short = [dataclasses.replace(spec, stages=("train", "control")) for spec in specs_of]
+    assert identity.config_hash(short[0]) == identity.config_hash(short[1])
+    tree = yaml.safe_load(config.to_yaml(short[0]))
+    del tree["config"][word.split(".")[0]]
+    before = config.from_yaml(yaml.safe_dump(tree))
+    assert identity.config_hash(before) == identity.config_hash(short[0])
+
+
 def test_another_version_of_the_task_changes_the_hash(monkeypatch):
     spec, task = tiny.spec("lewm"), zoo.TASKS["toy"]
     before = identity.config_hash(spec)
@@ -350,7 +365,8 @@ def test_another_version_of_the_task_changes_the_hash(monkeypatch):
 
 
 def test_what_a_control_does_not_read_does_not_change_its_hash():
-    for word in ("train.lr=1", "plan_time.singles=3", "device=cuda", "method.lewm.latent_dim=8"):
+    unread = ("train.lr=1", "plan_time.singles=3", "plans.pairs=3", "decoder.steps=3")
+    for word in (*unread, "device=cuda", "method.lewm.latent_dim=8"):
         assert not changed([word], identity.config_hash, method="noop")
     for word in ("data.episodes=41", "protocol.pairs=9"):
         assert changed([word], identity.config_hash, method="noop")

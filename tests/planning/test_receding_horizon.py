@@ -361,3 +361,28 @@ def test_the_rest_of_a_plan_is_the_first_mean_of_the_next(case, pairs_per_solve)
 def test_nothing_of_a_plan_is_left_where_it_is_not_asked_for_or_executed_whole(case, settings):
     inits, _ = first_means(case, 0, **settings)
     assert not any(init.any() for init in inits)
+
+
+def test_a_trace_is_the_search_of_the_first_plans_and_its_costs_are_the_model_s(case):
+    policy, rows = build(case), np.arange(4)
+    now, goal = frames(case, case.pairs[:4])
+    policy.reset(case.pairs[:4])
+    plan, _ = policy.solve(now, goal, rows)
+    trace = policy.trace(now, goal, rows)
+    assert torch.equal(trace.plan.actions, plan.actions)
+    settings = case.spec.config.planner
+    assert len(trace.candidates) == len(trace.costs) == settings.iterations
+    assert trace.candidates[0].shape == (4, settings.candidates, HORIZON, 10)
+    for tried, costs in zip(trace.candidates, trace.costs, strict=True):
+        assert torch.allclose(policy.costs(now, goal, tried), costs, rtol=1e-4)
+    assert not trace.candidates[0][:, 0].any()  # the first candidate is the first mean
+
+
+def test_the_cost_of_a_real_end_is_its_distance_from_the_goal(case):
+    policy = build(case)
+    now, goal = frames(case, case.pairs[:3])
+    of = np.array([2, 0, 0, 1])
+    z, target = (case.model.encode(obs)[:, 0].detach() for obs in (now.rows(of), goal.rows(of)))
+    found = policy.cost_at(now.rows(of), goal, of)
+    assert torch.allclose(found, (z - target).pow(2).sum(-1), rtol=1e-3)
+    assert policy.cost_at(goal.rows(of), goal, of).tolist() == [0, 0, 0, 0]

@@ -351,3 +351,13 @@ def test_the_interval_covers_the_true_share_with_the_best_of_several_floors(floo
         share = stats.share_of_way(method, best, ceiling)
         found.append((share.low, share.high))
     assert 0.91 <= _coverage(found, (0.5 - 0.3) / (0.8 - 0.3)) <= 0.99
+
+
+def test_the_interval_of_a_mean_is_student_s():
+    """t of four degrees of freedom is 2.776; std of 1..5 is 1.5811."""
+    mean, low, high = stats.mean_interval(np.array([1.0, 2, 3, 4, 5]))
+    half = 2.7764 * 1.5811 / math.sqrt(5)
+    assert (mean, low, high) == pytest.approx((3, 3 - half, 3 + half), abs=1e-3)
+    assert stats.mean_interval(np.array([0.9, 1.0]), least=-1, most=1)[2] == 1
+    assert stats.mean_interval(np.array([0.5]), least=-1, most=1) == (0.5, -1, 1)
+    assert all(math.isnan(value) for value in stats.mean_interval(np.array([])))

@@ -6,9 +6,11 @@ import pandas as pd
 
 from harness.report import load
 from harness.report.figures import (
+    decoder,
     episodes,
     headline,
     plan_time,
+    plans,
     stability,
     style,
     success,
@@ -28,6 +30,9 @@ def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, dict[str, by
             "stability": stability.stability_figure(run),
             **surprise.surprise_figures(run),
             "episodes": episodes.episodes_figure(run, scenes),
+            "plans": plans.plans_figure(run),
+            "decoder": decoder.decoder_figure(run),
+            **decoder.pictures_figures(run),
             "sweep": sweep.sweep_figure(run, estimates),
         }
         images = {name: style.render(figure) for name, figure in figures.items() if figure}

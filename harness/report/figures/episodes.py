@@ -47,13 +47,14 @@ class Scene(NamedTuple):
 def scenes(run: load.RunTables) -> list[Scene]:
     """Episodes to show: per task the methods of its first protocol, setting and seed."""
     swept = load.sweep_values(run.metrics)["cell"]
-    cells = run.cells[run.cells.index.isin(run.frames["cell"]) & ~run.cells.index.isin(swept)]
+    filmed = run.frames[run.frames["stage"] == "control"]
+    cells = run.cells[run.cells.index.isin(filmed["cell"]) & ~run.cells.index.isin(swept)]
     others = run.methods.index[run.methods["is_control"] & (run.methods.index != "heuristic")]
     cells = cells[~cells["method"].isin(others)]
     scenes = []
     for task, part in cells.groupby("task", sort=False):
-        labels = _row_cells(run, part)["label"]
-        frames = run.frames[run.frames["cell"].isin(labels.index)]
+        labels = row_cells(run, part)["label"]
+        frames = filmed[filmed["cell"].isin(labels.index)]
         strips = [_strip(label, frames, cell) for cell, label in labels.items()]
         scenes.append(Scene(task, _title(run, task, frames), strips))
     return scenes
@@ -95,7 +96,7 @@ def drawn_rows(strip: Strip, scene: Scene) -> list[int]:
     return [*range(0, last, every), last]
 
 
-def _row_cells(run: load.RunTables, part: pd.DataFrame) -> pd.DataFrame:
+def row_cells(run: load.RunTables, part: pd.DataFrame) -> pd.DataFrame:
     """The cells of a task that have a row."""
     same = (part[load.SECTION] == part[load.SECTION].iloc[0]).all(axis=1)
     part = part[same].drop_duplicates(["method", "variant"])
@@ -133,11 +134,11 @@ def _draw_scene(ax: Axes, scene: Scene, columns: int) -> None:
         for column, frame in enumerate(drawn.itertuples()):
             caption = "start" if frame.kind == "start" else f"step {frame.step}"
             edge = _SOLVED if frame.success else None
-            _draw_picture(ax, frame.image, column * _PITCH, top, caption, edge)
-        _draw_picture(ax, strip.goal, columns * _PITCH + _GAP, top, "goal", _GOAL)
+            draw_picture(ax, frame.image, column * _PITCH, top, caption, edge)
+        draw_picture(ax, strip.goal, columns * _PITCH + _GAP, top, "goal", _GOAL)
 
 
-def _draw_picture(
+def draw_picture(
     ax: Axes, image: bytes, left: float, top: float, caption: str, edge: str | None
 ) -> None:
     from matplotlib.patches import Rectangle

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.report import format, load
-from harness.report.tables import efficiency, probing, released, stability, success, surprise
+from harness.report.tables import (
+    efficiency,
+    plans,
+    probing,
+    released,
+    stability,
+    success,
+    surprise,
+)
 
 
 def of(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> list[format.Table]:
@@ -17,4 +25,5 @@ def of(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> list[for
         stability.stability_table(run),
         probing.probing_table(run),
         surprise.surprise_table(run),
+        plans.plans_table(run),
     ]
