@@ -21,7 +21,17 @@ from harness import zoo
 from harness.contracts.method import Method, WorldModel
 from harness.data import collect, normalize, privileged
 from harness.data.episodes import open_dataset
-from harness.evaluate import control, film, latents, pairs, plan_time, probing
+from harness.evaluate import (
+    control,
+    film,
+    geometry,
+    held_out,
+    latents,
+    open_loop,
+    pairs,
+    plan_time,
+    probing,
+)
 from harness.experiment import config, identity, trial_row
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
@@ -86,7 +96,8 @@ def _results(spec: TrialSpec, folders: RunFolders, progress: Progress) -> Iterat
         if name in spec.stages and stage.applies(method):
             result = stage.run(context)
             yield result
-            context = dataclasses.replace(context, model=result.model or context.model)
+            if result.model is not None:  # else the context keeps what it has read
+                context = dataclasses.replace(context, model=result.model)
     yield Result(facts=rows.MemoryFacts(memory.peak(device)))
 
 
@@ -110,21 +121,42 @@ def train(context: Context) -> Result:
 
 def diagnostics(context: Context, model: WorldModel) -> list[rows.MetricRow]:
     """The health of a world model's latent space on validation episodes."""
-    block, horizon = context.task.spec.action_block, context.config.mpc.horizon_blocks
+    block = context.task.spec.action_block
     return latents.measure(
-        *(context.key, model, context.dataset, context.normalizer, block, horizon, context.device)
+        *(context.key, model, context.dataset, context.normalizer, block, context.device)
     )
 
 
 def look_inside(context: Context) -> Result:
-    """Read the state out of the latents by probes, and out of an untrained encoder's."""
+    """Read the state out of the latents by probes, out of an untrained encoder's, and out of
+    pictures of the latent's size.
+    """
     context.progress("probing", 0, 1)
-    untrained = context.new_model(context.config.method.untrained())
-    names = context.task.spec.state_names
+    untrained = held_out.latent(context.new_model(context.config.method.untrained()))
+    size = latents.floats_per_frame(context.model, context.dims, context.device)
+    controls = [
+        context.read_pairs(lambda obs: {"untrained": untrained(obs)["latent"]}),
+        context.read_pairs(probing.grey(size)),
+    ]
+    spec = context.task.spec
+    return Result(probing.measure(context.key, context.probed, controls, context.probe, spec))
+
+
+def roll_out(context: Context) -> Result:
+    """How far rollouts go astray, in the latents and in what the probe reads from them."""
+    context.progress("open loop", 0, 1)
+    return Result(open_loop.measure(context.key, context.rollouts, context.probe))
+
+
+def survey(context: Context) -> Result:
+    """The geometry of the latents, and a map of them."""
+    context.progress("geometry", 0, 1)
+    known = (context.dataset, context.normalizer, context.task.spec, context.device)
     return Result(
-        probing.measure(
-            *(context.key, context.model, untrained, context.dataset, names, context.device)
-        )
+        [
+            *geometry.measure(context.key, context.task, context.rollouts),
+            *geometry.map_rows(context.key, context.model, *known),
+        ]
     )
 
 
@@ -158,22 +190,30 @@ def time_plans(context: Context) -> Result:
 
 
 class Stage(NamedTuple):
-    """A part of a trial: of every trained method, of controls where it says so, and not of the
-    ceiling where it asks what an encoder has learned.
+    """A part of a trial: of every trained method, of controls where it says so, not of feed-forward
+    policies where it asks what a world model predicts, and not of the ceiling where it asks what an
+    encoder has learned.
     """
 
     run: Callable[[Context], Result]
     of_controls: bool = False
+    of_policies: bool = True
     of_ceilings: bool = True
 
     def applies(self, method: Method) -> bool:
         """Whether trials of the method run this stage."""
-        return self.of_ceilings if method.sees_pose else method.trained or self.of_controls
+        if method.sees_pose:
+            return self.of_ceilings
+        if method.trained:
+            return method.plans or self.of_policies
+        return self.of_controls
 
 
 STAGES = {  # in the order in which they run; a trial runs those that its spec names
     "train": Stage(train),
     "probing": Stage(look_inside, of_ceilings=False),
+    "open_loop": Stage(roll_out, of_policies=False),
+    "geometry": Stage(survey, of_policies=False, of_ceilings=False),
     "control": Stage(act, of_controls=True),
     "plan_time": Stage(time_plans),
 }

@@ -34,6 +34,9 @@ class TaskSpec:
     success_rules: tuple[str, ...] = ("default",)
     action_block: int = 5
     slow_to_draw: bool = False  # whether data are collected in several processes
+    # states that a probe reads as one quantity: (its name, names of the states without units). A
+    # state in none is a quantity by itself. The first two states of the first are the axes of maps.
+    quantities: tuple[tuple[str, tuple[str, ...]], ...] = ()
     about: str = ""  # one sentence
 
     @property

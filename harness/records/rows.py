@@ -183,11 +183,13 @@ class MetricRow:
     unit: str
 
 
-PROBE_SOURCES = ("latent", "untrained", "pixels", "shuffled")  # the first is no control
+# what a probe reads: latents; of several tokens their mean; and the controls
+PROBE_SOURCES = ("latent", "pooled", "untrained", "pixels", "shuffled")
 
 
 class ProbeName(NamedTuple):
-    """The name of a metric of stage "probing": what was read from what, by which probe.
+    """The name of a metric of stage "probing": what was read from what, by which probe. The row's
+    index is the probe's seed.
 
     Rows written before there were controls have three of the five parts; their probes were fitted
     on 6,000 frames, and the network had one hidden layer of 128 units.
@@ -196,8 +198,8 @@ class ProbeName(NamedTuple):
     quantity: str  # "block_angle"
     source: str  # of PROBE_SOURCES
     probe: str  # "linear"; "mlp2x256": hidden layers x units
-    frames: int  # that the probe was fitted on
-    measure: str  # "r" or "error"
+    frames: int  # that the probe was fitted on; of speeds, pairs of frames
+    measure: str  # "r"; "mse" of standardised values; "error" in the quantity's unit
 
     def text(self) -> str:
         """The name as a row holds it."""
@@ -212,6 +214,28 @@ class ProbeName(NamedTuple):
             return cls(quantity, "latent", {"mlp": "mlp1x128"}.get(probe, probe), 6000, measure)
         quantity, source, probe, frames, measure = parts
         return cls(quantity, source, probe, int(frames), measure)
+
+
+LATENT = "latent"  # the quantity of OpenLoopName that is the latent itself
+MAP = "map"  # stage of the points of a map: "tsne_1", "tsne_2", and the two states of each point
+
+
+class OpenLoopName(NamedTuple):
+    """The name of a metric of stage "open_loop": an error of what, by which guess. The row's index
+    is the number of blocks since the last frame that was seen.
+    """
+
+    quantity: str  # LATENT, or what a probe reads
+    guess: str  # "model"; "copy": the last frame seen; "mean"; "seen": read from the true latent
+
+    def text(self) -> str:
+        """The name as a row holds it: "block.model"."""
+        return f"{self.quantity}.{self.guess}"
+
+    @classmethod
+    def of(cls, text: str) -> OpenLoopName:
+        """The parts of a row's name."""
+        return cls(*text.split("."))
 
 
 class PlanTimeName(NamedTuple):

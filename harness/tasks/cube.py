@@ -68,6 +68,17 @@ SPEC = TaskSpec(
     ),
     distance_unit="m",
     strata=("cube still", "cube moved"),
+    quantities=(
+        ("effector", tuple(f"effector_{axis}" for axis in "xyz")),
+        ("cube", tuple(f"cube_{axis}" for axis in "xyz")),
+        ("cube_quaternion", tuple(f"cube_q{axis}" for axis in "wxyz")),
+        ("arm", cube_robot.ARM),
+        ("gripper", cube_robot.FINGERS),
+        ("arm_speed", tuple(f"{name}_speed" for name in cube_robot.ARM)),
+        ("gripper_speed", tuple(f"{name}_speed" for name in cube_robot.FINGERS)),
+        ("cube_speed", tuple(f"cube_{axis}_speed" for axis in "xyz")),
+        ("cube_turn", tuple(f"cube_turn_{axis}" for axis in "xyz")),
+    ),
     slow_to_draw=True,
 )
 

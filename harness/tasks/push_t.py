@@ -57,6 +57,10 @@ SPEC = TaskSpec(
     ),
     distance_unit="px",
     strata=("block still", "block moved"),
+    quantities=tuple(
+        (name, (f"{name}_x", f"{name}_y"))
+        for name in ("agent", "block", "agent_velocity", "block_velocity")
+    ),
 )
 
 

@@ -50,6 +50,7 @@ SPEC = TaskSpec(
     proprio_names=("agent_x [px]", "agent_y [px]"),
     distance_unit="px",
     strata=("same room", "through door", "detour"),
+    quantities=(("agent", ("agent_x", "agent_y")),),
 )
 
 
