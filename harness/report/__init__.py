@@ -20,7 +20,8 @@ __all__ = ["NoTrials", "Report", "console", "publish", "write"]
 log = logging.getLogger(__name__)
 
 _OURS = re.compile(
-    r"(headline|success|efficiency|stability|probing|plan_time|episodes|sweep)\.(md|csv|tex|png|svg)"
+    r"(headline|success|efficiency|stability|probing|open_loop|geometry|map|plan_time|episodes|sweep)"
+    r"\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif"
 )
 

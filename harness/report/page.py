@@ -49,13 +49,26 @@ def build(
     return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"
 
 
-_BESIDE = {"success": "success", "efficiency": "plan_time", "stability": "stability"}
-_EXTRA = {"episodes": "Episodes", "sweep": "Sweep"}  # of no table: name and title
+_BESIDE = {  # table -> figure
+    "success": "success",
+    "efficiency": "plan_time",
+    "stability": "stability",
+    "open_loop": "open_loop",
+    "geometry": "geometry",
+}
+_EXTRA = {
+    "map": "Maps of the latents",
+    "episodes": "Episodes",
+    "sweep": "Sweep",
+}  # of no table: name and title
 _ALT = {
     "headline": "Success of every trained method on every task, with 95 % intervals",
     "success": "Success by task and method with 95 % intervals",
     "plan_time": "Plan time by method on a log axis",
     "stability": "Training curves: terms of the loss by method, and latent std",
+    "open_loop": "Error of rollouts, block by block, by task, quantity and method",
+    "geometry": "Straightness of latents over training, and their spectra",
+    "map": "t-SNE of latents of states on a grid, coloured by state",
     "episodes": "One episode per task and method: start, after each block, goal",
     "sweep": "Swept value against success",
 }

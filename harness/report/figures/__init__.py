@@ -5,7 +5,17 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.report import load
-from harness.report.figures import episodes, headline, plan_time, stability, style, success, sweep
+from harness.report.figures import (
+    episodes,
+    geometry,
+    headline,
+    open_loop,
+    plan_time,
+    stability,
+    style,
+    success,
+    sweep,
+)
 
 
 def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, dict[str, bytes]]:
@@ -17,6 +27,9 @@ def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, dict[str, by
             "success": success.success_figure(run, estimates),
             "plan_time": plan_time.plan_time_figure(run),
             "stability": stability.stability_figure(run),
+            "open_loop": open_loop.open_loop_figure(run),
+            "geometry": geometry.geometry_figure(run),
+            "map": geometry.map_figure(run),
             "episodes": episodes.episodes_figure(run, scenes),
             "sweep": sweep.sweep_figure(run, estimates),
         }

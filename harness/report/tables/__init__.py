@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.report import format, load
-from harness.report.tables import efficiency, probing, stability, success
+from harness.report.tables import efficiency, geometry, open_loop, probing, stability, success
 
 
 def of(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> list[format.Table]:
@@ -15,4 +15,6 @@ def of(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> list[for
         efficiency.efficiency_table(run),
         stability.stability_table(run),
         probing.probing_table(run),
+        open_loop.open_loop_table(run),
+        geometry.geometry_table(run),
     ]
