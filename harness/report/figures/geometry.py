@@ -79,6 +79,7 @@ def _spectrum(ax: Axes, part: pd.DataFrame, looks: dict[str, tuple[str, str]]) -
         by = {"x": "index", "y": "value", "errorbar": None, "ax": ax}
         sns.lineplot(own, **by, color=shade, linestyle=line, lw=1.5)
     ax.set(xlabel="", ylabel="", yscale="log", ylim=(1e-5, 1.2))
+    ax.yaxis.set_major_formatter(lambda value, _: stability.power_of_ten(value))
     ax.margins(x=0.03)
 
 

@@ -145,14 +145,14 @@ def _decorate(ax: Axes, title: str) -> None:
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter("{x:g}")
     else:
-        ax.yaxis.set_major_formatter(lambda value, _: _power_of_ten(value))
+        ax.yaxis.set_major_formatter(lambda value, _: power_of_ten(value))
     ax.yaxis.set_minor_formatter("")  # ticks alone say that the axis is logarithmic
     ax.tick_params(labelsize=7.5)
     ax.locator_params(axis="x", nbins=4)
     ax.margins(x=0.02)
 
 
-def _power_of_ten(value: float) -> str:
+def power_of_ten(value: float) -> str:
     """ "10⁻³" for 0.001."""
     return "10" + f"{math.log10(value):.0f}".translate(_SUPERSCRIPT)
 

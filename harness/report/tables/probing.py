@@ -17,10 +17,11 @@ _PROBING = (
 )
 _INPUTS = {False: "frames", True: "pairs of frames, a block apart, whose latents are joined,"}
 _CONTROLS = (
-    " What the same MLP reads elsewhere: pooled, from the mean of a frame's tokens (else they are "
-    "joined); untrained, from the same architecture with the weights that it starts from (a frozen "
-    "encoder with random ones); pixels, from the grey picture resized to as many pixels as the "
-    "latent has floats; shuffled, from latents beside labels of other frames, which is guessing."
+    " What the same probes read elsewhere, as r of the linear map and of the MLP: pooled, from the "
+    "mean of a frame's tokens (else they are joined); untrained, from the same architecture with "
+    "the weights that it starts from (a frozen encoder with random ones); pixels, from the grey "
+    "picture resized to as many pixels as the latent has floats; shuffled, from latents beside "
+    "labels of other frames, which is guessing."
 )
 _OLDER = (
     " These rows are older: a quantity is one number, and its controls are not shown (they stand "
@@ -104,7 +105,10 @@ def _frame(rows: pd.DataFrame, controls: bool) -> pd.DataFrame:
     shown["MLP error"] = rows["mlp_error"].map(format.three) + units
     for control in record.PROBE_SOURCES[1:] if controls else ():
         if f"{control}_mlp_r" in rows:
-            shown[f"r, {control}"] = rows[f"{control}_mlp_r"].map(format.two)
+            both = zip(rows[f"{control}_linear_r"], rows[f"{control}_mlp_r"], strict=True)
+            shown[f"r, {control}"] = [
+                format.BLANK if pd.isna(mlp) else f"{linear:.2f}, {mlp:.2f}" for linear, mlp in both
+            ]
     for kind, words in (("linear", "linear"), ("mlp", "MLP")):
         for measure, form in (("mse", format.short), ("r", format.three_decimals)):
             if f"published_{kind}_{measure}" in rows:
@@ -121,4 +125,4 @@ def _with_std(rows: pd.DataFrame, name: str, form) -> list[str]:
         return [format.BLANK] * len(rows)
     stds = rows.get(f"{name}_std", pd.Series(float("nan"), rows.index))
     pairs = zip(rows[name], stds, strict=True)
-    return [form(v) if pd.isna(std) else f"{form(v)} ± {format.short(std)}" for v, std in pairs]
+    return [form(v) if pd.isna(std) else f"{form(v)} ± {std:.1g}" for v, std in pairs]
