@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST = 4  # panels of a task: the latent, then quantities in the order of recording
+_TOP = 1.6  # of a panel, in largest errors of the guesses
 _COPY, _SEEN = "#d9d9d9", ":"
 
 
@@ -46,7 +47,7 @@ def open_loop_figure(run: load.RunTables) -> Figure | None:
     words = (
         "Rollouts from one frame of a test episode. Latents: squared error as a share of their "
         "variance; quantities: mean distance to the true value, read by the probe's networks. "
-        "Dashed grey: the mean as the guess."
+        "Lines that leave a panel err by far more than the guesses."
     )
     style.footer(figure, f"{style.run_footer(run, errors)} {words}")
     return figure
@@ -66,7 +67,9 @@ def _panel(ax: Axes, part: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> N
         seen = own[own["guess"] == "seen"]
         if len(seen):
             sns.lineplot(seen, **by | {"errorbar": None}, linestyle=_SEEN, lw=1)
-    ax.set(xlabel="", ylabel="", ylim=(0, None), xlim=(1, part["index"].max()))
+    known = part.loc[part["guess"] != "seen", "value"].max()
+    top = min(1.05 * known, _TOP * max(copies.max(axis=None), means.max()))
+    ax.set(xlabel="", ylabel="", ylim=(0, top or 1), xlim=(1, part["index"].max()))
     ax.tick_params(labelsize=7.5)
 
 
