@@ -32,8 +32,8 @@ from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
 from harness.nn.cached_rollout import CachedRollout, LayerCache, derived
 from harness.nn.frozen import FrozenConfig, FrozenEncoder
-from harness.nn.latent_std import latent_std
 from harness.nn.rollout import autoregressive
+from harness.nn.straightness import diagnostics
 from harness.nn.transformer import FeedForward
 
 
@@ -122,7 +122,7 @@ class DinoWM(WorldModel):
         terms = {"visual": squared[..., :width].mean()}
         if self.proprio_width:
             terms["proprio"] = squared[..., width:].sum(-1).mean() / width  # its weight is in z
-        return {"loss": sum(terms.values()), **terms, "latent_std": latent_std(z)}
+        return {"loss": sum(terms.values()), **terms, **diagnostics(z)}
 
     def fast_rollout(self) -> CachedRollout:
         """The same as `rollout` with less work."""

@@ -32,7 +32,7 @@ from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
 from harness.nn import moving_average
 from harness.nn.jepa import JEPAConfig, JEPANetwork
-from harness.nn.latent_std import latent_std
+from harness.nn.straightness import diagnostics
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ class EMAJEPA(JEPANetwork):
             target = self.encode(batch.obs.frames(slice(1, None)))  # (B, T - 1, D)
         predicted = self.predict(z, batch.actions[:, :-1])
         prediction = F.mse_loss(predicted.float(), target.float())
-        std = latent_std(target)  # of the latents that planning compares
-        return {"loss": prediction, "pred": prediction, "latent_std": std}
+        logged = diagnostics(target)  # of the latents that planning compares
+        return {"loss": prediction, "pred": prediction, **logged}
 
     def after_step(self, step: int, steps: int) -> None:
         """Move the target network towards the online one."""

@@ -22,7 +22,7 @@ from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
 from harness.nn import inverse_dynamics
 from harness.nn.jepa import JEPAConfig, JEPANetwork
-from harness.nn.latent_std import latent_std
+from harness.nn.straightness import diagnostics
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class PLDM(JEPANetwork):
         terms = {"pred": F.mse_loss(predicted.float(), z[:, 1:].float())}
         terms |= self.terms(z.float(), batch.actions)
         total = terms["pred"] + sum(self.weights[name] * terms[name] for name in self.weights)
-        return {"loss": total, **terms, "latent_std": latent_std(z)}
+        return {"loss": total, **terms, **diagnostics(z)}
 
     def terms(self, z: Tensor, actions: Tensor) -> dict[str, Tensor]:
         """The six terms beside the prediction error, unweighted: z (B, T, D), actions (B, T, A)."""

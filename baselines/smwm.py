@@ -23,7 +23,7 @@ from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
 from harness.nn import inverse_dynamics
 from harness.nn.jepa import JEPAConfig, JEPANetwork
-from harness.nn.latent_std import latent_std
+from harness.nn.straightness import diagnostics
 
 
 @dataclass(frozen=True)
@@ -67,5 +67,5 @@ class SMWM(JEPANetwork):
             "loss": prediction + self.idm_weight * idm,
             "pred": prediction,
             "idm": idm,
-            "latent_std": latent_std(z),
+            **diagnostics(z),
         }

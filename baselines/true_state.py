@@ -19,8 +19,8 @@ from torch import Tensor
 from harness.contracts.data import Batch, Obs
 from harness.contracts.task import ModelDims
 from harness.nn.jepa import JEPAConfig, LatentPredictor
-from harness.nn.latent_std import latent_std
 from harness.nn.mlp import Projector
+from harness.nn.straightness import diagnostics
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,4 @@ class TrueState(LatentPredictor):
         z = self.encode(batch.obs)
         predicted = self.predict(z[:, :-1], batch.actions[:, :-1])
         error = (predicted.float() - z[:, 1:])[..., : self.pose_dim].pow(2).mean()
-        return {"loss": error, "pred": error, "latent_std": latent_std(z[..., : self.pose_dim])}
+        return {"loss": error, "pred": error, **diagnostics(z[..., : self.pose_dim])}

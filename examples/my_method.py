@@ -18,7 +18,7 @@ from harness.contracts.method import Method
 from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
 from harness.nn.jepa import JEPAConfig, JEPANetwork
-from harness.nn.latent_std import latent_std
+from harness.nn.straightness import diagnostics
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class MyMethod(
         return {
             "loss": error + self.weight * z.mean() ** 2,
             "pred": error,
-            "latent_std": latent_std(z),
+            **diagnostics(z),
         }
 
 

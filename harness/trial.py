@@ -25,7 +25,10 @@ from harness.evaluate import (
     control,
     decoder,
     film,
+    geometry,
+    held_out,
     latents,
+    open_loop,
     pairs,
     plan_time,
     plans,
@@ -105,7 +108,8 @@ def _results(spec: TrialSpec, folders: RunFolders, progress: Progress) -> Iterat
         if name in spec.stages and stage.applies(method):
             result = stage.run(context)
             yield result
-            context = dataclasses.replace(context, model=result.model or context.model)
+            if result.model is not None:  # else the context keeps what it has read
+                context = dataclasses.replace(context, model=result.model)
     yield Result(facts=rows.MemoryFacts(memory.peak(device)))
 
 
@@ -145,9 +149,9 @@ def diagnostics(context: Context, model: LatentModel) -> list[rows.MetricRow]:
     """The health of a world model's latent space on validation episodes."""
     if not isinstance(model, WorldModel):
         return []
-    block, horizon = context.task.spec.action_block, context.config.mpc.horizon_blocks
+    block = context.task.spec.action_block
     return latents.measure(
-        *(context.key, model, context.dataset, context.normalizer, block, horizon, context.device)
+        *(context.key, model, context.dataset, context.normalizer, block, context.device)
     )
 
 
@@ -162,21 +166,42 @@ def _normalizer_rows(context: Context) -> list[rows.MetricRow]:
 
 
 def look_inside(context: Context) -> Result:
-    """Read the state out of the latents by probes, and out of an untrained encoder's."""
+    """Read the state out of the latents by probes, out of an untrained encoder's, and out of
+    pictures of the latent's size.
+    """
     context.progress("probing", 0, 1)
-    untrained = context.new_model(context.config.method.untrained())
-    names = context.task.spec.state_names
+    untrained = held_out.latent(context.new_model(context.config.method.untrained()))
+    size = latents.floats_per_frame(context.model, context.dims, context.device)
+    controls = [
+        context.read_pairs(lambda obs: {"untrained": untrained(obs)["latent"]}),
+        context.read_pairs(probing.grey(size)),
+    ]
+    spec = context.task.spec
+    return Result(probing.measure(context.key, context.probed, controls, context.probe, spec))
+
+
+def roll_out(context: Context) -> Result:
+    """How far rollouts go astray, in the latents and in what the probe reads from them."""
+    context.progress("open loop", 0, 1)
+    return Result(open_loop.measure(context.key, context.rollouts, context.probe))
+
+
+def survey(context: Context) -> Result:
+    """The geometry of the latents, and a map of them."""
+    context.progress("geometry", 0, 1)
+    known = (context.dataset, context.normalizer, context.task.spec, context.device)
     return Result(
-        probing.measure(
-            *(context.key, context.model, untrained, context.dataset, names, context.device)
-        )
+        [
+            *geometry.measure(context.key, context.task, context.rollouts),
+            *geometry.map_rows(context.key, context.model, *known),
+        ]
     )
 
 
 def watch_events(context: Context) -> Result:
     """How surprised a world model is by events on held-out clips that break the task's physics."""
     task, model = context.task, context.model
-    if not (task.surprises() and isinstance(model, WorldModel)):
+    if not task.surprises():
         return Result()
     context.progress("surprise", 0, 1)
     plain = zoo.task(context.spec.task, context.config.data.scene)
@@ -219,8 +244,6 @@ def time_plans(context: Context) -> Result:
 
 def explain_plans(context: Context) -> Result:
     """What loses the pairs that first plans do not solve, of the first evaluation seed."""
-    if not isinstance(context.model, WorldModel):
-        return Result()
     settings, eval_seed = context.config, context.config.protocol.eval_seeds[0]
     policy, (main, _) = context.policy(eval_seed), context.pairs(eval_seed)
     return Result(
@@ -233,8 +256,6 @@ def explain_plans(context: Context) -> Result:
 
 def decode(context: Context) -> Result:
     """What latents hold of a frame, and what rollouts imagine, as pictures."""
-    if not isinstance(context.model, WorldModel):
-        return Result()
     block, settings = context.task.spec.action_block, context.config.decoder
     metrics, frames = decoder.measure(
         *(context.key, context.model, context.dataset, context.normalizer),
@@ -244,27 +265,35 @@ def decode(context: Context) -> Result:
 
 
 class Stage(NamedTuple):
-    """A part of a trial: of every trained method, of controls where it says so, and not of the
-    ceiling where it asks what an encoder has learned.
+    """A part of a trial: of every trained method, of controls where it says so, not of feed-forward
+    policies where it asks what a world model predicts, and not of the ceiling where it asks what an
+    encoder has learned.
     """
 
     run: Callable[[Context], Result]
     of_controls: bool = False
+    of_policies: bool = True
     of_ceilings: bool = True
 
     def applies(self, method: Method) -> bool:
         """Whether trials of the method run this stage."""
-        return self.of_ceilings if method.sees_pose else method.trained or self.of_controls
+        if method.sees_pose:
+            return self.of_ceilings
+        if method.trained:
+            return method.plans or self.of_policies
+        return self.of_controls
 
 
 STAGES = {  # in the order in which they run; a trial runs those that its spec names
     "train": Stage(train),
     "probing": Stage(look_inside, of_ceilings=False),
-    "surprise": Stage(watch_events),
+    "open_loop": Stage(roll_out, of_policies=False),
+    "geometry": Stage(survey, of_policies=False, of_ceilings=False),
+    "surprise": Stage(watch_events, of_policies=False),
     "control": Stage(act, of_controls=True),
     "plan_time": Stage(time_plans),
-    "plans": Stage(explain_plans),
-    "decoder": Stage(decode, of_ceilings=False),
+    "plans": Stage(explain_plans, of_policies=False),
+    "decoder": Stage(decode, of_policies=False, of_ceilings=False),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from harness.data.episodes import Dataset, open_dataset
 from harness.data.normalize import Normalizer
 from harness.data.privileged import PoseTask
 from harness.data.windows import Windows
-from harness.evaluate import pairs
+from harness.evaluate import held_out, pairs, probing
 from harness.experiment.config import TrialConfig
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
@@ -109,6 +110,27 @@ class Context:
         if self.device.type == "cuda":
             windows.reside(self.device, int(_RESIDENT_SHARE * memory.free(self.device)))
         return windows
+
+    @functools.cached_property
+    def rollouts(self) -> held_out.Rollouts:
+        """Held-out windows, and what the world model predicts for them."""
+        block = self.task.spec.action_block
+        return held_out.rollouts(self.model, self.dataset, self.normalizer, block, self.device)
+
+    @functools.cached_property
+    def probed(self) -> dict[str, probing.Pairs]:
+        """The model's latents of the frames that probes are fitted on and evaluated on."""
+        return self.read_pairs(held_out.latent(self.model))
+
+    @functools.cached_property
+    def probe(self) -> probing.Probe:
+        """What can be read from the model's latents of single frames."""
+        return probing.of_frames(self.probed, self.task.spec)
+
+    def read_pairs(self, features: held_out.Read) -> dict[str, probing.Pairs]:
+        """The same frames by another encoder."""
+        block = self.task.spec.action_block
+        return probing.read_pairs(features, self.dataset, self.normalizer, block, self.device)
 
     def pairs(self, eval_seed: int) -> tuple[list[Pair], list[Pair]]:
         """The protocol's pairs, and those that are drawn for their stratum alone."""

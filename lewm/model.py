@@ -24,7 +24,7 @@ from harness.contracts.data import Batch, Obs
 from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
 from harness.nn.jepa import JEPAConfig, JEPANetwork
-from harness.nn.latent_std import latent_std
+from harness.nn.straightness import diagnostics
 from lewm.sigreg import sigreg
 
 _TRAINED = "trained"  # weights=trained: by the trial itself
@@ -131,5 +131,5 @@ class LeWM(JEPANetwork):
             "loss": prediction + self.sigreg_weight * regulariser,
             "pred": prediction,
             "sigreg": regulariser,
-            "latent_std": latent_std(z),
+            **diagnostics(z),
         }

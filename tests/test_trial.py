@@ -164,3 +164,33 @@ def test_a_spec_file_that_is_none(tmp_path, text, capsys):
         assert trial.main(words) == 2
     assert "SPEC.yaml [results=FOLDER] [datasets=FOLDER]" in capsys.readouterr().err
     assert not (tmp_path / "alone").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "stages"),
+    [
+        ("lewm", ["train", "probing", "open_loop", "geometry", "control", "plan_time"]),
+        ("dino_wm", ["train", "probing", "open_loop", "geometry", "control", "plan_time"]),
+        ("gcbc", ["train", "probing", "control", "plan_time"]),  # it predicts nothing
+        (
+            "true_state",
+            ["train", "open_loop", "control", "plan_time"],
+        ),  # its encoder learns nothing
+        ("random", ["control"]),
+    ],
+)
+def test_which_stages_a_method_has(method, stages):
+    ours = [*stages, "probing", "open_loop", "geometry"]
+    applying = [name for name, stage in trial.STAGES.items() if stage.applies(zoo.METHODS[method])]
+    assert [name for name in applying if name in ours] == stages
+
+
+@pytest.mark.parametrize("method", ["lewm", "true_state"])
+def test_stages_that_look_inside_leave_rows(method, folders):
+    spec = tiny.spec(method, *SMALL)
+    spec = dataclasses.replace(spec, stages=("train", "probing", "open_loop", "geometry"))
+    row = trial.run(spec, folders, tiny.quiet)
+    assert row.status == "ok", row.error
+    found = set(rows.read_one(folders.trial(spec)).metrics["stage"])
+    assert {"open_loop"} <= found
+    assert ({"probing", "geometry", rows.MAP} <= found) == (method == "lewm")

@@ -34,7 +34,7 @@ class Trainable(nn.Module, ABC):
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars by name. "loss" is minimised; the others are only logged: the unweighted terms of
-        the loss and, for a world model, "latent_std" (nn/latent_std.py).
+        the loss and, for a world model, nn/straightness.py's diagnostics.
         """
 
     def after_step(self, step: int, steps: int) -> None:
@@ -257,6 +257,11 @@ class Method:
                 f"the configuration of {self.label}, {self.config.__name__}, must derive from "
                 f"harness.contracts.method.MethodConfig"
             )
+
+    @property
+    def plans(self) -> bool:
+        """Whether it learns a world model, which it plans with: `build` is that model's class."""
+        return isinstance(self.build, type) and issubclass(self.build, WorldModel)
 
     @property
     def sees_pose(self) -> bool:

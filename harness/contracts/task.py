@@ -39,6 +39,9 @@ class TaskSpec:
     slow_to_draw: bool = False  # whether data are collected in several processes
     # mean and std of the released file's actions, where they are known
     released_actions: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    # states that a probe reads as one quantity: (its name, names of the states without units). A
+    # state in none is a quantity by itself. The first two states of the first are the axes of maps.
+    quantities: tuple[tuple[str, tuple[str, ...]], ...] = ()
     about: str = ""  # one sentence
 
     @property

@@ -1,4 +1,4 @@
-"""Measures a latent space on held-out windows: std, effective rank and prediction errors."""
+"""Measures the health of a latent space after training: std, effective rank, one-step error."""
 
 from __future__ import annotations
 
@@ -30,21 +30,13 @@ def measure(
     dataset: Dataset,
     normalizer: Normalizer,
     block: int,
-    horizon_blocks: int,
     device: torch.device,
 ) -> list[rows.MetricRow]:
-    """Metric rows of the trial `key`, from `statistics` and `open_loop` on validation episodes."""
+    """Metric rows of the trial `key`, from `statistics` on validation episodes."""
     windows = Windows(dataset, "validation", model.window_frames, block, normalizer)
-    blocks = min(horizon_blocks, windows.longest_steps // block - 1)
-    longer = Windows(dataset, "validation", blocks + 1, block, normalizer)
-    rolled, stayed = open_loop(model, longer, device)
     return [
         rows.MetricRow(key, "latents", name, 0, value, unit)
         for name, (value, unit) in statistics(model, windows, device).items()
-    ] + [
-        rows.MetricRow(key, "latents", name, k, float(value), "share of variance")
-        for name, values in (("open_loop", rolled), ("stay", stayed))
-        for k, value in enumerate(values, start=1)
     ]
 
 
@@ -66,30 +58,6 @@ def statistics(
         "effective_rank": (effective_rank(flat), "dimensions"),
         "validation_pred": (error / count, ""),
     }
-
-
-@torch.inference_mode()
-def open_loop(model: WorldModel, windows: Windows, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Errors of the rollout from a first frame alone, and of predicting no change, (T - 1,) each:
-    the squared error k blocks later, as a share of the latents' variance.
-    """
-    model.eval()
-    rollout = model.fast_rollout()
-    errors = torch.zeros(2, windows.frames - 1, dtype=torch.float64)
-    moments, count = [0.0, 0.0], 0
-    for batch in _batches(windows, "open loop", device):
-        z = model.encode(batch.obs).float()  # (B, T, *D)
-        actions = batch.actions[:, :-1]
-        rolled = rollout(z[:, :1], actions[:, :0], actions).float()  # (B, T - 1, *D)
-        flat = z.flatten(0, 1).double().cpu()  # (B * T, *D)
-        moments = [m + flat.pow(k).sum(0) for k, m in enumerate(moments, start=1)]
-        count += len(flat)
-        for i, guess in enumerate((rolled, z[:, :1])):
-            gap = (guess - z[:, 1:]).double().pow(2)
-            errors[i] += gap.transpose(0, 1).flatten(1).sum(1).cpu()
-    mean, variance = moments[0] / count, moments[1] / count
-    variance = ((variance - mean.pow(2)) * count / (count - 1)).mean().clamp_min(1e-12)
-    return tuple((errors * windows.frames / (count * mean.numel()) / variance).float())
 
 
 def _batches(windows: Windows, stream: str, device: torch.device) -> Iterator[Batch]:
@@ -127,13 +95,18 @@ def size_rows(key: str, model: LatentModel, dims: ModelDims) -> list[rows.Metric
 
 
 def effective_rank(z: Tensor) -> float:
-    """How many dimensions latents z (M, D) fill: the exponential of the entropy of their normalised
-    covariance spectrum (Roy and Vetterli 2007).
+    """How many dimensions latents z (M, D) fill: the exponential of the entropy of their spectrum
+    (Roy and Vetterli 2007).
     """
-    z = z - z.mean(0)
-    if z.shape[1] > len(z):  # both matrices have the same spectrum; this one is smaller
-        values = torch.linalg.eigvalsh((z @ z.T).double()).clamp_min(0)
-    else:
-        values = torch.linalg.svdvals(z.double()).pow(2)
-    share = values / values.sum().clamp_min(1e-300)
+    share = spectrum(z)
     return float(torch.exp(-(share * share.clamp_min(1e-300).log()).sum()))
+
+
+def spectrum(z: Tensor) -> Tensor:
+    """The eigenvalues of the covariance of latents z (M, D), largest first, as shares of their
+    sum.
+    """
+    z = (z - z.mean(0)).double()
+    small = z @ z.T if z.shape[1] > len(z) else z.T @ z  # both have the same eigenvalues
+    values = torch.linalg.eigvalsh(small).clamp_min(0).flip(0)
+    return values / values.sum().clamp_min(1e-300)

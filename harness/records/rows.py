@@ -198,7 +198,8 @@ class MetricRow:
     unit: str
 
 
-PROBE_SOURCES = ("latent", "untrained", "pixels", "shuffled")  # the first is no control
+# what a probe reads: latents; of several tokens their mean; and the controls
+PROBE_SOURCES = ("latent", "pooled", "untrained", "pixels", "shuffled")
 
 
 # metric "outcome" of stage "plans" is a place in this tuple: solved, or what loses the pair
@@ -206,7 +207,8 @@ PLAN_OUTCOMES = ("solved", "search", "model", "cost")
 
 
 class ProbeName(NamedTuple):
-    """The name of a metric of stage "probing": what was read from what, by which probe.
+    """The name of a metric of stage "probing": what was read from what, by which probe. The row's
+    index is the probe's seed.
 
     Rows written before there were controls have three of the five parts; their probes were fitted
     on 6,000 frames, and the network had one hidden layer of 128 units.
@@ -215,8 +217,8 @@ class ProbeName(NamedTuple):
     quantity: str  # "block_angle"
     source: str  # of PROBE_SOURCES
     probe: str  # "linear"; "mlp2x256": hidden layers x units
-    frames: int  # that the probe was fitted on
-    measure: str  # "r" or "error"
+    frames: int  # that the probe was fitted on; of speeds, pairs of frames
+    measure: str  # "r"; "mse" of standardised values; "error" in the quantity's unit
 
     def text(self) -> str:
         """The name as a row holds it."""
@@ -253,6 +255,28 @@ class SurpriseName(NamedTuple):
         """The parts of a row's name, None for the name of another metric of the stage."""
         parts = text.split(".")
         return cls(*parts) if len(parts) == 3 else None
+
+
+LATENT = "latent"  # the quantity of OpenLoopName that is the latent itself
+MAP = "map"  # stage of the points of a map: "tsne_1", "tsne_2", and the two states of each point
+
+
+class OpenLoopName(NamedTuple):
+    """The name of a metric of stage "open_loop": an error of what, by which guess. The row's index
+    is the number of blocks since the last frame that was seen.
+    """
+
+    quantity: str  # LATENT, or what a probe reads
+    guess: str  # "model"; "copy": the last frame seen; "mean"; "seen": read from the true latent
+
+    def text(self) -> str:
+        """The name as a row holds it: "block.model"."""
+        return f"{self.quantity}.{self.guess}"
+
+    @classmethod
+    def of(cls, text: str) -> OpenLoopName:
+        """The parts of a row's name."""
+        return cls(*text.split("."))
 
 
 class PlanTimeName(NamedTuple):

@@ -178,6 +178,11 @@ def percent(value: float) -> str:
     return BLANK if pd.isna(value) else f"{value:.0f}"
 
 
+def three_decimals(value: float) -> str:
+    """Three decimals, as the papers write a correlation."""
+    return BLANK if pd.isna(value) else f"{value:.3f}"
+
+
 def signed(value: float) -> str:
     """One decimal with its sign."""
     return BLANK if pd.isna(value) else f"{value:+.1f}".replace("-", "−")

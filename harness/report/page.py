@@ -49,13 +49,16 @@ def build(
     return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"
 
 
-_BESIDE = {
+_BESIDE = {  # table -> figure
     "success": "success",
     "efficiency": "plan_time",
     "stability": "stability",
+    "open_loop": "open_loop",
+    "geometry": "geometry",
     "plans": "plans",
 }
 _EXTRA = {  # of no table: name and title
+    "map": "Maps of the latents",
     "decoder": "What latents hold and what rollouts imagine",
     "episodes": "Episodes",
     "sweep": "Sweep",
@@ -66,6 +69,9 @@ _ALT = {
     "surprise": "Surprise over time around events, by method, with 95 % intervals",
     "plan_time": "Plan time by method on a log axis",
     "stability": "Training curves: terms of the loss by method, and latent std",
+    "open_loop": "Error of rollouts, block by block, by task, quantity and method",
+    "geometry": "Straightness of latents over training, and their spectra",
+    "map": "t-SNE of latents of states on a grid, coloured by state",
     "episodes": "One episode per task and method: start, after each block, goal",
     "plans": "Predicted against executed cost of first plans, by task and method",
     "decoder": "PSNR and SSIM of decoded and imagined pictures over the horizon",

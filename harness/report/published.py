@@ -76,6 +76,21 @@ def _band(paper: float, values: list[float], sources: int) -> Band:
     return Band(paper, min(values, default=math.nan), max(values, default=math.nan), sources)
 
 
+class Probed(NamedTuple):
+    """Published readings of one quantity, of standardised values."""
+
+    linear_mse: float
+    linear_r: float
+    mlp_mse: float
+    mlp_r: float
+
+
+def probing(cell: pd.Series, quantity: str) -> Probed | None:
+    """What the paper's probes read, for a cell's task and method; None beside numbers of tests."""
+    known = (cell["task"], _PROPERTIES.get((cell["task"], quantity)), _MODELS.get(cell["method"]))
+    return None if cell["variant"] or of_tests(cell) else _probes().get(known)
+
+
 def of_tests(cell: pd.Series) -> bool:
     """Under a protocol whose numbers mean nothing."""
     return cell["protocol"].startswith("smoke")
@@ -115,6 +130,39 @@ _REPLICATIONS = _File(
     tuple((task, 100) for task in ("two_room", "reacher", "push_t", "cube")),
     ("protocol",),
 )
+_PROBING = _File(
+    "paper_probing.csv",
+    ("env", "property", "model"),
+    (
+        *(("lin_mse", math.inf), ("lin_r", 1.0)),
+        *(("mlp_mse", math.inf), ("mlp_r", 1.0)),
+    ),
+    (),
+)
+_MODELS = {"dino_wm": "DINO-WM", "pldm": "PLDM", "lewm": "LeWM"}  # method -> its name there
+_PROPERTIES = {  # (task, quantity of contracts.TaskSpec) -> its name there
+    ("two_room", "agent"): "agent_pos",
+    ("push_t", "agent"): "agent_loc",
+    ("push_t", "block"): "block_loc",
+    ("push_t", "block_angle"): "block_angle",
+    ("cube", "arm"): "joint_pos",
+    ("cube", "arm_speed"): "joint_vel",
+    ("cube", "effector"): "ee_pos",
+    ("cube", "effector_yaw"): "ee_yaw",
+    ("cube", "gripper"): "gripper",
+    ("cube", "cube"): "block_pos",
+    ("cube", "cube_quaternion"): "block_quat",
+}
+
+
+def _probes() -> dict[tuple[str, str, str], Probed]:
+    """(task, property, model) -> readings."""
+    return {
+        (row["env"], row["property"], row["model"]): Probed(
+            *(float(row[name]) for name, _ in _PROBING.numbers)
+        )
+        for row in _read(_PROBING)
+    }
 
 
 def plan_time() -> dict[str, Published]:

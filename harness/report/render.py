@@ -65,7 +65,7 @@ def rich_tables(sections: list[format.Section]) -> list:
 
 
 def _is_text(column: str) -> bool:
-    return column in ("Task", "Event", "Method", "Device", "Timed", "Terms")
+    return column in ("Task", "Event", "Method", "Quantity", "Device", "Timed", "Terms")
 
 
 def _markdown_table(frame: pd.DataFrame) -> str:

@@ -79,6 +79,17 @@ SPEC = TaskSpec(
         "default": "The cube's centre within 4 cm of the goal.",
         "pose": "The cube within 3 cm and 15 degrees of the goal, whichever face is up.",
     },
+    quantities=(
+        ("effector", tuple(f"effector_{axis}" for axis in "xyz")),
+        ("cube", tuple(f"cube_{axis}" for axis in "xyz")),
+        ("cube_quaternion", tuple(f"cube_q{axis}" for axis in "wxyz")),
+        ("arm", cube_robot.ARM),
+        ("gripper", cube_robot.FINGERS),
+        ("arm_speed", tuple(f"{name}_speed" for name in cube_robot.ARM)),
+        ("gripper_speed", tuple(f"{name}_speed" for name in cube_robot.FINGERS)),
+        ("cube_speed", tuple(f"cube_{axis}_speed" for axis in "xyz")),
+        ("cube_turn", tuple(f"cube_turn_{axis}" for axis in "xyz")),
+    ),
     slow_to_draw=True,
 )
 

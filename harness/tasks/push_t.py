@@ -67,6 +67,10 @@ SPEC = TaskSpec(
         "default": "Disc and tee within 20 px of the goal (one vector), the tee within 20 degrees.",
         "block": "The tee alone: within 10 px and 10 degrees of the goal.",
     },
+    quantities=tuple(
+        (name, (f"{name}_x", f"{name}_y"))
+        for name in ("agent", "block", "agent_velocity", "block_velocity")
+    ),
 )
 PUBLISHED = 7  # numbers of a state in other people's files: no velocities of the block
 

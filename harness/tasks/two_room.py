@@ -68,6 +68,7 @@ SPEC = TaskSpec(
         "default": "The agent's centre within 16 px of the goal.",
         "near": "The agent's centre within 8 px of the goal and in its room.",
     },
+    quantities=(("agent", ("agent_x", "agent_y")),),
 )
 
 

@@ -7,10 +7,11 @@ import tiny
 import torch
 
 from baselines.dino_wm import DinoWM, DinoWMConfig, DinoWMProprio, FrameCausalTransformer
+from harness import zoo
 from harness.contracts.data import Obs
 from harness.contracts.task import ModelDims
 from harness.data import normalize
-from harness.evaluate import latents, probing
+from harness.evaluate import geometry, held_out, latents, open_loop, probing
 
 CPU = torch.device("cpu")
 SMALL = DinoWMConfig(
@@ -119,14 +120,18 @@ def test_tokens_stand_for_the_pixels_they_were_made_of(method, datasets):
 
 def test_evaluation_reads_latents_of_several_tokens(datasets, monkeypatch):
     monkeypatch.setattr(probing, "FRAMES", {"train": 200, "validation": 100, "test": 100})
-    monkeypatch.setattr(probing, "MOST_FEATURES", 32)  # of 2 x 2 x 32
+    monkeypatch.setattr(probing, "EPOCHS", 2)
+    monkeypatch.setattr(held_out, "MOST_FEATURES", 32)  # of 2 x 2 x 32
     spec = tiny.spec("dino_wm_proprio")
     data, model = tiny.dataset(spec, datasets), tiny.model(spec).eval()
-    made = latents.measure("k", model, data, normalize.fit(data), 5, 5, CPU)
-    monkeypatch.setattr(probing, "EPOCHS", 2)
-    untrained = tiny.model(spec).eval()
-    made += probing.measure("k", model, untrained, data, ("x [side]", "y [side]"), CPU)
+    known, task = normalize.fit(data), zoo.TASKS[spec.task]
+    made = latents.measure("k", model, data, known, 5, CPU)
+    splits = probing.read_pairs(held_out.latent(model), data, known, 5, CPU)
+    probe = probing.of_frames(splits, task.spec)
+    made += probing.measure("k", splits, [], probe, task.spec)
+    rolled = held_out.rollouts(model, data, known, 5, CPU)
+    made += open_loop.measure("k", rolled, probe) + geometry.measure("k", task, rolled)
     values = {row.name: row.value for row in made}
     assert all(math.isfinite(row.value) for row in made)
     assert values["latent_std"] > 0 and values["effective_rank"] > 1
-    assert {"x.latent.linear.200.r", "y.pixels.mlp2x256.200.error"} <= set(values)
+    assert {"x.latent.linear.200.r", "y.pooled.mlp2x256.200.error", "x.model"} <= set(values)

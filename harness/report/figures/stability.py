@@ -46,8 +46,8 @@ def stability_figure(run: load.RunTables) -> Figure | None:
     if curves.empty:
         return None
     tasks = sorted(curves["task"].unique(), key=run.tasks["rank"].get)
-    looks = _looks(run, curves)
-    labels = list(looks)
+    known = looks(run, curves)
+    labels = list(known)
     spread = bool(curves["name"].eq(_STD).any())
     count = len(labels) + spread
     lines = math.ceil(count / _COLUMNS)  # of panels, for one task
@@ -59,9 +59,9 @@ def stability_figure(run: load.RunTables) -> Figure | None:
         own = curves[curves["task"] == task]
         for ax, label in zip(panels, labels, strict=False):
             title = style.wrap(label, 90 // columns)
-            _terms_panel(ax, own[own["label"] == label], title, looks[label])
+            _terms_panel(ax, own[own["label"] == label], title, known[label])
         if spread:
-            _spread_panel(panels[len(labels)], own[own["name"] == _STD], looks)
+            _spread_panel(panels[len(labels)], own[own["name"] == _STD], known)
         style.hide(panels[count:])
         for first in range(0, len(panels), columns):
             shown = [ax for ax in panels[first : first + columns] if ax.axison]
@@ -145,14 +145,14 @@ def _decorate(ax: Axes, title: str) -> None:
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter("{x:g}")
     else:
-        ax.yaxis.set_major_formatter(lambda value, _: _power_of_ten(value))
+        ax.yaxis.set_major_formatter(lambda value, _: power_of_ten(value))
     ax.yaxis.set_minor_formatter("")  # ticks alone say that the axis is logarithmic
     ax.tick_params(labelsize=7.5)
     ax.locator_params(axis="x", nbins=4)
     ax.margins(x=0.02)
 
 
-def _power_of_ten(value: float) -> str:
+def power_of_ten(value: float) -> str:
     """ "10⁻³" for 0.001."""
     return "10" + f"{math.log10(value):.0f}".translate(_SUPERSCRIPT)
 
@@ -179,23 +179,23 @@ def _term_handles(curves: pd.DataFrame) -> list:
     return [*handles, norm] if _NORM in set(curves["name"]) else handles
 
 
-def _looks(run: load.RunTables, metrics: pd.DataFrame) -> dict[str, tuple[str, str]]:
+def looks(run: load.RunTables, metrics: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """label -> colour of its method, line style that tells its settings apart.
 
     The values of a sweep go from dark to light.
     """
-    looks: dict[str, tuple[str, str]] = {}
+    found: dict[str, tuple[str, str]] = {}
     used: dict[str, int] = {}
     cells = run.cells[run.cells.index.isin(metrics["cell"])]
     known = cells.drop_duplicates("label")[["method", "label"]]
     plain_first = known.sort_values("label", key=lambda c: c.str.len(), kind="stable")
     for method, label in plain_first.itertuples(index=False):
         shade = style.colour(run, method)
-        looks[label] = (shade, style.STYLES[used.get(shade, 0) % len(style.STYLES)])
+        found[label] = (shade, style.STYLES[used.get(shade, 0) % len(style.STYLES)])
         used[shade] = used.get(shade, 0) + 1
     swept = known.loc[known.index.isin(load.sweep_values(run.metrics)["cell"]), "label"]
     for label, shade in zip(swept, style.ramp(len(swept)), strict=True):
-        looks[label] = (shade, "-")
+        found[label] = (shade, "-")
     ranks = known["method"].map(run.methods["rank"])
     order = np.argsort(ranks, kind="stable")  # else as in the tables
-    return {label: looks[label] for label in known["label"].iloc[order]}
+    return {label: found[label] for label in known["label"].iloc[order]}

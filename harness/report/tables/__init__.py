@@ -7,6 +7,8 @@ import pandas as pd
 from harness.report import format, load
 from harness.report.tables import (
     efficiency,
+    geometry,
+    open_loop,
     plans,
     probing,
     released,
@@ -24,6 +26,8 @@ def of(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> list[for
         efficiency.efficiency_table(run),
         stability.stability_table(run),
         probing.probing_table(run),
+        open_loop.open_loop_table(run),
+        geometry.geometry_table(run),
         surprise.surprise_table(run),
         plans.plans_table(run),
     ]

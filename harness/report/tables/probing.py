@@ -1,51 +1,58 @@
-"""The probing table: what can be read out of frozen latents, and how far rollouts go astray."""
+"""The probing table: what can be read out of frozen latents, beside the paper's and controls."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from harness.records import rows as record
-from harness.report import format, load
+from harness.report import format, load, published
 
 _PROBING = (
-    "Read from frozen latents of single frames of test episodes, probes fitted on {frames:,} "
-    "frames of training episodes: Pearson's r of a linear map and of a network with {network} "
-    "hidden units (MLP; layers x units), of an angle the mean of its sine's and cosine's; error: "
-    "mean absolute error, of an angle the shorter way round. Means over training seeds. One "
-    "frame shows no speed, so speeds are left out."
+    "Read from frozen latents of test episodes, in the layout of the paper's Tables 1, 3 and 4, by "
+    "probes fitted on {frames:,} {inputs} of training episodes: a linear map, and a network with "
+    "{network} hidden units (MLP; layers x units). MSE: of standardised values, so that 1 is "
+    "guessing the mean; r: Pearson's; both are means over a quantity's numbers, of angles over "
+    "sines and cosines. Error of the MLP: the mean distance to the true value, of angles the "
+    "shorter way round. ±: std over the probe's seeds. Means over training seeds."
 )
+_INPUTS = {False: "frames", True: "pairs of frames, a block apart, whose latents are joined,"}
 _CONTROLS = (
-    " Controls, what the same MLP reads without the training: untrained, from the same "
-    "architecture with the weights that it starts from (a frozen encoder with random ones); "
-    "shuffled, from latents where each label belongs to another frame, which is guessing; row "
-    '"{pixels}", from the picture itself.'
+    " What the same probes read elsewhere, as r of the linear map and of the MLP: pooled, from the "
+    "mean of a frame's tokens (else they are joined); untrained, from the same architecture with "
+    "the weights that it starts from (a frozen encoder with random ones); pixels, from the grey "
+    "picture resized to as many pixels as the latent has floats; shuffled, from latents beside "
+    "labels of other frames, which is guessing."
 )
-_PIXELS = "32 px grey pixels"
-_ROLLOUT = (
-    "Open loop: squared error of the rollout from one frame after one block and after the last "
-    "block of the horizon, as a share of the latents' variance on validation episodes; in "
-    "brackets that of predicting no change."
+_OLDER = (
+    " These rows are older: a quantity is one number, and its controls are not shown (they stand "
+    "in the CSV; the pixels are 32 px grey pictures there)."
+)
+_PUBLISHED = (
+    " Published: arXiv 2603.19312 v3, on its own data and architecture; its speeds are read "
+    "from single latents."
 )
 
 
 def probing_table(run: load.RunTables) -> format.Table:
-    """Sections per task: quantities, one section for each generation of probes, and rollouts."""
+    """Sections per task: what frames show, and speeds; rows of older probes stand apart."""
     raw = _raw(run)
     sections = []
     for section, (task,), rows in format.by_section(raw, "task"):
-        title = f"{run.task_label(task)}, {section[1]}"
+        title = f"{run.task_label(task)}, {section[1]}: what the latents hold"
         about = f"Run {run.name}, {load.section_name(section)}.{format.ceiling_note(run, rows)}"
-        for (frames, network), part in rows.groupby(["frames", "mlp"], sort=False):
-            words = _PROBING.format(frames=frames, network=network)
-            controls = part["untrained_mlp_error"].notna().any()
-            words += _CONTROLS.format(pixels=_PIXELS) if controls else ""
-            shown = _probing_frame(part, bool(controls))
-            sections.append(
-                format.Section(f"{title}: what the latents hold", f"{about} {words}", shown)
-            )
-        astray = _rollout_frame(run, rows)
-        if not astray.empty:
-            sections.append(format.Section(f"{title}: rollouts", f"{about} {_ROLLOUT}", astray))
+        speeds = rows["unit"].str.contains("/s")
+        for (frames, network, of_pairs), part in rows.groupby(
+            ["frames", "mlp", speeds.rename("speeds")], sort=False
+        ):
+            older = part["mlp_mse"].isna().all()
+            if older and of_pairs:
+                continue  # single frames, which show no speed
+            words = _PROBING.format(frames=frames, network=network, inputs=_INPUTS[of_pairs])
+            words += _OLDER if older else _CONTROLS
+            shown = _frame(part, controls=not older)
+            words += _PUBLISHED if any(c.startswith("published") for c in shown) else ""
+            name = f"{title}, speeds" if of_pairs else title
+            sections.append(format.Section(name, f"{about} {words}", shown))
     return format.Table("probing", "Probing", raw, sections)
 
 
@@ -65,77 +72,57 @@ def _raw(run: load.RunTables) -> pd.DataFrame:
     """One row per cell, quantity and generation of probes, in the order of recording."""
     metrics = probe_rows(run)
     lines = []
-    for (cell, quantity, frames), part in metrics.groupby(
-        ["cell", "quantity", "frames"], sort=False
-    ):
+    by = ["cell", "quantity", "frames"]
+    for (cell, quantity, frames), part in metrics.groupby(by, sort=False):
         unit = part.loc[part["measure"] == "error", "unit"].iloc[0]
         networks = part.loc[part["probe"] != "linear", "probe"].str.removeprefix("mlp")
         row = format.identity(run, cell) | {"quantity": quantity, "unit": unit, "frames": frames}
         row["mlp"] = networks.iloc[0].replace("x", " x ")
-        kind = part["probe"].where(part["probe"] == "linear", "mlp")
-        for (source, probe, measure), value in (
-            part.groupby(["source", kind, "measure"])["value"].mean().items()
-        ):
-            prefix = "" if source == "latent" else f"{source}_"
-            row[f"{prefix}{probe}_{measure}"] = value
+        kind = part["probe"].where(part["probe"] == "linear", "mlp").rename("kind")
+        for (source, probe, measure), own in part.groupby(["source", kind, "measure"]):
+            name = "_".join([*([] if source == "latent" else [source]), probe, measure])
+            row[name] = own["value"].mean()
+            row[f"{name}_std"] = own.groupby("key")["value"].std().mean()  # over the probe's seeds
+        if paper := published.probing(run.cells.loc[cell], quantity):
+            row |= {f"published_{name}": value for name, value in paper._asdict().items()}
         lines.append(row)
     raw = pd.DataFrame(lines)
-    for control in record.PROBE_SOURCES[1:]:
-        if lines and f"{control}_mlp_error" not in raw:
-            raw[f"{control}_mlp_error"] = float("nan")
-    return format.in_order(run, raw)
+    known = raw if lines else raw.assign(mlp_mse=[])
+    if "mlp_mse" not in known:
+        known["mlp_mse"] = float("nan")
+    return format.in_order(run, known.dropna(axis=1, how="all").assign(mlp_mse=known["mlp_mse"]))
 
 
-def _probing_frame(rows: pd.DataFrame, controls: bool) -> pd.DataFrame:
-    """A row per quantity and method, in the order of the quantities; below the methods what the
-    pixels hold, which are the same for all.
-    """
-    rows = rows[~rows["unit"].str.contains("/s")]
-    if controls:
-        rows = pd.concat([rows, _pixel_rows(rows)])
+def _frame(rows: pd.DataFrame, controls: bool) -> pd.DataFrame:
+    """A row per quantity and method, in the order of the quantities."""
     order = {quantity: i for i, quantity in enumerate(rows["quantity"].unique())}
     rows = rows.sort_values("quantity", key=lambda names: names.map(order), kind="stable")
     units = (" " + rows["unit"]).where(rows["unit"] != "1", "")
-    shown = {
-        "Quantity": rows["quantity"],
-        "Method": rows["label"],
-        "linear r": rows["linear_r"].map(format.two),
-        "MLP r": rows["mlp_r"].map(format.two),
-        "linear error": rows["linear_error"].map(format.three) + units,
-        "MLP error": rows["mlp_error"].map(format.three) + units,
-    }
-    if controls:
-        shown |= {
-            f"MLP error, {control}": rows[f"{control}_mlp_error"].map(format.three)
-            for control in ("untrained", "shuffled")
-        }
-    return pd.DataFrame(shown).reset_index(drop=True)
+    shown = {"Quantity": rows["quantity"], "Method": rows["label"]}
+    for kind, words in (("linear", "linear"), ("mlp", "MLP")):
+        shown[f"{words} MSE"] = _with_std(rows, f"{kind}_mse", format.short)
+        shown[f"{words} r"] = _with_std(rows, f"{kind}_r", format.three_decimals)
+    shown["MLP error"] = rows["mlp_error"].map(format.three) + units
+    for control in record.PROBE_SOURCES[1:] if controls else ():
+        if f"{control}_mlp_r" in rows:
+            both = zip(rows[f"{control}_linear_r"], rows[f"{control}_mlp_r"], strict=True)
+            shown[f"r, {control}"] = [
+                format.BLANK if pd.isna(mlp) else f"{linear:.2f}, {mlp:.2f}" for linear, mlp in both
+            ]
+    for kind, words in (("linear", "linear"), ("mlp", "MLP")):
+        for measure, form in (("mse", format.short), ("r", format.three_decimals)):
+            if f"published_{kind}_{measure}" in rows:
+                heading = f"published {words} {measure.replace('mse', 'MSE')}"
+                shown[heading] = rows[f"published_{kind}_{measure}"].map(form)
+    frame = pd.DataFrame(shown).reset_index(drop=True)
+    empty = [c for c in frame if (frame[c] == format.BLANK).all()]
+    return frame.drop(columns=empty)
 
 
-def _pixel_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per quantity, with the pixels' readings in the place of the latents'."""
-    columns = {f"pixels_{end}": end for end in ("linear_r", "mlp_r", "linear_error", "mlp_error")}
-    means = rows.groupby("quantity", sort=False).agg(
-        {"unit": "first"} | dict.fromkeys(columns, "mean")
-    )
-    return means.rename(columns=columns).reset_index().assign(label=_PIXELS)
-
-
-def _rollout_frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per method: error after the first and after the last block."""
-    metrics = run.metrics[
-        (run.metrics["stage"] == "latents") & run.metrics["name"].isin(["open_loop", "stay"])
-    ]
-    lines = []
-    for cell, label in rows[["cell", "label"]].drop_duplicates().itertuples(index=False):
-        own = metrics[metrics["cell"] == cell]
-        if own.empty:
-            continue
-        means = own.groupby(["name", "index"])["value"].mean()
-        row = {"Method": label}
-        for block in sorted({1, int(own["index"].max())}):
-            words = f"after {block} block{'s' if block > 1 else ''}"
-            error, still = means["open_loop", block], means["stay", block]
-            row[words] = f"{format.three(error)} [{format.three(still)}]"
-        lines.append(row)
-    return pd.DataFrame(lines)
+def _with_std(rows: pd.DataFrame, name: str, form) -> list[str]:
+    """ "0.021 ± 0.003" per row; the value alone where there is no std."""
+    if name not in rows:
+        return [format.BLANK] * len(rows)
+    stds = rows.get(f"{name}_std", pd.Series(float("nan"), rows.index))
+    pairs = zip(rows[name], stds, strict=True)
+    return [form(v) if pd.isna(std) else f"{form(v)} ± {std:.1g}" for v, std in pairs]

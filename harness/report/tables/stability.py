@@ -8,7 +8,9 @@ import pandas as pd
 from harness.report import format, load, objective
 from harness.report.format import Column, metric
 
-NO_TERMS = {"loss", "lr", "grad_norm", "latent_std", "value_mean", "mse"}  # logged besides
+NO_TERMS = {  # logged besides
+    *("loss", "lr", "grad_norm", "latent_std", "straightness", "value_mean", "mse"),
+}
 
 
 def stability_table(run: load.RunTables) -> format.Table:

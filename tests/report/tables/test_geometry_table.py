@@ -1,0 +1,54 @@
+"""The geometry table and its figures, from rows with known values."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from synthetic_run import outcome, raw
+
+from harness import report
+from harness.records import rows
+
+
+def surveyed(straight, spectrum):
+    """Metrics of a trial with a training curve, the stage geometry, and a map of 16 points."""
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(range(4), range(4)), axis=-1).reshape(-1, 2)
+    scalars = {"straightness": straight, "effective_rank": 2.5, "sigreg": 1.2}
+    scalars |= {"rank_distance": 0.9, "rank_blocks": 0.8}
+    return [
+        *(("train", "straightness", step, 0.1 + step / 1000, "") for step in range(0, 101, 5)),
+        *(("geometry", name, 0, value, "") for name, value in scalars.items()),
+        *(("geometry", "spectrum", i, s, "") for i, s in enumerate(spectrum, start=1)),
+        *((rows.MAP, "tsne_1", i, v, "") for i, v in enumerate(rng.normal(size=16))),
+        *((rows.MAP, "tsne_2", i, v, "") for i, v in enumerate(rng.normal(size=16))),
+        *((rows.MAP, "agent_x", i, v, "px") for i, v in enumerate(grid[:, 0])),
+        *((rows.MAP, "agent_y", i, v, "px") for i, v in enumerate(grid[:, 1])),
+    ]
+
+
+def test_a_row_by_hand(run):
+    run.trial(outcome=outcome(10), metrics=surveyed(0.4, [0.6, 0.2, 0.15, 0.05]))
+    run.trial(method="random", outcome=outcome(10))
+    (row,) = raw(run, "geometry").to_dict("records")
+    assert (row["straightness"], row["rank_distance"], row["rank_blocks"]) == (0.4, 0.9, 0.8)
+    assert row["directions_of_90_pct"] == 3 and row["sigreg"] == 1.2
+    assert abs(row["train_straightness"] - 0.2) < 0.01
+
+
+def test_figures_show_every_method_and_task(run):
+    for task in ("two_room", "push_t"):
+        for method in ("lewm", "pldm"):
+            for seed in (0, 1):
+                spectrum = [0.6, 0.3, 0.1, 0.0]  # a share of zero has no place on a log axis
+                run.trial(
+                    task, method, seed, outcome(10), metrics=surveyed(0.4 + seed / 10, spectrum)
+                )
+    report.write(run.folder)
+    for name in ("geometry", "map"):
+        svg = (run.folder / "figures" / f"{name}.svg").read_text()
+        for words in ("LeWM", "PLDM", "Two-Room", "Push-T"):
+            assert words in re.sub(r"<[^>]+>", " ", svg), (name, words)
+    page = (run.folder / "index.html").read_text()
+    assert page.index("Geometry of the latents") < page.index("Maps of the latents")
