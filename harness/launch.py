@@ -41,9 +41,12 @@ class LaunchError(RuntimeError):
 
 def missing(specs: Sequence[TrialSpec], folders: RunFolders) -> list[TrialSpec]:
     """The trials that are not done under their present configuration."""
-    return [
-        spec for spec in specs if not rows.is_done(folders.trial(spec), identity.config_hash(spec))
-    ]
+    return [spec for spec in specs if not _is_done(spec, folders)]
+
+
+def _is_done(spec: TrialSpec, folders: RunFolders) -> bool:
+    stages = identity.stage_names(spec)
+    return rows.is_done(folders.trial(spec), identity.config_hash(spec), stages)
 
 
 def launch(specs: Sequence[TrialSpec], folders: RunFolders, run: config.RunConfig) -> None:
@@ -250,7 +253,7 @@ def outcome(spec: TrialSpec, folders: RunFolders) -> str:
     row = rows.read_trial(folders.trial(spec))
     if row is None:
         return "no row could be written"
-    return f"ok, {row.total_s:.0f} s" if row.status == "ok" else f"error: {row.error}"
+    return f"error: {row.error}" if row.error else f"ok, {row.total_s:.0f} s"
 
 
 def resources(spec: TrialSpec) -> dict[str, float]:

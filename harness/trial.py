@@ -59,16 +59,16 @@ def run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.TrialR
     """
     started, before = time.time(), time.process_time()
     provenance.git()  # now, since the checkout may be another when the trial ends
-    results, error = [], ""
+    results, error, earlier = [], "", _earlier(spec, folders)
     try:
-        for result in _results(spec, folders, progress):
+        for result in _results(spec, folders, progress, earlier):
             results.append(result)
     except Exception as failure:  # noqa: BLE001  the trial boundary
         log.debug("%s", traceback.format_exc())
         results.append(Result(facts=rows.FailureFacts(isinstance(failure, loop.DivergedError))))
         error = trial_row.error_line(failure, folders)
     results.append(Result(facts=rows.CPUFacts(time.process_time() - before)))
-    row = _write(spec, folders, results, error, started)
+    row = _write(spec, folders, results, error, started, earlier)
     if not error:
         checkpoint.drop_training(folders.checkpoint(spec))
     return row
@@ -76,12 +76,26 @@ def run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.TrialR
 
 def record_failure(spec: TrialSpec, folders: RunFolders, error: str) -> rows.TrialRow:
     """Write the row of a trial that could not be started or whose process died."""
-    return _write(spec, folders, [], error, time.time())
+    return _write(spec, folders, [], error, time.time(), _earlier(spec, folders))
 
 
-def _results(spec: TrialSpec, folders: RunFolders, progress: Progress) -> Iterator[Result]:
-    """Yield the results of a trial: first its data, then the stages that its spec names."""
-    _check(spec)
+def _earlier(spec: TrialSpec, folders: RunFolders) -> rows.Written | None:
+    """What the finished trial has written that lacks some of these stages, if there is one."""
+    written = rows.read_back(folders.trial(spec))
+    if written is None or written.trial.status != "ok":
+        return None
+    lacking = set(identity.stage_names(spec)) - set(rows.stages_of(written.trial))
+    return written if lacking else None
+
+
+def _results(
+    spec: TrialSpec, folders: RunFolders, progress: Progress, earlier: rows.Written | None
+) -> Iterator[Result]:
+    """Yield the results of a trial: first its data, then the stages that its spec names and that an
+    earlier run has not done.
+    """
+    done = set(rows.stages_of(earlier.trial)) if earlier else set()
+    _check(spec, done)
     device = torch.device(spec.config.device)
     threads.use_one()
     memory.keep_freed()
@@ -104,8 +118,11 @@ def _results(spec: TrialSpec, folders: RunFolders, progress: Progress) -> Iterat
         result = take_weights(context)
         yield result
         context = dataclasses.replace(context, model=result.model)
+    elif "train" in done and method.trained:
+        context = dataclasses.replace(context, model=trained_before(context))
+    names = dict(zip(spec.stages, identity.stage_names(spec), strict=True))
     for name, stage in STAGES.items():
-        if name in spec.stages and stage.applies(method):
+        if name in names and names[name] not in done and stage.applies(method):
             result = stage.run(context)
             yield result
             if result.model is not None:  # else the context keeps what it has read
@@ -143,6 +160,24 @@ def take_weights(context: Context) -> Result:
     facts = loop.facts(model, loop.NOT_TRAINED, weights.sha256)
     metrics = [*sizes, *diagnostics(context, model), *_normalizer_rows(context)]
     return Result(metrics, facts=facts, model=model)
+
+
+def trained_before(context: Context) -> LatentModel:
+    """The model with the weights that this trial's training left. Raises TrialError where they are
+    gone.
+    """
+    spec = context.spec
+    method = pretraining.ready(
+        *(context.config.method, context.pool, context.folders.datasets),
+        *(context.device, context.progress),
+    )
+    model = context.new_model(method)
+    folder = context.folders.checkpoint(spec)
+    if Checkpoint(folder, identity.config_hash(spec)).load_weights(model) is None:
+        raise TrialError(
+            f"{folder} has no weights any more: delete the trial's folder to train again"
+        )
+    return loop.ready_to_act(model)
 
 
 def diagnostics(context: Context, model: LatentModel) -> list[rows.MetricRow]:
@@ -274,6 +309,7 @@ class Stage(NamedTuple):
     of_controls: bool = False
     of_policies: bool = True
     of_ceilings: bool = True
+    by_default: bool = True  # whether it runs where no stage is named
 
     def applies(self, method: Method) -> bool:
         """Whether trials of the method run this stage."""
@@ -292,21 +328,22 @@ STAGES = {  # in the order in which they run; a trial runs those that its spec n
     "surprise": Stage(watch_events, of_policies=False),
     "control": Stage(act, of_controls=True),
     "plan_time": Stage(time_plans),
-    "plans": Stage(explain_plans, of_policies=False),
-    "decoder": Stage(decode, of_policies=False, of_ceilings=False),
+    "plans": Stage(explain_plans, of_policies=False, by_default=False),
+    "decoder": Stage(decode, of_policies=False, of_ceilings=False, by_default=False),
 }
 
 
-def _check(spec: TrialSpec) -> None:
+def _check(spec: TrialSpec, done: set[str]) -> None:
     """Raises TrialError, or ConfigError, where the trial cannot run here: before data are collected
     for nothing.
     """
     for name in spec.stages:
         config.known("stage", name, STAGES)
     weights = spec.config.weights
-    if zoo.METHODS[spec.method].trained and bool(weights.identity) == ("train" in spec.stages):
-        reason = "has weights and" if weights.identity else "has no weights and does not"
-        raise TrialError(f"{spec.key} {reason} name the stage train: it must have one of the two")
+    trains = "train" in spec.stages or "train" in done
+    if zoo.METHODS[spec.method].trained and bool(weights.identity) == trains:
+        reason = "has weights and names" if weights.identity else "has no weights and lacks"
+        raise TrialError(f"{spec.key} {reason} the stage train: it must have one of the two")
     if spec.config.method.given_weights and not weights.identity:
         raise TrialError(f"{spec.key} has weights of no known checksum: make it by harness.run")
     if weights.missing:
@@ -318,15 +355,31 @@ def _check(spec: TrialSpec) -> None:
 
 
 def _write(
-    spec: TrialSpec, folders: RunFolders, results: list[Result], error: str, started: float
+    spec: TrialSpec,
+    folders: RunFolders,
+    results: list[Result],
+    error: str,
+    started: float,
+    earlier: rows.Written | None,
 ) -> rows.TrialRow:
-    """Write the tables of a trial that ends now; returns its own row."""
+    """Write the tables of a trial that ends now; returns its own row. What an earlier run has
+    finished stays, whatever the stages that were added end with.
+    """
     facts = [result.facts for result in results if result.facts is not None]
     trial = trial_row.trial_row(spec, folders, facts, error, started)
     episodes = [row for result in results for row in result.episodes]
     metrics = [row for result in results for row in result.metrics]
     frames = [row for result in results for row in result.frames]
     metrics += trial_row.sweep_rows(spec)
+    if earlier is not None:
+        trial = trial_row.joined(earlier.trial, trial)
+        if error:
+            episodes, metrics, frames = [], [], []
+        known = {(row.stage, row.name) for row in metrics}
+        metrics = [m for m in earlier.metrics if (m.stage, m.name) not in known] + metrics
+        episodes = episodes or earlier.episodes
+        stages = {row.stage for row in frames}
+        frames = [f for f in earlier.frames if f.stage not in stages] + frames
     rows.write(folders.trial(spec), trial, episodes, metrics, frames)
     return trial
 

@@ -115,6 +115,11 @@ class RunConfig(Settings):
         "These methods instead of the suite's.",
         text="names of --help methods or files, e.g. lewm,./my_method.py",
     )
+    stages: tuple[str, ...] = setting(
+        (),
+        "These stages instead of the suite's; a finished trial runs those that it lacks.",
+        text="train, probing, open_loop, geometry, surprise, control, plan_time, plans, decoder",
+    )
     seeds: tuple[int, ...] = setting(
         (), "Seeds of the trainings; 3: seeds 0, 1 and 2, [0,7]: these two.", ge=0
     )

@@ -74,6 +74,17 @@ def training_hash(spec: TrialSpec) -> str:
     return _hash(decides | {"of": [outcome.get(name) for name in versions]})
 
 
+def stage_names(spec: TrialSpec) -> tuple[str, ...]:
+    """The trial's stages as its row records them: "decoder@1a2b3c4d" has the beginning of the hash
+    of the settings that this stage alone reads.
+    """
+    plain = plain_values(spec)["config"]
+    return tuple(
+        f"{name}@{_hash(plain[name])[:8]}" if name in STAGE_SECTIONS else name
+        for name in spec.stages
+    )
+
+
 def protocol_hash(spec: TrialSpec) -> str:
     """Hash of the protocol as resolved for this task: pairs, episodes, planner."""
     plain = _outcome(spec)["config"]
@@ -93,6 +104,7 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     if (version := zoo.METHODS[spec.method].version) > 1:
         plain["method_version"] = version
     del plain["swept"]
+    plain["stages"] = list(_HASHED_STAGES)
     config = plain["config"]
     del config["protocol"]["manifest"]  # a path; manifest_hash says what it holds
     weights = config.pop("weights")["identity"]
@@ -107,7 +119,7 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     config["outside"] = {name: code.sha256 for name, code in spec.config.outside.items()}
     dropped = {"resources"} if zoo.METHODS[spec.method].trained else _UNUSED_BY_CONTROLS
     dropped = dropped | {name for name in ("pool", "outside") if not config[name]}
-    dropped = dropped | {name for name in STAGE_SECTIONS if name not in spec.stages}
+    dropped = dropped | set(STAGE_SECTIONS)  # stage_names says which settings a stage had
     if weights:
         dropped = dropped | {"train"}
     for name in dropped:
@@ -137,7 +149,9 @@ _LATER = (
 
 # sections that the stage of their name alone reads; without it they decide nothing, and rows that
 # are older than they are keep their hashes
-STAGE_SECTIONS = ("plans", "decoder")
+# Which stages a trial has run decides no outcome; when they were hashed, these were all.
+_HASHED_STAGES = ("train", "probing", "control", "plan_time")
+STAGE_SECTIONS = ("plans", "decoder")  # settings that one stage alone reads
 _UNUSED_BY_CONTROLS = {"resources", "train", "plan_time", "device", *STAGE_SECTIONS}
 
 

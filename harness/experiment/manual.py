@@ -83,18 +83,14 @@ def overview() -> str:
                 }
             ),
             "",
-            "Other commands, each with a --help of its own:",
-            *aligned(
-                {
-                    "python -m harness.doctor": "what this machine lacks",
-                    "python -m harness.moments": "what the data are like",
-                    "python -m harness.report results/<run>": "tables and figures again",
-                    "python -m harness.sweep": "tries values of a key by Optuna",
-                    "python -m harness.bench": "how fast the code is",
-                    "python -m harness.trial SPEC.yaml": "one trial, without Ray",
-                    "python -m harness.clear": "pairs and results in CLEAR-LeWM's formats",
-                    "python -m harness.export TRIAL": "its weights, for others to load",
-                }
+            "Other commands, python -m ..., each with a --help of its own:",
+            *_wrapped(
+                "harness.doctor (what this machine lacks), harness.moments (what data are like), "
+                "harness.data (import and audit), harness.report (tables and figures again), "
+                "harness.sweep (values of a key, by Optuna), harness.bench (speed), harness.trial "
+                "(one, without Ray), harness.clear (CLEAR-LeWM's formats), harness.export "
+                "(weights)",
+                "  ",
             ),
         ]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ class Suite:
     tasks: tuple[str, ...]
     methods: tuple[str, ...] = tuple(zoo.METHODS)
     seeds: int = 1
-    stages: tuple[str, ...] = ()  # none named: all of them
+    stages: tuple[str, ...] = ()  # none named: those that run by default
     overlay: dict[str, Any] | None = None
     train_shares: tuple[float, ...] = ()
 
@@ -75,13 +75,15 @@ SUITES: dict[str, Suite] = {
 }
 
 
-def expand(run: config.RunConfig, all_stages: Iterable[str]) -> list[TrialSpec]:
-    """The trials of a run, tasks first; `all_stages` are the names of trial.STAGES.
+def expand(run: config.RunConfig, all_stages: Mapping[str, Any]) -> list[TrialSpec]:
+    """The trials of a run, tasks first; `all_stages` are trial.STAGES.
 
     Raises config.ConfigError on unknown names and keys.
     """
     suite = SUITES[config.known("suite", run.suite, SUITES)]
-    stages = tuple(config.known("stage", name, all_stages) for name in suite.stages or all_stages)
+    named = run.stages or suite.stages or [n for n, s in all_stages.items() if s.by_default]
+    asked = {config.known("stage", name, all_stages) for name in named}
+    stages = tuple(name for name in all_stages if name in asked)  # in the order of their running
     tasks = [config.known("task", name, zoo.TASKS) for name in run.tasks or suite.tasks]
     methods = [config.known("method", name, zoo.METHODS) for name in run.methods or suite.methods]
     tasks, methods, seeds = map(_once, (tasks, methods, run.seeds or range(suite.seeds)))

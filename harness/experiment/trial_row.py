@@ -66,12 +66,31 @@ def trial_row(
         task_rank=list(zoo.TASKS).index(spec.task),
         is_control=not method.trained,
         role=method.role,
+        stages="" if error else " ".join(identity.stage_names(spec)),
         weights=spec.config.weights.origin,
         weights_config_hash=spec.config.weights.config_hash,
     )
     for known in facts:
         row = dataclasses.replace(row, **dataclasses.asdict(known))
     return row
+
+
+def joined(earlier: rows.TrialRow, later: rows.TrialRow) -> rows.TrialRow:
+    """The row of a finished trial to which stages were added, or of the attempt to add them: it
+    stays ok, and an error says what failed since.
+    """
+    stages = dict.fromkeys([*rows.stages_of(earlier), *later.stages.split()])
+    return dataclasses.replace(
+        earlier,
+        stages=" ".join(stages),
+        error=later.error,
+        eval_s=later.eval_s or earlier.eval_s,
+        total_s=earlier.total_s + later.total_s,
+        cpu_s=earlier.cpu_s + later.cpu_s,
+        peak_memory_bytes=max(earlier.peak_memory_bytes, later.peak_memory_bytes),
+        ended=later.ended,
+        attempts=later.attempts,
+    )
 
 
 def sweep_rows(spec: TrialSpec) -> list[rows.MetricRow]:

@@ -19,7 +19,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -87,6 +87,7 @@ class TrialRow:
     is_control: bool = field(default=False, metadata=LATER)  # a policy that is not trained
     diverged: bool = field(default=False, metadata=LATER)  # status "error": loss not finite
     role: str = field(default="", metadata=LATER)  # contracts.method.Role; "" in older rows
+    stages: str = field(default="", metadata=LATER)  # done, see stages_of; "" in older rows
     cpu_s: float = field(default=0.0, metadata=LATER)  # of all threads in total_s; 0: not measured
     yardstick: float = field(default=0.0, metadata=LATER)  # steps/s, runtime/yardstick.py; 0: none
     # whose weights were evaluated, where the trial did not train them, and the trial that did
@@ -426,8 +427,10 @@ def read_trial(folder: str) -> TrialRow | None:
         return None
 
 
-def is_done(folder: str, config_hash: str) -> bool:
-    """True when the folder holds a finished trial of this configuration, all tables readable."""
+def is_done(folder: str, config_hash: str, stages: Collection[str] = ()) -> bool:
+    """True when the folder holds a finished trial of this configuration, all tables readable, with
+    these stages.
+    """
     try:
         trial = _read_folder(*filesystem(folder)).tables["trial"].to_pylist()[0]
     except (FileNotFoundError, NotADirectoryError):
@@ -435,7 +438,45 @@ def is_done(folder: str, config_hash: str) -> bool:
     except (pa.ArrowException, OSError, _OtherFolderError) as error:
         log.warning("%s cannot be used (%s); the trial counts as missing", folder, one_line(error))
         return False
-    return trial["status"] == "ok" and trial["config_hash"] == config_hash
+    of_this = trial["status"] == "ok" and trial["config_hash"] == config_hash
+    return of_this and set(stages) <= set(stages_of(TrialRow(**trial)))
+
+
+def stages_of(trial: TrialRow) -> list[str]:
+    """The stages that a trial has done; of an older row, those that its configuration names."""
+    if trial.stages:
+        return trial.stages.split()
+    named = re.search(r"^stages:\n((?:- \w+\n)*)", trial.config_yaml, re.MULTILINE)
+    return re.findall(r"\w+", named[1]) if named else []
+
+
+class Written(NamedTuple):
+    """Everything that a trial has written."""
+
+    trial: TrialRow
+    episodes: list[EpisodeRow]
+    metrics: list[MetricRow]
+    frames: list[FrameRow]
+
+
+def read_back(folder: str) -> Written | None:
+    """A trial's tables as `write` takes them, or None where they cannot be read."""
+    fs, base = filesystem(folder)
+    try:
+        tables = _read_folder(fs, base).tables
+    except (FileNotFoundError, NotADirectoryError, pa.ArrowException, OSError, _OtherFolderError):
+        return None
+    pictures = fs.get_file_info(f"{base}/frames.parquet").type == pafs.FileType.File
+    tables["frames"] = _read_frames(fs, base) if pictures else None
+    kinds = {"trial": TrialRow, "episodes": EpisodeRow, "metrics": MetricRow, "frames": FrameRow}
+    names = {kind: [f.name for f in dataclasses.fields(row)] for kind, row in kinds.items()}
+    read = {
+        kind: [row(**line) for line in tables[kind].select(names[kind]).to_pylist()]
+        if tables[kind]
+        else []
+        for kind, row in kinds.items()
+    }
+    return Written(read["trial"][0], read["episodes"], read["metrics"], read["frames"])
 
 
 def read(run_folder: str) -> Tables:
