@@ -309,7 +309,6 @@ class Stage(NamedTuple):
     of_controls: bool = False
     of_policies: bool = True
     of_ceilings: bool = True
-    by_default: bool = True  # whether it runs where no stage is named
 
     def applies(self, method: Method) -> bool:
         """Whether trials of the method run this stage."""
@@ -328,8 +327,8 @@ STAGES = {  # in the order in which they run; a trial runs those that its spec n
     "surprise": Stage(watch_events, of_policies=False),
     "control": Stage(act, of_controls=True),
     "plan_time": Stage(time_plans),
-    "plans": Stage(explain_plans, of_policies=False, by_default=False),
-    "decoder": Stage(decode, of_policies=False, of_ceilings=False, by_default=False),
+    "plans": Stage(explain_plans, of_policies=False),
+    "decoder": Stage(decode, of_policies=False, of_ceilings=False),
 }
 
 

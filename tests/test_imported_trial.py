@@ -32,7 +32,7 @@ def test_a_trial_runs_on_an_imported_file(tmp_path, file, method):
     folders = RunFolders(str(tmp_path / "r"), "r", "smoke", str(tmp_path / "data"))
     row = trial.run(spec, folders, tiny.quiet)
     assert row.status == "ok", row.error
-    (folder,) = (tmp_path / "data").iterdir()
+    (folder,) = (tmp_path / "data").glob("push_t-*")
     dataset = open_dataset(str(folder))
     assert row.dataset_hash == dataset.hash and not dataset.acted.all()
 

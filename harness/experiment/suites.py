@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -75,13 +75,17 @@ SUITES: dict[str, Suite] = {
 }
 
 
-def expand(run: config.RunConfig, all_stages: Mapping[str, Any]) -> list[TrialSpec]:
-    """The trials of a run, tasks first; `all_stages` are trial.STAGES.
+ON_REQUEST = ("plans", "decoder")  # stages that run only where they are named: they take longest
+
+
+def expand(run: config.RunConfig, all_stages: Collection[str]) -> list[TrialSpec]:
+    """The trials of a run, tasks first; `all_stages` are the names of trial.STAGES.
 
     Raises config.ConfigError on unknown names and keys.
     """
     suite = SUITES[config.known("suite", run.suite, SUITES)]
-    named = run.stages or suite.stages or [n for n, s in all_stages.items() if s.by_default]
+    by_default = [name for name in all_stages if name not in ON_REQUEST]
+    named = run.stages or suite.stages or by_default
     asked = {config.known("stage", name, all_stages) for name in named}
     stages = tuple(name for name in all_stages if name in asked)  # in the order of their running
     tasks = [config.known("task", name, zoo.TASKS) for name in run.tasks or suite.tasks]
