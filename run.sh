@@ -8,7 +8,6 @@ unset CDPATH
 cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 source ./setup.sh
 prepare
-words_from "$caller" "$@"
 python=$PWD/.venv/bin/python
 cd -- "$caller"
-exec "$python" -P -m harness.run ${words[@]+"${words[@]}"}
+exec "$python" -P -m harness.run "$@" # -P: no file of that folder hides a module

@@ -25,21 +25,6 @@ own_environment() {
     export PIP_USER=0 # also against "user = true" in a pip.conf
 }
 
-# The command line $2... in the array `words`. Python runs in the folder $1 that the command was called
-# from, to which every path there is relative; folders that are not named are the repository's.
-words_from() {
-    local caller=$1 word default
-    shift
-    words=("$@")
-    if [[ $# == 0 || $caller -ef $PWD ]]; then return; fi
-    for word in "$@"; do
-        if [[ $word != *=* ]]; then return; fi # --help takes no folders
-    done
-    for default in results=results datasets=data; do
-        if [[ " $*" != *" ${default%%=*}="* ]]; then words+=("${default%%=*}=$PWD/${default#*=}"); fi
-    done
-}
-
 setup_needed() {
     [[ ! -f $STAMP || "$(cat "$STAMP")" != "$(wanted_stamp)" ]]
 }

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness import trial, zoo
-from harness.data import collect, sources
+from harness.data import collect, importing, sources
 from harness.data.episodes import DatasetError
 from harness.experiment import config, identity
 from harness.experiment.identity import TrialSpec
@@ -91,6 +91,19 @@ def missing_datasets(specs: Sequence[TrialSpec], folders: RunFolders) -> list[st
             if not collect.has(zoo.TASKS[task], data, folders.datasets)
         }
     )
+
+
+def check_sources(specs: Sequence[TrialSpec], folders: RunFolders) -> None:
+    """Open the files on this machine that datasets are to be imported from. Raises ConfigError for
+    one that is missing, broken, or not of its task.
+    """
+    for task, data in sorted(_datasets(specs), key=str):
+        here = data.is_imported and ":" not in data.source.split("/")[0]
+        if here and not collect.has(zoo.TASKS[task], data, folders.datasets):
+            try:
+                importing.check(zoo.task(task, data.scene), data.source)
+            except (DatasetError, OSError) as error:
+                raise command.ConfigError(f"data.source for {task}: {error}") from None
 
 
 def downloads(specs: Sequence[TrialSpec], folders: RunFolders) -> dict[str, int]:

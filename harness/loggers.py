@@ -19,6 +19,7 @@ import io
 import logging
 import math
 import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -67,7 +68,8 @@ def check(names: Sequence[str], folder: str) -> None:
         package = _LOGGERS[name].package
         if importlib.util.find_spec(package) is None:
             raise ConfigError(
-                f"log={name} needs the package {package}: pip install 'jepa-bench[{name}]'"
+                f"log={name} needs the package {package}: "
+                f"{os.path.relpath(sys.executable)} -m pip install {_LOGGERS[name].install}"
             )
         if name != "wandb" and "://" in folder and not os.environ.get("MLFLOW_TRACKING_URI"):
             raise ConfigError(
@@ -202,6 +204,7 @@ def _poll(followers: Sequence[_Follower], ended: threading.Event) -> None:
 
 class _TensorBoard:
     package = "tensorboard"
+    install = "tensorboard"
 
     def __init__(self, folder: str):
         self._folder = f"{folder}/tensorboard"
@@ -233,6 +236,7 @@ class _TensorBoard:
 
 class _Wandb:
     package = "wandb"
+    install = "wandb"
 
     def __init__(self, folder: str, run: str):
         self._folder, self._run = folder, run
@@ -273,6 +277,7 @@ class _Wandb:
 
 class _MLflow:
     package = "mlflow"
+    install = "mlflow-skinny"
 
     def __init__(self, client: Any, experiment: str):
         self._client, self._experiment = client, experiment

@@ -86,6 +86,7 @@ def _plan(run: config.RunConfig, specs: list[TrialSpec]) -> tuple[list[TrialSpec
     todo = launch.missing(specs, _folders(run))
     reasons = _reasons(run, todo)
     able = [spec for spec in todo if not reasons[spec.key]]
+    launch.check_sources(able, _folders(run))
     _show_plan(run, specs, able, reasons)
     return todo, able
 
@@ -199,7 +200,7 @@ def _show_failures(specs: list[TrialSpec], folders: RunFolders, argv: Sequence[s
     for spec in failed:
         console.print(f"{spec.key} failed: {launch.outcome(spec, folders)}", markup=False)
     if failed:
-        again = shlex.join([os.path.relpath(sys.executable), "-m", "harness.run", *argv])
+        again = shlex.join([os.path.relpath(sys.executable), "-P", "-m", "harness.run", *argv])
         command.show_command(f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}")
     return FAILED if failed else OK
 

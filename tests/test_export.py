@@ -81,7 +81,8 @@ def test_the_card_and_the_normaliser_come_from_the_rows(trials, tmp_path):
     assert line in card
     for fact in (row.config_hash, row.checkpoint_hash, row.dataset_hash, row.protocol_hash[:8]):
         assert fact in card
-    rank = tables.metrics.set_index("name")["value"]["effective_rank"]
+    own = tables.metrics[tables.metrics["stage"] == "latents"].set_index("name")["value"]
+    rank = own["effective_rank"]
     assert f"effective_rank | {rank:.4g}" in card
     normalizer = json.loads((tmp_path / "w/normalizer.json").read_text())
     assert len(normalizer["action_mean"]) == len(normalizer["action_std"]) == 2

@@ -202,7 +202,7 @@ def test_one_trials_nan_and_anothers_wish_for_cores_leave_the_others_alone(comma
     assert before.items() <= parquet(command).items()
     (last,) = [line for line in command.said.splitlines() if line.startswith("3 of 4 trials fail")]
     python, *again = shlex.split(last.partition("to retry them: ")[2])
-    assert "python" in python and again == ["-m", "harness.run", *command.words(*words)]
+    assert "python" in python and again == ["-P", "-m", "harness.run", *command.words(*words)]
 
     assert command.launch(*words[:1], *words[2:], "for.pldm.resources.cpu=1") == 1
     assert command.row("toy.pldm.s0").status == "ok" and command.row("toy.pldm.s0").attempts == 2
@@ -315,7 +315,7 @@ def test_a_process_that_died_without_a_word_leaves_a_row(command):
 def test_a_trial_whose_process_died_when_it_was_done_is_not_run_again(command):
     spec = tiny.spec("noop", *SMALL)
     trial.run(spec, command.folders, tiny.quiet)
-    launch.run_text({"spec": config.to_yaml(spec)}, command.folders)
+    launch.run_text({"spec": config.to_yaml(spec)}, command.folders, [])
     assert launch.settle(spec, command.folders, 0).startswith("ok, ")
     assert command.row("toy.noop.s0").attempts == 1
 
@@ -448,3 +448,13 @@ def test_much_is_downloaded_only_where_someone_agrees(monkeypatch, capsys):
     monkeypatch.setattr("builtins.input", lambda question: "")
     with pytest.raises(config.ConfigError):
         run._agree_to_download(*asked)
+
+
+def test_a_source_of_data_is_looked_at_before_anything_starts(tmp_path, datasets, capsys):
+    (tmp_path / "cut.h5").write_bytes(b"\x89HDF\r\n\x1a\n and no more")
+    words = ["suite=smoke", "scale=tiny", "tasks=push_t", "methods=random", f"results={tmp_path}"]
+    for name, said in (("none.h5", "does not exist"), ("cut.h5", "cut.h5")):
+        for more in ([], ["dry=true"]):
+            source = f"data.source={tmp_path}/{name}"
+            assert run.main([*words, f"datasets={datasets}", source, *more]) == 2
+            assert said in capsys.readouterr().err.splitlines()[-1]

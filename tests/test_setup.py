@@ -147,19 +147,15 @@ def test_the_command_is_the_same_however_it_is_called(checkout, tmp_path):
     (tmp_path / "decoy" / "a checkout").mkdir(parents=True)
     words = ["suite=all", "run=a b"]
     expected = ["PIP_USER=0"], ["-P", "-m", "harness.run", *words]
-    elsewhere = (
-        expected[0],
-        [*expected[1], f"results={checkout}/results", f"datasets={checkout}/data"],
-    )
     decoy = str(tmp_path / "decoy")
     assert call(checkout, "./run.sh", *words) == (str(checkout), *expected)
     assert call(checkout, "sh", "run.sh", *words) == (str(checkout), *expected)
-    assert call("/", checkout / "run.sh", *words) == ("/", *elsewhere)
+    assert call("/", checkout / "run.sh", *words) == ("/", *expected)
     assert call(tmp_path, "bash", "a checkout/run.sh", *words, CDPATH=decoy) == (
-        *(str(tmp_path), *elsewhere),
+        *(str(tmp_path), *expected),
     )
     path = f"{tmp_path}/bin:{os.environ['PATH']}"
-    assert call("/", "bench", *words, PATH=path) == ("/", *elsewhere)
+    assert call("/", "bench", *words, PATH=path) == ("/", *expected)
     here = str(checkout), *expected
     assert call(checkout, "./run.sh", *words, LC_ALL="C", HOME="") == here
     assert call(checkout, "env", "-i", "PATH=/usr/bin:/bin", "./run.sh", *words) == here
@@ -180,25 +176,10 @@ def test_pip_installs_into_the_environment_of_a_user_who_installs_with_user(tmp_
     assert bash(tmp_path, own, PIP_USER="1", PYTHONHOME="/opt/other") == "installed"
 
 
-def test_folders_that_are_not_named_are_those_of_the_repository(checkout, tmp_path):
-    def words(*given):
-        where, _, arguments = call(tmp_path, checkout / "run.sh", *given)
-        assert where == str(tmp_path)  # to which all paths that are given are relative
-        return arguments[3:]
-
-    results, datasets = f"results={checkout}/results", f"datasets={checkout}/data"
-    assert words("results=out") == ["results=out", datasets]
-    assert words("suite=x", "datasets=../d") == ["suite=x", "datasets=../d", results]
-    assert words("for.x.data.source=results=a") == [
-        "for.x.data.source=results=a",
-        results,
-        datasets,
-    ]
-    assert words("--help", "suite=x") == ["--help", "suite=x"]
-    assert words() == []
-    link = tmp_path / "link"
-    link.symlink_to(checkout)
-    assert call(link, "./run.sh", "suite=x")[2][3:] == ["suite=x"]
+def test_a_file_of_the_callers_folder_hides_no_module(checkout, tmp_path):
+    assert call(tmp_path, checkout / "run.sh", "suite=x") == (
+        *(str(tmp_path), ["PIP_USER=0"], ["-P", "-m", "harness.run", "suite=x"]),
+    )
 
 
 def test_torch_is_pinned_exactly_and_found_by_the_script():

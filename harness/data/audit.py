@@ -109,7 +109,7 @@ def _families(source: Source, columns: tuple[str, ...]) -> Finding:
 def _numbers(task: Task, source: Source, columns: tuple[str, ...]) -> Iterator[Finding]:
     """Missing numbers, and the actions' range."""
     broken = {name: sum(int(_broken(p).sum()) for p in source.whole(name)) for name in columns}
-    found = ", ".join(f"{name} {count:,}" for name, count in broken.items())
+    found = ", ".join(f"{count:,} in the column {name}" for name, count in broken.items())
     objection = "its states have NaN" if any(broken.values()) else ""
     yield Finding("NaN rows of states", found, objection)
     actions = np.concatenate([*source.whole(ACTION)])

@@ -60,6 +60,15 @@ def plan(task: Task, config: DataConfig) -> Import:
     return _plan(task.spec.name, task, config)
 
 
+def check(task: Task, place: str) -> None:
+    """Open a source on this machine, for a moment. Raises DatasetError where it cannot be read or
+    is another task's, and OSError.
+    """
+    source = sources.open_source(place)
+    state_columns(task, source)
+    check_action(task, source)
+
+
 def check_unchanged(folder: str, manifest: Manifest, place: str) -> None:
     """Raise DatasetError where the local source of an imported dataset is there and has changed."""
     if ":" in place.split("/")[0] or not os.path.exists(place):

@@ -38,6 +38,13 @@ class EncoderConfig(Settings):
         (16, 32, 64, 128), "Channels of the convolutional encoder's layers.", ge=1, least=1
     )
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.kind == "vit" and self.width % self.heads:
+            raise ValueError(
+                f"heads={self.heads} must divide width={self.width}: give heads or width, too"
+            )
+
 
 def build(config: EncoderConfig, image_size: int) -> Encoder:
     """The encoder of `config` for square pictures of `image_size` px."""

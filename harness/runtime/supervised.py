@@ -74,7 +74,7 @@ def _call_once(function: Callable[..., None], arguments: tuple, verbose: bool) -
         with open(os.path.join(scratch, "call"), "wb") as sink:
             pickle.dump((function, arguments, verbose), sink)
         code = "import sys; from harness.runtime import supervised; supervised.main(*sys.argv[1:])"
-        words = [_interpreter(scratch), "-c", code, scratch, str(os.getpid())]
+        words = [_interpreter(scratch), "-P", "-c", code, scratch, str(os.getpid())]
         child = subprocess.Popen(
             words, start_new_session=True
         )  # so Ctrl-C reaches the parent alone

@@ -192,6 +192,11 @@ def optimizer_step(
     kind = batch.actions.device.type
     with torch.autocast(kind, torch.bfloat16, enabled=config.precision == "bf16"):
         terms = model.loss(batch)
+    if "loss" not in terms:
+        raise TrainingError(
+            f"{type(model).__name__}.loss returned {', '.join(terms) or 'nothing'}, and not the "
+            f'"loss" that is minimised'
+        )
     optimizer.zero_grad(set_to_none=True)
     terms["loss"].backward()
     norms = [

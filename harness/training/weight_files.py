@@ -294,6 +294,8 @@ def _file_in(path: str) -> str:
             f"folder with {' or '.join(_FILES)}"
         )
     names = [info.base_name for info in fs.get_file_info(pafs.FileSelector(base))]
+    if "trial.parquet" in names and "checkpoint" in names:  # a trial's folder
+        return _file_in(f"{path.rstrip('/')}/checkpoint")
     found = [name for name in _FILES if name in names]
     found = found or [name for name in names if name.endswith((*_TORCH, ".safetensors"))]
     if len(found) != 1 and found[:1] != [_FILES[0]]:

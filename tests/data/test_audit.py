@@ -82,7 +82,7 @@ def test_missing_numbers_are_counted(tmp_path, found):
     holes[3]["state"][:2, 0] = np.nan
     report = of(tmp_path, holes)
     assert finding(report, "missing actions").text.endswith("1 elsewhere")
-    assert finding(report, "NaN rows of states").text == "state 2"
+    assert finding(report, "NaN rows of states").text == "2 in the column state"
     assert {"its states have NaN", "actions are missing inside episodes"} <= set(report.objections)
 
 

@@ -148,7 +148,7 @@ def test_nothing_is_unpickled(tmp_path, found):
 def test_a_format_whose_package_is_missing_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "a.lance").mkdir()
     monkeypatch.setitem(sys.modules, "lance", None)
-    assert "pip install 'jepa-bench[field]'" in refused(tmp_path / "a.lance", tmp_path / "data")
+    assert "pip install pylance" in refused(tmp_path / "a.lance", tmp_path / "data")
 
 
 def test_a_table_that_is_damaged(tmp_path):

@@ -345,7 +345,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         commits = [{"id": name, "title": "", "message": "", "date": "2026-01-01T00:00:00.000Z",
                     "authors": []} for name in (self.NEW, self.OLD)]  # fmt: skip
-        answers = {"/api/models/a/b/commits/main": commits}
+        answers = {"/api/models/a/b/commits/main": commits, "/api/models/a/b": {"id": "a/b"}}
         for revision, sha in (("main", self.NEW), (self.OLD, self.OLD), (self.NEW, self.NEW)):
             known = {"id": "a/b", "sha": sha, "siblings": [{"rfilename": n} for n in self.files]}
             answers[f"/api/models/a/b/revision/{revision}"] = known
@@ -404,7 +404,7 @@ def test_a_model_of_the_hub_is_downloaded_once(hub, expected):
 
 def test_a_model_that_the_hub_does_not_have_is_one_line(hub, monkeypatch):
     for text in ("hf:a/c", "hf:a/b@fffffff", "hf:a/b@absent"):
-        with pytest.raises(WeightsError, match=r"give weights=FOLDER") as caught:
+        with pytest.raises(WeightsError, match=r"give that instead") as caught:
             weight_files.find(text, "push_t")
         assert "\n" not in str(caught.value)
     monkeypatch.setattr(Hub, "files", {"model.onnx": b""})

@@ -22,7 +22,7 @@ _STATES, _VELOCITIES, _ACTIONS = "states.pth", "velocities.pth", "rel_actions.pt
 _LENGTHS, _VIDEOS = "seq_lengths.pkl", "obses"
 _PARTS = ("train", "val")
 _ACTION_SCALE = 100.0  # px in a stored action, where an action of this project is 1
-_INSTALL = "pip install 'jepa-bench[field]'"
+_INSTALL = "pip install av"
 
 
 class _Part(NamedTuple):

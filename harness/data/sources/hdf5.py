@@ -98,6 +98,11 @@ class HDF5:
             good = len(lengths) == len(first) > 0 and (lengths > 0).all() and (first >= 0).all()
             if not good or (first + lengths).max() > rows:
                 raise DatasetError(f"{self.place}: ep_len and ep_offset do not fit {rows} rows")
+            if lengths.sum() != rows:
+                raise DatasetError(
+                    f"{self.place}: ep_len adds up to {lengths.sum():,} of {rows:,} rows: "
+                    f"correct it, or leave it and ep_offset out where a column says the episodes"
+                )
         else:
             name = next((c for c in EPISODE_COLUMNS if c in self._columns), None)
             if name is None or not rows:

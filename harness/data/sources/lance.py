@@ -17,7 +17,7 @@ from harness.data.episodes import DatasetError
 from harness.data.sources import interface
 from harness.data.sources.interface import EPISODE_COLUMNS, PIXELS
 
-_INSTALL = "pip install 'jepa-bench[field]'"
+_INSTALL = "pip install pylance"
 
 
 class Lance:

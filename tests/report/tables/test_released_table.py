@@ -54,3 +54,10 @@ def test_a_run_that_trains_has_no_such_table(run):
 def test_the_random_policys_rate_is_no_replication():
     assert published.released("push_t", "lewm-code") == (96.0, 84.5, 90.4, 5)
     assert published.released("toy", "lewm-code").sources == 0
+
+
+def test_there_is_no_verdict_for_other_weights_or_a_modified_protocol(run):
+    of_a_folder = WEIGHTS | {"weights": "golden/lewm 0123abcd"}
+    run.trial(task="push_t", outcome=[True] * 9, protocol="lewm-code", **of_a_folder)
+    run.trial(task="cube", outcome=[True] * 9, protocol="lewm-code modified", **WEIGHTS)
+    assert set(table(run).raw["verdict"]) == {"–"}
