@@ -152,7 +152,7 @@ def test_a_folder_in_which_another_process_collects_is_left_alone(tmp_path):
 def test_a_collection_killed_outright_leaves_nothing_that_opens(tmp_path):
     code = (
         "import sys; from harness.data import collect; from harness.tasks.toy import Toy;"
-        "collect.ensure(Toy(), collect.DataConfig(episodes=20000, image_size=32), sys.argv[1])"
+        "collect.ensure(Toy(), collect.DataConfig(episodes=20000, image_size=8), sys.argv[1])"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     deadline = time.monotonic() + 60
@@ -171,7 +171,7 @@ def test_the_workers_of_a_collection_end_with_it(tmp_path, number):
     code = (
         "import sys; from harness.data import collect; from harness.tasks.toy import Toy\n"
         "if __name__ == '__main__':\n"
-        "    config = collect.DataConfig(episodes=100000, image_size=32)\n"
+        "    config = collect.DataConfig(episodes=100000, image_size=8)\n"
         "    collect.ensure(Toy(), config, sys.argv[1], workers=2)\n"
     )
     (tmp_path / "code.py").write_text(code)
