@@ -123,7 +123,7 @@ def test_a_stage_that_is_not_named_is_not_run(folders):
 
 @pytest.mark.parametrize(
     ("stages", "said"),
-    [(("train", "contrl"), 'unknown stage "contrl"'), (("control",), "does not name the stage")],
+    [(("train", "contrl"), 'unknown stage "contrl"'), (("control",), "lacks the stage train")],
 )
 def test_stages_that_make_no_trial_are_an_error(folders, stages, said):
     spec = dataclasses.replace(tiny.spec("lewm", *SMALL), stages=stages)
