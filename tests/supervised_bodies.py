@@ -15,6 +15,11 @@ def note(scratch, folder):
     (Path(folder) / "noted").write_text(f"{sys.executable}\n{scratch}\n{sys.prefix}\n")
 
 
+def note_path(scratch, folder):
+    """Write down where modules are looked for, and the working folder."""
+    (Path(folder) / "noted").write_text("\n".join([os.getcwd(), *sys.path]) + "\n")
+
+
 def slow_start(scratch, folder, failures):
     """A Ray that starts only after so many failures."""
     if _times(folder) <= failures:

@@ -75,9 +75,9 @@ def _call_once(function: Callable[..., None], arguments: tuple, verbose: bool) -
             pickle.dump((function, arguments, verbose), sink)
         code = "import sys; from harness.runtime import supervised; supervised.main(*sys.argv[1:])"
         words = [_interpreter(scratch), "-P", "-c", code, scratch, str(os.getpid())]
-        child = subprocess.Popen(
-            words, start_new_session=True
-        )  # so Ctrl-C reaches the parent alone
+        # A session of its own: Ctrl-C reaches the parent alone. Its folder is where Ray's workers
+        # look for modules, too: no file of the user's folder may hide one.
+        child = subprocess.Popen(words, start_new_session=True, cwd=scratch)
         try:
             dead = _wait(child, scratch)
         finally:

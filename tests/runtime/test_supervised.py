@@ -149,3 +149,14 @@ def test_a_reader_of_a_log_and_another_user_s_folder_are_left_alone(tmp_path, mo
             time.sleep(0.05)
         assert [left.pids for left in processes.remove_leftovers()] == [[]]
         assert reader.poll() is None and not folder.exists()
+
+
+def test_no_file_of_the_users_folder_hides_a_module(tmp_path, monkeypatch):
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("lewm", "tokenize"):
+        (own / f"{name}.py").write_text("raise ImportError('the user's own file')\n")
+    monkeypatch.chdir(own)
+    call(bodies.note_path, tmp_path)
+    where, *path = noted(tmp_path)
+    assert where.startswith(f"/tmp/{processes.PREFIX}") and not {"", ".", str(own)} & set(path)
