@@ -42,7 +42,7 @@ _PROJECT = "jepa-bench"
 
 
 class Record(NamedTuple):
-    """What a logger is told of a finished trial."""
+    """The facts of a finished trial that a logger is sent."""
 
     key: str  # "push_t.lewm.s0"
     folder: str  # its name below trials/

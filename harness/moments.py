@@ -33,7 +33,7 @@ from harness.runtime import command, machine
 
 log = logging.getLogger(__name__)
 
-_WORDS = ("tasks", "scale", "protocol", "datasets", "csv")
+_RUN_KEYS = ("tasks", "scale", "protocol", "datasets")
 _SECTIONS = ("data", "protocol", "for")
 _COLUMNS = ("task", *Moment._fields)
 _METHOD = "noop"  # of the trial whose data and pairs are looked at; every method has the same
@@ -56,15 +56,8 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> Request:
     """Read the words. Raises command.ConfigError."""
-    file, words = "", []
-    for word in argv:
-        key, text = command.split(word)
-        if "." not in key or key.split(".")[0] not in _SECTIONS:
-            command.known("key", key, (*_WORDS, *(f"{name}.*" for name in _SECTIONS)))
-        if key == "csv":
-            file = command.expanded(key, text)
-        else:
-            words.append(word)
+    own, words = command_line.of_data(argv, _RUN_KEYS, {"csv": ""}, _SECTIONS)
+    file = command.expanded("csv", own["csv"])
     run = command_line.local_paths(config.parse([f"methods={_METHOD}", *words]))
     specs = suites.expand(run, ("control",))
     return Request(specs, run.datasets, file)

@@ -80,7 +80,7 @@ def record_failure(spec: TrialSpec, folders: RunFolders, error: str) -> rows.Tri
 
 
 def _earlier(spec: TrialSpec, folders: RunFolders) -> rows.Written | None:
-    """What the finished trial has written that lacks some of these stages, if there is one."""
+    """The tables of this trial where it is finished and lacks some of these stages, else None."""
     written = rows.read_back(folders.trial(spec))
     if written is None or written.trial.status != "ok":
         return None
@@ -118,8 +118,9 @@ def _results(
         result = take_weights(context)
         yield result
         context = dataclasses.replace(context, model=result.model)
-    elif "train" in done and method.trained:
-        context = dataclasses.replace(context, model=trained_before(context))
+    elif earlier and "train" in done and method.trained:
+        model = trained_before(context, earlier.trial.checkpoint_hash)
+        context = dataclasses.replace(context, model=model)
     names = dict(zip(spec.stages, identity.stage_names(spec), strict=True))
     for name, stage in STAGES.items():
         if name in names and names[name] not in done and stage.applies(method):
@@ -133,8 +134,7 @@ def _results(
 def train(context: Context) -> Result:
     """Train the model, from its last checkpoint on where there is one, and look inside it."""
     spec, cfg, device, progress = context.spec, context.config, context.device, context.progress
-    method = pretraining.ready(cfg.method, context.pool, context.folders.datasets, device, progress)
-    model = context.new_model(method)
+    model = _new_model(context)
     sizes = latents.size_rows(context.key, model, context.dims)
     inputs = pretraining.inputs(model, context.dataset)
     saved = Checkpoint(context.folders.checkpoint(spec), identity.config_hash(spec), inputs)
@@ -148,12 +148,7 @@ def train(context: Context) -> Result:
 
 def take_weights(context: Context) -> Result:
     """Load the weights that take the place of a training, and look inside the model."""
-    weights = context.config.weights
-    method = pretraining.ready(
-        *(context.config.method, context.pool, context.folders.datasets),
-        *(context.device, context.progress),
-    )
-    model = context.new_model(method)
+    weights, model = context.config.weights, _new_model(context)
     weight_files.load(model, weights.path, weights.sha256)
     sizes = latents.size_rows(context.key, model, context.dims)
     model = loop.ready_to_act(model)
@@ -162,22 +157,28 @@ def take_weights(context: Context) -> Result:
     return Result(metrics, facts=facts, model=model)
 
 
-def trained_before(context: Context) -> LatentModel:
-    """The model with the weights that this trial's training left. Raises TrialError where they are
-    gone.
+def trained_before(context: Context, checkpoint_hash: str) -> LatentModel:
+    """The model with the weights that this trial's training left, whose sha256 its row has. Raises
+    TrialError where they are gone or others.
     """
-    spec = context.spec
+    spec, model = context.spec, _new_model(context)
+    folder = context.folders.checkpoint(spec)
+    found = Checkpoint(folder, identity.config_hash(spec)).load_weights(model)
+    if found != checkpoint_hash:
+        reason = (
+            "has no weights any more" if found is None else "has other weights than its row says"
+        )
+        raise TrialError(f"{folder} {reason}: delete the trial's folder to train again")
+    return loop.ready_to_act(model)
+
+
+def _new_model(context: Context) -> LatentModel:
+    """The trial's model as its training starts, a frozen encoder with its weights."""
     method = pretraining.ready(
         *(context.config.method, context.pool, context.folders.datasets),
         *(context.device, context.progress),
     )
-    model = context.new_model(method)
-    folder = context.folders.checkpoint(spec)
-    if Checkpoint(folder, identity.config_hash(spec)).load_weights(model) is None:
-        raise TrialError(
-            f"{folder} has no weights any more: delete the trial's folder to train again"
-        )
-    return loop.ready_to_act(model)
+    return context.new_model(method)
 
 
 def diagnostics(context: Context, model: LatentModel) -> list[rows.MetricRow]:
@@ -191,7 +192,7 @@ def diagnostics(context: Context, model: LatentModel) -> list[rows.MetricRow]:
 
 
 def _normalizer_rows(context: Context) -> list[rows.MetricRow]:
-    """What z-scores the actions: without it, nobody else can use the weights."""
+    """Mean and std of the actions: without them, nobody else can use the weights."""
     statistics = ("action_mean", "action_std")
     return [
         rows.MetricRow(context.key, "normalizer", name, i, float(value), "of the task's actions")
@@ -278,7 +279,7 @@ def time_plans(context: Context) -> Result:
 
 
 def explain_plans(context: Context) -> Result:
-    """What loses the pairs that first plans do not solve, of the first evaluation seed."""
+    """Judge what loses the pairs that first plans do not solve, of the first evaluation seed."""
     settings, eval_seed = context.config, context.config.protocol.eval_seeds[0]
     policy, (main, _) = context.policy(eval_seed), context.pairs(eval_seed)
     return Result(
@@ -290,7 +291,7 @@ def explain_plans(context: Context) -> Result:
 
 
 def decode(context: Context) -> Result:
-    """What latents hold of a frame, and what rollouts imagine, as pictures."""
+    """Draw what latents hold of a frame, and what rollouts imagine."""
     block, settings = context.task.spec.action_block, context.config.decoder
     metrics, frames = decoder.measure(
         *(context.key, context.model, context.dataset, context.normalizer),

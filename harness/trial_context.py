@@ -124,7 +124,7 @@ class Context:
 
     @functools.cached_property
     def probe(self) -> probing.Probe:
-        """What can be read from the model's latents of single frames."""
+        """The probe that is fitted to the model's latents of single frames."""
         return probing.of_frames(self.probed, self.task.spec)
 
     def read_pairs(self, features: held_out.Read) -> dict[str, probing.Pairs]:

@@ -194,7 +194,7 @@ def find(kind: str, word: str) -> list[str]:
 
 
 def word(kind: str, name: str) -> str:
-    """What the command line has to say for the entry: the path of its file, or its name."""
+    """The word of the command line for the entry: the path of its file, or its name."""
     code = outside.code(kind, name)
     return code.origin if code and outside.is_file(code.origin) else name
 

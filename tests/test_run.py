@@ -428,7 +428,7 @@ def test_given_weights_and_random_on_the_same_pairs(tmp_path, datasets, capsys):
     pairs = tables.episodes.groupby("key")["pair_id"]
     assert len({tuple(own) for _, own in pairs}) == 1 and len(tables.episodes) == 4
     shown = (tmp_path / "p" / "tables" / "released.md").read_text()
-    assert "Verdict" in shown and "ours" in shown
+    assert "Verdict" in shown and "our pairs" in shown
     assert "Released weights" in capsys.readouterr().out
 
 

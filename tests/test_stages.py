@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import safetensors.torch
 import tiny
 
 from harness import launch, trial
@@ -92,6 +93,16 @@ def test_weights_that_are_gone_are_named(folders, finished, tmp_path):
     for path in tmp_path.glob("trials/*/checkpoint/weights.safetensors"):
         path.unlink()
     assert "has no weights any more" in run(spec("geometry"), folders).error
+
+
+def test_other_weights_than_the_rows_are_refused(folders, finished, tmp_path):
+    """Weights of the same network that were swapped in, under the right configuration."""
+    (path,) = tmp_path.glob("trials/*/checkpoint/weights.safetensors")
+    tensors = safetensors.torch.load_file(path)
+    with safetensors.safe_open(path, "pt") as known:
+        metadata = known.metadata()
+    safetensors.torch.save_file({n: 2 * t for n, t in tensors.items()}, path, metadata)
+    assert "has other weights than its row says" in run(spec("geometry"), folders).error
 
 
 def test_without_a_training_one_is_asked_for(folders):

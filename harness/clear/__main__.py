@@ -34,7 +34,7 @@ from harness.runtime.command import console
 
 log = logging.getLogger(__name__)
 
-_WORDS = ("tasks", "scale", "protocol", "datasets", "to")
+_RUN_KEYS = ("tasks", "scale", "protocol", "datasets")
 _SECTIONS = ("data", "protocol", "for")
 _METHOD = "noop"  # of the trial whose pairs are written; every method has the same
 _FAILURES = (OSError, DatasetError, PairError)
@@ -48,21 +48,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parse(argv: Sequence[str]) -> Callable[[], int]:
-    """What the words ask for. Raises command.ConfigError."""
+    """Read the words; the function that does what they ask for. Raises command.ConfigError."""
     kinds = {"manifest": _parse_manifest, "results": _parse_results}
     return kinds[command.known("word", argv[0], kinds)](argv[1:])
 
 
 def _parse_manifest(argv: Sequence[str]) -> Callable[[], int]:
-    folder, words = "manifests", []
-    for word in argv:
-        key, text = command.split(word)
-        if "." not in key or key.split(".")[0] not in _SECTIONS:
-            command.known("key", key, (*_WORDS, *(f"{name}.*" for name in _SECTIONS)))
-        if key == "to":
-            folder = command.expanded(key, text)
-        else:
-            words.append(word)
+    own, words = command_line.of_data(argv, _RUN_KEYS, {"to": "manifests"}, _SECTIONS)
+    folder = command.expanded("to", own["to"])
     run = command_line.local_paths(config.parse([f"methods={_METHOD}", *words]))
     specs = suites.expand(run, ("control",))
     return functools.partial(write_manifests, specs, run.datasets, folder)

@@ -116,7 +116,7 @@ def protocol(spec: TrialSpec) -> dict[str, Any]:
 
 
 def differences(spec: TrialSpec, listed: Mapping[str, Any]) -> list[str]:
-    """What a trial was judged by that is not so in the protocol of a manifest, e.g.
+    """The criteria by which a trial was judged and that differ from a manifest's protocol, e.g.
     "goal_offset=25, not 50". A criterion that the manifest does not name is the released one.
     """
     own = {name: value for name, value in protocol(spec).items() if name not in _FREE}

@@ -236,7 +236,7 @@ def _topology(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _environment(trial: Any, spec: TrialSpec) -> dict[str, Any]:
-    """What ran the evaluation, and a hash of each part."""
+    """Code, versions and device that ran the evaluation, and a hash of each part."""
     code = {"project": "jepa-bench", "commit": trial.git_commit, "dirty": bool(trial.git_dirty)}
     parts = {
         "physics": {**code, "task": trial.task, "versions": trial.versions},

@@ -32,7 +32,7 @@ from harness.runtime import command, machine
 log = logging.getLogger(__name__)
 
 _COMMANDS = ("import", "audit")
-_WORDS = ("task", "scale", "datasets", "states", "out")
+_RUN_KEYS = ("scale", "datasets")
 _STATES = 200
 _METHOD = "noop"  # of the trial whose data these are; every method has the same
 
@@ -60,18 +60,10 @@ def parse(argv: Sequence[str]) -> Request:
     if len(plain) != 2 or plain[0] not in _COMMANDS:
         expected = " or ".join(f"{name} SOURCE task=NAME" for name in _COMMANDS)
         raise command.ConfigError(f"expected {expected}, got {' '.join(argv) or 'nothing'}")
-    own, words = {"states": str(_STATES), "out": ""}, []
-    for word in argv:
-        if word in plain:
-            continue
-        key, text = command.split(word)
-        if not key.startswith("data."):
-            command.known("key", key, (*_WORDS, "data.*"))
-        if key in ("task", "states", "out"):
-            own[key] = text
-        else:
-            words.append(word)
-    if "task" not in own:
+    named = [word for word in argv if word not in plain]
+    defaults = {"task": "", "states": str(_STATES), "out": ""}
+    own, words = command_line.of_data(named, _RUN_KEYS, defaults, ("data",))
+    if not own["task"]:
         raise command.ConfigError(f"task= is missing; it is one of {', '.join(zoo.TASKS)}")
     states = config.dotted_keys.read(int, own["states"], "states")
     if states < 1:
@@ -80,7 +72,7 @@ def parse(argv: Sequence[str]) -> Request:
     words = [f"tasks={task}", f"methods={_METHOD}", f"data.source={plain[1]}", *words]
     run = command_line.local_paths(config.parse(words))
     (spec,) = suites.expand(run, ("control",))
-    out = command.expanded("out", own["out"]) if own["out"] else ""
+    out = command.expanded("out", own["out"])
     return Request(plain[0], spec, run.datasets, states, out)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.contracts.task import Simulator, Surprise, Task
 from harness.data import atomic_dirs
-from harness.data.episodes import Dataset, DatasetError
+from harness.data.episodes import REMAKE, Dataset, DatasetError, reading
 from harness.runtime import seeding
 from harness.runtime.progress import Progress
 
@@ -54,7 +54,7 @@ _ARRAYS = Clips._fields[2:]
 
 
 class _Film(NamedTuple):
-    """What is seen of n copies at one moment, or at several: (n, ...) or (n, T, ...)."""
+    """Pictures, proprioception and states of n copies at one moment (n, ...) or T (n, T, ...)."""
 
     pixels: np.ndarray
     proprio: np.ndarray
@@ -221,17 +221,10 @@ def _seen(simulator: Simulator) -> _Film:
 
 def _mapped(folder: str, facts: dict) -> Clips:
     """The clips in the folder; raises DatasetError unless it holds those that `facts` describe."""
-    advice = "delete the folder, it is made again"
-    try:
+    with reading(folder):
         with open(os.path.join(folder, MANIFEST), encoding="utf-8") as source:
             manifest = json.load(source)
         arrays = [np.load(os.path.join(folder, f"{name}.npy"), mmap_mode="r") for name in _ARRAYS]
-    except PermissionError as error:
-        raise DatasetError(
-            f"{error}: ask for the right to read it, or give another datasets=FOLDER"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{folder}: {error}; {advice}") from None
     if manifest != facts:
-        raise DatasetError(f"{folder} holds other clips than its name promises; {advice}")
+        raise DatasetError(f"{folder} holds other clips than its name promises; {REMAKE}")
     return Clips(tuple(facts["kinds"]), facts["shape"][1] // 2, *arrays)

@@ -4,11 +4,13 @@ manifest.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,6 +29,20 @@ _NO_PERMISSION = "ask for the right to read it, or give another datasets=FOLDER"
 
 class DatasetError(ValueError):
     """A dataset cannot be used; the message is one line that says why and what to do."""
+
+
+REMAKE = "delete the folder, it is made again"
+
+
+@contextlib.contextmanager
+def reading(folder: str) -> Iterator[None]:
+    """Turn errors of reading a folder that is made from a dataset into a DatasetError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise DatasetError(f"{error}: {_NO_PERMISSION}") from None
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{folder}: {error}; {REMAKE}") from None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from harness.data import atomic_dirs
-from harness.data.episodes import Dataset, DatasetError
+from harness.data.episodes import REMAKE, Dataset, DatasetError, reading
 from harness.runtime.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -97,16 +97,10 @@ def _compute(dataset: Dataset, encode: Encode, facts: dict, part: str, progress:
 
 def _mapped(folder: str, facts: dict) -> np.ndarray:
     path = os.path.join(folder, ARRAY)
-    try:
+    with reading(folder):
         with open(os.path.join(folder, MANIFEST), encoding="utf-8") as source:
             manifest = json.load(source)
         size = os.path.getsize(path)
-    except PermissionError as error:
-        raise DatasetError(
-            f"{error}: ask for the right to read it, or give another datasets=FOLDER"
-        ) from None
-    except (FileNotFoundError, ValueError) as error:
-        raise DatasetError(f"{folder}: {error}; delete the folder, it is made again") from None
     expected = facts | {"bytes": 2 * int(np.prod(facts["shape"]))}
     actual = manifest | {"bytes": size} if isinstance(manifest, dict) else {}
     differences = [
@@ -115,7 +109,5 @@ def _mapped(folder: str, facts: dict) -> np.ndarray:
         if actual.get(name) != value
     ]
     if differences:
-        raise DatasetError(
-            f"{folder}: {'; '.join(differences)}; delete the folder, it is made again"
-        )
+        raise DatasetError(f"{folder}: {'; '.join(differences)}; {REMAKE}")
     return np.memmap(path, np.float16, "r", shape=tuple(facts["shape"]))

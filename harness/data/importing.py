@@ -40,7 +40,7 @@ _TOLD_COLUMNS = 12  # of a file that is refused, in the message
 
 
 class Import(NamedTuple):
-    """What is read from a source, and how it is divided into shards."""
+    """The plan of an import: the part of a source that is read, divided into shards."""
 
     source: Source
     columns: tuple[str, ...]  # those that make a state
@@ -53,7 +53,7 @@ class Import(NamedTuple):
 
 
 def plan(task: Task, config: DataConfig) -> Import:
-    """What is imported for a configuration whose source is a local file or folder, or a URI.
+    """The plan for a configuration whose source is a local file or folder, or a URI.
 
     Raises DatasetError where the source cannot be read or is another task's.
     """

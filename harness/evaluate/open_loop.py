@@ -65,6 +65,6 @@ def quantity_errors(
 
 
 def _read(probe: Probe, z: np.ndarray) -> np.ndarray:
-    """What every network of the probe reads, (seeds, W, T, C), from latents (W, T, F)."""
+    """Readings of every network of the probe, (seeds, W, T, C), from latents (W, T, F)."""
     found = probe.read(z.reshape(-1, z.shape[-1]))[KINDS[1]]
     return found.reshape(len(found), *z.shape[:2], -1)

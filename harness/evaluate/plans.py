@@ -54,7 +54,7 @@ class PlansConfig(Settings):
 
 
 class Planning(Protocol):
-    """What is asked of a policy that plans (planning/receding_horizon.py)."""
+    """The part of a policy that plans which this stage uses (planning/receding_horizon.py)."""
 
     def reset(self, pairs: Sequence[Pair]) -> None: ...
 

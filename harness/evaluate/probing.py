@@ -88,12 +88,12 @@ class Pairs(NamedTuple):
         return Pairs({"shuffled": self.features["latent"]}, self.state[order])
 
     def inputs(self, source: str, speeds: bool) -> np.ndarray:
-        """What a probe reads: each frame by itself, or to read speeds both frames of a pair."""
+        """The inputs of a probe: each frame by itself, or to read speeds both frames of a pair."""
         z = self.features[source]
         return z.reshape(len(z), -1) if speeds else z.reshape(-1, z.shape[-1])
 
     def labels(self, known: Sequence[Quantity], speeds: bool) -> np.ndarray:
-        """What it should give: the targets of each frame, or of the later one of a pair."""
+        """The targets of a probe: those of each frame, or of the later one of a pair."""
         state = self.state[:, 1] if speeds else self.state.reshape(-1, self.state.shape[-1])
         return np.concatenate([q.targets(state) for q in known], axis=-1)
 

@@ -1,4 +1,4 @@
-"""Shared by the commands that run trials: their folders, and how a duration is written."""
+"""Shared by the commands: their words and folders, and how a duration is written."""
 
 from __future__ import annotations
 
@@ -6,11 +6,33 @@ import dataclasses
 import os
 import unicodedata
 import uuid
+from collections.abc import Collection, Mapping, Sequence
 
 from harness.experiment import config
 from harness.records import storage
+from harness.runtime import command
 
 _LONGEST_NAME = 255  # bytes
+
+
+def of_data(
+    words: Sequence[str], run_keys: Collection[str], own: Mapping[str, str], sections: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+    """For a command about datasets: the values of its own keys, those of `own` where none is given,
+    and the words for config.parse, which are of `run_keys` or in one of the sections.
+
+    Raises config.ConfigError on other keys.
+    """
+    values, rest = dict(own), []
+    for word in words:
+        key, text = command.split(word)
+        if "." not in key or key.split(".")[0] not in sections:
+            command.known("key", key, (*run_keys, *own, *(f"{name}.*" for name in sections)))
+        if key in own:
+            values[key] = text
+        else:
+            rest.append(word)
+    return values, rest
 
 
 def local_paths(run: config.RunConfig) -> config.RunConfig:

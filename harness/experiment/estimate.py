@@ -73,7 +73,7 @@ class _Cost(NamedTuple):
 
 
 def _kinds(method: str, task: str, scale: str, protocol: str) -> list[tuple[str, ...]]:
-    """What trials have in common whose times resemble each other, the closest likeness first."""
+    """Keys that trials share whose times resemble each other, the closest likeness first."""
     return [(method, task, scale, protocol), (method, task, scale), (method, scale)]
 
 

@@ -30,7 +30,7 @@ _EVERY = "Every task"
 
 
 def compare(words: Sequence[str]) -> str:
-    """What differs between two protocols, task by task: a page of --help. `words` are their names,
+    """The differences of two protocols, task by task: a page of --help. `words` are their names,
     and tasks=NAMES for fewer tasks. Raises ConfigError.
     """
     names = [word for word in words if "=" not in word]

@@ -50,7 +50,7 @@ class CachedRollout(nn.Module):
         """
 
     def inputs(self, z: Tensor) -> Tensor:
-        """What the predictor computes of one latent (N, *D) alone, (N, ...)."""
+        """The part of the predictor's work that needs one latent (N, *D) alone, (N, ...)."""
         return z
 
     def following(self, z: Tensor, predicted: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What training logs of a world model's latents: their std, and how straight their paths are."""
+"""Diagnostics of a world model's latents in training: their std, and how straight paths are."""
 
 from __future__ import annotations
 

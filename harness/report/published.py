@@ -43,9 +43,10 @@ def plan_s(cell: pd.Series) -> Published | None:
 
 
 class Band(NamedTuple):
-    """What is reported for released weights on a task, in percent; NaN where nothing is."""
+    """Reported success of released weights on a task, in percent; NaN where nothing is."""
 
     paper: float
+    clear: float  # of the released weights, by CLEAR-LeWM
     low: float  # of what others report
     high: float
     sources: int  # that report it
@@ -62,18 +63,23 @@ def released(task: str, protocol: str) -> Band:
         own = [r for r in _read(_CLEAR) if (r["protocol"], r["task"]) == (protocol, task)]
         counts = [(float(r["lewm_pct"]) / 100, int(r["episodes"])) for r in own]
         ends = [100 * end for rate, n in counts for end in stats.wilson(rate * n, n)]
-        return _band(math.nan, ends, len(own))
-    others = [
-        float(row[task])
+        clear = float(own[0]["lewm_pct"]) if own else math.nan
+        return _band(math.nan, clear, ends, len(own))
+    others = {
+        row["source"]: float(row[task])
         for row in _read(_REPLICATIONS)
         if task in row and not row["source"].startswith(("paper", "CLEAR-LeWM random"))
-    ]
-    paper = _successes().get((task, "lewm"))
-    return _band(paper.value if paper else math.nan, others, len(others))
+    }
+    paper, clear = _successes().get((task, "lewm")), others.get(_CLEARS, math.nan)
+    return _band(paper.value if paper else math.nan, clear, [*others.values()], len(others))
 
 
-def _band(paper: float, values: list[float], sources: int) -> Band:
-    return Band(paper, min(values, default=math.nan), max(values, default=math.nan), sources)
+_CLEARS = "CLEAR-LeWM official weights"  # a source of the file of replications
+
+
+def _band(paper: float, clear: float, values: list[float], sources: int) -> Band:
+    low, high = min(values, default=math.nan), max(values, default=math.nan)
+    return Band(paper, clear, low, high, sources)
 
 
 class Probed(NamedTuple):
@@ -86,7 +92,7 @@ class Probed(NamedTuple):
 
 
 def probing(cell: pd.Series, quantity: str) -> Probed | None:
-    """What the paper's probes read, for a cell's task and method; None beside numbers of tests."""
+    """The paper's probes, for a cell's task and method; None beside numbers of tests."""
     known = (cell["task"], _PROPERTIES.get((cell["task"], quantity)), _MODELS.get(cell["method"]))
     return None if cell["variant"] or of_tests(cell) else _probes().get(known)
 

@@ -21,7 +21,7 @@ from harness.runtime.command import ConfigError, expanded
 
 
 class Source(NamedTuple):
-    """What another process needs to load the same code."""
+    """The text of code from outside, from which another process loads the same."""
 
     kind: str  # "method", "task" or "planner": as what it was asked for
     word: str  # the absolute path of a file, or the name of an entry point

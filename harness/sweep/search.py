@@ -250,7 +250,7 @@ def _judge(sweep: Sweep, spec: TrialSpec | None) -> objective.Judgement | None:
     if spec is None:
         return objective.Judgement(objective.WORST, 0, "refused")
     folder = sweep.folders.trial(spec)
-    if not rows.is_done(folder, identity.config_hash(spec)):
+    if not rows.is_done(folder, identity.config_hash(spec), identity.stage_names(spec)):
         return None
     return objective.judge(rows.read_one(folder))
 

@@ -1,4 +1,4 @@
-"""What the scene `swm` of all tasks has in common: its size, and how it is resized.
+"""The common part of the scene `swm` of all tasks: its size, and how it is resized.
 
 In this scene a picture is the one of `stable-worldmodel` 0.1.1, so that weights which were trained
 on such pictures see what they know. README.md says how equal the two are.

@@ -71,7 +71,7 @@ class WeightsFile(NamedTuple):
 
 
 class Tensors(NamedTuple):
-    """What a file holds."""
+    """The tensors of a file, and its checksum."""
 
     tensors: dict[str, Tensor]  # under our names where they are a LeWM's
     sha256: str
@@ -330,7 +330,7 @@ def _origin(path: str, digest: str) -> str:
 
 
 def _state(path: str) -> tuple[Any, ...]:
-    """What changes where a file changes, so that it is read once as long as it stays."""
+    """A value that changes where a file changes, so that it is read once as long as it stays."""
     fs, base = storage.filesystem(path)
     info = fs.get_file_info(base)
     return info.mtime_ns, info.size
