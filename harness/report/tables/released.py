@@ -13,8 +13,9 @@ _CAPTION = (
     "released ones. Success in percent; random: the random policy on the same pairs. Others: the "
     "lowest and the highest value that they report{band}, and how many do, for the released or for "
     "retrained weights. Verdict: below or above where the whole 95 % interval lies outside what "
-    "others report, else inside; few pairs make a wide interval, and inside is then no proof. There "
-    "is none for weights whose checksum is no release's, and under a modified protocol. {data}"
+    "others report, else inside; few pairs make a wide interval, and inside is then no proof. "
+    "There is none for weights whose checksum is no release's, and under a modified protocol. "
+    "{data}"
 )
 _OURS = (
     "Pairs: our own, in pictures as the weights know them (data.scene=swm); data.source=released "
