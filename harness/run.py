@@ -99,7 +99,8 @@ def _agree_to_download(run: config.RunConfig, able: list[TrialSpec], folders: Ru
     if run.download or sum(sizes.values()) < GB:
         return
     question = f"Download {sum(sizes.values()) / GB:.1f} GB to {run.datasets}? [y/N] "
-    if not sys.stdin.isatty() or input(question).strip().lower() not in ("y", "yes"):
+    asks = sys.stdin is not None and sys.stdin.isatty()
+    if not asks or input(question).strip().lower() not in ("y", "yes"):
         raise config.ConfigError(
             "nothing is downloaded without a yes: give download=true, or data.source=FILE for what "
             "lies here already, or leave data.source=released out"
