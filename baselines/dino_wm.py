@@ -31,10 +31,11 @@ from harness.contracts.method import WorldModel
 from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
 from harness.nn.cached_rollout import CachedRollout, LayerCache, derived
+from harness.nn.dropout import Dropout
 from harness.nn.frozen import FrozenConfig, FrozenEncoder
 from harness.nn.rollout import autoregressive
 from harness.nn.straightness import diagnostics
-from harness.nn.transformer import FeedForward
+from harness.nn.transformer import FeedForward, attend
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ class FrameCausalBlock(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, inner, bias=False)
         self.key_value = nn.Linear(width, 2 * inner, bias=False)
-        self.out = nn.Sequential(nn.Linear(inner, width), nn.Dropout(dropout))
+        self.out = nn.Sequential(nn.Linear(inner, width), Dropout(dropout))
         self.mlp = FeedForward(width, hidden, dropout)
 
     def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
@@ -232,8 +233,7 @@ class FrameCausalBlock(nn.Module):
         normed = self.norm(x)
         q = self.query(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = self.key_value(normed).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, dropout_p=dropout)
+        mixed = attend(q, k, v, visible, self.dropout if self.training else 0.0)
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         return x + self.mlp(x)
 

@@ -31,6 +31,7 @@ METHODS: dict[str, Method] = {
         lewm.LeWMConfig,
         lewm.LeWM,
         trained=True,
+        version=2,
         about="Predicts the next latent; SIGReg keeps latents Gaussian; plans.",
     ),
     "lewm_idm": Method(
@@ -38,6 +39,7 @@ METHODS: dict[str, Method] = {
         lewm_inverse_dynamics.LeWMInverseDynamicsConfig,
         lewm_inverse_dynamics.LeWMInverseDynamics,
         trained=True,
+        version=2,
         about="LeWM, whose latents must also tell the block between them; plans.",
     ),
     "smwm": Method(
@@ -45,6 +47,7 @@ METHODS: dict[str, Method] = {
         smwm.SMWMConfig,
         smwm.SMWM,
         trained=True,
+        version=2,
         about="LeWM's network under inverse dynamics instead of SIGReg; plans.",
     ),
     "pldm": Method(
@@ -52,7 +55,7 @@ METHODS: dict[str, Method] = {
         pldm.PLDMConfig,
         pldm.PLDM,
         trained=True,
-        version=2,
+        version=3,
         about="LeWM's network under variance and covariance terms; plans.",
     ),
     "dino_wm": Method(
@@ -60,6 +63,7 @@ METHODS: dict[str, Method] = {
         dino_wm.DinoWMConfig,
         dino_wm.DinoWM,
         trained=True,
+        version=2,
         about="Predicts a frozen encoder's patch tokens; plans.",
     ),
     "dino_wm_proprio": Method(
@@ -67,6 +71,7 @@ METHODS: dict[str, Method] = {
         dino_wm.DinoWMConfig,
         dino_wm.DinoWMProprio,
         trained=True,
+        version=2,
         about="DINO-WM with proprioception beside the tokens; plans.",
     ),
     "ema_jepa": Method(
@@ -74,6 +79,7 @@ METHODS: dict[str, Method] = {
         ema_jepa.EMAJEPAConfig,
         ema_jepa.EMAJEPA,
         trained=True,
+        version=2,
         about="LeWM's network, targets by a moving average of it, no regulariser; plans.",
     ),
     "gcbc": Method(
@@ -104,6 +110,7 @@ METHODS: dict[str, Method] = {
         lewm.CollapsedConfig,
         lewm.LeWM,
         trained=True,
+        version=2,
         about="The control that shows collapse; plans.",
     ),
     "true_state": Method(
@@ -111,6 +118,7 @@ METHODS: dict[str, Method] = {
         true_state.TrueStateConfig,
         true_state.TrueState,
         trained=True,
+        version=2,
         about="The ceiling: LeWM's predictor and planner over the simulator's pose.",
         role="ceiling",
     ),

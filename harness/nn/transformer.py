@@ -4,9 +4,13 @@ AdaLN-zero. This is the plain form; the fast one, for planning: conditioned_roll
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from harness.nn.dropout import Dropout, dropout
 
 
 class Attention(nn.Module):
@@ -18,14 +22,14 @@ class Attention(nn.Module):
         self.heads, self.dropout = heads, dropout
         self.norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * inner, bias=False)
-        self.out = nn.Sequential(nn.Linear(inner, width), nn.Dropout(dropout))
+        self.out = nn.Sequential(nn.Linear(inner, width), Dropout(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, T, D) -> (B, T, D)."""
         qkv = self.qkv(self.norm(x)).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, T, head_width)
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        visible = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
+        mixed = attend(q, k, v, visible, self.dropout if self.training else 0.0)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -37,9 +41,9 @@ class FeedForward(nn.Sequential):
             nn.LayerNorm(width),
             nn.Linear(width, hidden),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden, width),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
 
 
@@ -106,6 +110,19 @@ class ConditionedTransformer(nn.Module):
         for block in self.blocks:
             x = block(x, block.modulation(condition))
         return self.project_out(self.norm(x))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, p: float) -> Tensor:
+    """Scaled dot-product attention, (..., M, head_width) each; visible (M, M) bool says which
+    positions each one sees, None that it sees all. In training p of the weights are dropped, by
+    dropout.py where torch's own form is the slow one.
+    """
+    if not p or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, dropout_p=p)
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    if visible is not None:
+        scores = scores.masked_fill(~visible, -math.inf)
+    return dropout(scores.softmax(-1), p) @ v
 
 
 def later(m: int, t: int, device: torch.device) -> Tensor:
