@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 _OURS = re.compile(
     r"(headline|success|efficiency|stability|probing|open_loop|geometry|map|surprise|surprise_.+"
     r"|plans|plan_time|episodes|decoder|imagined_.+|released|sweep)\.(md|csv|tex|png|svg)"
-    r"|episode_.+\.gif"
+    r"|episode_.+\.gif|captions\.md"
 )
 
 
@@ -71,8 +71,10 @@ def _write(run_folder: str, parts: _Parts) -> list[str]:
         if not table.raw.empty:
             for kind, text in (("md", render.markdown), ("csv", render.csv), ("tex", render.tex)):
                 contents[f"tables/{table.name}.{kind}"] = text(table).encode()
-    for name, kinds in images.items():
-        contents |= {f"figures/{name}.{kind}": image for kind, image in kinds.items()}
+    for name, image in images.items():
+        contents |= {f"figures/{name}.{kind}": content for kind, content in image.kinds.items()}
+    if captions := {name: image.caption for name, image in images.items() if image.caption}:
+        contents["figures/captions.md"] = render.captions(captions).encode()
     text = page.build(parts.run, parts.tables, images, _parquet(run_folder, parts.run.left_out))
     contents["index.html"] = text.encode()
     paths = [_save(run_folder, path, content) for path, content in contents.items()]

@@ -7,7 +7,7 @@ import html
 import urllib.parse
 
 from harness.records import rows
-from harness.report import format, load, render
+from harness.report import figures, format, load, render
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto;
@@ -29,7 +29,7 @@ figure { margin: 1.5em 0; } img { width: 100%; max-width: 900px; }
 def build(
     run: load.RunTables,
     tables: list[format.Table],
-    figures: dict[str, dict[str, bytes]],
+    images: dict[str, figures.Image],
     parquet: list[str],
 ) -> str:
     """The page; `parquet` are paths relative to it."""
@@ -39,9 +39,9 @@ def build(
         f"<p>{_counts(run)}</p>",
         _failed(run),
         _left_out(run),
-        _figure("headline", figures["headline"]) if "headline" in figures else "",
-        *(_table(table, figures) for table in tables),
-        *(_extra(run, name, title, figures) for name, title in _EXTRA.items() if name in figures),
+        _figure("headline", images["headline"]) if "headline" in images else "",
+        *(_table(table, images) for table in tables),
+        *(_extra(run, name, title, images) for name, title in _EXTRA.items() if name in images),
         _links(parquet),
     ]
     head = f"<meta charset='utf-8'><title>{title}</title><style>{_STYLE}</style>"
@@ -80,12 +80,12 @@ _ALT = {
 }
 
 
-def _table(table: format.Table, figures: dict[str, dict[str, bytes]]) -> str:
+def _table(table: format.Table, images: dict[str, figures.Image]) -> str:
     """A table's figures, of which some are one a task, then its sections and the files that hold
     the same.
     """
-    names = [_BESIDE.get(table.name), *(n for n in figures if n.startswith(f"{table.name}_"))]
-    image = "\n".join(_figure(name, figures[name]) for name in names if name in figures)
+    names = [_BESIDE.get(table.name), *(n for n in images if n.startswith(f"{table.name}_"))]
+    image = "\n".join(_figure(name, images[name]) for name in names if name in images)
     if table.raw.empty:
         return f"<h2>{table.title}</h2>{image}" if image else ""
     links = ", ".join(
@@ -95,16 +95,18 @@ def _table(table: format.Table, figures: dict[str, dict[str, bytes]]) -> str:
     return f"<h2>{table.title}</h2>\n{image}\n{sections}\n<p>As {links}.</p>"
 
 
-def _extra(run: load.RunTables, name: str, title: str, figures: dict[str, dict[str, bytes]]) -> str:
-    more = _moving(run, figures) if name == "episodes" else ""
+def _extra(run: load.RunTables, name: str, title: str, images: dict[str, figures.Image]) -> str:
+    more = _moving(run, images) if name == "episodes" else ""
     if name == "decoder":
-        more = "".join(_figure(n, figures[n]) for n in figures if n.startswith("imagined_"))
-    return f"<h2>{title}</h2>\n{_figure(name, figures[name])}{more}"
+        more = "".join(_figure(n, images[n]) for n in images if n.startswith("imagined_"))
+    return f"<h2>{title}</h2>\n{_figure(name, images[name])}{more}"
 
 
-def _moving(run: load.RunTables, figures: dict[str, dict[str, bytes]]) -> str:
+def _moving(run: load.RunTables, images: dict[str, figures.Image]) -> str:
     """Links to the films of the tasks."""
-    tasks = [name.removeprefix("episode_") for name, kinds in figures.items() if "gif" in kinds]
+    tasks = [
+        name.removeprefix("episode_") for name, image in images.items() if "gif" in image.kinds
+    ]
     links = ", ".join(
         f"<a href='figures/episode_{urllib.parse.quote(task)}.gif'>"
         f"{html.escape(run.task_label(task))}</a>"
@@ -113,13 +115,16 @@ def _moving(run: load.RunTables, figures: dict[str, dict[str, bytes]]) -> str:
     return f"\n<p>Moving: {links}.</p>"
 
 
-def _figure(name: str, images: dict[str, bytes]) -> str:
-    data, path = base64.b64encode(images["png"]).decode(), urllib.parse.quote(f"figures/{name}")
+def _figure(name: str, image: figures.Image) -> str:
+    data, path = (
+        base64.b64encode(image.kinds["png"]).decode(),
+        urllib.parse.quote(f"figures/{name}"),
+    )
     alt = _ALT.get(name) or _ALT[name.partition("_")[0]]  # "surprise_push_t"
     return (
         f"<figure><img alt='{alt}' src='data:image/png;base64,{data}'>"
-        f"<figcaption class='caption'>As <a href='{path}.png'>png</a>, "
-        f"<a href='{path}.svg'>svg</a>.</figcaption></figure>"
+        f"<figcaption class='caption'>{html.escape(image.caption)} "
+        f"As <a href='{path}.png'>png</a>, <a href='{path}.svg'>svg</a>.</figcaption></figure>"
     )
 
 

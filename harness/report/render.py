@@ -23,6 +23,12 @@ def markdown(table: format.Table) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def captions(of_figures: dict[str, str]) -> str:
+    """The captions of the figures, by name, to paste below them."""
+    parts = [f"## {name}\n\n{_markdown_text(words)}\n" for name, words in of_figures.items()]
+    return "# Captions of the figures\n\n" + "\n".join(parts)
+
+
 def csv(table: format.Table) -> str:
     """The raw numbers, units in the column names."""
     return table.raw.drop(columns="cell", errors="ignore").to_csv(index=False, lineterminator="\n")

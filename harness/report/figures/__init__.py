@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pandas as pd
 
 from harness.report import load
@@ -21,8 +23,15 @@ from harness.report.figures import (
 )
 
 
-def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, dict[str, bytes]]:
-    """name -> kind ("png", "svg", "gif") -> bytes of the figures that this run has."""
+class Image(NamedTuple):
+    """A figure as files, and its caption."""
+
+    kinds: dict[str, bytes]  # "png", "svg" or "gif" -> content
+    caption: str
+
+
+def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, Image]:
+    """name -> image, of the figures that this run has."""
     scenes = episodes.scenes(run)
     with style.style():
         figures = {
@@ -40,5 +49,10 @@ def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, dict[str, by
             **decoder.pictures_figures(run),
             "sweep": sweep.sweep_figure(run, estimates),
         }
-        images = {name: style.render(figure) for name, figure in figures.items() if figure}
-    return images | episodes.films(scenes)
+        images = {
+            name: Image(style.render(drawn.figure), drawn.caption)
+            for name, drawn in figures.items()
+            if drawn
+        }
+    films = {name: Image(kinds, "") for name, kinds in episodes.films(scenes).items()}
+    return images | films

@@ -14,7 +14,6 @@ from harness.report.figures import episodes, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _LINES = {  # source -> dashes, what the legend says
     "decoded": ((3, 1.5), "decoded from the real frame's latent"),
@@ -58,7 +57,7 @@ def horizon_data(run: load.RunTables) -> pd.DataFrame:
     return means.rename(columns={"index": "block"})
 
 
-def decoder_figure(run: load.RunTables) -> Figure | None:
+def decoder_figure(run: load.RunTables) -> style.Drawn | None:
     """PSNR and SSIM over the horizon, a row of two panels a task, a colour a method."""
     tidy = horizon_data(run)
     if tidy.empty:
@@ -78,11 +77,10 @@ def decoder_figure(run: load.RunTables) -> Figure | None:
         ax.set_xlabel("blocks after the first frame")
     style.legend(figure, _handles(shades))
     cells = _shown_cells(run, run.metrics[run.metrics["stage"] == "decoder"])
-    style.footer(figure, f"{style.where(run, cells)}. {_FOOTER}")
-    return figure
+    return style.Drawn(figure, f"{style.where(run, cells)}. {_FOOTER}")
 
 
-def pictures_figures(run: load.RunTables) -> dict[str, Figure]:
+def pictures_figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """ "imagined_<task>" -> real frames, and below them what each method decodes and imagines."""
     pictures = run.frames[run.frames["stage"] == "decoder"]
     if pictures.empty:
@@ -127,7 +125,9 @@ def _handles(shades: dict[str, str]) -> list:
     return [*methods, *lines]
 
 
-def _pictures_figure(run: load.RunTables, cells: pd.DataFrame, pictures: pd.DataFrame) -> Figure:
+def _pictures_figure(
+    run: load.RunTables, cells: pd.DataFrame, pictures: pd.DataFrame
+) -> style.Drawn:
     strips = _strips(cells, pictures)
     columns = max(len(strip) for _, strip in strips)
     width, pitch = _LABEL + columns * _PITCH, 1 + _BETWEEN
@@ -143,8 +143,7 @@ def _pictures_figure(run: load.RunTables, cells: pd.DataFrame, pictures: pd.Data
     ax.set(xlim=(-_LABEL, width - _LABEL), ylim=(tall, 0), aspect="equal", anchor="NW")
     ax.set_axis_off()
     ax.set_title(run.task_label(cells["task"].iloc[0]), fontsize=10)
-    style.footer(figure, f"{style.where(run, cells)}. {_PICTURES}")
-    return figure
+    return style.Drawn(figure, f"{style.where(run, cells)}. {_PICTURES}")
 
 
 def _strips(cells: pd.DataFrame, pictures: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

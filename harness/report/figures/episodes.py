@@ -15,7 +15,6 @@ from harness.report.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ def scenes(run: load.RunTables) -> list[Scene]:
     return scenes
 
 
-def episodes_figure(run: load.RunTables, scenes: list[Scene]) -> Figure | None:
+def episodes_figure(run: load.RunTables, scenes: list[Scene]) -> style.Drawn | None:
     """A row of pictures per method: start, after each block, and the goal."""
     if not scenes:
         return None
@@ -79,8 +78,7 @@ def episodes_figure(run: load.RunTables, scenes: list[Scene]) -> Figure | None:
         "One pair per task, the same for every method and chosen before any was run: the first of "
         "the hardest stratum that is not solved at the start. First training seed. Green: solved."
     )
-    style.footer(figure, f"{style.where(run, run.cells.loc[sorted(drawn)])}. {words}")
-    return figure
+    return style.Drawn(figure, f"{style.where(run, run.cells.loc[sorted(drawn)])}. {words}")
 
 
 def films(scenes: list[Scene]) -> dict[str, dict[str, bytes]]:

@@ -13,13 +13,12 @@ from harness.report.figures import stability, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _COLUMNS = 5  # of maps side by side
 _CORNERS = np.array([[0.0, 0.45, 0.70], [0.90, 0.62, 0.0], [0.0, 0.62, 0.45], [0.80, 0.47, 0.65]])
 
 
-def geometry_figure(run: load.RunTables) -> Figure | None:
+def geometry_figure(run: load.RunTables) -> style.Drawn | None:
     """Per task: straightness over training, with its value on test episodes as a dot at the end,
     and the spectrum of the covariance, on a log axis.
     """
@@ -50,8 +49,7 @@ def geometry_figure(run: load.RunTables) -> Figure | None:
         "training batches (lines; not of methods whose windows have two frames) and of test "
         "episodes after the training (dots)."
     )
-    style.footer(figure, f"{style.run_footer(run, known)} {words}")
-    return figure
+    return style.Drawn(figure, f"{style.run_footer(run, known)} {words}")
 
 
 def _straightness(ax: Axes, part: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> None:
@@ -83,7 +81,7 @@ def _spectrum(ax: Axes, part: pd.DataFrame, looks: dict[str, tuple[str, str]]) -
     ax.margins(x=0.03)
 
 
-def map_figure(run: load.RunTables) -> Figure | None:
+def map_figure(run: load.RunTables) -> style.Drawn | None:
     """Per task a panel for each method: t-SNE of the latents of states on a grid, in colours that
     the first panel shows at the states' own places. First training seed of each cell.
     """
@@ -113,8 +111,9 @@ def map_figure(run: load.RunTables) -> Figure | None:
         "states; a point has the colour of its state's place in the first panel. First training "
         "seed."
     )
-    style.footer(figure, f"{style.where(run, run.cells.loc[points['cell'].unique()])}. {words}")
-    return figure
+    return style.Drawn(
+        figure, f"{style.where(run, run.cells.loc[points['cell'].unique()])}. {words}"
+    )
 
 
 def _points(run: load.RunTables) -> pd.DataFrame:

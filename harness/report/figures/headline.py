@@ -12,9 +12,12 @@ from harness.report.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _WIDTH_IN = 8.0
+_CAPTION = (
+    "Success of every method on the test pairs of each task: mean over training seeds with its "
+    "95 % interval; the random policy, the heuristic and the ceiling as lines."
+)
 _LINES = {success_rates.FLOOR: ("#b03030", "--"), "heuristic": (style.FAINT, ":")}
 
 
@@ -46,7 +49,7 @@ def headline_data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     return tidy[columns].reset_index(drop=True)
 
 
-def headline_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | None:
+def headline_figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
     """A panel per task: a dot per trained method with its 95 % interval; random, heuristic and the
     ceiling as lines, published numbers as diamonds. None where no trained method was evaluated.
     """
@@ -72,7 +75,7 @@ def headline_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | No
     axes[0][0].set_xlabel("success, %", loc="left", fontsize=8)
     handles = _handles(run, tidy)
     figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), fontsize=8)
-    return figure
+    return style.Drawn(figure, f"{style.run_footer(run, tidy)} {_CAPTION}")
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, shades: dict[str, str]) -> None:

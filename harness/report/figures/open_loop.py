@@ -13,14 +13,13 @@ from harness.report.tables import open_loop
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MOST = 4  # panels of a task: the latent, then quantities in the order of recording
 _TOP = 1.6  # of a panel, in largest errors of the guesses
 _COPY, _SEEN = "#d9d9d9", ":"
 
 
-def open_loop_figure(run: load.RunTables) -> Figure | None:
+def open_loop_figure(run: load.RunTables) -> style.Drawn | None:
     """A row of panels per task: lines of the model's error, the copy's as a band over all methods,
     and dotted what the probe reads from the true latents.
     """
@@ -49,8 +48,7 @@ def open_loop_figure(run: load.RunTables) -> Figure | None:
         "variance; quantities: mean distance to the true value, read by the probe's networks. "
         "Lines that leave a panel err by far more than the guesses."
     )
-    style.footer(figure, f"{style.run_footer(run, errors)} {words}")
-    return figure
+    return style.Drawn(figure, f"{style.run_footer(run, errors)} {words}")
 
 
 def _panel(ax: Axes, part: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> None:

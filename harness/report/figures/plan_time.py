@@ -13,13 +13,12 @@ from harness.report.tables import efficiency
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 _BAR = ["cell", "device", "threads"]
 
 
-def plan_time_figure(run: load.RunTables) -> Figure | None:
+def plan_time_figure(run: load.RunTables) -> style.Drawn | None:
     """p50 (dot) to p95 (line end) of a plan, one pair alone and many together, on a log axis."""
     times = efficiency.plan_times(run)
     if times.empty:
@@ -45,8 +44,7 @@ def plan_time_figure(run: load.RunTables) -> Figure | None:
         f"Device: {devices or 'not recorded'}. Wall time of one solve (of a feed-forward policy "
         "one inference), pixels to actions; of many pairs together: divided by their number."
     )
-    style.footer(figure, f"{style.run_footer(run, times)} {words}")
-    return figure
+    return style.Drawn(figure, f"{style.run_footer(run, times)} {words}")
 
 
 def _plan_time_panel(ax: Axes, run: load.RunTables, rows: pd.DataFrame, sizes: list[int]) -> None:

@@ -13,7 +13,6 @@ from harness.report.tables import plans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _LOW, _HIGH = 1e-3, 1e2  # shares beyond these stand at the edge
 _SHADES = dict(zip(record.PLAN_OUTCOMES, ("#2a8a3e", "#E69F00", "#AA4499", "#0072B2"), strict=True))
@@ -44,7 +43,7 @@ def plans_data(run: load.RunTables) -> pd.DataFrame:
     return tidy.dropna(subset=shares)
 
 
-def plans_figure(run: load.RunTables) -> Figure | None:
+def plans_figure(run: load.RunTables) -> style.Drawn | None:
     """Small multiples: a row of panels a task, one panel a cell."""
     tidy = plans_data(run)
     if tidy.empty:
@@ -64,8 +63,9 @@ def plans_figure(run: load.RunTables) -> Figure | None:
         style.hide(line[len(cells[task]) :])
         line[0].set_ylabel(f"{run.task_label(task)}\nexecuted cost")
     style.legend(figure, _handles(tidy))
-    style.footer(figure, f"{style.where(run, run.cells.loc[sorted(set(tidy['cell']))])}. {_FOOTER}")
-    return figure
+    return style.Drawn(
+        figure, f"{style.where(run, run.cells.loc[sorted(set(tidy['cell']))])}. {_FOOTER}"
+    )
 
 
 def _panel(ax: Axes, own: pd.DataFrame) -> None:

@@ -14,7 +14,6 @@ from harness.report.tables import stability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _COLUMNS = 5  # panels side by side
 _SEEDS = 5  # drawn of each method; more cover each other
@@ -40,7 +39,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _OTHER_TERMS = ("#332288", "#DDCC77", "#CC6677", "#661100")
 
 
-def stability_figure(run: load.RunTables) -> Figure | None:
+def stability_figure(run: load.RunTables) -> style.Drawn | None:
     """Small multiples: per task one panel a method, its terms as lines, and one of latent std."""
     curves = _curves(run)
     if curves.empty:
@@ -70,8 +69,7 @@ def stability_figure(run: load.RunTables) -> Figure | None:
     for ax in axes[-1]:
         ax.set_xlabel("training step")
     style.legend(figure, _term_handles(curves))
-    style.footer(figure, f"{style.run_footer(run, curves)} {_FOOTER}{_SPREAD * spread}")
-    return figure
+    return style.Drawn(figure, f"{style.run_footer(run, curves)} {_FOOTER}{_SPREAD * spread}")
 
 
 _FOOTER = (

@@ -6,7 +6,7 @@ import io
 import os
 import textwrap
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -46,6 +46,13 @@ _RC = {
     "legend.frameon": False,
     "figure.facecolor": "white",
 }
+
+
+class Drawn(NamedTuple):
+    """A figure and the caption that it needs: what is drawn, of which run, and how."""
+
+    figure: Figure
+    caption: str
 
 
 def style():

@@ -13,7 +13,6 @@ from harness.report.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ class _Panels(NamedTuple):
         return published.success(bar) if self.split == "test" else None
 
 
-def success_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | None:
+def success_figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
     """Bars with 95 % intervals per task and stratum; random and the ceiling on the same pairs are
     lines.
     """
@@ -62,8 +61,7 @@ def success_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | Non
         "Bars: means over training seeds; whiskers: 95 % intervals (Wilson, for pairs clustered in "
         "episodes; with several seeds joined with a bootstrap over seeds and episodes)."
     )
-    style.footer(figure, f"{style.run_footer(run, shown)} {words}")
-    return figure
+    return style.Drawn(figure, f"{style.run_footer(run, shown)} {words}")
 
 
 def _panel_rows(run: load.RunTables, estimates: pd.DataFrame) -> list[_Panels]:

@@ -13,7 +13,6 @@ from harness.report.tables import surprise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _HEIGHT_IN = 3.3
 _TICKS = (-10, -3, -1, 0, 1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000)  # those in a panel's range
@@ -27,7 +26,7 @@ _FOOTER = (
 )
 
 
-def surprise_figures(run: load.RunTables) -> dict[str, Figure]:
+def surprise_figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """name -> figure for each task with world models whose surprise was measured; of each task the
     first protocol, of each method its first setting.
     """
@@ -58,7 +57,7 @@ def surprise_data(run: load.RunTables) -> pd.DataFrame:
     return tidy.rename(columns={"index": "blocks"})
 
 
-def _figure(run: load.RunTables, task: str, rows: pd.DataFrame) -> Figure:
+def _figure(run: load.RunTables, task: str, rows: pd.DataFrame) -> style.Drawn:
     kinds = [kind for kind in rows["kind"].unique() if kind != record.UNDISTURBED]
     rows = rows.assign(label=rows["cell"].map(run.cells["label"]))
     known = rows.drop_duplicates("method").sort_values(
@@ -71,8 +70,7 @@ def _figure(run: load.RunTables, task: str, rows: pd.DataFrame) -> Figure:
         ax.set_title(surprise.label(kind))
     axes[0][0].set_ylabel(f"surprise, {run.task_label(task)}", fontweight="bold")
     style.legend(figure, _handles(shades))
-    style.footer(figure, f"{style.run_footer(run, rows)} {_FOOTER}")
-    return figure
+    return style.Drawn(figure, f"{style.run_footer(run, rows)} {_FOOTER}")
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, kind: str, shades: dict[str, str]) -> None:

@@ -14,7 +14,6 @@ from harness.report.tables import probing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _STAR = {"mfc": "#f7d038", "mec": style.INK, "zorder": 5, "clip_on": False}
 # keys that change the protocol's hash: their points share a panel all the same
@@ -27,7 +26,7 @@ _GROWS_WITH_THE_BATCH = dict.fromkeys(
 _LOG_FROM = 10.0  # largest over smallest value from which the axis is logarithmic
 
 
-def sweep_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | None:
+def sweep_figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
     """Swept value against success with 95 % intervals, controls as lines, on validation pairs the
     best point marked; beside it, where the latents were probed, r of every quantity.
     """
@@ -64,8 +63,7 @@ def sweep_figure(run: load.RunTables, estimates: pd.DataFrame) -> Figure | None:
     words = " Whiskers: 95 % intervals (as in the success table)."
     if swept["timed"].any():
         words += " Beside the points: time of training."
-    style.footer(figure, style.run_footer(run, swept) + words)
-    return figure
+    return style.Drawn(figure, style.run_footer(run, swept) + words)
 
 
 def _points(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
