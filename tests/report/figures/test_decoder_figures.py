@@ -73,7 +73,7 @@ def test_a_figure_of_pictures_a_task(drawn):
     assert {"decoder.png", "imagined_push_t.png", "imagined_cube.svg"} <= names
     svg = (drawn.folder / "figures" / "imagined_push_t.svg").read_text()
     words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", svg))
-    for known in ("real", "LeWM", "PLDM", "imagined", "first frame", "step 20", "Run synthetic"):
+    for known in ("real", "LeWM", "PLDM", "imagined", "first frame", "step 20"):
         assert known in words, known
     assert words.count("decoded") == words.count("imagined") == 2  # a row a method
     page = (drawn.folder / "index.html").read_text()

@@ -59,7 +59,7 @@ def test_the_figure_has_a_dot_a_pair_within_the_axes(found):
     assert tidy["executed_share"].tolist() == [0.5, 0.5, 0.5, 2.0, 0.025]
     raw(found, "plans")
     svg = (found.folder / "figures" / "plans.svg").read_text()
-    for words in ("lost by the model", "lost by the cost", "solved", "Run synthetic"):
+    for words in ("lost by the model", "lost by the cost", "solved"):
         assert words in svg, words
     page = (found.folder / "index.html").read_text()
     assert page.index("<h2>Why plans fail</h2>") < page.index("figures/plans.png")
