@@ -74,7 +74,8 @@ def _run(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> 
     launch.prepare_datasets(able, folders)
     started = time.time()
     with loggers.following(run.log, run.folder, run.run):
-        launch.launch(todo, folders, run)
+        for wave in suites.waves(todo):
+            launch.launch(wave, folders, run)
         _show_share(todo, folders, started)
         reported = _report(run.folder)
     failures = _show_failures(specs, folders, argv)

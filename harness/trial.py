@@ -149,12 +149,28 @@ def train(context: Context) -> Result:
 def take_weights(context: Context) -> Result:
     """Load the weights that take the place of a training, and look inside the model."""
     weights, model = context.config.weights, _new_model(context)
-    weight_files.load(model, weights.path, weights.sha256)
+    taken, digest = loop.NOT_TRAINED, weights.sha256
+    if weights.trial:
+        taken, digest = _on_its_way(context, model)
+    else:
+        weight_files.load(model, weights.path, weights.sha256)
     sizes = latents.size_rows(context.key, model, context.dims)
     model = loop.ready_to_act(model)
-    facts = loop.facts(model, loop.NOT_TRAINED, weights.sha256)
+    facts = loop.facts(model, taken, digest)
     metrics = [*sizes, *diagnostics(context, model), *_normalizer_rows(context)]
     return Result(metrics, facts=facts, model=model)
+
+
+def _on_its_way(context: Context, model: LatentModel) -> tuple[loop.TrainResult, str]:
+    """Load the weights that another trial of the run kept while it trained; how far it had come,
+    and their sha256. Raises TrialError where it kept none.
+    """
+    weights = context.config.weights
+    folder, _, name = weights.path.rpartition("/")
+    found = Checkpoint(folder, weights.config_hash).load_snapshot(model, name)
+    if found is None:
+        raise TrialError(f"{weights.trial} has not trained as far: the same command goes on there")
+    return loop.TrainResult(found.steps, found.seconds, 0.0, []), found.sha256
 
 
 def trained_before(context: Context, checkpoint_hash: str) -> LatentModel:

@@ -44,11 +44,12 @@ class Weights(Settings):
     sha256: str = setting("", "The file's checksum.")
     config_hash: str = setting("", "Configuration of the trial that trained them.")
     missing: str = setting("", "Why they are not there, and what to do.")
+    trial: str = setting("", "The trial of this run that keeps them while it trains.")
 
     @property
     def note(self) -> str:
         """A remark for every table and figure, "" where the trial trains its own."""
-        return f"weights {self.origin}" if self.identity else ""
+        return f"weights {self.origin}" if self.identity and not self.trial else ""
 
 
 MACHINE_KEYS = {"precision"}  # keys of a protocol's sections that depend on the machine only
@@ -107,6 +108,7 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     plain["stages"] = list(_HASHED_STAGES)
     config = plain["config"]
     del config["protocol"]["manifest"]  # a path; manifest_hash says what it holds
+    del config["train"]["snapshots"]  # they change no training
     weights = config.pop("weights")["identity"]
     if weights:
         config["weights"] = weights  # and how a training would have gone decides nothing

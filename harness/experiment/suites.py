@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from harness import zoo
-from harness.experiment import config, imported
-from harness.experiment.identity import TrialSpec
+from harness.experiment import config, identity, imported
+from harness.experiment.identity import TrialSpec, Weights
+from harness.experiment.run_folders import RunFolders
+from harness.training import checkpoint
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Suite:
-    """tasks x methods x seeds; `overlay` is a layer of the configuration. With `train_shares` a
-    trained method has a variant for each: that share of its scale's training.
+    """tasks x methods x seeds; `overlay` is a layer of the configuration. With `snapshots` each
+    training is evaluated after these shares of it, a variant each.
     """
 
     about: str
@@ -27,7 +29,7 @@ class Suite:
     seeds: int = 1
     stages: tuple[str, ...] = ()  # none named: those that run by default
     overlay: dict[str, Any] | None = None
-    train_shares: tuple[float, ...] = ()
+    snapshots: tuple[float, ...] = ()
 
 
 _PAPER_TASKS = tuple(name for name in zoo.TASKS if name != "toy")
@@ -53,11 +55,10 @@ SUITES: dict[str, Suite] = {
     ),
     "two_room": Suite("every method on Two-Room", ("two_room",)),
     "training_time": Suite(
-        "LeWM on Push-T, trained shorter and longer (the longest takes an hour at laptop)",
+        "every method on Push-T after a sixteenth, a quarter, half and all of one training",
         ("push_t",),
-        ("lewm", "heuristic", "random"),
-        stages=("train", "probing", "control"),
-        train_shares=(8, 1, 1 / 4, 1 / 16),  # the longest starts first
+        stages=("train", "control", "decoder"),
+        snapshots=(1 / 16, 1 / 4, 1 / 2, 1),
     ),
     "bounds": Suite(
         "what data and planner allow: ceiling and floors; the first to run on a change of data",
@@ -106,8 +107,20 @@ def expand(run: config.RunConfig, all_stages: Collection[str]) -> list[TrialSpec
         for first in firsts
         for seed in (seeds if _trains(first) else seeds[:1])
     ]
-    specs = [varied for spec in specs for varied in _varied(spec, suite.train_shares)]
+    if suite.snapshots and run.from_:
+        raise config.ConfigError(
+            f"suite={run.suite} evaluates a training on its way, which from= leaves out: use one"
+        )
+    specs = [part for spec in specs for part in _on_its_way(spec, suite.snapshots, run)]
     return imported.from_run(specs, run) if run.from_ else specs
+
+
+def waves(specs: Sequence[TrialSpec]) -> list[list[TrialSpec]]:
+    """The trials in the order in which they can run: those that need the weights of another trial
+    of the run come after all others.
+    """
+    waiting = [spec for spec in specs if spec.config.weights.trial]
+    return [[spec for spec in specs if not spec.config.weights.trial], waiting]
 
 
 def _trains(spec: TrialSpec) -> bool:
@@ -125,21 +138,39 @@ def _check_narrowing(run: config.RunConfig, used: list[str]) -> None:
             )
 
 
-def _varied(spec: TrialSpec, shares: tuple[float, ...]) -> list[TrialSpec]:
-    """The trial itself, or one variant of it for each share of its training."""
+def _on_its_way(
+    spec: TrialSpec, shares: tuple[float, ...], run: config.RunConfig
+) -> list[TrialSpec]:
+    """The trial itself; with shares its training, then an evaluation of the weights after each."""
     if not shares or not _trains(spec):
         return [spec]
     whole = spec.config.train
-    key = "train.steps" if whole.steps else "train.epochs"
-    variants = []
+    settings = dataclasses.replace(spec.config, train=dataclasses.replace(whole, snapshots=shares))
+    training = dataclasses.replace(spec, variant="training", stages=("train",), config=settings)
+    folder = RunFolders(run.folder, run.run, run.suite, run.datasets).checkpoint(training)
+    stages = tuple(name for name in spec.stages if name != "train")
+    evaluations = []
     for share in shares:
+        weights = Weights(
+            identity=f"{share:g} of the training {identity.training_hash(spec)}",
+            origin=f"of {training.key}",
+            path=f"{folder}/{checkpoint.snapshot_name(share)}",
+            config_hash=identity.config_hash(training),
+            trial=training.key,
+        )
         train = dataclasses.replace(
             whole, steps=math.ceil(share * whole.steps), epochs=share * whole.epochs
         )
-        settings = dataclasses.replace(spec.config, train=train)
-        variant = f"training-{share:.0%}".replace("%", "pct")
-        variants.append(dataclasses.replace(spec, variant=variant, config=settings, swept=(key,)))
-    return variants
+        evaluations.append(
+            dataclasses.replace(
+                spec,
+                variant=f"training-{share:.3g}",
+                stages=stages,
+                config=dataclasses.replace(spec.config, train=train, weights=weights),
+                swept=("train.steps" if whole.steps else "train.epochs",),
+            )
+        )
+    return [training, *evaluations]
 
 
 def _once(values: Iterable[T]) -> list[T]:

@@ -32,6 +32,19 @@ class TrainingState(NamedTuple):
     curve: list[tuple[str, int, float]]
 
 
+class Snapshot(NamedTuple):
+    """The weights that a training had on its way."""
+
+    sha256: str
+    steps: int
+    seconds: float
+
+
+def snapshot_name(share: float) -> str:
+    """The file of the weights that a training has after this share of it."""
+    return f"weights-{share:g}.safetensors"
+
+
 class Checkpoint:
     """The checkpoint files of one trial; `config_hash` ties them to its configuration, and `inputs`
     (name -> hash) to what a training reads that the configuration does not hold.
@@ -93,10 +106,14 @@ class Checkpoint:
             _check_shapes(optimizer)
             return TrainingState(*saved["state"])
 
+    def keep_snapshot(self, model: nn.Module, share: float, step: int, seconds: float) -> None:
+        """Write the weights that the training has after this share of it."""
+        data = self._safetensors(model, steps=str(step), seconds=str(seconds))
+        self._write(snapshot_name(share), data)
+
     def finish(self, model: nn.Module, config_yaml: str) -> str:
         """Write the final weights; returns their sha256."""
-        tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
-        data = safetensors.torch.save(tensors, metadata={"config_hash": self._hash})
+        data = self._safetensors(model)
         self._write(CONFIG, config_yaml.encode())
         self._write(WEIGHTS, data)
         return hashlib.sha256(data).hexdigest()
@@ -107,19 +124,29 @@ class Checkpoint:
         Raises CheckpointError when they belong to another configuration, are not this model's, or
         cannot be read.
         """
-        data = self._read(WEIGHTS)
+        found = self.load_snapshot(model, WEIGHTS)
+        return found and found.sha256
+
+    def load_snapshot(self, model: nn.Module, name: str) -> Snapshot | None:
+        """Load the weights in the file `name`, as load_weights those of the end."""
+        data = self._read(name)
         if data is None:
             return None
         try:
             tensors = safetensors.torch.load(data)
         except safetensors.SafetensorError as error:
-            raise CheckpointError(f"{self._path(WEIGHTS)} cannot be read: delete it") from error
+            raise CheckpointError(f"{self._path(name)} cannot be read: delete it") from error
         header = int.from_bytes(data[:8], "little")  # safetensors: length, JSON, tensors
         metadata = json.loads(data[8 : 8 + header]).get("__metadata__", {})
-        self._check(metadata.get("config_hash", ""), WEIGHTS)
-        with self._fitting(WEIGHTS):
-            self._load(model, tensors, WEIGHTS)
-        return hashlib.sha256(data).hexdigest()
+        self._check(metadata.get("config_hash", ""), name)
+        with self._fitting(name):
+            self._load(model, tensors, name)
+        steps, seconds = metadata.get("steps", 0), metadata.get("seconds", "nan")
+        return Snapshot(hashlib.sha256(data).hexdigest(), int(steps), float(seconds))
+
+    def _safetensors(self, model: nn.Module, **metadata: str) -> bytes:
+        tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+        return safetensors.torch.save(tensors, metadata={"config_hash": self._hash, **metadata})
 
     def _check(self, saved_hash: str, name: str) -> None:
         if saved_hash != self._hash:

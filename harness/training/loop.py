@@ -58,6 +58,9 @@ class TrainConfig(Settings):
         1, "Threads inside each operation on a CPU; another number adds up in another order.", ge=1
     )
     checkpoint_every_s: float = setting(60.0, "Seconds between two checkpoints.", ge=0)
+    snapshots: tuple[float, ...] = setting(
+        (), "Shares of the training, such as 0.25, after which its weights are kept.", gt=0, le=1
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -103,6 +106,7 @@ def train(
     when the loss is not finite. The model keeps the faster layers (onednn.py) for what follows.
     """
     steps = total_steps(config, len(windows))
+    snapshots = {math.ceil(share * steps): share for share in config.snapshots}
     optimizer = optimizer_of(model, config)
     done, seconds, curve = checkpoint.load_training(model, optimizer)
     curve = [Logged(*entry) for entry in curve]
@@ -127,6 +131,9 @@ def train(
                 curve += _log(terms, step)
             progress("train", step + 1, steps)
             now = time.perf_counter()
+            if step + 1 in snapshots:
+                spent = seconds + now - started
+                checkpoint.keep_snapshot(model, snapshots[step + 1], step + 1, spent)
             wait = min(config.checkpoint_every_s, _FIRST_SAVE_S + now - started)  # sooner at first
             if step == steps - 1 or now - saved > wait:
                 spent = seconds + time.perf_counter() - started

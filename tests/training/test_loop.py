@@ -11,7 +11,13 @@ import torch
 from harness.contracts.method import Trainable
 from harness.runtime import onednn, seeding
 from harness.training import loop as training
-from harness.training.checkpoint import TRAINING, WEIGHTS, Checkpoint, CheckpointError
+from harness.training.checkpoint import (
+    TRAINING,
+    WEIGHTS,
+    Checkpoint,
+    CheckpointError,
+    snapshot_name,
+)
 from harness.training.loop import (
     TrainConfig,
     TrainingError,
@@ -299,3 +305,26 @@ def test_batches_depend_on_their_step_and_not_on_who_reads_them(windows):
         for batch, step in zip(found, steps, strict=True):
             assert torch.equal(batch.obs.pixels, alone[step].obs.pixels)
             assert torch.equal(batch.actions, alone[step].actions)
+
+
+def test_snapshots_are_the_weights_that_the_training_had_then(windows, whole, tmp_path):
+    spec = tiny.spec("lewm", *WORDS, "train.checkpoint_every_s=0", "train.snapshots=[0.25,0.5,1]")
+    with pytest.raises(Interrupted):
+        run(windows, tmp_path, spec, stop_at=4)
+    trained = run(windows, tmp_path, spec)
+    assert trained.result.curve == whole.result.curve  # keeping them changes nothing
+    checkpoint = Checkpoint(str(tmp_path), "a hash")
+    interrupt(windows, tmp_path / "half", stop_at=7)  # its last checkpoint is that of step 6
+    half, model = tiny.model(SPEC), tiny.model(SPEC)
+    Checkpoint(str(tmp_path / "half"), "a hash").load_training(
+        half, optimizer_of(half, SPEC.config.train)
+    )
+    for share, steps, expected in ((0.5, 6, half), (1, 12, whole.model)):
+        found = checkpoint.load_snapshot(model, snapshot_name(share))
+        assert found.steps == steps and 0 < found.seconds <= trained.result.seconds
+        expected = expected.state_dict()
+        assert all(torch.equal(value, expected[n]) for n, value in model.state_dict().items())
+    assert checkpoint.load_snapshot(model, snapshot_name(0.25)).steps == 3
+    assert checkpoint.load_snapshot(model, snapshot_name(0.75)) is None
+    with pytest.raises(CheckpointError, match="belongs to configuration"):
+        Checkpoint(str(tmp_path), "another").load_snapshot(model, snapshot_name(0.5))
