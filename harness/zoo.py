@@ -18,7 +18,7 @@ from baselines import controls, dino_wm, ema_jepa, gcbc, gciql, gcivl, pldm, smw
 from harness.contracts.method import Method
 from harness.contracts.planning import PlannerEntry
 from harness.contracts.task import Task
-from harness.planning import cem
+from harness.planning import cem, gradient, icem, mppi, predictive_sampling
 from harness.runtime import outside
 from harness.runtime.command import ConfigError
 from harness.tasks import cube, push_t, reacher, toy, two_room
@@ -167,6 +167,26 @@ TASKS: dict[str, Task] = {
 PLANNERS: dict[str, PlannerEntry] = {
     "cem": PlannerEntry(
         cem.CEMConfig, cem.CEM, about="Cross-entropy method over plans in z-scored action space."
+    ),
+    "icem": PlannerEntry(
+        icem.ICEMConfig, icem.ICEM, about="CEM with coloured noise that keeps its best elites."
+    ),
+    "mppi": PlannerEntry(
+        mppi.MPPIConfig, mppi.MPPI, about="Path integral control: a mean weighted by the costs."
+    ),
+    "predictive_sampling": PlannerEntry(
+        predictive_sampling.PredictiveSamplingConfig,
+        predictive_sampling.PredictiveSampling,
+        about="The cheapest of random changes to the best plan so far.",
+    ),
+    "adam": PlannerEntry(
+        gradient.GradientConfig, gradient.adam, about="Adam on the actions of several plans."
+    ),
+    "rmsprop": PlannerEntry(
+        gradient.GradientConfig, gradient.rmsprop, about="RMSProp on the actions of several plans."
+    ),
+    "sgd": PlannerEntry(
+        gradient.SGDConfig, gradient.sgd, about="Gradient descent on the actions of several plans."
     ),
 }
 

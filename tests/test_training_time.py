@@ -50,5 +50,5 @@ def test_one_training_then_an_evaluation_of_each_share(tmp_path):
 
 
 def test_the_weights_of_a_run_are_not_its_own_training(tmp_path):
-    with pytest.raises(config.ConfigError, match="suite=training_time .* from="):
+    with pytest.raises(config.ConfigError, match=r"suite=training_time .* from="):
         expanded(tmp_path, f"from={tmp_path}", "methods=lewm")

@@ -58,7 +58,9 @@ class PlannerEntry(NamedTuple):
 
 
 class Planner(Protocol):
-    """Searches for the plan of the lowest cost."""
+    """Searches for the plan of the lowest cost. One that differentiates the cost says so by an
+    attribute `needs_gradient = True`, and by `evaluations` how many rollouts a plan is worth.
+    """
 
     iterations: int  # iterations of one plan
 

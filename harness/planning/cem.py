@@ -66,7 +66,7 @@ class CEM:
             cost = cost_fn(candidates)  # (B, N)
             assert cost.shape == candidates.shape[:2], (cost.shape, candidates.shape)
             elite_cost, index = cost.topk(config.elites, dim=1, largest=False)
-            elites = _take(candidates, index)  # (B, elites, K, A)
+            elites = take(candidates, index)  # (B, elites, K, A)
             return elites.mean(1), elites.std(1), elite_cost.mean(1)
 
         mean, std, costs = init, torch.full_like(init, config.initial_std), []
@@ -76,7 +76,7 @@ class CEM:
         return Plan(mean, costs[-1], torch.stack(costs))
 
 
-def _take(candidates: Tensor, index: Tensor) -> Tensor:
+def take(candidates: Tensor, index: Tensor) -> Tensor:
     """Rows `index` (B, M) of candidates (B, N, K, A)."""
     rows = torch.arange(len(index), device=index.device)[:, None]
     return candidates[rows, index]

@@ -31,6 +31,9 @@ class PlanSearch:
     threads         threads of a CPU that search at the same time, each for its own pairs
     noise           the random numbers of pairs with these keys, on a device
     record          how iterations are recorded, None: as CUDA graphs on a GPU, not on a CPU
+
+    A planner that needs the cost's gradient gets the model's plain rollout in fp32, which lets
+    gradients through; its iterations are not recorded.
     """
 
     def __init__(
@@ -49,14 +52,19 @@ class PlanSearch:
         self._model, self.planner = model, planner
         self.device, self.plan_shape = torch.device(device), (horizon_blocks, block_dim)
         self.threads = threads
-        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self._rollout, self._noise = _rollout(model, self._dtype), noise
+        self._noise, self._differentiates = noise, getattr(planner, "needs_gradient", False)
+        low = precision == "bf16" and not self._differentiates
+        self._dtype = torch.bfloat16 if low else torch.float32
+        if self._differentiates:
+            self._rollout = copy.deepcopy(model).requires_grad_(False).rollout
+        else:
+            self._rollout = _rollout(model, self._dtype)
         self._rollouts = rollouts or self._rollouts_that_fit()
-        if record is None and self.device.type == "cuda":
+        if record is None and self.device.type == "cuda" and not self._differentiates:
             record = cuda_graph.graphs()
         self._recordings = None if record is None else cuda_graph.Recordings(record)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(
         self,
         obs: Obs,
@@ -78,7 +86,7 @@ class PlanSearch:
             return self._minimise(start, target, keys, init, pairs_per_call, run)
         return self._replay(start, target, keys, init, pairs_per_call)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def trace(self, obs: Obs, goal: Obs, keys: Tensor, init: Tensor, pairs_per_call: int) -> Trace:
         """The same search with everything that it tried; nothing is replayed from a recording."""
         start = self._encode(obs, pairs_per_call).to(self._dtype)
@@ -87,9 +95,10 @@ class PlanSearch:
         candidates, costs = [], []
 
         def watched(plans: Tensor) -> Tensor:
-            candidates.append(plans)
-            costs.append(distance(plans))
-            return costs[-1]
+            cost_of_plans = distance(plans)
+            candidates.append(plans.detach().clone())  # a gradient planner moves them in place
+            costs.append(cost_of_plans.detach())
+            return cost_of_plans
 
         plan = self.planner.plan(watched, init, self._noise(keys, self.device))
         return Trace(plan, tuple(candidates), tuple(costs))
@@ -119,7 +128,8 @@ class PlanSearch:
 
     def flops(self, obs: Obs, goal: Obs) -> int:
         """Operations of a plan for one pair (harness/runtime/flops.py): both frames are encoded,
-        and every candidate of every iteration is rolled out. obs and goal (1, 1, ...).
+        and every candidate of every iteration is rolled out; a step down a gradient counts as
+        three rollouts. obs and goal (1, 1, ...).
         """
         model = flops.shapes_only(self._model)
         present, desired = obs.to(flops.META), goal.to(flops.META)
@@ -130,6 +140,9 @@ class PlanSearch:
         whole = cost.latent_distance(rollout, start, target, pairs=1, rollouts=sys.maxsize)
         counted = flops.CountedCost(whole)
         init = torch.zeros(1, *self.plan_shape)
+        if self._differentiates:
+            counted(init[:, None])
+            return encoding + counted.total * self.planner.evaluations
         self.planner.plan(counted, init, lambda draw, shape: torch.zeros(1, *shape))
         return encoding + counted.total
 

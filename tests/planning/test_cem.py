@@ -54,6 +54,18 @@ def test_the_cost_is_that_of_the_last_elites():
     assert found.cost_per_iteration.shape == (CONFIG.iterations, 2)
 
 
+def test_the_cost_falls_in_every_iteration_to_almost_nothing():
+    targets = torch.tensor([0.5, -1.0, 1.5])[:, None, None].expand(3, 2, 2)
+    found = cem.CEM(cem.CEMConfig()).plan(
+        lambda plans: (plans - targets[:, None]).pow(2).sum((2, 3)),
+        torch.zeros(3, 2, 2),
+        seeding.PairNoise([1, 2, 3]),
+    )
+    assert (found.actions - targets).abs().max() < 0.02
+    falls = found.cost_per_iteration
+    assert (falls[1:] < falls[:-1]).all() and (falls[-1] < 0.01 * falls[0]).all()
+
+
 def test_the_paper_settings_reach_the_minimum():
     """300 candidates, 30 elites, 30 iterations over 5 blocks of 10: within 0.1 everywhere."""
     target = torch.linspace(-1, 1, 50).view(1, 5, 10)
