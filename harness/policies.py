@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from harness import zoo
-from harness.contracts.method import GoalPolicy, TimedPolicy, WorldModel
+from harness.contracts.method import EndCost, GoalPolicy, TimedPolicy, WorldModel
+from harness.contracts.task import Task
 from harness.experiment.identity import TrialSpec
 from harness.planning.feed_forward import FeedForwardPolicy
 from harness.planning.plan_search import PlanSearch
 from harness.planning.receding_horizon import MPCPolicy
+from harness.planning.simulator_search import SimulatorPolicy
 from harness.runtime import seeding
 
 
@@ -41,4 +43,28 @@ def of_model(
     seed = seeding.integer(spec.seed, eval_seed)
     return MPCPolicy(
         search, cfg.mpc.execute_blocks, decode_actions, seed, *sizes, warm_start=cfg.mpc.warm_start
+    )
+
+
+def in_simulator(
+    spec: TrialSpec,
+    task: Task,
+    end_cost: EndCost,
+    decode_actions: Callable[[Tensor], Tensor],
+    eval_seed: int,
+    on_progress: Callable[[int, int], None],
+) -> SimulatorPolicy:
+    """The policy of a trial whose model is the simulator."""
+    cfg = spec.config
+    return SimulatorPolicy(
+        zoo.PLANNERS[cfg.planner_name].build(cfg.planner),
+        task,
+        end_cost,
+        cfg.mpc.horizon_blocks,
+        cfg.mpc.execute_blocks,
+        decode_actions,
+        seeding.integer(spec.seed, eval_seed),
+        cfg.mpc.warm_start,
+        cfg.data.image_size,
+        on_progress,
     )

@@ -329,11 +329,11 @@ class Stage(NamedTuple):
 
     def applies(self, method: Method) -> bool:
         """Whether trials of the method run this stage."""
+        if not method.trained:
+            return self.of_controls
         if method.sees_pose:
             return self.of_ceilings
-        if method.trained:
-            return method.plans or self.of_policies
-        return self.of_controls
+        return method.plans or self.of_policies
 
 
 STAGES = {  # in the order in which they run; a trial runs those that its spec names

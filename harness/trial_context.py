@@ -133,13 +133,24 @@ class Context:
         return probing.read_pairs(features, self.dataset, self.normalizer, block, self.device)
 
     def pairs(self, eval_seed: int) -> tuple[list[Pair], list[Pair]]:
-        """The protocol's pairs, and those that are drawn for their stratum alone."""
-        return pairs.draw(self.dataset, self.task, self.config.protocol, eval_seed)
+        """The protocol's pairs, and those that are drawn for their stratum alone; of a method that
+        is evaluated on few pairs the first ones alone.
+        """
+        main, extra = pairs.draw(self.dataset, self.task, self.config.protocol, eval_seed)
+        most = self.config.method.most_pairs
+        return (main[:most], []) if most else (main, extra)
 
     def policy(self, eval_seed: int) -> Policy | StatePolicy:
         """The policy of this trial: the model's, or the control."""
         if self.model is not None:
             decode = self.normalizer.decode_actions
             return policies.of_model(self.spec, self.model, decode, eval_seed, self.device)
+        method = zoo.METHODS[self.spec.method]
+        if method.plans_in_simulator:
+            encode, decode = self.normalizer.encode_proprio, self.normalizer.decode_actions
+            return policies.in_simulator(
+                *(self.spec, self.task, method.build(self.config.method, self.task, encode)),
+                *(decode, eval_seed, functools.partial(self.progress, "search")),
+            )
         seed = seeding.integer(self.spec.seed, eval_seed)
-        return zoo.METHODS[self.spec.method].build(self.config.method, self.task, seed)
+        return method.build(self.config.method, self.task, seed)

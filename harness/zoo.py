@@ -14,7 +14,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from baselines import controls, dino_wm, ema_jepa, gcbc, gciql, gcivl, pldm, smwm, true_state
+from baselines import (
+    controls,
+    dino_wm,
+    ema_jepa,
+    gcbc,
+    gciql,
+    gcivl,
+    oracle,
+    pldm,
+    smwm,
+    true_state,
+)
 from harness.contracts.method import Method
 from harness.contracts.planning import PlannerEntry
 from harness.contracts.task import Task
@@ -120,6 +131,14 @@ METHODS: dict[str, Method] = {
         trained=True,
         version=2,
         about="The ceiling: LeWM's predictor and planner over the simulator's pose.",
+        role="ceiling",
+    ),
+    "oracle": Method(
+        "Simulator",
+        oracle.OracleConfig,
+        oracle.pose_distance,
+        trained=False,
+        about="The second ceiling: plans in the simulator itself, by the distance of poses.",
         role="ceiling",
     ),
     "heuristic": Method(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from harness.contracts.data import Batch, GoalSampling, Obs, Pair
 from harness.contracts.setting import Settings
+from harness.contracts.task import Simulator
 
 
 class Solve(NamedTuple):
@@ -183,6 +184,11 @@ class StatePolicy(Protocol):
         """
 
 
+# The cost (M,) of plans that ended in the states of a simulator's M copies, where the goals (M, S)
+# were wanted.
+EndCost = Callable[[Simulator, np.ndarray], Tensor]
+
+
 @dataclass(frozen=True)
 class MethodConfig(Settings):
     """Base of every method's configuration: what a trial asks of it beside its keys. The answers
@@ -220,6 +226,11 @@ class MethodConfig(Settings):
         """
         return ""
 
+    @property
+    def most_pairs(self) -> int:
+        """How many of a protocol's pairs it is evaluated on, the first ones; 0: all."""
+        return 0
+
     def untrained(self) -> MethodConfig:
         """The same sizes without any pretrained weights."""
         return self
@@ -235,9 +246,10 @@ class Method:
     """An entry of zoo.METHODS.
 
     A trained method has build(config, dims) -> WorldModel or GoalPolicy, with dims: ModelDims; a
-    control has build(config, task, seed) -> StatePolicy. `version` grows when its code gives other
-    outcomes for the same configuration (it is hashed: its trials run again). `role` decides where a
-    report shows it; it is not hashed.
+    control has build(config, task, seed) -> StatePolicy; a ceiling that is not trained plans in the
+    simulator and has build(config, task, encode_pose) -> EndCost. `version` grows when its code
+    gives other outcomes for the same configuration (it is hashed: its trials run again). `role`
+    decides where a report shows it; it is not hashed.
     """
 
     label: str
@@ -265,5 +277,10 @@ class Method:
 
     @property
     def sees_pose(self) -> bool:
-        """Whether Task.pose takes the place of proprioception: that of a trained ceiling does."""
-        return self.role == "ceiling" and self.trained
+        """Whether Task.pose takes the place of proprioception: a ceiling sees it."""
+        return self.role == "ceiling"
+
+    @property
+    def plans_in_simulator(self) -> bool:
+        """Whether the simulator itself takes the place of a model."""
+        return self.role == "ceiling" and not self.trained

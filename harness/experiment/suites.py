@@ -25,7 +25,11 @@ class Suite:
 
     about: str
     tasks: tuple[str, ...]
-    methods: tuple[str, ...] = tuple(zoo.METHODS)
+    methods: tuple[str, ...] = tuple(
+        name
+        for name, method in zoo.METHODS.items()
+        if not method.plans_in_simulator  # it is slow
+    )
     seeds: int = 1
     stages: tuple[str, ...] = ()  # none named: those that run by default
     overlay: dict[str, Any] | None = None
@@ -65,6 +69,13 @@ SUITES: dict[str, Suite] = {
         _PAPER_TASKS,
         ("true_state", "heuristic", "random", "noop", "replay"),
         stages=("train", "control"),
+    ),
+    "ceilings": Suite(
+        "what the protocol lets any model reach: CEM in the simulator, true state, and floors",
+        _PAPER_TASKS,
+        ("oracle", "true_state", "heuristic", "random"),
+        stages=("train", "control"),
+        overlay={"for": {"cube": {"method": {"oracle": {"pairs": 10}}}}},
     ),
     "published": Suite(
         "does a published number hold? The released LeWM and a random policy on the same pairs",
