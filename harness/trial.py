@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
 import sys
 import time
 import traceback
@@ -167,10 +168,12 @@ def _on_its_way(context: Context, model: LatentModel) -> tuple[loop.TrainResult,
     """
     weights = context.config.weights
     folder, _, name = weights.path.rpartition("/")
-    found = Checkpoint(folder, weights.config_hash).load_snapshot(model, name)
-    if found is None:
+    training = rows.read_trial(folder.rpartition("/")[0])
+    found = Checkpoint(folder, weights.config_hash).load_weights(model, name)
+    if found is None or training is None:
         raise TrialError(f"{weights.trial} has not trained as far: the same command goes on there")
-    return loop.TrainResult(found.steps, found.seconds, 0.0, []), found.sha256
+    steps = math.ceil(weights.share * training.train_steps)
+    return loop.TrainResult(steps, weights.share * training.train_s, 0.0, []), found
 
 
 def trained_before(context: Context, checkpoint_hash: str) -> LatentModel:

@@ -99,7 +99,7 @@ class Context:
         else:
             tokens = pretraining.tokens(model, self.dataset, self.device, self.progress)
         windows = Windows(
-            self.dataset,
+            self.dataset.with_training_share(self.config.train.data_share),
             "train",
             model.window_frames,
             self.task.spec.action_block,

@@ -25,7 +25,7 @@ from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
 from harness.nn.jepa import JEPAConfig, JEPANetwork
 from harness.nn.straightness import diagnostics
-from lewm.sigreg import sigreg
+from lewm.sigreg import KNOTS, sigreg
 
 _TRAINED = "trained"  # weights=trained: by the trial itself
 
@@ -53,6 +53,9 @@ class LeWMConfig(JEPAConfig):
         "Random directions on which SIGReg looks at the latents, fresh ones each step.",
         ge=1,
         paper=1024,
+    )
+    sigreg_knots: int = setting(
+        KNOTS, "Knots of SIGReg's integral, evenly spaced on [0, 3].", ge=2, paper=17
     )
     weights: str = setting(
         _TRAINED,
@@ -94,7 +97,7 @@ class LeWM(JEPANetwork):
     def __init__(self, config: LeWMConfig, dims: ModelDims):
         super().__init__(config, dims)
         self.sigreg_weight = config.sigreg_weight
-        self.sigreg_directions = config.sigreg_directions
+        self.sigreg_directions, self.sigreg_knots = config.sigreg_directions, config.sigreg_knots
 
     def encode(self, obs: Obs) -> Tensor:
         """z_t = enc(o_t): latents (B, T, D), each frame on its own."""
@@ -126,7 +129,7 @@ class LeWM(JEPANetwork):
         """`loss` of latents z (B, T, D) and the blocks taken there (B, T, A)."""
         predicted = self.predict(z[:, :-1], actions[:, :-1])  # (B, T - 1, D)
         prediction = F.mse_loss(predicted.float(), z[:, 1:].float())
-        regulariser = sigreg(z, self.sigreg_directions)
+        regulariser = sigreg(z, self.sigreg_directions, knots=self.sigreg_knots)
         return {
             "loss": prediction + self.sigreg_weight * regulariser,
             "pred": prediction,

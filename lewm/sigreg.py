@@ -21,30 +21,32 @@ KNOTS = 17
 T_MAX = 3.0
 
 
-def sigreg(z: Tensor, directions: int, generator: torch.Generator | None = None) -> Tensor:
+def sigreg(
+    z: Tensor, directions: int, generator: torch.Generator | None = None, knots: int = KNOTS
+) -> Tensor:
     """Mean statistic of latents z (B, T, D) over fresh directions and time steps; a scalar (LeWM
     eq. 3).
     """
     sketch = torch.randn(z.shape[-1], directions, generator=generator, device=z.device)
     sketch = sketch / sketch.norm(dim=0, keepdim=True)
     u = (z.float() @ sketch).float()  # (B, T, directions); autocast multiplies in bf16
-    return sigreg_fast.statistic(u, *quadrature(u)).mean()  # = statistic(u).mean()
+    return sigreg_fast.statistic(u, *quadrature(u, knots)).mean()  # = statistic(u, knots).mean()
 
 
-def statistic(u: Tensor) -> Tensor:
+def statistic(u: Tensor, knots: int = KNOTS) -> Tensor:
     """The statistic of each column by its definition: scalars u (B, ...) float32 -> (...)."""
-    knots, weights = quadrature(u)
-    angles = u[..., None] * knots  # (B, ..., KNOTS)
+    knots, weights = quadrature(u, knots)
+    angles = u[..., None] * knots  # (B, ..., knots)
     real_gap = angles.cos().mean(0) - torch.exp(-(knots**2) / 2)
     imaginary_gap = angles.sin().mean(0)
     return u.shape[0] * ((real_gap**2 + imaginary_gap**2) * weights).sum(-1)
 
 
-def quadrature(u: Tensor) -> tuple[Tensor, Tensor]:
+def quadrature(u: Tensor, count: int = KNOTS) -> tuple[Tensor, Tensor]:
     """The knots t, and at each the trapezoid's weight times w(t), doubled for the symmetric half;
-    (KNOTS,) each, on the device of u.
+    (count,) each, on the device of u.
     """
-    knots = torch.linspace(0, T_MAX, KNOTS, device=u.device, dtype=u.dtype)
-    weights = torch.full_like(knots, 2 * T_MAX / (KNOTS - 1))
+    knots = torch.linspace(0, T_MAX, count, device=u.device, dtype=u.dtype)
+    weights = torch.full_like(knots, 2 * T_MAX / (count - 1))
     weights[[0, -1]] /= 2
     return knots, weights * torch.exp(-(knots**2) / 2)

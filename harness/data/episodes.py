@@ -5,10 +5,12 @@ manifest.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ import pyarrow as pa
 
 from harness.contracts.data import Episode
 from harness.data import pixels
+from harness.runtime import seeding
 
 FORMAT = 1  # grows when the layout below changes
 MANIFEST = "manifest.json"
@@ -118,6 +121,18 @@ class Dataset:
         inside = np.zeros(len(self.lengths), bool)
         inside[self.split(name)] = True
         return np.flatnonzero(np.repeat(inside, self.lengths))
+
+    def with_training_share(self, share: float) -> Dataset:
+        """The dataset with that share of its training episodes; a smaller share's episodes are
+        among those of a larger one.
+        """
+        episodes = self.manifest.split["train"]
+        order = seeding.stream("training share", self.hash).permutation(episodes)
+        kept = sorted(order[: math.ceil(share * len(episodes))].tolist())
+        fewer = copy.copy(self)
+        split = self.manifest.split | {"train": kept}
+        fewer.manifest = dataclasses.replace(self.manifest, split=split)
+        return fewer
 
     def episode(self, i: int) -> Episode:
         """One episode; its arrays are views, except for compressed pictures."""

@@ -45,6 +45,7 @@ class Weights(Settings):
     config_hash: str = setting("", "Configuration of the trial that trained them.")
     missing: str = setting("", "Why they are not there, and what to do.")
     trial: str = setting("", "The trial of this run that keeps them while it trains.")
+    share: float = setting(1.0, "The share of that training after which they were kept.")
 
     @property
     def note(self) -> str:
@@ -140,6 +141,8 @@ _LATER = (
     ("mpc", "precision", "fp32"),
     ("method", "residual", False),
     ("mpc", "warm_start", False),
+    ("method", "sigreg_knots", 17),
+    ("train", "data_share", 1.0),
     ("train", "threads", 1),
     ("protocol", "hold_steps", 1),
     ("protocol", "physics", "released"),

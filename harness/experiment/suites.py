@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from harness import zoo
-from harness.experiment import config, identity, imported
+from harness.experiment import config, dotted_keys, identity, imported, variations
 from harness.experiment.identity import TrialSpec, Weights
 from harness.experiment.run_folders import RunFolders
+from harness.experiment.variations import Evaluation, Evaluations
 from harness.training import checkpoint
 
 T = TypeVar("T")
@@ -19,8 +20,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Suite:
-    """tasks x methods x seeds; `overlay` is a layer of the configuration. With `snapshots` each
-    training is evaluated after these shares of it, a variant each.
+    """tasks x methods x seeds; `overlay` is a layer of the configuration. A trained method has more
+    trials than one where the suite says so:
+
+    ablations    a training for each value of these axes (variations.ABLATIONS)
+    evaluations  one training, evaluated in each of these ways
+    snapshots    one training, evaluated after each of these shares of it
     """
 
     about: str
@@ -32,11 +37,18 @@ class Suite:
     )
     seeds: int = 1
     stages: tuple[str, ...] = ()  # none named: those that run by default
-    overlay: dict[str, Any] | None = None
+    overlay: dict[str, Any] = field(default_factory=dict)
+    ablations: tuple[str, ...] = ()
+    evaluations: Evaluations | None = None
     snapshots: tuple[float, ...] = ()
 
 
 _PAPER_TASKS = tuple(name for name in zoo.TASKS if name != "toy")
+SNAPSHOTS = (1 / 16, 1 / 4, 1 / 2, 1)  # which a training keeps that is evaluated in several ways
+_ABLATED = tuple(
+    dict.fromkeys(name for axis in variations.ABLATIONS.values() for name in axis.methods)
+)
+_ABLATION_STAGES = ("train", "geometry", "control")
 
 SUITES: dict[str, Suite] = {
     "all": Suite("every method on every task", _PAPER_TASKS),
@@ -62,8 +74,39 @@ SUITES: dict[str, Suite] = {
         "every method on Push-T after a sixteenth, a quarter, half and all of one training",
         ("push_t",),
         stages=("train", "control", "decoder"),
-        snapshots=(1 / 16, 1 / 4, 1 / 2, 1),
+        snapshots=SNAPSHOTS,
     ),
+    "planners": Suite(
+        "every planner with as many rollouts as CEM, and stopped early, on one training a method",
+        ("two_room", "push_t"),
+        ("lewm", "pldm", "true_state", "heuristic", "random"),
+        stages=("train", "control", "plan_time"),
+        evaluations=variations.planners,
+    ),
+    "horizons": Suite(
+        "goals 25 to 100 steps away, plans of 2 to 8 blocks, replans after 1 to 5 of them",
+        ("push_t",),
+        ("lewm", "pldm", "gcbc", "true_state", "heuristic", "random"),
+        stages=("train", "control"),
+        evaluations=variations.horizons,
+    ),
+    "ablations": Suite(
+        "every axis of the ablations, a training for each value",
+        ("two_room", "reacher"),
+        (*_ABLATED, "heuristic", "random"),
+        stages=_ABLATION_STAGES,
+        ablations=tuple(variations.ABLATIONS),
+    ),
+    **{
+        f"ablation_{name}": Suite(
+            f"{axis.about}, a training for each value",
+            ("two_room", "reacher"),
+            (*axis.methods, "heuristic", "random"),
+            stages=_ABLATION_STAGES,
+            ablations=(name,),
+        )
+        for name, axis in variations.ABLATIONS.items()
+    },
     "bounds": Suite(
         "what data and planner allow: ceiling and floors; the first to run on a change of data",
         _PAPER_TASKS,
@@ -104,25 +147,25 @@ def expand(run: config.RunConfig, all_stages: Collection[str]) -> list[TrialSpec
     methods = [config.known("method", name, zoo.METHODS) for name in run.methods or suite.methods]
     tasks, methods, seeds = map(_once, (tasks, methods, run.seeds or range(suite.seeds)))
     firsts = [
-        imported.with_given(
-            config.trial_spec(run, task, method, seeds[0], stages, suite.overlay or {})
-        )
+        imported.with_given(config.trial_spec(run, task, method, seeds[0], stages, suite.overlay))
         for task in tasks
         for method in methods
     ]
     _check_narrowing(
         run, [*tasks, *methods, *(name for spec in firsts for name in spec.config.pool)]
     )
-    specs = [
-        dataclasses.replace(first, seed=seed)  # nothing else depends on it
-        for first in firsts
-        for seed in (seeds if _trains(first) else seeds[:1])
-    ]
-    if suite.snapshots and run.from_:
+    if run.from_ and (suite.snapshots or suite.evaluations):
         raise config.ConfigError(
-            f"suite={run.suite} evaluates a training on its way, which from= leaves out: use one"
+            f"suite={run.suite} evaluates a training of its own in several ways, and from= names "
+            "another: leave from= out, or give run= the run that has this suite's trainings"
         )
-    specs = [part for spec in specs for part in _on_its_way(spec, suite.snapshots, run)]
+    specs = [
+        dataclasses.replace(part, seed=seed)  # nothing else depends on it
+        for first in firsts
+        for part in _varied(first, suite, run)
+        for seed in (seeds if _trains(part) else seeds[:1])
+    ]
+    specs = [part for spec in specs for part in _evaluated(spec, suite, run)]
     return imported.from_run(specs, run) if run.from_ else specs
 
 
@@ -149,39 +192,81 @@ def _check_narrowing(run: config.RunConfig, used: list[str]) -> None:
             )
 
 
-def _on_its_way(
-    spec: TrialSpec, shares: tuple[float, ...], run: config.RunConfig
-) -> list[TrialSpec]:
-    """The trial itself; with shares its training, then an evaluation of the weights after each."""
-    if not shares or not _trains(spec):
+def _varied(spec: TrialSpec, suite: Suite, run: config.RunConfig) -> list[TrialSpec]:
+    """The trial itself, or a training for each value of the axes that vary its method."""
+    variants = []
+    for name, axis in variations.of(suite.ablations, spec.method):
+        for value in axis.values:
+            layer = variations.with_value(axis, value)
+            varied = _again(spec, run, suite.overlay, axis.layer, layer)
+            variant = variations.variant(name, value)
+            variants.append(dataclasses.replace(varied, variant=variant, swept=(axis.key,)))
+    return variants or [spec]
+
+
+def _evaluated(spec: TrialSpec, suite: Suite, run: config.RunConfig) -> list[TrialSpec]:
+    """The trial itself; or its training, and the trials that evaluate that in several ways."""
+    ways = suite.evaluations(spec) if suite.evaluations else {}
+    if not _trains(spec):
+        alike = [_in_a_way(spec, *way, suite, run) for way in ways.items() if way[1].of_controls]
+        return alike or [spec]
+    if not ways and not suite.snapshots:
         return [spec]
-    whole = spec.config.train
-    settings = dataclasses.replace(spec.config, train=dataclasses.replace(whole, snapshots=shares))
+    settings = dataclasses.replace(
+        spec.config, train=dataclasses.replace(spec.config.train, snapshots=SNAPSHOTS)
+    )
     training = dataclasses.replace(spec, variant="training", stages=("train",), config=settings)
+    evaluated = [_after(spec, share) for share in suite.snapshots]
+    evaluated += [_in_a_way(spec, *way, suite, run) for way in ways.items()]
+    return [training, *(_with_weights_of(training, part, spec, run) for part in evaluated)]
+
+
+def _after(spec: TrialSpec, share: float) -> TrialSpec:
+    """The trial after this share of its training, without the weights that it has then."""
+    whole = spec.config.train
+    train = dataclasses.replace(
+        whole, steps=math.ceil(share * whole.steps), epochs=share * whole.epochs
+    )
+    settings = dataclasses.replace(spec.config, train=train, weights=Weights(share=share))
+    swept = ("train.steps" if whole.steps else "train.epochs",)
+    variant = f"training-{share:.3g}"
+    return dataclasses.replace(spec, variant=variant, config=settings, swept=swept)
+
+
+def _in_a_way(
+    spec: TrialSpec, variant: str, way: Evaluation, suite: Suite, run: config.RunConfig
+) -> TrialSpec:
+    """The trial under the layer, and the planner, of an evaluation."""
+    run = dataclasses.replace(run, planner=way.planner or run.planner)
+    found = _again(spec, run, suite.overlay, way.layer)
+    return dataclasses.replace(found, variant=variant, swept=(way.key,))
+
+
+def _again(spec: TrialSpec, run: config.RunConfig, *layers: Mapping[str, Any]) -> TrialSpec:
+    """The trial with its configuration resolved under these layers of a suite."""
+    overlay: dict[str, Any] = {}
+    for layer in layers:
+        dotted_keys.merge(overlay, layer)
+    return config.trial_spec(run, spec.task, spec.method, spec.seed, spec.stages, overlay)
+
+
+def _with_weights_of(
+    training: TrialSpec, part: TrialSpec, spec: TrialSpec, run: config.RunConfig
+) -> TrialSpec:
+    """The trial `part` with the weights that the trial `training`, that of `spec`, keeps."""
+    share = part.config.weights.share
     folder = RunFolders(run.folder, run.run, run.suite, run.datasets).checkpoint(training)
-    stages = tuple(name for name in spec.stages if name != "train")
-    evaluations = []
-    for share in shares:
-        weights = Weights(
-            identity=f"{share:g} of the training {identity.training_hash(spec)}",
-            origin=f"of {training.key}",
-            path=f"{folder}/{checkpoint.snapshot_name(share)}",
-            config_hash=identity.config_hash(training),
-            trial=training.key,
-        )
-        train = dataclasses.replace(
-            whole, steps=math.ceil(share * whole.steps), epochs=share * whole.epochs
-        )
-        evaluations.append(
-            dataclasses.replace(
-                spec,
-                variant=f"training-{share:.3g}",
-                stages=stages,
-                config=dataclasses.replace(spec.config, train=train, weights=weights),
-                swept=("train.steps" if whole.steps else "train.epochs",),
-            )
-        )
-    return [training, *evaluations]
+    weights = Weights(
+        identity=f"{share:g} of the training {identity.training_hash(spec)}",
+        origin=f"of {training.key}",
+        path=f"{folder}/{checkpoint.snapshot_name(share)}",
+        config_hash=identity.config_hash(training),
+        trial=training.key,
+        share=share,
+    )
+    stages = tuple(name for name in part.stages if name != "train")
+    settings = dataclasses.replace(part.config, weights=weights)
+    return dataclasses.replace(part, stages=stages, config=settings)
 
 
 def _once(values: Iterable[T]) -> list[T]:

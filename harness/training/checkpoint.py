@@ -32,14 +32,6 @@ class TrainingState(NamedTuple):
     curve: list[tuple[str, int, float]]
 
 
-class Snapshot(NamedTuple):
-    """The weights that a training had on its way."""
-
-    sha256: str
-    steps: int
-    seconds: float
-
-
 def snapshot_name(share: float) -> str:
     """The file of the weights that a training has after this share of it."""
     return f"weights-{share:g}.safetensors"
@@ -106,10 +98,9 @@ class Checkpoint:
             _check_shapes(optimizer)
             return TrainingState(*saved["state"])
 
-    def keep_snapshot(self, model: nn.Module, share: float, step: int, seconds: float) -> None:
+    def keep_snapshot(self, model: nn.Module, share: float) -> None:
         """Write the weights that the training has after this share of it."""
-        data = self._safetensors(model, steps=str(step), seconds=str(seconds))
-        self._write(snapshot_name(share), data)
+        self._write(snapshot_name(share), self._safetensors(model))
 
     def finish(self, model: nn.Module, config_yaml: str) -> str:
         """Write the final weights; returns their sha256."""
@@ -118,17 +109,13 @@ class Checkpoint:
         self._write(WEIGHTS, data)
         return hashlib.sha256(data).hexdigest()
 
-    def load_weights(self, model: nn.Module) -> str | None:
-        """Load finished weights; returns their sha256, or None when there are none.
+    def load_weights(self, model: nn.Module, name: str = WEIGHTS) -> str | None:
+        """Load finished weights, or those of a snapshot_name; returns their sha256, or None when
+        there are none.
 
         Raises CheckpointError when they belong to another configuration, are not this model's, or
         cannot be read.
         """
-        found = self.load_snapshot(model, WEIGHTS)
-        return found and found.sha256
-
-    def load_snapshot(self, model: nn.Module, name: str) -> Snapshot | None:
-        """Load the weights in the file `name`, as load_weights those of the end."""
         data = self._read(name)
         if data is None:
             return None
@@ -141,12 +128,11 @@ class Checkpoint:
         self._check(metadata.get("config_hash", ""), name)
         with self._fitting(name):
             self._load(model, tensors, name)
-        steps, seconds = metadata.get("steps", 0), metadata.get("seconds", "nan")
-        return Snapshot(hashlib.sha256(data).hexdigest(), int(steps), float(seconds))
+        return hashlib.sha256(data).hexdigest()
 
-    def _safetensors(self, model: nn.Module, **metadata: str) -> bytes:
+    def _safetensors(self, model: nn.Module) -> bytes:
         tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
-        return safetensors.torch.save(tensors, metadata={"config_hash": self._hash, **metadata})
+        return safetensors.torch.save(tensors, metadata={"config_hash": self._hash})
 
     def _check(self, saved_hash: str, name: str) -> None:
         if saved_hash != self._hash:

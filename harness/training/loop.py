@@ -58,6 +58,10 @@ class TrainConfig(Settings):
         1, "Threads inside each operation on a CPU; another number adds up in another order.", ge=1
     )
     checkpoint_every_s: float = setting(60.0, "Seconds between two checkpoints.", ge=0)
+    data_share: float = setting(
+        1.0, "Share of the training episodes that are learned from, the same ones for all.",
+        gt=0, le=1,
+    )  # fmt: skip
     snapshots: tuple[float, ...] = setting(
         (), "Shares of the training, such as 0.25, after which its weights are kept.", gt=0, le=1
     )
@@ -132,8 +136,7 @@ def train(
             progress("train", step + 1, steps)
             now = time.perf_counter()
             if step + 1 in snapshots:
-                spent = seconds + now - started
-                checkpoint.keep_snapshot(model, snapshots[step + 1], step + 1, spent)
+                checkpoint.keep_snapshot(model, snapshots[step + 1])
             wait = min(config.checkpoint_every_s, _FIRST_SAVE_S + now - started)  # sooner at first
             if step == steps - 1 or now - saved > wait:
                 spent = seconds + time.perf_counter() - started

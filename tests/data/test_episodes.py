@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pyarrow as pa
 import pytest
+import tiny
 
 from harness import zoo
 from harness.data import collect, episodes
@@ -175,3 +176,15 @@ def test_rows_of_a_split_are_those_of_its_episodes(dataset):
 def test_unknown_split(dataset):
     with pytest.raises(AssertionError, match="validation"):
         dataset.split("valid")
+
+
+def test_a_share_of_the_training_episodes_is_among_those_of_a_larger_one(datasets):
+    dataset = tiny.dataset(tiny.spec("noop"), datasets)
+    whole = set(dataset.split("train").tolist())
+    quarter, half = (
+        set(dataset.with_training_share(s).split("train").tolist()) for s in (0.25, 0.5)
+    )
+    assert quarter < half < whole and len(half) == -(-len(whole) // 2)
+    fewer = dataset.with_training_share(0.5)
+    assert fewer.split("test").tolist() == dataset.split("test").tolist()
+    assert set(dataset.split("train").tolist()) == whole  # the dataset itself stays

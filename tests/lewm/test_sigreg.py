@@ -100,3 +100,12 @@ def test_the_recursion_is_the_definition_in_value_and_gradient(
     assert fast.shape == (3, 40)
     assert torch.allclose(fast, plain, rtol=1e-4, atol=1e-4)
     assert torch.allclose(fast_grad, plain_grad, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("knots", [2, 5, 33])
+def test_other_numbers_of_knots_are_the_same_integral(knots):
+    u = torch.randn(64, 3)
+    fast = sigreg_fast.statistic(u, *sigreg.quadrature(u, knots))
+    assert torch.allclose(fast, sigreg.statistic(u, knots), rtol=1e-4, atol=1e-5)
+    if knots > 4:
+        assert torch.allclose(fast, sigreg.statistic(u), rtol=0.15)

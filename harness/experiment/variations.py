@@ -1,0 +1,148 @@
+"""What suites vary beside tasks, methods and seeds: one table for settings that need a training
+each, and what is evaluated on one training in several ways.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from harness.experiment.identity import TrialSpec
+
+
+class Axis(NamedTuple):
+    """A key of the configuration and the values that a suite gives it, a training each."""
+
+    about: str
+    key: str
+    values: tuple[Any, ...]
+    layer: Mapping[str, Any] = {}  # what goes with every value
+    methods: tuple[str, ...] = ("lewm",)
+
+
+# LeWM's appendix; the published numbers are in report/papers/paper_ablations.csv
+ABLATIONS: dict[str, Axis] = {
+    "sigreg_weight": Axis(
+        "the weight of SIGReg (Fig. 16)",
+        "method.lewm.sigreg_weight",
+        (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
+    ),
+    "directions": Axis(
+        "SIGReg's random directions (Fig. 15)",
+        "method.lewm.sigreg_directions",
+        (4, 16, 64, 256, 1024),
+    ),
+    "knots": Axis("knots of SIGReg's integral (Fig. 15)", "method.lewm.sigreg_knots", (5, 9, 17)),
+    "latent": Axis(
+        "floats of a latent (Fig. 15)", "method.lewm.latent_dim", (4, 8, 16, 32, 64, 128)
+    ),
+    "predictor": Axis(
+        "layers of the predictor (Tab. 6 varies its size)",
+        "method.lewm.predictor_depth",
+        (1, 2, 4, 6),
+    ),
+    "dropout": Axis(
+        "dropout in the predictor (Tab. 9)", "method.lewm.dropout", (0.0, 0.1, 0.2, 0.5)
+    ),
+    "encoder": Axis(
+        "the encoder's kind (Tab. 8)",
+        "method.lewm.encoder.kind",
+        ("conv", "vit", "resnet18"),
+        {"method": {"lewm": {"encoder": {"depth": 4, "heads": 4, "patch": 8}}}},
+    ),
+    "history": Axis("frames that the predictor sees", "method.lewm.history", (1, 2, 3, 4)),
+    "batch": Axis("windows of a batch", "train.batch_size", (16, 32, 64, 128)),
+    "data": Axis(
+        "share of the training episodes, for every method",
+        "train.data_share",
+        (0.05, 0.1, 0.25, 0.5, 1.0),
+        methods=("lewm", "pldm", "dino_wm_proprio", "gcbc", "gciql"),
+    ),
+}
+
+
+class Evaluation(NamedTuple):
+    """A way to evaluate a training: a layer of the configuration, and the planner where it is
+    another one. `key` is what varies; controls that do not plan take part where `of_controls`.
+    """
+
+    key: str
+    layer: Mapping[str, Any]
+    planner: str = ""
+    of_controls: bool = False
+
+
+Evaluations = Callable[[TrialSpec], Mapping[str, Evaluation]]  # by variant, of a trial as it is
+
+ITERATION_SHARES = (1 / 8, 1 / 4, 1 / 2, 1)
+_POPULATION = ("cem", "icem", "mppi", "predictive_sampling")
+_GRADIENT = ("adam", "rmsprop", "sgd")
+_ROLLOUTS_OF_A_STEP = 3  # of a gradient planner: forwards, and twice as much backwards
+_DESCENDING_SHARE = 10  # one in so many of CEM's candidates descends a gradient
+
+
+def planners(spec: TrialSpec) -> Mapping[str, Evaluation]:
+    """Every planner with as many rollouts as the trial's CEM, and stopped early after a share of
+    its iterations (LeWM table 10, and success at equal compute).
+    """
+    cem = spec.config.planner
+    found = {}
+    for name in (*_POPULATION, *_GRADIENT):
+        candidates, iterations = cem.candidates, cem.iterations
+        if name in _GRADIENT:
+            candidates = max(1, candidates // _DESCENDING_SHARE)
+            iterations = cem.candidates * cem.iterations // (_ROLLOUTS_OF_A_STEP * candidates)
+        key = f"planner.{name}.iterations"
+        for share in ITERATION_SHARES:
+            settings = {
+                "candidates": candidates,
+                "iterations": max(1, math.ceil(share * iterations)),
+            }
+            if hasattr(cem, "elites") and name in ("icem", "mppi"):
+                settings["elites"] = cem.elites
+            variant = name if share == 1 else f"{name}-{share:g}"
+            found[variant] = Evaluation(key, {"planner": {name: settings}}, name)
+    return found
+
+
+OFFSETS_STEPS = (25, 50, 75, 100)
+HORIZONS_BLOCKS = (2, 3, 5, 8)
+EXECUTED_BLOCKS = (1, 2, 3, 5)
+
+
+def horizons(spec: TrialSpec) -> Mapping[str, Evaluation]:
+    """Goals further away, with twice their distance as budget; longer plans; earlier replans."""
+    found = {}
+    for offset in OFFSETS_STEPS:
+        layer = {"protocol": {"offset_steps": offset, "budget_steps": 2 * offset}}
+        key = "protocol.offset_steps"
+        found[f"offset-{offset}"] = Evaluation(key, layer, of_controls=True)
+    executed = spec.config.mpc.execute_blocks
+    for blocks in HORIZONS_BLOCKS:
+        mpc = {"horizon_blocks": blocks, "execute_blocks": min(blocks, executed)}
+        found[f"horizon-{blocks}"] = Evaluation("mpc.horizon_blocks", {"mpc": mpc})
+    for blocks in EXECUTED_BLOCKS:
+        layer = {"mpc": {"execute_blocks": blocks}}
+        found[f"execute-{blocks}"] = Evaluation("mpc.execute_blocks", layer)
+    return found
+
+
+def with_value(axis: Axis, value: Any) -> dict[str, Any]:
+    """The layer of the configuration that gives the axis's key this value."""
+    tree: Any = value
+    for name in reversed(axis.key.split(".")):
+        tree = {name: tree}
+    return tree
+
+
+def variant(axis_name: str, value: Any) -> str:
+    """The name of the trial with this value."""
+    return f"{axis_name}-{value:g}" if isinstance(value, float | int) else f"{axis_name}-{value}"
+
+
+def of(names: tuple[str, ...], method: str) -> Iterator[tuple[str, Axis]]:
+    """Those of these ablations that vary the method, by name."""
+    for name in names:
+        if method in ABLATIONS[name].methods:
+            yield name, ABLATIONS[name]
