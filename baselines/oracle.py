@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.contracts.data import Pair
 from harness.contracts.method import EndCost, MethodConfig
 from harness.contracts.setting import setting
 from harness.contracts.task import Simulator, Task
@@ -44,8 +45,8 @@ def pose_distance(
     place of proprioception.
     """
 
-    def cost(simulator: Simulator, goals: np.ndarray) -> Tensor:
-        ends, wanted = simulator.proprio(), task.pose(goals)
+    def cost(simulator: Simulator, pair: Pair) -> Tensor:
+        ends, wanted = simulator.proprio(), task.pose(pair.goal_state[None])
         gap = encode_pose(ends) - encode_pose(wanted)
         return torch.from_numpy(np.square(gap).sum(axis=-1))
 

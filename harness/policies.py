@@ -8,14 +8,18 @@ import torch
 from torch import Tensor
 
 from harness import zoo
+from harness.contracts.data import Obs, Pair
 from harness.contracts.method import EndCost, GoalPolicy, TimedPolicy, WorldModel
-from harness.contracts.task import Task
+from harness.contracts.task import Simulator, Task
 from harness.experiment.identity import TrialSpec
+from harness.planning.cost import Reading, squared_distance
 from harness.planning.feed_forward import FeedForwardPolicy
 from harness.planning.plan_search import PlanSearch
 from harness.planning.receding_horizon import MPCPolicy
 from harness.planning.simulator_search import SimulatorPolicy
 from harness.runtime import seeding
+
+_FRAMES_PER_CALL = 128  # that are encoded together
 
 
 def of_model(
@@ -24,8 +28,11 @@ def of_model(
     decode_actions: Callable[[Tensor], Tensor],
     eval_seed: int,
     device: torch.device,
+    read: Reading | None = None,
 ) -> TimedPolicy:
-    """The policy of a trial: a WorldModel plans, a GoalPolicy acts by itself."""
+    """The policy of a trial: a WorldModel plans, a GoalPolicy acts by itself. `read` gives what of
+    the latents is compared with the goal, None: all of them.
+    """
     cfg, resources = spec.config, spec.config.resources
     sizes = resources.pairs_per_solve, resources.pairs_per_rollout
     model.eval()
@@ -39,6 +46,7 @@ def of_model(
         cfg.mpc.precision,
         device,
         threads=max(1, round(resources.cpu)),
+        read=read,
     )
     seed = seeding.integer(spec.seed, eval_seed)
     return MPCPolicy(
@@ -68,3 +76,23 @@ def in_simulator(
         cfg.data.image_size,
         on_progress,
     )
+
+
+def latent_cost(
+    model: WorldModel,
+    now: Callable[[Simulator], Obs],
+    wanted: Callable[[Pair], Obs],
+    device: torch.device,
+) -> EndCost:
+    """The cost of plans that really ended where a simulator stands: the squared distance between
+    the latents of its pictures and of the goal's, as the model sees both.
+    """
+    model.eval()
+
+    def cost(simulator: Simulator, pair: Pair) -> Tensor:
+        obs, goal = now(simulator), model.encode(wanted(pair).to(device))[:, -1]
+        parts = torch.arange(len(obs.pixels)).split(_FRAMES_PER_CALL)
+        z = torch.cat([model.encode(obs.rows(part).to(device))[:, -1] for part in parts])
+        return squared_distance(z, goal).cpu()
+
+    return cost

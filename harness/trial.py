@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 
 from harness import zoo
-from harness.contracts.method import LatentModel, Method, WorldModel
+from harness.contracts.method import LatentModel, Method, StatePolicy, WorldModel
 from harness.data import clips, collect, normalize, privileged
 from harness.data.episodes import open_dataset
 from harness.evaluate import (
@@ -290,6 +290,8 @@ def time_plans(context: Context) -> Result:
     """How long a plan takes, and its operations, on the first evaluation seed's pairs."""
     eval_seed, size = context.config.protocol.eval_seeds[0], context.config.data.image_size
     policy, (main, _) = context.policy(eval_seed), context.pairs(eval_seed)
+    if isinstance(policy, StatePolicy):  # it searches in the simulator
+        return Result()
     settings, normalizer = context.config.plan_time, context.normalizer
     cost = plan_time.measure(
         policy, context.task, main, normalizer, size, settings, context.progress
@@ -301,6 +303,8 @@ def explain_plans(context: Context) -> Result:
     """Judge what loses the pairs that first plans do not solve, of the first evaluation seed."""
     settings, eval_seed = context.config, context.config.protocol.eval_seeds[0]
     policy, (main, _) = context.policy(eval_seed), context.pairs(eval_seed)
+    if isinstance(policy, StatePolicy):
+        return Result()
     return Result(
         plans.measure(
             *(context.key, policy, context.task, main, context.dataset, context.normalizer),

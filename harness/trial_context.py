@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from harness import policies, zoo
-from harness.contracts.data import Pair
-from harness.contracts.method import LatentModel, MethodConfig, Policy, StatePolicy
-from harness.contracts.task import ModelDims, Task
+from harness.contracts.data import Obs, Pair
+from harness.contracts.method import EndCost, LatentModel, MethodConfig, Policy, StatePolicy
+from harness.contracts.task import ModelDims, Simulator, Task
 from harness.data import collect
 from harness.data.episodes import Dataset, open_dataset
 from harness.data.normalize import Normalizer
 from harness.data.privileged import PoseTask
 from harness.data.windows import Windows
-from harness.evaluate import held_out, pairs, probing
+from harness.evaluate import control, held_out, pairs, probing
 from harness.experiment.config import TrialConfig
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
@@ -141,16 +141,36 @@ class Context:
         return (main[:most], []) if most else (main, extra)
 
     def policy(self, eval_seed: int) -> Policy | StatePolicy:
-        """The policy of this trial: the model's, or the control."""
-        if self.model is not None:
-            decode = self.normalizer.decode_actions
-            return policies.of_model(self.spec, self.model, decode, eval_seed, self.device)
-        method = zoo.METHODS[self.spec.method]
+        """The policy of this trial: the model's, the control, or a search in the simulator."""
+        method, decode = zoo.METHODS[self.spec.method], self.normalizer.decode_actions
         if method.plans_in_simulator:
-            encode, decode = self.normalizer.encode_proprio, self.normalizer.decode_actions
-            return policies.in_simulator(
-                *(self.spec, self.task, method.build(self.config.method, self.task, encode)),
-                *(decode, eval_seed, functools.partial(self.progress, "search")),
+            encode = self.normalizer.encode_proprio
+            return self._in_simulator(
+                method.build(self.config.method, self.task, encode), eval_seed
             )
-        seed = seeding.integer(self.spec.seed, eval_seed)
-        return method.build(self.config.method, self.task, seed)
+        if self.model is None:
+            seed = seeding.integer(self.spec.seed, eval_seed)
+            return method.build(self.config.method, self.task, seed)
+        if method.plans and self.config.mpc.dynamics == "simulator":
+            return self._in_simulator(self._latent_cost(), eval_seed)
+        read = None
+        if method.plans and self.config.mpc.cost == "probe":
+            read = self.probe.reader(self.device)
+        return policies.of_model(self.spec, self.model, decode, eval_seed, self.device, read)
+
+    def _in_simulator(self, end_cost: EndCost, eval_seed: int) -> StatePolicy:
+        """The policy that plans in the task's simulator by this cost."""
+        told = functools.partial(self.progress, "search")
+        decode = self.normalizer.decode_actions
+        return policies.in_simulator(self.spec, self.task, end_cost, decode, eval_seed, told)
+
+    def _latent_cost(self) -> EndCost:
+        """The cost of states of the simulator by the model's latents of their pictures."""
+
+        def now(simulator: Simulator) -> Obs:
+            return control.observation(simulator.render(), simulator.proprio(), self.normalizer)
+
+        def wanted(pair: Pair) -> Obs:
+            return control.goal_observation([pair], self.normalizer)
+
+        return policies.latent_cost(self.model, now, wanted, self.device)

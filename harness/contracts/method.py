@@ -184,9 +184,8 @@ class StatePolicy(Protocol):
         """
 
 
-# The cost (M,) of plans that ended in the states of a simulator's M copies, where the goals (M, S)
-# were wanted.
-EndCost = Callable[[Simulator, np.ndarray], Tensor]
+# The cost (M,) of plans for one pair that ended in the states of a simulator's M copies.
+EndCost = Callable[[Simulator, Pair], Tensor]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -155,6 +155,19 @@ class Probe:
         return {
             kind: out * self.scale + self.centre for kind, out in zip(KINDS, found, strict=True)
         }
+
+    def reader(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """Reads quantities (M, C) out of latents (M, *D), in standard units: the networks' mean."""
+        middle, spread = (
+            torch.from_numpy(x).float().to(device) for x in (self.middle, self.spread)
+        )
+        networks = [copy.deepcopy(network).to(device).eval() for network in self.networks]
+
+        def read(z: Tensor) -> Tensor:
+            x = (held_out.flat(z[:, None])[:, 0].float() - middle) / spread
+            return torch.stack([network(x) for network in networks]).mean(0)
+
+        return read
 
     def parts(self) -> Iterator[tuple[Quantity, slice]]:
         """Each quantity, and where its targets stand among all."""

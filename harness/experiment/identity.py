@@ -141,6 +141,8 @@ _LATER = (
     ("mpc", "precision", "fp32"),
     ("method", "residual", False),
     ("mpc", "warm_start", False),
+    ("mpc", "dynamics", "model"),
+    ("mpc", "cost", "latent"),
     ("method", "sigreg_knots", 17),
     ("train", "data_share", 1.0),
     ("train", "threads", 1),

@@ -83,6 +83,13 @@ SUITES: dict[str, Suite] = {
         stages=("train", "control", "plan_time"),
         evaluations=variations.planners,
     ),
+    "blame": Suite(
+        "dynamics or cost: world models with the simulator's dynamics, and with a probe's cost",
+        ("two_room", "push_t", "reacher"),
+        ("lewm", "pldm", "oracle", "true_state", "heuristic", "random"),
+        stages=("train", "control"),
+        evaluations=variations.blame,
+    ),
     "horizons": Suite(
         "goals 25 to 100 steps away, plans of 2 to 8 blocks, replans after 1 to 5 of them",
         ("push_t",),

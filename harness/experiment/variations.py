@@ -106,6 +106,18 @@ def planners(spec: TrialSpec) -> Mapping[str, Evaluation]:
     return found
 
 
+def blame(spec: TrialSpec) -> Mapping[str, Evaluation]:
+    """The model as it is, with the simulator's dynamics, and with a cost that a probe reads: which
+    of the two loses pairs.
+    """
+    layers = {
+        "model": ("mpc.dynamics", {}),
+        "simulated": ("mpc.dynamics", {"mpc": {"dynamics": "simulator"}}),
+        "probed": ("mpc.cost", {"mpc": {"cost": "probe"}}),
+    }
+    return {name: Evaluation(key, layer) for name, (key, layer) in layers.items()}
+
+
 OFFSETS_STEPS = (25, 50, 75, 100)
 HORIZONS_BLOCKS = (2, 3, 5, 8)
 EXECUTED_BLOCKS = (1, 2, 3, 5)

@@ -31,6 +31,7 @@ class PlanSearch:
     threads         threads of a CPU that search at the same time, each for its own pairs
     noise           the random numbers of pairs with these keys, on a device
     record          how iterations are recorded, None: as CUDA graphs on a GPU, not on a CPU
+    read            what of the latents is compared with the goal, None: all of them
 
     A planner that needs the cost's gradient gets the model's plain rollout in fp32, which lets
     gradients through; its iterations are not recorded.
@@ -48,10 +49,11 @@ class PlanSearch:
         threads: int = 1,
         noise: Callable[[Tensor, torch.device], Noise] = seeding.PairNoise,
         record: cuda_graph.Record | None = None,
+        read: cost.Reading | None = None,
     ):
         self._model, self.planner = model, planner
         self.device, self.plan_shape = torch.device(device), (horizon_blocks, block_dim)
-        self.threads = threads
+        self.threads, self._read = threads, read
         self._noise, self._differentiates = noise, getattr(planner, "needs_gradient", False)
         low = precision == "bf16" and not self._differentiates
         self._dtype = torch.bfloat16 if low else torch.float32
@@ -115,8 +117,10 @@ class PlanSearch:
         """The cost (M,) of plans that really ended at the frames obs (M, 1, ...), where frame
         of[i] of goal (B, 1, ...) was wanted.
         """
-        target = self._encode(goal, frames_per_call)[of.to(self.device)]
-        return cost.squared_distance(self._encode(obs, frames_per_call), target)
+        ends, target = (self._encode(o, frames_per_call).float() for o in (obs, goal))
+        if self._read:
+            ends, target = self._read(ends), self._read(target)
+        return cost.squared_distance(ends, target[of.to(self.device)])
 
     def recording(self, pairs: int, pairs_per_call: int) -> tuple[int, int] | None:
         """The recording that a search for `pairs` pairs replays, as (pairs in all, pairs in one
@@ -168,7 +172,9 @@ class PlanSearch:
         return self.planner.plan(distance, init, self._noise(keys, self.device), run)
 
     def _distance(self, start: Tensor, target: Tensor, pairs_per_call: int) -> CostFn:
-        return cost.latent_distance(self._rollout, start, target, pairs_per_call, self._rollouts)
+        return cost.latent_distance(
+            self._rollout, start, target, pairs_per_call, self._rollouts, self._read
+        )
 
     def _replay(
         self, start: Tensor, target: Tensor, keys: Tensor, init: Tensor, pairs_per_call: int

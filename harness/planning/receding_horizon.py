@@ -41,9 +41,20 @@ class MPCConfig(Settings):
     precision: Literal["fp32", "bf16"] = setting(
         "fp32", "Number format of the rollouts; frames are encoded in fp32."
     )
+    dynamics: Literal["model", "simulator"] = setting(
+        "model", "What predicts where a plan ends; simulator: the task itself, an upper bound."
+    )
+    cost: Literal["latent", "probe"] = setting(
+        "latent", "What is compared with the goal; probe: the pose that a probe reads in latents."
+    )
 
     def __post_init__(self):
         super().__post_init__()
+        if self.dynamics == "simulator" and self.cost == "probe":
+            raise ValueError(
+                "dynamics=simulator with cost=probe leaves little of the model: use one of them, "
+                "or the method oracle, which plans in the simulator by true poses"
+            )
         if self.execute_blocks > self.horizon_blocks:
             raise ValueError(
                 f"execute_blocks={self.execute_blocks} must lie in "

@@ -25,7 +25,7 @@ class SimulatorPolicy:
     z-scored actions. What it lacks is a model's error.
 
     planner         searches for the plan of the lowest cost
-    end_cost        the cost of the states in which plans end, where these goals are wanted
+    end_cost        the cost of the states in which plans for a pair end
     horizon_blocks, execute_blocks
                     blocks of a plan, and how many of them are executed before the next plan
     decode_actions  z-scored actions to the task's units
@@ -55,7 +55,7 @@ class SimulatorPolicy:
     def reset(self, pairs: Sequence[Pair]) -> None:
         """Forget all plans; the random streams follow the pairs' ids."""
         self._first_means = torch.zeros(len(pairs), *self._plan_shape)
-        self._pair_ids = [pair.pair_id for pair in pairs]
+        self._pairs = list(pairs)
         self._replans = [0] * len(pairs)
         self._queues: list[deque[np.ndarray]] = [deque() for _ in pairs]
 
@@ -64,15 +64,16 @@ class SimulatorPolicy:
         waiting = [i for i, row in enumerate(rows) if not self._queues[row]]
         for done, i in enumerate(waiting):
             self._on_progress(done, len(waiting))
-            self._plan(rows[i], state[i], goal[i])
+            self._plan(rows[i], state[i])
         return np.stack([self._queues[row].popleft() for row in rows])
 
-    def _plan(self, row: int, state: np.ndarray, goal: np.ndarray) -> None:
+    def _plan(self, row: int, state: np.ndarray) -> None:
         """Search for the plan of one pair and keep the steps that will be executed."""
-        key = seeding.integer("plan", self._seed, self._pair_ids[row], self._replans[row])
+        pair = self._pairs[row]
+        key = seeding.integer("plan", self._seed, pair.pair_id, self._replans[row])
         noise, init = seeding.PairNoise([key]), self._first_means[row][None]
         with torch.no_grad():
-            plan = self._planner.plan(lambda plans: self._costs(plans, state, goal), init, noise)
+            plan = self._planner.plan(lambda plans: self._costs(plans, state, pair), init, noise)
         self._replans[row] += 1
         blocks = self._execute_blocks
         if self._warm_start:
@@ -80,8 +81,8 @@ class SimulatorPolicy:
         steps = self._steps(plan.actions[0, :blocks])
         self._queues[row] = deque(steps)
 
-    def _costs(self, plans: Tensor, state: np.ndarray, goal: np.ndarray) -> Tensor:
-        """Costs (1, N) of plans (1, N, K, A) from one state (S,), where goal (S,) is wanted."""
+    def _costs(self, plans: Tensor, state: np.ndarray, pair: Pair) -> Tensor:
+        """Costs (1, N) of plans (1, N, K, A) for a pair from a state (S,) on."""
         flat = plans[0]  # (N, K, A)
         copies = chunks.even_size(len(flat), _COPIES)
         simulator = self._copies(copies)
@@ -91,7 +92,7 @@ class SimulatorPolicy:
             simulator.set_state(np.repeat(state[None], copies, axis=0))
             for step in range(actions.shape[1]):
                 simulator.step(actions[:, step])
-            costs.append(self._end_cost(simulator, np.repeat(goal[None], copies, axis=0)))
+            costs.append(self._end_cost(simulator, pair))
         return torch.cat(costs)[None, : len(flat)].float()
 
     def _steps(self, blocks: Tensor) -> np.ndarray:

@@ -53,7 +53,7 @@ def test_a_plan_costs_what_executing_it_comes_to(problem):
     searching = policy(problem)
     plans = torch.randn(1, 7, 5, task.spec.block_dim)
     pair = main[2]
-    costs = searching._costs(plans, pair.start_state, pair.goal_state)[0]
+    costs = searching._costs(plans, pair.start_state, pair)[0]
     for plan, cost in zip(plans[0], costs, strict=True):
         simulator = task.simulator(1, 16)
         simulator.set_state(pair.start_state[None])
@@ -82,11 +82,11 @@ def test_more_search_in_the_simulator_ends_nearer(problem):
         found = []
         for i, pair in enumerate(problem[2]):
             plan = searching._planner.plan(
-                functools.partial(searching._costs, state=pair.start_state, goal=pair.goal_state),
+                functools.partial(searching._costs, state=pair.start_state, pair=pair),
                 torch.zeros(1, 5, problem[0].spec.block_dim),
                 seeding.PairNoise([i]),
             )
-            found.append(searching._costs(plan.actions[None], pair.start_state, pair.goal_state))
+            found.append(searching._costs(plan.actions[None], pair.start_state, pair))
         ends.append(torch.stack(found).mean())
     assert ends[1] < 0.3 * ends[0]
 
