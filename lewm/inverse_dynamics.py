@@ -43,6 +43,6 @@ class LeWMInverseDynamics(LeWM):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """LeWM's loss plus weighted inverse dynamics."""
         z = self.encode(batch.obs)  # (B, T, D)
-        terms = self.objective(z, batch.actions)
+        terms = self.objective(z, batch)
         idm = inverse_dynamics.block_error(self.inverse_dynamics, z, batch.actions)
         return terms | {"loss": terms["loss"] + self.idm_weight * idm, "idm": idm}

@@ -24,6 +24,7 @@ from harness.contracts.data import Batch, Obs
 from harness.contracts.setting import setting
 from harness.contracts.task import ModelDims
 from harness.nn.jepa import JEPAConfig, JEPANetwork
+from harness.nn.picture_decoder import Decoder
 from harness.nn.straightness import diagnostics
 from lewm.sigreg import KNOTS, sigreg
 
@@ -56,6 +57,9 @@ class LeWMConfig(JEPAConfig):
     )
     sigreg_knots: int = setting(
         KNOTS, "Knots of SIGReg's integral, evenly spaced on [0, 3].", ge=2, paper=17
+    )
+    decoder_weight: float = setting(
+        0.0, "Weight of a decoder's picture error, 0: no decoder (LeWM table 7).", ge=0, paper=0
     )
     weights: str = setting(
         _TRAINED,
@@ -97,6 +101,9 @@ class LeWM(JEPANetwork):
     def __init__(self, config: LeWMConfig, dims: ModelDims):
         super().__init__(config, dims)
         self.sigreg_weight = config.sigreg_weight
+        self.decoder_weight = config.decoder_weight
+        if self.decoder_weight:
+            self.decoder = Decoder([config.latent_dim], dims.image_size)
         self.sigreg_directions, self.sigreg_knots = config.sigreg_directions, config.sigreg_knots
 
     def encode(self, obs: Obs) -> Tensor:
@@ -123,16 +130,21 @@ class LeWM(JEPANetwork):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Prediction error plus weighted SIGReg (LeWM eq. 4), teacher forced over the window."""
-        return self.objective(self.encode(batch.obs), batch.actions)
+        return self.objective(self.encode(batch.obs), batch)
 
-    def objective(self, z: Tensor, actions: Tensor) -> dict[str, Tensor]:
-        """`loss` of latents z (B, T, D) and the blocks taken there (B, T, A)."""
-        predicted = self.predict(z[:, :-1], actions[:, :-1])  # (B, T - 1, D)
+    def objective(self, z: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`loss` of a batch whose latents are z (B, T, D)."""
+        predicted = self.predict(z[:, :-1], batch.actions[:, :-1])  # (B, T - 1, D)
         prediction = F.mse_loss(predicted.float(), z[:, 1:].float())
         regulariser = sigreg(z, self.sigreg_directions, knots=self.sigreg_knots)
-        return {
-            "loss": prediction + self.sigreg_weight * regulariser,
-            "pred": prediction,
-            "sigreg": regulariser,
-            **diagnostics(z),
-        }
+        loss = prediction + self.sigreg_weight * regulariser
+        terms = {"pred": prediction, "sigreg": regulariser, **diagnostics(z)}
+        if self.decoder_weight:
+            terms["decode"] = self.picture_error(z, batch.obs)
+            loss = loss + self.decoder_weight * terms["decode"]
+        return {"loss": loss, **terms}
+
+    def picture_error(self, z: Tensor, obs: Obs) -> Tensor:
+        """Squared error of the pictures that the decoder draws of latents z (B, T, D)."""
+        real = obs.pixels.flatten(0, 1).float() / 255
+        return F.mse_loss(self.decoder(z.flatten(0, 1)).float(), real)

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "planning": {"contracts", "runtime"},
     "tasks": {"contracts", "runtime"},
     "data": {"contracts", "records.storage", "runtime"},
-    "evaluate": GROUND | {"data", "nn.straightness"},
+    "evaluate": GROUND | {"data", "nn.picture_decoder", "nn.straightness"},
     "training": GROUND | {"data", "nn"},
     "examples": MODEL | {"tasks.env"},
     "jepa_bench": {"tasks.env"},

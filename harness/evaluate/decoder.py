@@ -13,7 +13,7 @@ decoding). It learns on frames of training episodes, and is shown on windows of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,14 +28,13 @@ from harness.data.episodes import Dataset
 from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
 from harness.evaluate import control, film, similarity
+from harness.nn.picture_decoder import Decoder
 from harness.records import rows
 from harness.runtime import seeding
 from harness.runtime.progress import Progress
 
 SHOWN_BLOCKS = (0, 1, 2, 4, 6, 8, 10)  # of the window whose pictures are kept
-_STATISTICS = 1000  # frames
 _CHUNK = 32  # frames or windows in one call of the model
-_STD_FLOOR = 0.1  # share of the mean std; keeps floats that hardly vary from being blown up
 _DECAY, _WARMUP, _CLIP = 1e-4, 0.05, 1.0  # of AdamW; share of the steps; norm of the gradients
 
 
@@ -102,7 +101,8 @@ def train(
     """Fit a decoder to latents (M, *D) of the frames `pixels` (M, 3, size, size) uint8."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.integer("decoder", "network"))
-        decoder = Decoder(config, z.shape[1:], pixels.shape[-1]).to(device)
+        sizes = config.patch, config.width, config.depth, config.heads
+        decoder = Decoder(z.shape[1:], pixels.shape[-1], *sizes).to(device)
     decoder.fit_statistics(z, pixels)
     optimizer = torch.optim.AdamW(decoder.parameters(), config.lr, weight_decay=_DECAY)
     rng = seeding.stream("decoder", "batches")
@@ -207,75 +207,3 @@ def _frames(
         for k in SHOWN_BLOCKS
         if k < pictures.shape[1]
     ]
-
-
-class Decoder(nn.Module):
-    """Latents (M, *D) to pictures (M, 3, size, size) in 0..1, not clipped.
-
-    Latents are standardized, and pictures are drawn as differences from the mean one, by statistics
-    of the frames that it learns from (`fit_statistics`).
-    """
-
-    def __init__(self, config: DecoderConfig, latent_shape: Sequence[int], size: int):
-        super().__init__()
-        if size % config.patch:
-            raise ValueError(f"patch={config.patch} must divide the picture's side, {size} px")
-        *tokens, floats = latent_shape
-        self.patch, self.side = config.patch, size // config.patch
-        self.read = nn.Linear(floats, config.width)
-        self.places = nn.Parameter(0.02 * torch.randn(*tokens or [1], config.width))
-        self.queries = nn.Parameter(torch.randn(self.side**2, config.width))
-        self.blocks = nn.ModuleList(
-            CrossBlock(config.width, config.heads) for _ in range(config.depth)
-        )
-        self.norm = nn.LayerNorm(config.width)
-        self.write = nn.Linear(config.width, 3 * config.patch**2)
-        self.register_buffer("z_mean", torch.zeros(*latent_shape))
-        self.register_buffer("z_std", torch.ones(*latent_shape))
-        self.register_buffer("mean", torch.zeros(3, size, size))
-        self.register_buffer("std", torch.ones(()))
-
-    def fit_statistics(self, z: Tensor, pixels: Tensor) -> None:
-        """Means and stds of latents (M, *D), and of at most _STATISTICS of their frames, pixels
-        (M, 3, size, size) uint8.
-        """
-        pictures = pixels[:_STATISTICS].float() / 255
-        std = z.std(0)
-        self.z_mean.copy_(z.mean(0))
-        self.z_std.copy_(std.clamp(min=max(_STD_FLOOR * float(std.mean()), 1e-6)))
-        mean = pictures.mean(0)
-        self.mean.copy_(mean)
-        self.std.copy_((pictures - mean).pow(2).mean().sqrt().clamp(min=1e-3))
-
-    def forward(self, z: Tensor) -> Tensor:
-        z = ((z - self.z_mean) / self.z_std).reshape(len(z), *self.places.shape[:-1], -1)
-        memory = self.read(z) + self.places  # (M, P, width)
-        x = self.queries.expand(len(z), -1, -1)
-        for block in self.blocks:
-            x = block(x, memory)
-        patches = self.write(self.norm(x))
-        drawn = patches.unflatten(1, (self.side, self.side)).unflatten(-1, (3, self.patch, -1))
-        drawn = drawn.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
-        return self.mean + self.std * drawn
-
-
-class CrossBlock(nn.Module):
-    """Pre-norm: each query reads the memory, then passes an MLP."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.norm, self.memory_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
-
-    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        """x (M, Q, width), memory (M, P, width) -> (M, Q, width)."""
-        q = self.query(self.norm(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        kv = self.key_value(self.memory_norm(memory)).unflatten(-1, (2, self.heads, -1))
-        k, v = kv.permute(2, 0, 3, 1, 4)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        return x + self.mlp(x)

@@ -144,6 +144,7 @@ _LATER = (
     ("mpc", "dynamics", "model"),
     ("mpc", "cost", "latent"),
     ("method", "sigreg_knots", 17),
+    ("method", "decoder_weight", 0.0),
     ("train", "data_share", 1.0),
     ("train", "threads", 1),
     ("protocol", "hold_steps", 1),

@@ -51,6 +51,11 @@ ABLATIONS: dict[str, Axis] = {
         ("conv", "vit", "resnet18"),
         {"method": {"lewm": {"encoder": {"depth": 4, "heads": 4, "patch": 8}}}},
     ),
+    "decoder": Axis(
+        "a decoder's picture error beside the loss (Tab. 7)",
+        "method.lewm.decoder_weight",
+        (0.0, 0.1, 1.0),
+    ),
     "history": Axis("frames that the predictor sees", "method.lewm.history", (1, 2, 3, 4)),
     "batch": Axis("windows of a batch", "train.batch_size", (16, 32, 64, 128)),
     "data": Axis(

@@ -13,6 +13,7 @@ from harness import zoo
 from harness.data import normalize
 from harness.evaluate import decoder, similarity
 from harness.evaluate.decoder import DecoderConfig
+from harness.nn.picture_decoder import Decoder
 from harness.records import rows
 
 CPU = torch.device("cpu")
@@ -53,7 +54,7 @@ def test_equal_latents_give_the_mean_picture_and_no_more():
 
 def test_patches_are_put_where_they_belong():
     """With the weights of one query alone, one patch is drawn."""
-    found = decoder.Decoder(DecoderConfig(patch=4, width=8, depth=1, heads=2), (5,), 12)
+    found = Decoder((5,), 12, patch=4, width=8, depth=1, heads=2)
     marks = torch.arange(9.0)
     found.write = torch.nn.Identity()
     found.norm = torch.nn.Identity()
@@ -69,7 +70,7 @@ def test_patches_are_put_where_they_belong():
 
 def test_a_patch_that_does_not_divide_the_picture_is_refused():
     with pytest.raises(ValueError, match="patch=5 must divide the picture's side, 32 px"):
-        decoder.Decoder(DecoderConfig(patch=5), (4,), 32)
+        Decoder((4,), 32, patch=5)
 
 
 @pytest.mark.parametrize("method", ["lewm", "dino_wm_proprio"])

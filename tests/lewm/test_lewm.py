@@ -1,5 +1,6 @@
 """LeWM at the sizes of the paper, and its objective."""
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -53,3 +54,16 @@ def test_no_target_is_detached(datasets):
     assert torch.allclose(found, gradient(prediction_error(lambda z: z)), atol=1e-6)
     detached = gradient(prediction_error(torch.Tensor.detach))
     assert not torch.allclose(found, detached, rtol=0.1, atol=1e-6)
+
+
+def test_a_decoder_adds_its_weighted_picture_error_and_trains_the_encoder(datasets):
+    plain, drawn = (tiny.spec("lewm", *words) for words in ([], ["method.lewm.decoder_weight=2"]))
+    model = tiny.model(drawn).train()
+    batch = tiny.windows(drawn, datasets, model.window_frames).take(np.arange(8)).batch
+    terms = model.loss(batch)
+    weighted = terms["pred"] + drawn.config.method.sigreg_weight * terms["sigreg"]
+    assert torch.allclose(terms["loss"], weighted + 2 * terms["decode"])
+    assert 0 < terms["decode"].item() < 2
+    terms["decode"].backward()
+    assert all(p.grad is not None for p in model.encoder.parameters())
+    assert "decode" not in tiny.model(plain).loss(batch)
