@@ -136,7 +136,7 @@ def _reasons(run: config.RunConfig, todo: list[TrialSpec]) -> dict[str, str]:
 def _show_plan(
     run: config.RunConfig, specs: list[TrialSpec], able: list[TrialSpec], reasons: dict[str, str]
 ) -> None:
-    speed = yardstick.steps_per_s() if able and run.device == "cpu" else 0.0
+    speed = yardstick.steps_per_cpu_s() if able and run.device == "cpu" else 0.0
     estimator = estimate.Estimator(run.results, speed)
     table = Table("trial", "state", "cpu", "gpu", "estimate", box=None, pad_edge=False)
     for spec in specs:

@@ -107,7 +107,7 @@ def _results(
     yield Result(facts=rows.DataFacts(dataset.hash, dataset.split_hash))
     method = zoo.METHODS[spec.method]
     if method.trained and device.type == "cpu":
-        yield Result(facts=rows.SpeedFacts(yardstick.steps_per_s()))
+        yield Result(facts=rows.SpeedFacts(yardstick.steps_per_cpu_s()))
     if method.sees_pose:
         dataset = privileged.with_pose(dataset, task)
     normalizer = normalize.fit(dataset, spec.config.data.normalizer, task.spec.released_actions)

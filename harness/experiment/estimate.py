@@ -1,5 +1,5 @@
-"""How long trials will take, estimated from finished trials in this results folder and in the
-reference runs, each scaled to the speed of this machine.
+"""How long trials will take on this machine if it does nothing else, estimated from finished trials
+in this results folder and in the reference runs, each scaled to the speed of this machine.
 """
 
 from __future__ import annotations
@@ -78,7 +78,12 @@ def _kinds(method: str, task: str, scale: str, protocol: str) -> list[tuple[str,
 
 
 def _cost(row: rows.TrialRow, speed: float) -> _Cost:
-    slower = row.yardstick / speed if row.yardstick and speed else 1.0
+    """The cost on this machine alone: of a trial on a CPU that had to share it, the time without
+    what others took.
+    """
+    slower = row.cpu_yardstick / speed if row.cpu_yardstick and speed else 1.0
+    if row.cpu_s and not row.driver:  # a CPU has none
+        slower *= min(1.0, row.cpu_s / row.total_s)
     step_s = row.train_s / row.train_steps if row.train_steps else 0.0
     rest_s = max(0.0, row.total_s - row.train_s)
     return _Cost(row.train_steps, slower * step_s, slower * rest_s)

@@ -89,7 +89,8 @@ class TrialRow:
     role: str = field(default="", metadata=LATER)  # contracts.method.Role; "" in older rows
     stages: str = field(default="", metadata=LATER)  # done, see stages_of; "" in older rows
     cpu_s: float = field(default=0.0, metadata=LATER)  # of all threads in total_s; 0: not measured
-    yardstick: float = field(default=0.0, metadata=LATER)  # steps/s, runtime/yardstick.py; 0: none
+    # steps a CPU second of a fixed training (runtime/yardstick.py); 0: not measured
+    cpu_yardstick: float = field(default=0.0, metadata=LATER)
     # whose weights were evaluated, where the trial did not train them, and the trial that did
     weights: str = field(default="", metadata=LATER)
     weights_config_hash: str = field(default="", metadata=LATER)
@@ -119,7 +120,7 @@ class TrainingFacts:
 class SpeedFacts:
     """The column of TrialRow that says how fast the machine was."""
 
-    yardstick: float
+    cpu_yardstick: float
 
 
 @dataclass(frozen=True)

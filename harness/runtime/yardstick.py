@@ -1,5 +1,5 @@
-"""How fast this machine trains a small network now: the yardstick by which the times of trials that
-ran on other machines are scaled.
+"""How fast a core of this machine trains a small network: the yardstick by which the times of
+trials that ran on other machines are scaled.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch import nn
 _STEPS, _WARM_UP = 12, 3
 
 
-def steps_per_s() -> float:
-    """Steps a second of one fixed training in this thread: convolutions, BatchNorm, layers of a
-    transformer's sizes and AdamW on 64 pictures of 64 px, as at scale laptop; the median of some.
-    Draws nothing from torch's global generator.
+def steps_per_cpu_s() -> float:
+    """Steps a second of CPU time, which other programs hardly change, of one fixed training in this
+    thread: convolutions, BatchNorm, layers of a transformer's sizes and AdamW on 64 pictures of 64
+    px, as at scale laptop; the median of some. Draws nothing from torch's global generator.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -29,7 +29,7 @@ def steps_per_s() -> float:
 
 
 def _taken() -> list[float]:
-    """Seconds of each step."""
+    """CPU seconds of each step."""
     net = nn.Sequential(
         *(nn.Conv2d(3, 32, 4, 4), nn.BatchNorm2d(32), nn.ReLU()),
         *(nn.Conv2d(32, 64, 3, 2, 1), nn.BatchNorm2d(64), nn.ReLU()),
@@ -40,9 +40,9 @@ def _taken() -> list[float]:
     pictures = torch.rand(64, 3, 64, 64)
     taken = []
     for _ in range(_STEPS):
-        started = time.perf_counter()
+        started = time.thread_time()
         optimizer.zero_grad(set_to_none=True)
         net(pictures).square().mean().backward()
         optimizer.step()
-        taken.append(time.perf_counter() - started)
+        taken.append(time.thread_time() - started)
     return taken

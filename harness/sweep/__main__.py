@@ -77,7 +77,7 @@ def _run(sweep: Sweep, argv: Sequence[str]) -> int:
 def _show_plan(sweep: Sweep, before: Standing) -> None:
     run, example = sweep.run, sweep.example
     missing = max(0, sweep.trials - len(before.settled))
-    speed = yardstick.steps_per_s() if run.device == "cpu" else 0.0
+    speed = yardstick.steps_per_cpu_s() if run.device == "cpu" else 0.0
     seconds = estimate.Estimator(run.results, speed).seconds(example)
     console.print(
         f"sweep of {', '.join(sweep.space)} for {sweep.method} on {sweep.task}, scale {run.scale}, "

@@ -73,11 +73,18 @@ def test_in_a_loop_one_trial_follows_another(estimator):
 
 def test_times_are_scaled_from_the_machine_that_had_them_to_this_one(tmp_path, monkeypatch):
     monkeypatch.setattr(estimate, "_REFERENCE", str(tmp_path / "none"))
-    made = dataclasses.replace(row("lewm", "a", 10, 20, 50), yardstick=60.0)
+    made = dataclasses.replace(row("lewm", "a", 10, 20, 50), cpu_yardstick=60.0)
     rows.write(f"{tmp_path}/r/trials/{rows.folder_name(made.key, 'hash')}", made, [], [])
     assert estimate.Estimator(str(tmp_path), 0.0).seconds(spec("lewm")) == 6 * 2 + 30
     assert estimate.Estimator(str(tmp_path), 30.0).seconds(spec("lewm")) == 2 * (6 * 2 + 30)
     assert estimate.Estimator(str(tmp_path), 120.0).seconds(spec("lewm")) == (6 * 2 + 30) / 2
+
+
+def test_what_other_programs_took_does_not_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate, "_REFERENCE", str(tmp_path / "none"))
+    made = dataclasses.replace(row("lewm", "a", 10, 20, 50), driver="", cpu_s=10.0)
+    rows.write(f"{tmp_path}/r/trials/{rows.folder_name(made.key, 'hash')}", made, [], [])
+    assert estimate.Estimator(str(tmp_path), 0.0).seconds(spec("lewm")) == (6 * 2 + 30) / 5
 
 
 def test_trials_of_the_same_protocol_count_before_others(estimator, tmp_path):
