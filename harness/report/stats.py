@@ -20,6 +20,7 @@ import scipy.stats
 DRAWS = 2000  # bootstrap resamples
 _FINEST = 1000  # differences with larger denominators (many seeds) are rounded to thousandths
 _CLUSTERS, _SEEDS_A, _SEEDS_B, _SEEDS_C = 0, 1, 2, 3  # independent random streams
+_DIGITS = 9  # of scores: finer differences are those of float sums
 _NO_GAP = 1e-9  # stands for a gap of zero or less in a resample: its share is out of all bounds
 
 
@@ -226,7 +227,9 @@ def normalised(
         return None
     start, end = (_resampled_rates(x, clusters).mean(axis=1, keepdims=True) for x in (zero, one))
     resampled = (_resampled_rates(method, clusters) - start) / np.maximum(end - start, _NO_GAP)
-    return (method.mean(axis=1) - zero.mean()) / (one.mean() - zero.mean()), resampled
+    observed = (method.mean(axis=1) - zero.mean()) / (one.mean() - zero.mean())
+    # equal rates that were added up in another order are to be equal scores
+    return observed.round(_DIGITS), resampled.round(_DIGITS)
 
 
 def _share_interval(
