@@ -12,8 +12,9 @@ _CAPTION = (
     "Weights that were given, evaluated here, beside what the paper and others report for the "
     "released ones. Success in percent, with its 95 % interval; random: the random policy on the "
     "same pairs. Others: the lowest and the highest value that they report{band}, and how many do, "
-    "for the released or for retrained weights. Verdict: below or above where the whole 95 % interval lies outside what "
-    "others report, else inside; few pairs make a wide interval, and inside is then no proof. "
+    "for the released or for retrained weights. Verdict: below or above where the whole interval "
+    "lies outside what others report, else inside; few pairs make a wide interval, and inside is "
+    "then no proof. "
     "There is none for weights whose checksum is no release's, and under a modified protocol. "
     "{data}"
 )
