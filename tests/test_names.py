@@ -30,6 +30,7 @@ from harness.sweep import search, space
 
 SPECIAL = " !\"#$%&'()*+,-.:;<=>?@[\\]^_`{|}~\t\né\u0301日\u202e\u200d😀"
 TEXT = st.text(st.one_of(st.sampled_from(SPECIAL), st.characters()), min_size=1, max_size=60)
+OF_ROWS = TEXT.filter(lambda text: not re.search("[\ud800-\udfff]", text))  # Parquet holds UTF-8
 # a folder's name, and a variant that a method from outside may give its trials
 NASTY = "a$b_c$ {d} #1?x=1%20&<b>'\"\\ [red]x] :car: é~^`*|-日"
 
@@ -156,15 +157,15 @@ class Words(html.parser.HTMLParser):
 
 
 @settings(300)
-@hypothesis.given(TEXT)
+@hypothesis.given(OF_ROWS)
 def test_a_label_stays_one_cell_of_every_table(label):
     made = table(label)
     assert {"h3", "table", "td"} <= Words(render.html_sections(made)).tags <= {
-        *("h3", "div", "table", "thead", "tbody", "tr", "th", "td", "p")
+        *("h3", "div", "style", "table", "thead", "tbody", "tr", "th", "td", "p")
     }  # fmt: skip
-    line = render._markdown_table(made.raw).split("\n")[2]
+    line = render._markdown_table(made.sections[0]).split("\n")[2]
     assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3
-    assert len(render._markdown_table(made.raw).split("\n")) == 3
+    assert len(render._markdown_table(made.sections[0]).split("\n")) == 3
     tex = render._tex_table(made.sections[0])
     row = re.sub(r"\\[a-zA-Z]+\{\}|\\[&%$#_{}]", "", tex.split("\\midrule\n")[1].split("\n")[0])
     assert row.count("&") == 1 and not re.search(r"[%#_^~]", row)

@@ -23,6 +23,7 @@ _OURS = re.compile(
     r"(headline|success|efficiency|stability|probing|open_loop|geometry|map|surprise|surprise_.+"
     r"|plans|plan_time|episodes|decoder|imagined_.+|released|sweep)\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif|captions\.md"
+    r"|aggregates\.(md|csv|tex)"
 )
 
 

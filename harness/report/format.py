@@ -16,12 +16,15 @@ _LATE = 0.95  # share of the steps from which a curve counts as at its end
 
 
 class Section(NamedTuple):
-    """One readable table of one protocol: cells are text. The terminal shows headlines alone."""
+    """One readable table of one protocol: cells are text, rows are numbered from 0. The terminal
+    shows headlines alone.
+    """
 
     title: str
     caption: str
     frame: pd.DataFrame
     headline: bool = False
+    bold: frozenset[tuple[int, str]] = frozenset()  # (row, column) of cells
 
 
 class Table(NamedTuple):
@@ -89,6 +92,54 @@ def by_section(
             yield key[:3], key[3:], rows.reset_index(drop=True)
 
 
+def across_tasks(
+    raw: pd.DataFrame, least: int = 2
+) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame, set[str]]]:
+    """(scale, protocol, split), rows of at least so many tasks, and the tasks left out of them
+    because several protocols have this name there (their hashes differ): none is to be preferred.
+    """
+    if raw.empty:
+        return
+    for key, rows in raw.groupby(["scale", "protocol", "split"], sort=False):
+        hashes = rows.groupby("task")["protocol_hash"].nunique()
+        unclear = set(hashes.index[hashes > 1])
+        rows = rows[~rows["task"].isin(unclear)].reset_index(drop=True)
+        if rows["task"].nunique() >= least:
+            yield key, rows, unclear
+
+
+def unclear_note(run: load.RunTables, unclear: set[str]) -> str:
+    """A sentence about the tasks that `across_tasks` leaves out."""
+    names = ", ".join(map(run.task_label, sorted(unclear)))
+    return f" Left out: {names}, where several protocols have this name." if unclear else ""
+
+
+def by_rank(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of several tasks with each method's together: competitors, ceilings, controls."""
+    roles = rows["method"].map(run.methods["role"])
+    places = roles.map({"method": 0, "ceiling": 1}).fillna(2)
+    order = rows.assign(place=places, rank=rows["method"].map(run.methods["rank"]))
+    order = order.sort_values(["place", "rank"], kind="stable")
+    return rows.loc[order.index].reset_index(drop=True)
+
+
+def task_id(task: str, protocol: str, protocol_hash: str) -> str:
+    """What stays the same wherever a number of this task and protocol is quoted."""
+    return f"{task}@{protocol}#{protocol_hash[:8]}"
+
+
+def task_ids(rows: pd.DataFrame) -> str:
+    """The ids of the tasks of these rows."""
+    known = rows[["task", "protocol", "protocol_hash"]].drop_duplicates()
+    return ", ".join(task_id(*row) for row in known.itertuples(index=False, name=None))
+
+
+def about(run: load.RunTables, rows: pd.DataFrame) -> str:
+    """How a caption begins: the run, the scale, each task's id, and what a ceiling is."""
+    scale = rows["scale"].iloc[0]
+    return f"Run {run.name}, scale {scale}: {task_ids(rows)}.{ceiling_note(run, rows)}"
+
+
 def tasks(run: load.RunTables, section: tuple[str, str, str], rows: pd.DataFrame) -> str:
     """Title of a section that spans tasks: the tasks and the protocol."""
     return ", ".join([*rows["task"].map(run.task_label).unique(), section[1]])
@@ -154,43 +205,25 @@ _CEILING = (
 )
 
 
-def interval(
-    rows: pd.DataFrame, low: str, high: str, form: Callable[[float], str] | None = None
+def with_interval(
+    rows: pd.DataFrame, value: str, low: str, high: str, form: Callable[[float], str] | None = None
 ) -> list[str]:
-    """ "[78.6, 95.7]" per row."""
-    form = form or one
-    ends = zip(rows[low], rows[high], strict=True)
-    return [BLANK if math.isnan(a) else f"[{form(a)}, {form(b)}]" for a, b in ends]
+    """ "89 [79, 96]" per row: a number and its interval in one cell."""
+    form = form or whole
+    cells = zip(rows[value], rows[low], rows[high], strict=True)
+    return [form(v) + ("" if math.isnan(a) else f" [{form(a)}, {form(b)}]") for v, a, b in cells]
 
 
-def one(value: float) -> str:
-    """One decimal."""
-    return BLANK if pd.isna(value) else f"{value:.1f}"
+def fixed(decimals: int, sign: str = "") -> Callable[[float], str]:
+    """How a number of so many decimals is shown: thousands apart, no zero with a minus."""
+    return lambda value: (
+        BLANK if pd.isna(value) else f"{value:{sign}z,.{decimals}f}".replace("-", "−")
+    )
 
 
-def two(value: float) -> str:
-    """Two decimals: a correlation."""
-    return BLANK if pd.isna(value) else f"{value:.2f}"
-
-
-def percent(value: float) -> str:
-    """A share in whole percent."""
-    return BLANK if pd.isna(value) else f"{value:.0f}"
-
-
-def three_decimals(value: float) -> str:
-    """Three decimals, as the papers write a correlation."""
-    return BLANK if pd.isna(value) else f"{value:.3f}"
-
-
-def signed(value: float) -> str:
-    """One decimal with its sign."""
-    return BLANK if pd.isna(value) else f"{value:+.1f}".replace("-", "−")
-
-
-def whole(value: float) -> str:
-    """A count, with thousands apart."""
-    return BLANK if pd.isna(value) else f"{value:,.0f}"
+whole, one, two = fixed(0), fixed(1), fixed(2)
+three_decimals = fixed(3)  # as the papers write a correlation
+signed = fixed(0, "+")  # points
 
 
 def millions(value: float) -> str:
