@@ -20,8 +20,9 @@ __all__ = ["NoTrials", "Report", "console", "publish", "write"]
 log = logging.getLogger(__name__)
 
 _OURS = re.compile(
-    r"(headline|success|efficiency|stability|probing|open_loop|geometry|map|surprise|surprise_.+"
-    r"|plans|plan_time|episodes|decoder|imagined_.+|released|sweep)\.(md|csv|tex|png|svg)"
+    r"(headline|success|success_\d+|efficiency|stability|probing|open_loop|geometry|map|surprise"
+    r"|surprise_.+|plans|plan_time|compute|aggregates|episodes|decoder|imagined_.+|released|sweep)"
+    r"\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif|captions\.md"
 )
 

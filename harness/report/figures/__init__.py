@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.report import load
 from harness.report.figures import (
+    compute,
     decoder,
     episodes,
     geometry,
@@ -36,6 +37,7 @@ def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, Image]:
         figures = {
             **success.figures(run, estimates),
             "plan_time": plan_time.figure(run, estimates),
+            "compute": compute.figure(run, estimates),
             "stability": stability.stability_figure(run),
             **surprise.surprise_figures(run),
             "open_loop": open_loop.open_loop_figure(run),

@@ -51,14 +51,14 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     rates = estimates[(estimates["subset"] != success_rates.UNSOLVED)]
     rates = rates[~rates["cell"].isin(swept)].drop(columns="seeds")
     tidy = rates.merge(run.cells, left_on="cell", right_index=True)
-    order = {cell: i for i, cell in enumerate(run.cells.index)}
-    by = pd.DataFrame({"split": tidy["split"], "cell": tidy["cell"].map(order)})
-    tidy = tidy.loc[by.sort_values(["split", "cell"], kind="stable").index].reset_index(drop=True)
+    order = tidy["cell"].map({cell: i for i, cell in enumerate(run.cells.index)})
+    tidy = tidy.assign(order=order).sort_values(["split", "order"], kind="stable")
+    tidy = tidy.reset_index(drop=True)
     tidy[["mean", "low", "high"]] *= 100
     tidy["kind"] = _kinds(run, tidy)
     papers = [_published(row) for _, row in tidy.iterrows()]
     tidy["published"] = [paper.value if paper else np.nan for paper in papers]
-    section = tidy[[*load.SECTION, "split"]].agg(tuple, axis=1)
+    section = tidy.groupby([*load.SECTION, "split"], sort=False).ngroup()
     tidy["place"] = section.groupby(tidy["task"]).transform(lambda own: pd.factorize(own)[0])
     names = tidy["task"].map(run.task_label)
     protocol = ", " + tidy["protocol"] + " " + tidy["protocol_hash"].str[:8]
