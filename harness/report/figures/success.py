@@ -14,7 +14,7 @@ from harness.report.figures import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WIDTHS_IN = (style.COLUMN_IN, 5.2, 6.0, 6.6)  # of as many panels; readable in one column, too
+_WIDTHS_IN = (style.COLUMN_IN, 5.0, 5.4, 5.8)  # of as many panels; readable in one column, too
 _TITLES = (50, 26, 20, 16)  # characters on a line of a title
 _MOST_LINES = 30  # that a panel holds; of more methods the first
 _MOST_STRATA = 3  # of a task, the largest
@@ -131,7 +131,8 @@ def draw(tidy: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
             line[i].set_yticks(range(len(labels)), [""] * len(labels) if i else labels)
             line[i].tick_params(axis="y", length=0, labelsize=small)
     axes[-1][0].set_xlabel("success, %", loc="left", fontsize=8)
-    figure.legend(handles=_handles(every, dots), loc="outside upper left", ncols=5, fontsize=8)
+    close = {"handlelength": 1.8, "handletextpad": 0.5, "columnspacing": 1.3, "fontsize": 8}
+    figure.legend(handles=_handles(every, dots), loc="outside upper left", ncols=5, **close)
     return style.Drawn(figure, _caption(tidy, names, bool(below)))
 
 
