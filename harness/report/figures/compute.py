@@ -83,8 +83,9 @@ def draw(points: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
     for ax in axes[1:]:
         ax.tick_params(axis="y", labelleft=False, length=0)
     axes[0].set_ylabel("success, %")
-    known = points.loc[points["task"].isin(tasks), "label"]
-    style.legend(figure, [_handle(name, looks[name]) for name in looks if name in set(known)])
+    known = set(points.loc[points["task"].isin(tasks), "label"])
+    shown = {name: look for name, look in looks.items() if name in known}
+    style.legend(figure, style.method_handles(shown))
     splits = " or ".join(points["split"].unique())
     return style.Drawn(figure, _CAPTION.format(split=splits))
 
@@ -93,22 +94,11 @@ def _panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     import seaborn.objects as so
 
     own = {name: look for name, look in looks.items() if name in set(rows["label"])}
-    scales = {
-        "color": so.Nominal([look.colour for look in own.values()], order=list(own)),
-        "marker": so.Nominal([look.marker for look in own.values()], order=list(own)),
-        "linestyle": so.Nominal([look.line for look in own.values()], order=list(own)),
-    }
     plot = style.plot(rows, x="gflop", y="mean", ymin="low", ymax="high", color="label")
     plot = plot.add(so.Range(linewidth=1.2, alpha=0.45), orient="x", legend=False)
     line = so.Line(linewidth=1.4, pointsize=5)
     plot = plot.add(line, so.Agg(), marker="label", linestyle="label", orient="x", legend=False)
-    plot.scale(x="log", **scales).label(x="", y="").on(ax).plot()
+    plot.scale(x="log", **style.scales(own)).label(x="", y="").on(ax).plot()
     ax.set_ylim(-3, 103)
     ax.margins(x=0.08)
     style.name_ticks(ax)
-
-
-def _handle(name: str, look: style.Look):
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], **look.of_line(), ms=5, lw=1.4, label=name)
