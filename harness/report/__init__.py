@@ -24,6 +24,7 @@ _OURS = re.compile(
     r"|surprise_.+|plans|plan_time|compute|aggregates|episodes|decoder|imagined_.+|released|sweep)"
     r"\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif|captions\.md"
+    r"|aggregates\.(md|csv|tex)"
 )
 
 
