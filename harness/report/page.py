@@ -50,6 +50,7 @@ def build(
 
 _BESIDE = {  # table -> figure
     "success": "success",
+    "aggregates": "aggregates",
     "efficiency": "plan_time",
     "stability": "stability",
     "open_loop": "open_loop",
@@ -66,6 +67,7 @@ _EXTRA = {  # of no table: name and title
 _ALT = {
     "success": "Success by task and method with 95 % intervals, and by stratum below",
     "surprise": "Surprise over time around events, by method, with 95 % intervals",
+    "aggregates": "Performance profiles, and chances of improvement on LeWM, across tasks",
     "plan_time": "Seconds of a plan on a log axis against success, by method",
     "compute": "Operations of a plan on a log axis against success, by task and method",
     "stability": "Training curves: terms of the loss by method, and latent std",

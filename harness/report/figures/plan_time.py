@@ -25,7 +25,8 @@ def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
         return None
     drawn = draw(times, style.looks(run, times))
     cells = run.cells[run.cells["method"].isin(times["method"])]
-    return drawn._replace(caption=f"{style.where(run, cells)}. {drawn.caption}")
+    words = f"{drawn.caption}{style.notes(run, times['label'])}"
+    return drawn._replace(caption=f"{style.where(run, cells)}. {words}")
 
 
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import io
 import os
 import textwrap
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -135,6 +136,26 @@ def looks(run: load.RunTables, rows: pd.DataFrame) -> dict[str, Look]:
         marker, line = _MARKERS[place % len(_MARKERS)], STYLES[place % len(STYLES)]
         found[row.label] = Look(colour(run, row.method), marker, line)
     return found
+
+
+def marked(run: load.RunTables, labels: pd.Series) -> pd.Series:
+    """The labels with a mark in the place of a note ("DINO-WM (MAE encoder)" becomes "DINO-WM†"):
+    panels are narrow. A figure's caption has `notes`.
+    """
+    for note, mark in _marks(run).items():
+        labels = labels.str.replace(f" ({note})", mark, regex=False)
+    return labels
+
+
+def notes(run: load.RunTables, labels: Iterable[str]) -> str:
+    """What the marks of these labels mean: " † MAE encoder."."""
+    used = {label[-1:] for label in labels}
+    return "".join(f" {mark} {note}." for note, mark in _marks(run).items() if mark in used)
+
+
+def _marks(run: load.RunTables) -> dict[str, str]:
+    """note -> mark, the same in every figure of a run; notes beyond them stay words."""
+    return dict(zip(filter(None, run.cells["note"].unique()), "†‡§¶", strict=False))
 
 
 def scales(looks: dict[str, Look]) -> dict[str, so.Nominal]:
