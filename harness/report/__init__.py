@@ -20,8 +20,8 @@ __all__ = ["NoTrials", "Report", "console", "publish", "write"]
 log = logging.getLogger(__name__)
 
 _OURS = re.compile(
-    r"(headline|success|efficiency|stability|probing|open_loop|geometry|map|surprise|surprise_.+"
-    r"|plans|plan_time|episodes|decoder|imagined_.+|released|sweep)\.(md|csv|tex|png|svg)"
+    r"(headline|success|efficiency|stability|plan_time|released|sweep|imagined_.+|(training|probing"
+    r"|open_loop|geometry|map|surprise|plans|episodes|decoder)(_.+)?)\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif|captions\.md"
 )
 

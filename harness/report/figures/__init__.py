@@ -15,11 +15,12 @@ from harness.report.figures import (
     open_loop,
     plan_time,
     plans,
-    stability,
+    probing,
     style,
     success,
     surprise,
     sweep,
+    training,
 )
 
 
@@ -32,27 +33,27 @@ class Image(NamedTuple):
 
 def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, Image]:
     """name -> image, of the figures that this run has."""
-    scenes = episodes.scenes(run)
+    filmed = episodes.data(run, estimates)
     with style.style():
         figures = {
             "headline": headline.headline_figure(run, estimates),
             "success": success.success_figure(run, estimates),
             "plan_time": plan_time.plan_time_figure(run),
-            "stability": stability.stability_figure(run),
-            **surprise.surprise_figures(run),
-            "open_loop": open_loop.open_loop_figure(run),
-            "geometry": geometry.geometry_figure(run),
-            "map": geometry.map_figure(run),
-            "episodes": episodes.episodes_figure(run, scenes),
-            "plans": plans.plans_figure(run),
-            "decoder": decoder.decoder_figure(run),
-            **decoder.pictures_figures(run),
             "sweep": sweep.sweep_figure(run, estimates),
+            **training.training_figures(run),
+            **probing.probing_figures(run),
+            **surprise.surprise_figures(run),
+            **open_loop.open_loop_figures(run),
+            **geometry.geometry_figures(run),
+            **geometry.map_figures(run),
+            **episodes.episodes_figures(run, filmed),
+            **plans.plans_figures(run),
+            **decoder.decoder_figures(run),
         }
         images = {
             name: Image(style.render(drawn.figure), drawn.caption)
             for name, drawn in figures.items()
             if drawn
         }
-    films = {name: Image(kinds, "") for name, kinds in episodes.films(scenes).items()}
+    films = {name: Image(kinds, "") for name, kinds in episodes.films(filmed).items()}
     return images | films
