@@ -8,10 +8,10 @@ import pandas as pd
 
 from harness.report import load
 from harness.report.figures import (
+    compute,
     decoder,
     episodes,
     geometry,
-    headline,
     open_loop,
     plan_time,
     plans,
@@ -36,19 +36,18 @@ def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, Image]:
     filmed = episodes.data(run, estimates)
     with style.style():
         figures = {
-            "headline": headline.headline_figure(run, estimates),
-            "success": success.success_figure(run, estimates),
-            "plan_time": plan_time.plan_time_figure(run),
-            "sweep": sweep.sweep_figure(run, estimates),
-            **training.training_figures(run),
-            **probing.probing_figures(run),
-            **surprise.surprise_figures(run),
-            **open_loop.open_loop_figures(run),
-            **geometry.geometry_figures(run),
-            **geometry.map_figures(run),
-            **episodes.episodes_figures(run, filmed),
-            **plans.plans_figures(run),
-            **decoder.decoder_figures(run),
+            **success.figures(run, estimates),
+            "plan_time": plan_time.figure(run, estimates),
+            "compute": compute.figure(run, estimates),
+            "sweep": sweep.figure(run, estimates),
+            **training.figures(run),
+            **probing.figures(run),
+            **surprise.figures(run),
+            **open_loop.figures(run),
+            **geometry.figures(run),
+            **episodes.figures(run, filmed),
+            **plans.figures(run),
+            **decoder.figures(run),
         }
         images = {
             name: Image(style.render(drawn.figure), drawn.caption)

@@ -38,16 +38,15 @@ _PICTURES = (
 )
 
 
-def decoder_figures(run: load.RunTables) -> dict[str, style.Drawn]:
+def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """ "decoder_<task>": PSNR and SSIM over the horizon; "imagined_<task>": pictures."""
     curves = panels.by_task(run, "decoder", data(run))
     shown = panels.by_task(run, "imagined", picture_data(run), _PICTURED)
     return {
-        **{name: style.Drawn(draw(part), f"{about} {_CAPTION}") for name, part, about in curves},
-        **{
-            name: style.Drawn(draw_pictures(part), f"{about} {_PICTURES}")
-            for name, part, about in shown
-        },
+        name: style.Drawn(draw(part), f"{about} {_CAPTION}") for name, part, about in curves
+    } | {
+        name: style.Drawn(draw_pictures(part), f"{about} {_PICTURES}")
+        for name, part, about in shown
     }
 
 

@@ -30,7 +30,7 @@ _CAPTION = (
 )
 
 
-def episodes_figures(run: load.RunTables, frame: pd.DataFrame) -> dict[str, style.Drawn]:
+def figures(run: load.RunTables, frame: pd.DataFrame) -> dict[str, style.Drawn]:
     """A figure a task, of what `data` gives."""
     return {
         name: style.Drawn(draw(part), f"{about} {_CAPTION.format(pair=_pair(part))}")

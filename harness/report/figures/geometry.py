@@ -28,12 +28,13 @@ _MAP_CAPTION = (
 )
 
 
-def geometry_figures(run: load.RunTables) -> dict[str, style.Drawn]:
-    """A figure a task."""
+def figures(run: load.RunTables) -> dict[str, style.Drawn]:
+    """ "geometry_<task>": straightness and spectrum; "map_<task>": t-SNE."""
+    curves = panels.by_task(run, "geometry", data(run))
+    maps = panels.by_task(run, "map", map_data(run), panels.MOST - 1)  # and a panel of the states
     return {
-        name: style.Drawn(draw(part), f"{about} {_CAPTION}")
-        for name, part, about in panels.by_task(run, "geometry", data(run))
-    }
+        name: style.Drawn(draw(part), f"{about} {_CAPTION}") for name, part, about in curves
+    } | {name: style.Drawn(draw_map(part), f"{about} {_MAP_CAPTION}") for name, part, about in maps}
 
 
 def data(run: load.RunTables) -> pd.DataFrame:
@@ -76,15 +77,6 @@ def _ends(ax: Axes, ends: pd.DataFrame) -> None:
     ax.set(title="straightness on test episodes", xlabel="mean cosine", ylabel="")
     ax.margins(0.1)
     ax.tick_params(labelsize=7.5)
-
-
-def map_figures(run: load.RunTables) -> dict[str, style.Drawn]:
-    """A figure a task."""
-    most = panels.MOST - 1  # and the panel of the states
-    return {
-        name: style.Drawn(draw_map(part), f"{about} {_MAP_CAPTION}")
-        for name, part, about in panels.by_task(run, "map", map_data(run), most)
-    }
 
 
 def map_data(run: load.RunTables) -> pd.DataFrame:

@@ -26,7 +26,7 @@ _CAPTION = (
 )
 
 
-def open_loop_figures(run: load.RunTables) -> dict[str, style.Drawn]:
+def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """A figure a task."""
     return {
         name: style.Drawn(draw(part), f"{about} {_CAPTION}")

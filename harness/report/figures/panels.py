@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEIGHT_IN = 5.0  # at most
 MOST = 10  # panels of a figure, in two rows
 _PAPER = ("lewm", "pldm", "dino_wm", "dino_wm_proprio")  # its methods come before others
 _DASHES = {"-": "", "--": (4, 2), ":": (1, 1.5), "-.": (5, 1.5, 1, 1.5)}  # as seaborn takes them
-_MARKERS = "os^DvPX*<>"  # tell methods apart in grey
 _MARKED = 6  # points of a line that have a marker
 _LOOKS = ["colour", "line", "marker"]
 _MARK = {"ms": 4.5, "mew": 0.5, "mec": "white"}
@@ -45,7 +43,7 @@ def of_cells(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
         **{name: looks[name].to_numpy() for name in _LOOKS},
     )
     frame = rows.join(cells, on="cell", how="inner")
-    return frame.sort_values("place", kind="stable").drop(columns="place")
+    return frame.sort_values("place", kind="stable", ignore_index=True).drop(columns="place")
 
 
 def over_seeds(frame: pd.DataFrame, *by: str) -> pd.DataFrame:
@@ -89,7 +87,7 @@ def grid(count: int, square: bool = False) -> tuple[Figure, list[Axes]]:
     rows = 1 if 2 * count <= MOST else 2
     columns = math.ceil(count / rows)
     row_in = min(2.1, style.WIDTH_IN / columns + 0.15) if square else 2.1
-    figure, axes = style.figure(rows, columns, min(HEIGHT_IN, 0.7 + row_in * rows))
+    figure, axes = style.figure(rows, columns, min(style.HEIGHT_IN, 0.7 + row_in * rows))
     flat = [ax for line in axes for ax in line]
     style.hide(flat[count:])
     return figure, flat[:count]
@@ -181,12 +179,11 @@ def _looks(run: load.RunTables, cells: pd.DataFrame) -> pd.DataFrame:
     colours = known["method"].map(lambda method: style.colour(run, method))
     shortest_first = known["label"].str.len().sort_values(kind="stable").index  # the plain setting
     nth = colours[shortest_first].groupby(colours).cumcount() % len(style.STYLES)
-    trained = run.methods[~run.methods["is_control"]].sort_values("rank").index
-    marks = {method: _MARKERS[i % len(_MARKERS)] for i, method in enumerate(trained)}
+    marks = {label: look.marker for label, look in style.looks(run, known).items()}
     looks = known.assign(
         colour=colours,
         line=nth.map(dict(enumerate(style.STYLES))),
-        marker=known["method"].map(marks).fillna("o"),
+        marker=known["label"].map(marks),
     )
     swept = looks.index.isin(load.sweep_values(run.metrics)["cell"])
     looks.loc[swept, "colour"] = style.ramp(int(swept.sum()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from PIL import Image
 
-from harness.report.figures import panels, style
+from harness.report.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ def grid(frame: pd.DataFrame) -> Figure:
     above = {row: _CAPTION_IN * own["words"].ne("").any() for row, own in rows.items()}
     columns = frame["column"].max() + 1
     width = (style.WIDTH_IN - _LABEL_IN) / columns - _GAP_IN
-    height = (panels.HEIGHT_IN - _HEAD_IN - sum(above.values())) / len(rows) - _GAP_IN
+    height = (style.HEIGHT_IN - _HEAD_IN - sum(above.values())) / len(rows) - _GAP_IN
     side = int(_DPI * min(width, height)) / _DPI
     tall = _HEAD_IN + sum(above.values()) + len(rows) * (side + _GAP_IN)
     wide = _LABEL_IN + columns * (side + _GAP_IN)

@@ -32,7 +32,7 @@ _CAPTION = (
 )
 
 
-def plans_figures(run: load.RunTables) -> dict[str, style.Drawn]:
+def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """A figure a task."""
     return {
         name: style.Drawn(draw(part), f"{about} {_CAPTION}")

@@ -28,7 +28,7 @@ _CAPTION = (
 )
 
 
-def probing_figures(run: load.RunTables) -> dict[str, style.Drawn]:
+def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """A figure a task."""
     return {
         name: style.Drawn(draw(part), f"{about} {_CAPTION}")
@@ -60,7 +60,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     crowded = len(quantities) * max(map(len, quantities)) > (90 if wide else 45)  # characters
     digits = 3 if len(quantities) <= 6 else 2
     height = (0.22 * len(lines) + 0.3) * (1 + wide) + 1.3
-    figure, axes = style.figure(1 + wide, 2 - wide, min(panels.HEIGHT_IN, height))
+    figure, axes = style.figure(1 + wide, 2 - wide, min(style.HEIGHT_IN, height))
     for ax, probe in zip(np.ravel(axes), ("linear", "MLP"), strict=True):
         own = frame[frame["probe"] == probe]
         table = own.pivot_table("r", "row", "quantity").reindex(lines, columns=quantities)

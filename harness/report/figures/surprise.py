@@ -27,7 +27,7 @@ _CAPTION = (
 )
 
 
-def surprise_figures(run: load.RunTables) -> dict[str, style.Drawn]:
+def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """A figure for each task with world models whose surprise was measured."""
     return {
         name: style.Drawn(draw(part), f"{about} {_CAPTION}")

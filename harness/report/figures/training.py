@@ -44,7 +44,7 @@ _SPREAD = (
 )
 
 
-def training_figures(run: load.RunTables) -> dict[str, style.Drawn]:
+def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """A figure a task."""
     most = panels.MOST - 1  # and the panel of latent std
     return {

@@ -1,0 +1,76 @@
+"""The figure of averages over tasks: performance profile and probability of improvement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harness.report import load
+from harness.report.figures import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_CAPTION = (
+    "Left: performance profile, the share of runs (task and training seed, tasks weighing alike) "
+    "whose success is above a threshold. Right: the chance that a run of a method scores higher "
+    "than one of LeWM on the same task, equal scores counting one half. With 95 % intervals of a "
+    "bootstrap (Agarwal et al. 2021)."
+)
+
+
+def draw(
+    profile: pd.DataFrame, improvement: pd.DataFrame, looks: dict[str, style.Look]
+) -> style.Drawn:
+    """Two panels. `profile`: label, tau, share, low, high; `improvement`: label, probability, low,
+    high; all fractions. The right panel is left out where there is nothing to compare.
+    """
+    compared = not improvement.empty
+    names = [name for name in looks if name in set(profile["label"])]
+    height = max(2.8, 0.9 + 0.17 * len(names))
+    width = style.WIDTH_IN if compared else style.COLUMN_IN + 1.4
+    figure, (axes,) = style.figure(1, 1 + compared, height, width)
+    _profile(axes[0], profile, {name: looks[name] for name in names})
+    if compared:
+        others = [name for name in looks if name in set(improvement["label"])]
+        _improvement(axes[1], improvement, {name: looks[name] for name in others})
+    style.legend(figure, [_handle(name, looks[name]) for name in names])
+    return style.Drawn(figure, _CAPTION)
+
+
+def _profile(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    import seaborn.objects as so
+
+    percent = rows.assign(**{name: 100 * rows[name] for name in ("tau", "share", "low", "high")})
+    names = list(looks)
+    shades = so.Nominal([look.colour for look in looks.values()], order=names)
+    lines = so.Nominal([look.line for look in looks.values()], order=names)
+    plot = style.plot(percent, x="tau", color="label")
+    plot = plot.add(so.Band(alpha=0.12), ymin="low", ymax="high", legend=False)
+    plot = plot.add(so.Line(linewidth=1.5), y="share", linestyle="label", legend=False)
+    plot.scale(color=shades, linestyle=lines).label(x="", y="").on(ax).plot()
+    ax.set(xlim=(0, 100), ylim=(-2, 102), xlabel="success τ, %", ylabel="runs with success > τ, %")
+
+
+def _improvement(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    import seaborn.objects as so
+
+    names = list(looks)
+    shades = so.Nominal([look.colour for look in looks.values()], order=names)
+    plot = style.plot(rows, x="probability", xmin="low", xmax="high", y="label", color="label")
+    plot = plot.add(so.Range(linewidth=3, alpha=0.45), orient="y", legend=False)
+    plot = plot.add(so.Dot(pointsize=5), orient="y", legend=False)
+    plot.scale(y=so.Nominal(order=names), color=shades).label(x="", y="").on(ax).plot()
+    for artist in ax.collections:
+        artist.set_clip_on(False)
+    ax.axvline(0.5, color=style.INK, lw=0.8, zorder=1)
+    ax.set(xlim=(0, 1), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="P(method > LeWM)")
+    ax.grid(True)
+    ax.tick_params(axis="y", length=0)
+
+
+def _handle(name: str, look: style.Look):
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=look.colour, ls=look.line, lw=1.5, label=name)
