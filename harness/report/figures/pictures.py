@@ -19,8 +19,8 @@ _LABEL_IN, _GAP_IN, _CAPTION_IN, _HEAD_IN = 1.35, 0.05, 0.18, 0.22
 
 
 def grid(frame: pd.DataFrame) -> Figure:
-    """A figure of the pictures in `frame`: columns task_label; row (its label), column, image (PNG),
-    words (above the picture, or ""), edge (a colour).
+    """A figure of the pictures in `frame`: columns task_label, row (its label), column, image
+    (PNG), words (above the picture, or ""), edge (a colour).
     """
     rows = {row: own for row, own in frame.groupby("row", sort=False)}
     above = {row: _CAPTION_IN * own["words"].ne("").any() for row, own in rows.items()}
