@@ -218,7 +218,7 @@ def test_a_page_shows_the_names_and_all_its_links_resolve(reported):
 
 
 def test_figures_show_the_names_as_they_are(reported):
-    for name in ("success", "plan_time", "stability", "episodes", "sweep"):
+    for name in ("success", "plan_time", "training_two_room", "episodes_two_room", "sweep"):
         texts = "".join(ET.parse(reported / "figures" / f"{name}.svg").getroot().itertext())
         together = re.sub(r"\s", "", texts)
         assert re.sub(r"\s", "", f"Run {NASTY};") in together, name
@@ -232,5 +232,5 @@ def test_an_axis_of_many_decades_has_powers_of_ten(tmp_path):
     curve = [("train", "loss", i, 10.0**-i, "1") for i in range(6)]
     made.trial(outcome=rng.random(8) < 0.5, metrics=curve)
     report.write(str(tmp_path))
-    svg = (Path(tmp_path) / "figures" / "stability.svg").read_text()
+    svg = (Path(tmp_path) / "figures" / "training_two_room.svg").read_text()
     assert "10⁻⁴" in svg

@@ -94,8 +94,11 @@ def grid(count: int, square: bool = False) -> tuple[Figure, list[Axes]]:
 
 
 def label(ax: Axes, text: str) -> str:
-    """A method's name over as many lines as its panel needs."""
-    return style.wrap(text, 88 // ax.get_subplotspec().get_gridspec().ncols)
+    """A method's name over as many lines as its panel needs; matplotlib would leave out one that
+    begins with an underscore.
+    """
+    words = style.wrap(text, 88 // ax.get_subplotspec().get_gridspec().ncols)
+    return f" {words}" if words.startswith("_") else words
 
 
 def finish(figure: Figure, frame: pd.DataFrame, handles: list) -> Figure:
@@ -163,7 +166,7 @@ def log_axis(ax: Axes) -> None:
         ax.yaxis.set_major_formatter("{x:g}")
     else:
         ax.yaxis.set_major_formatter(lambda value, _: _power_of_ten(value))
-    ax.yaxis.set_minor_formatter("")  # ticks alone say that the axis is logarithmic
+    ax.minorticks_off()  # they take longer to draw than all lines
 
 
 def _power_of_ten(value: float) -> str:
