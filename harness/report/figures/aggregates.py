@@ -12,12 +12,40 @@ from harness.report.figures import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_CAPTION = (
-    "Left: performance profile, the share of runs (task and training seed, tasks weighing alike) "
-    "whose success is above a threshold. Right: the chance that a run of a method scores higher "
-    "than one of LeWM on the same task, equal scores counting one half. With 95 % intervals of a "
-    "bootstrap (Agarwal et al. 2021)."
+_SECTION = ["scale", "protocol", "split"]
+_PROFILE = (
+    "Performance profile: the share of runs (a training seed on a task, tasks weighing alike) "
+    "whose success, normalised within a task from the random policy, 0, to replay of the recorded "
+    "actions, 1, is above a threshold."
 )
+_IMPROVEMENT = (
+    "Right: the chance that a run of a method scores higher than one of LeWM on the same task, "
+    "equal scores counting one half."
+)
+_INTERVALS = "With 95 % intervals of a bootstrap, as in the table of averages over tasks."
+
+
+def figure(run: load.RunTables, outcomes: dict) -> style.Drawn | None:
+    """The first scale, protocol and split whose methods were evaluated on several tasks; None where
+    there is none.
+    """
+    profile, improvement = data(run, outcomes)
+    if profile.empty:
+        return None
+    drawn = draw(profile, improvement, style.looks(run, profile))
+    scale, protocol, split = profile.iloc[0][_SECTION]
+    words = f"Run {run.name}; protocol {protocol}, scale {scale}, {split} pairs."
+    return drawn._replace(caption=f"{words} {drawn.caption}")
+
+
+def data(run: load.RunTables, outcomes: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of aggregates.profile_data and improvement_data of one scale, protocol and split."""
+    from harness.report.tables import aggregates
+
+    profile = aggregates.profile_data(run, outcomes)
+    improvement = aggregates.improvement_data(run, outcomes)
+    first = profile[_SECTION].head(1)
+    return profile.merge(first), improvement.merge(first)
 
 
 def draw(
@@ -36,21 +64,22 @@ def draw(
         others = [name for name in looks if name in set(improvement["label"])]
         _improvement(axes[1], improvement, {name: looks[name] for name in others})
     style.legend(figure, [_handle(name, looks[name]) for name in names])
-    return style.Drawn(figure, _CAPTION)
+    words = [_PROFILE, *([_IMPROVEMENT] if compared else []), _INTERVALS]
+    return style.Drawn(figure, " ".join(words))
 
 
 def _profile(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     import seaborn.objects as so
 
-    percent = rows.assign(**{name: 100 * rows[name] for name in ("tau", "share", "low", "high")})
+    percent = rows.assign(**{name: 100 * rows[name] for name in ("share", "low", "high")})
     names = list(looks)
     shades = so.Nominal([look.colour for look in looks.values()], order=names)
     lines = so.Nominal([look.line for look in looks.values()], order=names)
     plot = style.plot(percent, x="tau", color="label")
-    plot = plot.add(so.Band(alpha=0.12), ymin="low", ymax="high", legend=False)
+    plot = plot.add(so.Band(alpha=0.08), ymin="low", ymax="high", legend=False)
     plot = plot.add(so.Line(linewidth=1.5), y="share", linestyle="label", legend=False)
     plot.scale(color=shades, linestyle=lines).label(x="", y="").on(ax).plot()
-    ax.set(xlim=(0, 100), ylim=(-2, 102), xlabel="success τ, %", ylabel="runs with success > τ, %")
+    ax.set(xlim=(0, 1), ylim=(-2, 102), xlabel="normalised success τ", ylabel="runs above τ, %")
 
 
 def _improvement(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:

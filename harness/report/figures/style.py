@@ -26,7 +26,7 @@ INK, FAINT, CONTROL, GRID = "#222222", "#8a8a8a", "#b5b5b5", "#e6e6e6"
 STYLES = ("-", "--", ":", "-.")
 CEILING = {"color": INK, "ls": "-.", "lw": 1.3}  # the line of the ceiling
 LINES = {  # kind of method -> its line
-    "random": {"color": "#b03030", "ls": "--", "lw": 1.3},
+    "random": {"color": "#c23b3b", "ls": "--", "lw": 1.3},
     "heuristic": {"color": FAINT, "ls": ":", "lw": 1.6},
     "ceiling": CEILING,
 }
@@ -35,7 +35,7 @@ _MARKERS = "os^vPX<>ph"  # a diamond is a published number
 # rank
 _COLOURS = (
     *("#0072B2", "#AA4499", "#999933", "#D55E00", "#009E73", "#44C9A4", "#CC79A7", "#E69F00"),
-    *("#332288", "#882255", "#88CCEE", "#56B4E9", "#117733", "#A65628"),
+    *("#5B4FC0", "#A23368", "#88CCEE", "#56B4E9", "#117733", "#A65628"),
 )
 _RC = {
     "svg.fonttype": "none",

@@ -14,7 +14,7 @@ from harness.report.figures import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WIDTHS_IN = (style.COLUMN_IN, 5.2, 6.0, 6.6)  # of as many panels; readable in one column, too
+_WIDTHS_IN = (style.COLUMN_IN, 5.0, 5.4, 5.8)  # of as many panels; readable in one column, too
 _TITLES = (50, 26, 20, 16)  # characters on a line of a title
 _MOST_LINES = 30  # that a panel holds; of more methods the first
 _MOST_STRATA = 3  # of a task, the largest
@@ -51,14 +51,14 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     rates = estimates[(estimates["subset"] != success_rates.UNSOLVED)]
     rates = rates[~rates["cell"].isin(swept)].drop(columns="seeds")
     tidy = rates.merge(run.cells, left_on="cell", right_index=True)
-    order = {cell: i for i, cell in enumerate(run.cells.index)}
-    by = pd.DataFrame({"split": tidy["split"], "cell": tidy["cell"].map(order)})
-    tidy = tidy.loc[by.sort_values(["split", "cell"], kind="stable").index].reset_index(drop=True)
+    order = tidy["cell"].map({cell: i for i, cell in enumerate(run.cells.index)})
+    tidy = tidy.assign(order=order).sort_values(["split", "order"], kind="stable")
+    tidy = tidy.reset_index(drop=True)
     tidy[["mean", "low", "high"]] *= 100
     tidy["kind"] = _kinds(run, tidy)
     papers = [_published(row) for _, row in tidy.iterrows()]
     tidy["published"] = [paper.value if paper else np.nan for paper in papers]
-    section = tidy[[*load.SECTION, "split"]].agg(tuple, axis=1)
+    section = tidy.groupby([*load.SECTION, "split"], sort=False).ngroup()
     tidy["place"] = section.groupby(tidy["task"]).transform(lambda own: pd.factorize(own)[0])
     names = tidy["task"].map(run.task_label)
     protocol = ", " + tidy["protocol"] + " " + tidy["protocol_hash"].str[:8]
@@ -131,7 +131,8 @@ def draw(tidy: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
             line[i].set_yticks(range(len(labels)), [""] * len(labels) if i else labels)
             line[i].tick_params(axis="y", length=0, labelsize=small)
     axes[-1][0].set_xlabel("success, %", loc="left", fontsize=8)
-    figure.legend(handles=_handles(every, dots), loc="outside upper left", ncols=5, fontsize=8)
+    close = {"handlelength": 1.8, "handletextpad": 0.5, "columnspacing": 1.3, "fontsize": 8}
+    figure.legend(handles=_handles(every, dots), loc="outside upper left", ncols=5, **close)
     return style.Drawn(figure, _caption(tidy, names, bool(below)))
 
 

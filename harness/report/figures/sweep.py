@@ -102,7 +102,11 @@ def _best(rows: pd.DataFrame) -> int | None:
     """
     known = rows[~rows["collapsed"] & (rows["mean"] > 0) & (rows["split"] == "validation")]
     known = known[~known["name"].str.startswith("protocol.")]
-    return None if known.empty else known.sort_values(["mean", "started"], ascending=[False, True]).index[0]
+    return (
+        None
+        if known.empty
+        else known.sort_values(["mean", "started"], ascending=[False, True]).index[0]
+    )
 
 
 def _plateau(rows: pd.DataFrame) -> np.ndarray:
@@ -138,7 +142,10 @@ def _paper(run: load.RunTables, rows: pd.DataFrame) -> tuple[float, str]:
     weight, published = _GROWS_WITH_THE_BATCH[name]
     (windows,) = batches
     place = weight * published / windows
-    return place, f"the paper's {weight:g} of {published} windows, as much as {place:g} of {windows} here"
+    return (
+        place,
+        f"the paper's {weight:g} of {published} windows, as much as {place:g} of {windows} here",
+    )
 
 
 def draw(points: pd.DataFrame, lines: pd.DataFrame, shades: dict[str, str]) -> style.Drawn:
@@ -153,10 +160,10 @@ def draw(points: pd.DataFrame, lines: pd.DataFrame, shades: dict[str, str]) -> s
     tall = 1.9 if len(bands) == 1 else 1.3
     heights = [tall, 0.4 * tall] if has_latents else [tall]
     width = {1: style.COLUMN_IN, 2: 6.0}.get(columns, style.WIDTH_IN)
+    height = min(style.HEIGHT_IN, 0.4 + len(bands) * (0.8 + sum(heights)))
     figure, axes = style.figure(
-        len(bands) * len(heights), columns, min(style.HEIGHT_IN, 0.4 + len(bands) * (0.8 + sum(heights))),
-        width, height_ratios=heights * len(bands),
-    )  # fmt: skip
+        len(bands) * len(heights), columns, height, width, height_ratios=heights * len(bands)
+    )
     for i, band in enumerate(bands):
         grid = axes[i * len(heights) : (i + 1) * len(heights)]
         for j, rows in enumerate(band):
@@ -271,7 +278,9 @@ def _words(points: pd.DataFrame, panels: int) -> str:
         words.append(f"Below: {points['latents_name'].iloc[0]} of the latents.")
     if points["collapsed"].any():
         words.append(f"Collapsed: latent std below {objective.COLLAPSED_STD:g}; never chosen.")
-    words += [f"Published weight: {said}." for said in points["paper_words"].dropna().unique() if said]
+    words += [
+        f"Published weight: {said}." for said in points["paper_words"].dropna().unique() if said
+    ]
     if points["train_s"].notna().any():
         words.append("Beside the points: time of training.")
     if panels > _MOST_PANELS:
