@@ -202,6 +202,7 @@ def reported(tmp_path_factory):
     made.trial(method="lewm", status="error", error=NASTY, run=NASTY, key=f"{NASTY}.failed")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "The copy keyword is deprecated")  # of pandas by seaborn
         report.write(str(root))
     return root
 
