@@ -36,6 +36,7 @@ class Report(NamedTuple):
 
 class _Parts(NamedTuple):
     run: load.RunTables
+    outcomes: dict
     estimates: pd.DataFrame
     tables: list[format.Table]
 
@@ -66,7 +67,7 @@ def publish(run_folder: str) -> Report:
 
 
 def _write(run_folder: str, parts: _Parts) -> list[str]:
-    images = figures.draw(parts.run, parts.estimates)
+    images = figures.draw(parts.run, parts.outcomes, parts.estimates)
     contents: dict[str, bytes] = {}
     for table in parts.tables:
         if not table.raw.empty:
@@ -107,7 +108,7 @@ def _build(run_folder: str) -> _Parts:
     run = load.load(run_folder)
     outcomes = success_rates.outcomes(run)
     estimates = success_rates.estimates(outcomes)
-    return _Parts(run, estimates, tables.of(run, outcomes, estimates))
+    return _Parts(run, outcomes, estimates, tables.of(run, outcomes, estimates))
 
 
 def _parquet(run_folder: str, left_out: Sequence[str]) -> list[str]:

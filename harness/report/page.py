@@ -65,6 +65,7 @@ _ALT = {
     "surprise": "Surprise over time around events, by method, with 95 % intervals",
     "training": "Training curves: terms of the loss by method, and latent std",
     "probing": "What probes read from the latents of each method, and from controls",
+    "aggregates": "Performance profiles, and chances of improvement on LeWM, across tasks",
     "plan_time": "Seconds of a plan on a log axis against success, by method",
     "compute": "Operations of a plan on a log axis against success, by task and method",
     "open_loop": "Error of rollouts, block by block, by task, quantity and method",

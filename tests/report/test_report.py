@@ -24,7 +24,7 @@ def test_a_failed_trial_is_listed_and_not_averaged(run, capsys):
     report.console(run.folder)
     shown = capsys.readouterr().out
     assert "failed: two_room.lewm.s1: RuntimeError: out of <memory>" in shown
-    assert "80.0" in shown
+    assert "80 [67, 89]" in shown
 
 
 def test_only_failed_trials_still_make_a_page(run):

@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.report import load
 from harness.report.figures import (
+    aggregates,
     compute,
     decoder,
     episodes,
@@ -31,12 +32,13 @@ class Image(NamedTuple):
     caption: str
 
 
-def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, Image]:
+def draw(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> dict[str, Image]:
     """name -> image, of the figures that this run has."""
     filmed = episodes.data(run, estimates)
     with style.style():
         figures = {
             **success.figures(run, estimates),
+            "aggregates": aggregates.figure(run, outcomes),
             "plan_time": plan_time.figure(run, estimates),
             "compute": compute.figure(run, estimates),
             "sweep": sweep.figure(run, estimates),

@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.report import load
 from harness.report.figures import style
+from harness.report.tables import aggregates as averages
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,18 +35,20 @@ def figure(run: load.RunTables, outcomes: dict) -> style.Drawn | None:
         return None
     drawn = draw(profile, improvement, style.looks(run, profile))
     scale, protocol, split = profile.iloc[0][_SECTION]
-    words = f"Run {run.name}; protocol {protocol}, scale {scale}, {split} pairs."
-    return drawn._replace(caption=f"{words} {drawn.caption}")
+    words = f"Run {run.name}; protocol {protocol}, scale {scale}, {split} pairs. {drawn.caption}"
+    return drawn._replace(caption=words + style.notes(run, profile["label"]))
 
 
 def data(run: load.RunTables, outcomes: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of aggregates.profile_data and improvement_data of one scale, protocol and split."""
-    from harness.report.tables import aggregates
-
-    profile = aggregates.profile_data(run, outcomes)
-    improvement = aggregates.improvement_data(run, outcomes)
+    """The rows of profile_data and improvement_data of one scale, protocol and split."""
+    profile = averages.profile_data(run, outcomes)
+    improvement = averages.improvement_data(run, outcomes)
     first = profile[_SECTION].head(1)
-    return profile.merge(first), improvement.merge(first)
+    profile, improvement = profile.merge(first), improvement.merge(first)
+    return (
+        profile.assign(label=style.marked(run, profile["label"])),
+        improvement.assign(label=style.marked(run, improvement["label"])),
+    )
 
 
 def draw(
@@ -55,15 +58,18 @@ def draw(
     high; all fractions. The right panel is left out where there is nothing to compare.
     """
     compared = not improvement.empty
-    names = [name for name in looks if name in set(profile["label"])]
-    height = max(2.8, 0.9 + 0.17 * len(names))
+    looks = {name: look for name, look in looks.items() if name in set(profile["label"])}
+    others = {name: look for name, look in looks.items() if name in set(improvement["label"])}
+    height = 2.6 + 0.06 * len(looks)
     width = style.WIDTH_IN if compared else style.COLUMN_IN + 1.4
     figure, (axes,) = style.figure(1, 1 + compared, height, width)
-    _profile(axes[0], profile, {name: looks[name] for name in names})
+    _profile(axes[0], profile, looks)
     if compared:
-        others = [name for name in looks if name in set(improvement["label"])]
-        _improvement(axes[1], improvement, {name: looks[name] for name in others})
-    style.legend(figure, [_handle(name, looks[name]) for name in names])
+        style.dot_plot(axes[1], improvement, "probability", others)
+        axes[1].axvline(0.5, color=style.INK, lw=0.8, zorder=1)
+        axes[1].set(xlim=(0, 1), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="P(method > LeWM)")
+        axes[1].tick_params(axis="y", length=0)
+    style.legend(figure, style.method_handles(looks, has_markers=False))
     words = [_PROFILE, *([_IMPROVEMENT] if compared else []), _INTERVALS]
     return style.Drawn(figure, " ".join(words))
 
@@ -72,34 +78,9 @@ def _profile(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None
     import seaborn.objects as so
 
     percent = rows.assign(**{name: 100 * rows[name] for name in ("share", "low", "high")})
-    names = list(looks)
-    shades = so.Nominal([look.colour for look in looks.values()], order=names)
-    lines = so.Nominal([look.line for look in looks.values()], order=names)
+    scales = style.scales(looks)
     plot = style.plot(percent, x="tau", color="label")
     plot = plot.add(so.Band(alpha=0.08), ymin="low", ymax="high", legend=False)
     plot = plot.add(so.Line(linewidth=1.5), y="share", linestyle="label", legend=False)
-    plot.scale(color=shades, linestyle=lines).label(x="", y="").on(ax).plot()
+    plot.scale(color=scales["color"], linestyle=scales["linestyle"]).label(x="", y="").on(ax).plot()
     ax.set(xlim=(0, 1), ylim=(-2, 102), xlabel="normalised success τ", ylabel="runs above τ, %")
-
-
-def _improvement(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
-    import seaborn.objects as so
-
-    names = list(looks)
-    shades = so.Nominal([look.colour for look in looks.values()], order=names)
-    plot = style.plot(rows, x="probability", xmin="low", xmax="high", y="label", color="label")
-    plot = plot.add(so.Range(linewidth=3, alpha=0.45), orient="y", legend=False)
-    plot = plot.add(so.Dot(pointsize=5), orient="y", legend=False)
-    plot.scale(y=so.Nominal(order=names), color=shades).label(x="", y="").on(ax).plot()
-    for artist in ax.collections:
-        artist.set_clip_on(False)
-    ax.axvline(0.5, color=style.INK, lw=0.8, zorder=1)
-    ax.set(xlim=(0, 1), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="P(method > LeWM)")
-    ax.grid(True)
-    ax.tick_params(axis="y", length=0)
-
-
-def _handle(name: str, look: style.Look):
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], color=look.colour, ls=look.line, lw=1.5, label=name)

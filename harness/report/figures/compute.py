@@ -28,7 +28,8 @@ def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
     if points.empty:
         return None
     drawn = draw(points, style.looks(run, points))
-    return drawn._replace(caption=f"{style.run_footer(run, points)} {drawn.caption}")
+    words = f"{drawn.caption}{style.notes(run, points['label'])}"
+    return drawn._replace(caption=f"{style.run_footer(run, points)} {words}")
 
 
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
@@ -52,10 +53,8 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     first = points[several].groupby("task")["section"].first()
     points = points[points["section"] == points["task"].map(first)]
     points["title"] = points["task"].map(run.task_label)
-    points["label"] = [
-        run.method_label(method) + (f" ({note})" if note else "")
-        for method, note in zip(points["method"], points["note"], strict=True)
-    ]
+    note = (" (" + points["note"] + ")").where(points["note"] != "", "")
+    points["label"] = style.marked(run, points["method"].map(run.method_label) + note)
     points[["mean", "low", "high"]] *= 100
     columns = ["cell", "task", "title", "split", "method", "label", "gflop", "mean", "low", "high"]
     return points[columns].reset_index(drop=True)
@@ -83,8 +82,9 @@ def draw(points: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
     for ax in axes[1:]:
         ax.tick_params(axis="y", labelleft=False, length=0)
     axes[0].set_ylabel("success, %")
-    known = points.loc[points["task"].isin(tasks), "label"]
-    style.legend(figure, [_handle(name, looks[name]) for name in looks if name in set(known)])
+    known = set(points.loc[points["task"].isin(tasks), "label"])
+    shown = {name: look for name, look in looks.items() if name in known}
+    style.legend(figure, style.method_handles(shown))
     splits = " or ".join(points["split"].unique())
     return style.Drawn(figure, _CAPTION.format(split=splits))
 
@@ -93,22 +93,11 @@ def _panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     import seaborn.objects as so
 
     own = {name: look for name, look in looks.items() if name in set(rows["label"])}
-    scales = {
-        "color": so.Nominal([look.colour for look in own.values()], order=list(own)),
-        "marker": so.Nominal([look.marker for look in own.values()], order=list(own)),
-        "linestyle": so.Nominal([look.line for look in own.values()], order=list(own)),
-    }
     plot = style.plot(rows, x="gflop", y="mean", ymin="low", ymax="high", color="label")
     plot = plot.add(so.Range(linewidth=1.2, alpha=0.45), orient="x", legend=False)
     line = so.Line(linewidth=1.4, pointsize=5)
     plot = plot.add(line, so.Agg(), marker="label", linestyle="label", orient="x", legend=False)
-    plot.scale(x="log", **scales).label(x="", y="").on(ax).plot()
+    plot.scale(x="log", **style.scales(own)).label(x="", y="").on(ax).plot()
     ax.set_ylim(-3, 103)
     ax.margins(x=0.08)
     style.name_ticks(ax)
-
-
-def _handle(name: str, look: style.Look):
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], **look.of_line(), ms=5, lw=1.4, label=name)

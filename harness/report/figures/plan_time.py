@@ -25,7 +25,8 @@ def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
         return None
     drawn = draw(times, style.looks(run, times))
     cells = run.cells[run.cells["method"].isin(times["method"])]
-    return drawn._replace(caption=f"{style.where(run, cells)}. {drawn.caption}")
+    words = f"{drawn.caption}{style.notes(run, times['label'])}"
+    return drawn._replace(caption=f"{style.where(run, cells)}. {words}")
 
 
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
@@ -78,15 +79,17 @@ def draw(times: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
     import seaborn.objects as so
 
     figure, ((ax,),) = style.figure(1, 1, 3.2, style.COLUMN_IN)
-    shades = so.Nominal({name: look.colour for name, look in looks.items()}, order=list(looks))
     machines = list(times["machine"].unique())
-    marks = so.Nominal(list(_MACHINES[: len(machines)]), order=machines)
+    scales = (
+        style.scales(looks)["color"],
+        so.Nominal(list(_MACHINES[: len(machines)]), order=machines),
+    )
     plot = style.plot(
         times, x="seconds", y="mean", ymin="low", ymax="high", color="label", marker="machine"
     )
     plot = plot.add(so.Range(linewidth=1.2, alpha=0.45), orient="x", legend=False)
     plot = plot.add(so.Dot(pointsize=6), legend=False)
-    plot.scale(x="log", color=shades, marker=marks).label(x="", y="").on(ax).plot()
+    plot.scale(x="log", color=scales[0], marker=scales[1]).label(x="", y="").on(ax).plot()
     known = times.dropna(subset=["published_s", "published"])
     for row in known.itertuples():
         look = {"color": looks[row.label].colour, "ls": ":", "marker": "D", "mfc": "none"}

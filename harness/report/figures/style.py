@@ -6,6 +6,7 @@ import io
 import os
 import textwrap
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import seaborn.objects as so
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.transforms import Bbox
 
 WIDTH_IN, HEIGHT_IN = 8.0, 5.0  # of the largest figure; PNGs have 200 pixels an inch
@@ -118,10 +120,6 @@ class Look(NamedTuple):
     marker: str
     line: str
 
-    def of_line(self) -> dict:
-        """The keywords of a line of matplotlib."""
-        return {"color": self.colour, "marker": self.marker, "ls": self.line}
-
 
 def looks(run: load.RunTables, rows: pd.DataFrame) -> dict[str, Look]:
     """label -> look, of the columns label and method, in the order that every figure has: methods
@@ -138,6 +136,67 @@ def looks(run: load.RunTables, rows: pd.DataFrame) -> dict[str, Look]:
         marker, line = _MARKERS[place % len(_MARKERS)], STYLES[place % len(STYLES)]
         found[row.label] = Look(colour(run, row.method), marker, line)
     return found
+
+
+def marked(run: load.RunTables, labels: pd.Series) -> pd.Series:
+    """The labels with a mark in the place of a note ("DINO-WM (MAE encoder)" becomes "DINO-WM†"):
+    panels are narrow. A figure's caption has `notes`.
+    """
+    for note, mark in _marks(run).items():
+        labels = labels.str.replace(f" ({note})", mark, regex=False)
+    return labels
+
+
+def notes(run: load.RunTables, labels: Iterable[str]) -> str:
+    """What the marks of these labels mean: " † MAE encoder."."""
+    used = {label[-1:] for label in labels}
+    return "".join(f" {mark} {note}." for note, mark in _marks(run).items() if mark in used)
+
+
+def _marks(run: load.RunTables) -> dict[str, str]:
+    """note -> mark, the same in every figure of a run; notes beyond them stay words."""
+    return dict(zip(filter(None, run.cells["note"].unique()), "†‡§¶", strict=False))
+
+
+def scales(looks: dict[str, Look]) -> dict[str, so.Nominal]:
+    """The looks of labels as scales of seaborn."""
+    import seaborn.objects as so
+
+    names, parts = list(looks), list(zip(*looks.values(), strict=True)) or [()] * 3
+    properties = zip(("color", "marker", "linestyle"), parts, strict=True)
+    return {name: so.Nominal(list(values), order=names) for name, values in properties}
+
+
+def dot_plot(ax: Axes, rows: pd.DataFrame, x: str, looks: dict[str, Look]) -> None:
+    """A line per label from top to bottom: a dot at x, over its interval from low to high."""
+    import seaborn.objects as so
+
+    known = plot(rows, x=x, xmin="low", xmax="high", y="label", color="label")
+    known = known.add(so.Range(linewidth=3, alpha=0.45), orient="y", legend=False)
+    known = known.add(so.Dot(pointsize=5), orient="y", legend=False)
+    known = known.scale(y=so.Nominal(order=list(looks)), color=scales(looks)["color"])
+    known.label(x="", y="").on(ax).plot()
+    free_dots(ax)
+
+
+def free_dots(ax: Axes) -> None:
+    """Draw dots on the edge of a panel whole, and lines on both sides of a grid of labels."""
+    ax.grid(True)
+    for artist in ax.collections:
+        artist.set_clip_on(False)
+
+
+def method_handles(looks: dict[str, Look], has_markers: bool = True) -> list[Line2D]:
+    """Legend entries of lines of methods."""
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D(
+            [], [], color=look.colour, ls=look.line, lw=1.4, ms=5, label=name,
+            marker=look.marker if has_markers else "",
+        )
+        for name, look in looks.items()
+    ]  # fmt: skip
 
 
 def _colours(methods: pd.DataFrame) -> dict[str, int]:
@@ -287,15 +346,15 @@ def hide(axes: list[Axes]) -> None:
 def render(figure: Figure) -> dict[str, bytes]:
     """{"png": ..., "svg": ...}; text in the SVG stays text, a PNG has 256 colours."""
     images = {}
-    _lay_out(figure)
-    for kind in ("png", "svg"):
-        sink = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn
+        _lay_out(figure)
+        for kind in ("png", "svg"):
+            sink = io.BytesIO()
             metadata = {"Date": None} if kind == "svg" else {}
             paper = "none" if kind == "svg" else "white"  # the page has a colour of its own
             figure.savefig(sink, format=kind, dpi=200, metadata=metadata, facecolor=paper)
-        images[kind] = sink.getvalue()
+            images[kind] = sink.getvalue()
     return images | {"png": _fewer_colours(images["png"])}
 
 

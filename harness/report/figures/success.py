@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,6 @@ _TITLES = (50, 26, 20, 16)  # characters on a line of a title
 _MOST_LINES = 30  # that a panel holds; of more methods the first
 _MOST_STRATA = 3  # of a task, the largest
 _MOST_PANELS = 4
-_MARKS = "†‡§¶"
 _STRATA = "os^"
 _INTERVALS = (
     "Dots: means over training seeds with 95 % intervals (Wilson, for pairs clustered in episodes; "
@@ -35,6 +34,7 @@ def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Dra
     for rows in _parts(data(run, estimates)):
         name = f"success_{len(drawn) + 1}" if drawn else "success"
         figure, words = draw(rows, style.looks(run, rows))
+        words += style.notes(run, rows["label"])
         drawn[name] = style.Drawn(figure, f"{style.run_footer(run, rows)} {words}")
     return drawn
 
@@ -43,9 +43,9 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """Tidy: one row per cell and subset of its pairs, in percent, without the trials of a sweep and
     without the subset of pairs that are not solved at the start.
 
-    Columns: task, title, split, place (0, or the how-manieth protocol or split of its task), cell,
-    method, variant, label, note, kind ("method", "random", "heuristic", "ceiling" or "control"),
-    subset, pairs, mean, low, high, published (NaN where there is none, or not beside these pairs).
+    Columns: those of the cells, title, split, place (0 for the first protocol and split of a task,
+    1 for the next), kind ("method", "random", "heuristic", "ceiling" or "control"), subset, pairs,
+    mean, low, high, published (NaN where there is none, or not beside these pairs).
     """
     swept = load.sweep_values(run.metrics)["cell"]
     rates = estimates[(estimates["subset"] != success_rates.UNSOLVED)]
@@ -64,11 +64,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     protocol = ", " + tidy["protocol"] + " " + tidy["protocol_hash"].str[:8]
     split = (", " + tidy["split"]).where(tidy["split"] != "test", "")
     tidy["title"] = names + split + protocol.where(tidy["place"] > 0, "")
-    notes = dict(zip(filter(None, tidy["note"].unique()), _MARKS, strict=False))
-    tidy["label"] = [
-        label.removesuffix(f" ({note})") + notes[note] if note in notes else label
-        for label, note in zip(tidy["label"], tidy["note"], strict=True)
-    ]
+    tidy["label"] = style.marked(run, tidy["label"])
     return tidy
 
 
@@ -104,10 +100,10 @@ def draw(tidy: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
     every = tidy[tidy["subset"] == success_rates.ALL]
     kinds = [{"method"}, {"heuristic", "control"}, {"random"}, {"ceiling"}]
     dots = next(kind for kind in kinds if every["kind"].isin(kind).any())
-    names = [name for name in looks if name in set(every.loc[every["kind"].isin(dots), "label"])]
-    shown = names[:_MOST_LINES]
-    strata = _strata(tidy, dots, shown)
-    below = [name for name in looks if name in set(strata["label"])]
+    names = _of(looks, every[every["kind"].isin(dots)])
+    shown = dict(list(names.items())[:_MOST_LINES])
+    strata = _strata(tidy, shown)
+    below = _of(looks, strata)
     around = 1.55 if below else 0.95  # inches of legends, titles and axes
     lines = min(0.165, (style.HEIGHT_IN - around) / (max(4, len(shown)) + len(below)))
     heights = [lines * max(4, len(shown)), *([lines * len(below)] if below else [])]
@@ -118,14 +114,14 @@ def draw(tidy: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
     small = min(8.5, 60 * lines)
     for i, task in enumerate(tasks):
         own = every[every["task"] == task]
-        _panel(axes[0][i], own[own["kind"].isin(dots)], looks, shown)
+        _panel(axes[0][i], own[own["label"].isin(list(shown))], shown)
         for row in own[~own["kind"].isin(dots)].itertuples():
             if row.kind in style.LINES:
                 axes[0][i].axvline(row.mean, **style.LINES[row.kind], zorder=1.5)
         title = style.wrap(own["title"].iloc[0], _TITLES[len(tasks) - 1])
         axes[0][i].set_title(title, fontweight="bold")
         if below:
-            _strata_panel(axes[1][i], strata[strata["task"] == task], looks, below)
+            _strata_panel(axes[1][i], strata[strata["task"] == task], below)
             axes[0][i].tick_params(axis="x", labelbottom=False)
         for line, labels in zip(axes, (shown, below), strict=False):
             line[i].set_yticks(range(len(labels)), [""] * len(labels) if i else labels)
@@ -136,44 +132,35 @@ def draw(tidy: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
     return style.Drawn(figure, _caption(tidy, names, bool(below)))
 
 
-def _strata(tidy: pd.DataFrame, dots: set[str], shown: list[str]) -> pd.DataFrame:
+def _of(looks: dict[str, style.Look], rows: pd.DataFrame) -> dict[str, style.Look]:
+    """The looks of the labels of these rows."""
+    return {name: look for name, look in looks.items() if name in set(rows["label"])}
+
+
+def _strata(tidy: pd.DataFrame, shown: Collection[str]) -> pd.DataFrame:
     """The rows of the lower panels; empty where they would not fit below the upper ones."""
     rows = tidy[(tidy["subset"] != success_rates.ALL) & (tidy["kind"] != "ceiling")]
-    rows = rows[rows["label"].isin(shown) | rows["kind"].isin(list(style.LINES))]
-    sizes = rows.groupby(["task", "subset"])["pairs"].max().groupby("task").rank("first", False)
-    rank = pd.MultiIndex.from_frame(rows[["task", "subset"]]).map(sizes)
-    rows = rows[(rank <= _MOST_STRATA).astype(bool)] if len(rows) else rows
-    return rows if len(shown) <= _MOST_LINES / 2 else rows.iloc[:0]
+    rows = rows[rows["label"].isin(list(shown)) | rows["kind"].isin(list(style.LINES))]
+    sizes = rows.groupby(["task", "subset"], as_index=False)["pairs"].max().sort_values("pairs")
+    largest = sizes.groupby("task").tail(_MOST_STRATA)[["task", "subset"]]
+    return rows.merge(largest) if len(shown) <= _MOST_LINES / 2 else rows.iloc[:0]
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look], names: list[str]) -> None:
+def _panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     """Intervals, means and published numbers, a line a method from top to bottom."""
-    import seaborn.objects as so
-
-    colours = so.Nominal({name: looks[name].colour for name in names}, order=names)
-    plot = style.plot(
-        rows[rows["label"].isin(names)],
-        y="label", x="mean", xmin="low", xmax="high", color="label",
-    )  # fmt: skip
-    plot = plot.add(so.Range(linewidth=3, alpha=0.45), orient="y", legend=False)
-    plot = plot.add(so.Dot(pointsize=5), orient="y", legend=False)
-    plot.scale(y=so.Nominal(order=names), color=colours).label(x="", y="").on(ax).plot()
+    style.dot_plot(ax, rows, "mean", looks)
     known = rows.dropna(subset="published")
-    places = known["label"].map(names.index)
-    look = {"s": 22, "marker": "D", "fc": "none", "ec": style.INK, "lw": 0.9}
-    ax.scatter(known["published"], places, **look, zorder=5)
-    _percent_axis(ax, len(names))
+    look = {"s": 22, "marker": "D", "fc": "none", "ec": style.INK, "lw": 0.9, "clip_on": False}
+    ax.scatter(known["published"], known["label"].map(list(looks).index), **look, zorder=5)
+    ax.set(xlim=(-2, 102), xticks=[0, 50, 100], ylim=(len(looks) - 0.5, -0.5))
 
 
-def _strata_panel(
-    ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look], names: list[str]
-) -> None:
+def _strata_panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     """Success on each stratum, side by side on the line of a method."""
     import seaborn.objects as so
     from matplotlib.lines import Line2D
 
     strata = list(rows["subset"].unique())
-    colours = so.Nominal({name: looks[name].colour for name in names}, order=names)
     plot = style.plot(
         rows, y="label", x="mean", xmin="low", xmax="high", color="label", marker="subset"
     )
@@ -181,9 +168,11 @@ def _strata_panel(
     plot = plot.add(so.Range(linewidth=0.7), beside, orient="y", legend=False)
     plot = plot.add(so.Dot(pointsize=3, stroke=0.4), beside, orient="y", legend=False)
     marks = so.Nominal(list(_STRATA[: len(strata)]), order=strata)
-    plot = plot.scale(y=so.Nominal(order=names), color=colours, marker=marks)
+    lines = so.Nominal(order=list(looks))
+    plot = plot.scale(y=lines, color=style.scales(looks)["color"], marker=marks)
     plot.label(x="", y="").on(ax).plot()
-    _percent_axis(ax, len(names))
+    style.free_dots(ax)
+    ax.set(xlim=(-2, 102), xticks=[0, 50, 100], ylim=(len(looks) - 0.5, -0.5))
     look = {"color": style.FAINT, "ls": "none", "ms": 4}
     handles = [
         Line2D([], [], **look, marker=mark, label=stratum)
@@ -193,13 +182,6 @@ def _strata_panel(
         handles=handles, loc="lower left", bbox_to_anchor=(-0.08, 0.98), fontsize=7.5,
         borderpad=0, labelspacing=0.15, handlelength=1, handletextpad=0.4,
     )  # fmt: skip
-
-
-def _percent_axis(ax: Axes, lines: int) -> None:
-    ax.set(xlim=(-2, 102), xticks=[0, 50, 100], ylim=(lines - 0.5, -0.5))
-    ax.grid(True)
-    for artist in ax.collections:
-        artist.set_clip_on(False)  # a dot at 100 % stands on the edge
 
 
 def _handles(every: pd.DataFrame, dots: set[str]) -> list:
@@ -218,13 +200,12 @@ def _handles(every: pd.DataFrame, dots: set[str]) -> list:
     return handles
 
 
-def _caption(tidy: pd.DataFrame, names: list[str], has_strata: bool) -> str:
-    notes = dict.fromkeys(note for note in tidy["note"] if note)
-    words = [f"{mark} {note}." for note, mark in zip(notes, _MARKS, strict=False)]
+def _caption(tidy: pd.DataFrame, names: Collection[str], has_strata: bool) -> str:
+    words = [_INTERVALS]
     if tidy["published"].notna().any():
-        words.insert(0, "Published numbers were measured under their papers' own protocols.")
+        words.append("Published numbers were measured under their papers' own protocols.")
     if len(names) > _MOST_LINES:
         words.append(f"Shown are the first {_MOST_LINES} of {len(names)} lines of the table.")
     if has_strata:
         words.append("Below, success on the kinds of pairs (strata) of each task.")
-    return " ".join([_INTERVALS, *words])
+    return " ".join(words)
