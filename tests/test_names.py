@@ -222,10 +222,12 @@ def test_figures_show_the_names_as_they_are(reported):
     for name in ("success", "plan_time", "training_two_room", "episodes_two_room", "sweep"):
         texts = "".join(ET.parse(reported / "figures" / f"{name}.svg").getroot().itertext())
         together = re.sub(r"\s", "", texts)
-        assert re.sub(r"\s", "", f"Run {NASTY};") in together, name
         if name != "sweep":
             assert "_hidden" in together, name
         assert "mathdefault" not in together
+    page = Words((reported / "index.html").read_text())
+    captions = [text for text in page.texts if f"Run {NASTY};" in text]
+    assert len(captions) >= 5
 
 
 def test_an_axis_of_many_decades_has_powers_of_ten(tmp_path):
