@@ -20,8 +20,8 @@ __all__ = ["NoTrials", "Report", "console", "publish", "write"]
 log = logging.getLogger(__name__)
 
 _OURS = re.compile(
-    r"(headline|success|success_\d+|efficiency|stability|probing|open_loop|geometry|map|surprise"
-    r"|surprise_.+|plans|plan_time|compute|aggregates|episodes|decoder|imagined_.+|released|sweep)"
+    r"(headline|success|success_\d+|efficiency|stability|plan_time|compute|aggregates|released|sweep"
+    r"|imagined_.+|(training|probing|open_loop|geometry|map|surprise|plans|episodes|decoder)(_.+)?)"
     r"\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif|captions\.md"
 )

@@ -346,16 +346,30 @@ def hide(axes: list[Axes]) -> None:
 def render(figure: Figure) -> dict[str, bytes]:
     """{"png": ..., "svg": ...}; text in the SVG stays text, a PNG has 256 colours."""
     images = {}
-    for kind in ("png", "svg"):
-        sink = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn
+        _lay_out(figure)
+        for kind in ("png", "svg"):
+            sink = io.BytesIO()
             metadata = {"Date": None} if kind == "svg" else {}
             paper = "none" if kind == "svg" else "white"  # the page has a colour of its own
             figure.savefig(sink, format=kind, dpi=200, metadata=metadata, facecolor=paper)
-        figure.set_layout_engine("none")  # keeps the layout of the first kind
-        images[kind] = sink.getvalue()
+            images[kind] = sink.getvalue()
     return images | {"png": _fewer_colours(images["png"])}
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the panels, once for all kinds and rounded: the solver's last digits are not the same
+    twice, and the SVG has hashes of them.
+    """
+    from matplotlib.transforms import Bbox
+
+    figure.set_dpi(200)
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        ax.set_position(Bbox(ax.get_position(original=True).get_points().round(6)))
 
 
 def _fewer_colours(png: bytes) -> bytes:

@@ -18,7 +18,7 @@ from harness import report
 from harness.report import load, success_rates
 from harness.report.figures import aggregates, compute, plan_time, style, success, sweep
 
-NAMES = ("success", "plan_time", "stability")
+NAMES = ("success", "plan_time")
 PIXELS = 200  # an inch
 
 
@@ -443,24 +443,3 @@ def test_a_run_of_controls_needs_no_training(run):
         "captions.md",
         "index.html",
     }
-
-
-def test_the_stability_figure_has_a_panel_a_method_and_names_its_terms(written):
-    run, _ = written
-    words = texts(run, "stability")
-    for expected in ("LeWM", "DINO-WM", "latent std, all", "Two-Room", "Push-T", "gradient norm"):
-        assert expected in words, expected
-    assert "sigreg" in words and "grad_norm" not in words
-
-
-def test_a_method_without_terms_shows_its_loss_and_what_is_zero_is_not_drawn(run):
-    steps = range(0, 100, 10)
-    made = [("train", "loss", step, 1.0, "") for step in steps]
-    run.trial(method="gcbc", metrics=made, train_steps=100, train_s=1.0)
-    made = [*made, *(("train", "pred", step, 1.0, "") for step in steps)]
-    made += [("train", "idm", step, 0.0, "") for step in steps]
-    run.trial(method="pldm", metrics=made, train_steps=100, train_s=1.0)
-    report.write(run.folder)
-    words = texts(run, "stability")
-    assert {"GCBC", "PLDM", "pred", "loss"} <= set(words.split()) and "idm" not in words
-    assert "latent std, all" not in words
