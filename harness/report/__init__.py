@@ -20,10 +20,10 @@ __all__ = ["NoTrials", "Report", "console", "publish", "write"]
 log = logging.getLogger(__name__)
 
 _OURS = re.compile(
-    r"(headline|success|efficiency|stability|probing|open_loop|geometry|map|surprise|surprise_.+"
-    r"|plans|plan_time|episodes|decoder|imagined_.+|released|sweep)\.(md|csv|tex|png|svg)"
+    r"(headline|success|success_\d+|efficiency|stability|plan_time|compute|aggregates|released|sweep"
+    r"|imagined_.+|(training|probing|open_loop|geometry|map|surprise|plans|episodes|decoder)(_.+)?)"
+    r"\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif|captions\.md"
-    r"|aggregates\.(md|csv|tex)"
 )
 
 
@@ -36,6 +36,7 @@ class Report(NamedTuple):
 
 class _Parts(NamedTuple):
     run: load.RunTables
+    outcomes: dict
     estimates: pd.DataFrame
     tables: list[format.Table]
 
@@ -66,7 +67,7 @@ def publish(run_folder: str) -> Report:
 
 
 def _write(run_folder: str, parts: _Parts) -> list[str]:
-    images = figures.draw(parts.run, parts.estimates)
+    images = figures.draw(parts.run, parts.outcomes, parts.estimates)
     contents: dict[str, bytes] = {}
     for table in parts.tables:
         if not table.raw.empty:
@@ -107,7 +108,7 @@ def _build(run_folder: str) -> _Parts:
     run = load.load(run_folder)
     outcomes = success_rates.outcomes(run)
     estimates = success_rates.estimates(outcomes)
-    return _Parts(run, estimates, tables.of(run, outcomes, estimates))
+    return _Parts(run, outcomes, estimates, tables.of(run, outcomes, estimates))
 
 
 def _parquet(run_folder: str, left_out: Sequence[str]) -> list[str]:

@@ -39,9 +39,8 @@ def build(
         f"<p>{_counts(run)}</p>",
         _failed(run),
         _left_out(run),
-        _figure("headline", images["headline"]) if "headline" in images else "",
         *(_table(table, images) for table in tables),
-        *(_extra(run, name, title, images) for name, title in _EXTRA.items() if name in images),
+        *(_extra(run, name, title, images) for name, title in _EXTRA.items()),
         _links(parquet),
     ]
     head = f"<meta charset='utf-8'><title>{title}</title><style>{_STYLE}</style>"
@@ -52,27 +51,27 @@ def build(
 _BESIDE = {  # table -> figure
     "success": "success",
     "efficiency": "plan_time",
-    "stability": "stability",
-    "open_loop": "open_loop",
-    "geometry": "geometry",
-    "plans": "plans",
+    "stability": "training",
 }
 _EXTRA = {  # of no table: name and title
     "map": "Maps of the latents",
     "decoder": "What latents hold and what rollouts imagine",
     "episodes": "Episodes",
+    "compute": "Success at equal compute",
     "sweep": "Sweep",
 }
 _ALT = {
-    "headline": "Success of every trained method on every task, with 95 % intervals",
-    "success": "Success by task and method with 95 % intervals",
+    "success": "Success by task and method with 95 % intervals, and by stratum below",
     "surprise": "Surprise over time around events, by method, with 95 % intervals",
-    "plan_time": "Plan time by method on a log axis",
-    "stability": "Training curves: terms of the loss by method, and latent std",
+    "training": "Training curves: terms of the loss by method, and latent std",
+    "probing": "What probes read from the latents of each method, and from controls",
+    "aggregates": "Performance profiles, and chances of improvement on LeWM, across tasks",
+    "plan_time": "Seconds of a plan on a log axis against success, by method",
+    "compute": "Operations of a plan on a log axis against success, by task and method",
     "open_loop": "Error of rollouts, block by block, by task, quantity and method",
     "geometry": "Straightness of latents over training, and their spectra",
     "map": "t-SNE of latents of states on a grid, coloured by state",
-    "episodes": "One episode per task and method: start, after each block, goal",
+    "episodes": "One episode as recorded, and by the best and the worst method",
     "plans": "Predicted against executed cost of first plans, by task and method",
     "decoder": "PSNR and SSIM of decoded and imagined pictures over the horizon",
     "imagined": "Real frames of one window, and what each method decodes and imagines",
@@ -84,8 +83,7 @@ def _table(table: format.Table, images: dict[str, figures.Image]) -> str:
     """A table's figures, of which some are one a task, then its sections and the files that hold
     the same.
     """
-    names = [_BESIDE.get(table.name), *(n for n in images if n.startswith(f"{table.name}_"))]
-    image = "\n".join(_figure(name, images[name]) for name in names if name in images)
+    image = _figures(_BESIDE.get(table.name, table.name), images)
     if table.raw.empty:
         return f"<h2>{table.title}</h2>{image}" if image else ""
     links = ", ".join(
@@ -96,10 +94,18 @@ def _table(table: format.Table, images: dict[str, figures.Image]) -> str:
 
 
 def _extra(run: load.RunTables, name: str, title: str, images: dict[str, figures.Image]) -> str:
-    more = _moving(run, images) if name == "episodes" else ""
+    shown = _figures(name, images)
     if name == "decoder":
-        more = "".join(_figure(n, images[n]) for n in images if n.startswith("imagined_"))
-    return f"<h2>{title}</h2>\n{_figure(name, images[name])}{more}"
+        shown += _figures("imagined", images)
+    if name == "episodes" and shown:
+        shown += _moving(run, images)
+    return f"<h2>{title}</h2>\n{shown}" if shown else ""
+
+
+def _figures(kind: str, images: dict[str, figures.Image]) -> str:
+    """The figure of that name, or those of the tasks ("surprise_push_t")."""
+    names = [name for name in images if name == kind or name.startswith(f"{kind}_")]
+    return "\n".join(_figure(name, images[name]) for name in names)
 
 
 def _moving(run: load.RunTables, images: dict[str, figures.Image]) -> str:
@@ -120,7 +126,7 @@ def _figure(name: str, image: figures.Image) -> str:
         base64.b64encode(image.kinds["png"]).decode(),
         urllib.parse.quote(f"figures/{name}"),
     )
-    alt = _ALT.get(name) or _ALT[name.partition("_")[0]]  # "surprise_push_t"
+    alt = next(words for kind, words in _ALT.items() if f"{name}_".startswith(f"{kind}_"))
     return (
         f"<figure><img alt='{alt}' src='data:image/png;base64,{data}'>"
         f"<figcaption class='caption'>{html.escape(image.caption)} "
