@@ -273,7 +273,7 @@ def label_points(ax: Axes, points: pd.DataFrame, size: float = 8) -> None:
                 costs[ring, own] = _cost(own, taken, inside) + astray
         ring, own = min(costs, key=costs.get)
         taken.append(own)
-        offset = (own.min - place) / scale
+        offset = ((own.min - place) / scale).round(1)
         line = {"arrowstyle": "-", "color": FAINT, "lw": 0.5, "shrinkA": 0, "shrinkB": 3}
         arrow = {"arrowprops": line} if ring > 5 else {}
         ax.annotate(row.label, (row.x, row.y), offset, **look, **arrow)

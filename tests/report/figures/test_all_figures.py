@@ -352,6 +352,24 @@ def test_below_a_sweep_stands_the_rank_of_the_latents_or_their_std(run, ranks, m
     assert below.lines[0].get_xydata() == pytest.approx(expected)
 
 
+def test_a_sweep_of_two_keys_has_no_line_through_its_points_and_the_same_bytes_twice(run):
+    for i, (weight, rate) in enumerate([(0.1, 1e-3), (0.1, 1e-4), (0.2, 1e-3)]):
+        metrics = [
+            ("sweep", "method.lewm.sigreg_weight", 0, weight, ""),
+            ("sweep", "train.lr", 0, rate, ""),
+            ("latents", "effective_rank", 0, 5.0 + i, ""),
+        ]
+        run.trial(key=str(i), variant=str(i), outcome=outcome(4 + i, 10), metrics=metrics)
+    loaded, estimates = tables(run)
+    with style.style():
+        figure, _ = sweep.figure(loaded, estimates)
+        again, _ = sweep.figure(loaded, estimates)
+        assert style.render(figure) == style.render(again)
+    below = figure.axes[2]
+    assert [line.get_linestyle() for line in below.lines] == ["None"]
+    assert sorted(y for line in below.lines for y in line.get_ydata()) == [5, 6, 7]
+
+
 def test_a_sweep_over_words_has_a_place_for_each(run):
     for word in ("cem", "adam"):
         metrics = [("sweep", "planner.name", 0, np.nan, word)]
