@@ -34,8 +34,8 @@ class Image(NamedTuple):
 
 def draw(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> dict[str, Image]:
     """name -> image, of the figures that this run has."""
-    filmed = episodes.data(run, estimates)
     with style.style():
+        filmed = episodes.data(run, estimates)
         figures = {
             **success.figures(run, estimates),
             "aggregates": aggregates.figure(run, outcomes),
