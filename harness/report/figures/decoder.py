@@ -17,18 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PICTURED = 3  # methods; two rows of pictures each
-_OF_MODEL = {
-    "decoded": ("--", "decoded from the real frame's latent"),
-    "imagined": ("-", "imagined from the first frame and the recorded actions"),
-}
+_OF_MODEL = {"decoded": ("--", "decoded"), "imagined": ("-", "imagined")}
 _OF_NO_MODEL = {"copied": ("-", "first frame copied"), "mean": (":", "mean training frame")}
 _MEASURES = {"psnr": "PSNR, dB", "ssim": "SSIM"}
 _CAPTION = (
     "A decoder of frozen latents, trained after the model on training episodes, on windows of test "
-    "episodes. PSNR of the squared error over all pixels and windows, SSIM the mean over windows; "
-    "higher is nearer to the real frame. Bands: from the least to the largest of the training "
-    "seeds. An imagined frame that is no better than the copied one shows nothing of the way "
-    "there; one no better than the mean frame shows nothing at all."
+    "episodes. Decoded: from the latent of the real frame; imagined: from the first frame and the "
+    "recorded actions. PSNR of the squared error over all pixels and windows, SSIM the mean over "
+    "windows; higher is nearer to the real frame. Bands: from the least to the largest of the "
+    "training seeds. An imagined frame that is no better than the copied one shows nothing of the "
+    "way there; one no better than the mean frame shows nothing at all."
 )
 _PICTURES = (
     "One window of test episodes, the same for every method: of those measured the one in which "

@@ -20,9 +20,11 @@ _TOP = 1.6  # of a panel, in largest errors of the guesses
 _COPY, _SEEN = {"color": style.CONTROL, "alpha": 0.5}, ":"
 _CAPTION = (
     "Rollouts from one frame of a test episode. Latents: squared error as a share of their "
-    "variance; quantities: mean distance to the true value, read by the probe's networks. Bands: "
-    "from the least to the largest of the training seeds. Lines that leave a panel err by far more "
-    "than the guesses."
+    "variance; quantities: mean distance to the true value, read by the probe's networks. Copy: "
+    "the error of copying that frame, from the least to the largest of the methods. Mean: of "
+    "always guessing the mean. True latents: what the probe reads from these. Bands: from the "
+    "least to the largest of the training seeds. Lines that leave a panel err by far more than the "
+    "guesses."
 )
 
 
@@ -55,9 +57,9 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_title(f"{name.replace('_', ' ')}, {unit}")
     figure.supxlabel("blocks since the last frame seen", fontsize=9)
     guesses = [
-        Patch(**_COPY, lw=0, label="copy of that frame, all methods"),
-        Line2D([], [], color=style.FAINT, ls="--", lw=1, label="the mean"),
-        Line2D([], [], color=style.INK, ls=_SEEN, lw=1, label="read from the true latents"),
+        Patch(**_COPY, lw=0, label="copy of the frame"),
+        Line2D([], [], color=style.FAINT, ls="--", lw=1, label="mean"),
+        Line2D([], [], color=style.INK, ls=_SEEN, lw=1, label="true latents"),
     ]
     return panels.finish(figure, frame, [*panels.handles(frame), *guesses])
 

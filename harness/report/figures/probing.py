@@ -24,7 +24,7 @@ _CAPTION = (
     "numbers and over seeds."
 )
 _CONTROLS_CAPTION = (
-    " Below the line what the same probes read elsewhere, means over the methods: from an "
+    " Below the gap what the same probes read elsewhere, means over the methods: from an "
     "untrained encoder of the same architecture, from the grey picture in as many pixels as the "
     "latent has floats, and from latents beside labels of other frames."
 )
@@ -58,7 +58,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     from matplotlib.backend_bases import FigureCanvasBase
 
     methods, controls = frame["label"].unique(), _controls(frame)
-    lines, quantities = [*methods, *controls], frame["quantity"].unique()
+    lines, quantities = [*methods, *([""] * bool(controls)), *controls], frame["quantity"].unique()
     frame = frame.assign(row=frame["source"].map(_CONTROLS).fillna(frame["label"]))
     wide = len(quantities) > _WIDE
     longest = max(map(len, quantities))
@@ -75,8 +75,7 @@ def draw(frame: pd.DataFrame) -> Figure:
             table, vmin=0, vmax=1, cmap="Blues", annot=not wide, fmt=f".{digits}f",
             annot_kws={"size": 7}, linewidths=0.6, linecolor=style.CONTROL, cbar=False, ax=ax,
         )  # fmt: skip
-        if controls:
-            ax.axhline(len(methods), color=style.INK, lw=1.2)
+        ax.grid(visible=False)
         ax.set(xlabel="", ylabel="", title=f"r, {probe}")
         ax.tick_params(length=0, labelsize=7 if wide else 8)
         ax.tick_params(axis="x", rotation=90 if crowded else 0)

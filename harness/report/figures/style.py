@@ -231,14 +231,19 @@ def wrap(label: str, width: int = 24) -> str:
 
 
 def legend(figure: Figure, handles: list) -> None:
-    """One legend above all panels, in as many columns as its longest label allows."""
+    """One legend above all panels, in as many columns as its labels allow."""
     if handles:
         for handle in handles:
             if handle.get_label().startswith("_"):  # matplotlib would leave it out
                 handle.set_label(f" {handle.get_label()}")
-        longest = max(len(handle.get_label()) for handle in handles)
-        columns = max(1, min(len(handles), 5, int(14 * figure.get_figwidth() / (longest + 7))))
+        lengths, wide = [len(handle.get_label()) + 7 for handle in handles], figure.get_figwidth()
+        columns = max(n for n in range(1, 6) if n == 1 or _width(lengths, n) <= wide)
         figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=8.5)
+
+
+def _width(lengths: list[int], columns: int) -> float:
+    """Inches of a legend whose entries have so many characters."""
+    return sum(max(part, default=0) for part in np.array_split(lengths, columns)) / 14
 
 
 def label_points(ax: Axes, points: pd.DataFrame, size: float = 8) -> None:

@@ -42,7 +42,7 @@ def test_panels_have_methods_then_the_means_of_controls(tables):
         figure = probing.draw(probing.data(tables))
     linear, mlp = figure.axes
     names = [label.get_text() for label in linear.get_yticklabels()]
-    assert names == ["LeWM", "PLDM", "untrained encoder", "pixels", "shuffled labels"]
+    assert names == ["LeWM", "PLDM", "", "untrained encoder", "pixels", "shuffled labels"]
     assert [text.get_text() for text in linear.texts[::2]] == [
         *("0.910", "0.700"),
         *("0.605", "0.505", "0.405"),  # means of 0.71 and 0.5, and so on
