@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _OURS = re.compile(
     r"(headline|success|efficiency|stability|probing|open_loop|geometry|map|surprise|surprise_.+"
-    r"|plans|plan_time|episodes|decoder|imagined_.+|released|sweep)\.(md|csv|tex|png|svg)"
+    r"|plans|plan_time|episodes|decoder|imagined_.+|released|sweep|coverage)\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif|captions\.md"
 )
 
@@ -103,7 +103,7 @@ def _show(parts: _Parts) -> None:
 
 
 def _build(run_folder: str) -> _Parts:
-    run = load.load(run_folder)
+    run = load.load(run_folder, compacting=True)
     outcomes = success_rates.outcomes(run)
     estimates = success_rates.estimates(outcomes)
     return _Parts(run, estimates, tables.of(run, outcomes, estimates))

@@ -70,8 +70,14 @@ def rich_tables(sections: list[format.Section]) -> list:
     return tables
 
 
+_TEXT_COLUMNS = {  # aligned to the left
+    *("Task", "Event", "Method", "Quantity", "Device", "Timed", "Terms"),
+    *("Item", "Title", "Status", "Missing", "Gap", "Command", "Reason"),
+}
+
+
 def _is_text(column: str) -> bool:
-    return column in ("Task", "Event", "Method", "Quantity", "Device", "Timed", "Terms")
+    return column in _TEXT_COLUMNS
 
 
 def _markdown_table(frame: pd.DataFrame) -> str:
