@@ -86,7 +86,7 @@ def load(run_folder: str, compacting: bool = False) -> RunTables:
         cells=_cells(trials, sweep_values(metrics), methods, tasks),
         trials=trials,
         failed=trial[~ok],
-        episodes=_with_pairs(_of_trials(tables.episodes, trials)),
+        episodes=number_pairs(_of_trials(tables.episodes, trials)),
         metrics=metrics,
         frames=_of_trials(_first_frames(run_folder, trials, tables.pictured), trials),
         broken=tables.broken,
@@ -107,6 +107,16 @@ def flat_config(config_yaml: str) -> dict[str, Any]:
 def setting(trials: pd.DataFrame, key: str) -> Any:
     """A setting ("train.batch_size") of the first of these trials, None where none is recorded."""
     return flat_config(trials["config_yaml"].iloc[0]).get(f"config.{key}")
+
+
+def number_pairs(episodes: pd.DataFrame) -> pd.DataFrame:
+    """Number the pairs of episodes in column `pair`: those of the same comparison, data, start and
+    goal have the same number.
+    """
+    data = ["comparison_id", "dataset_hash", "split_hash", "split", "sample"]
+    same = [*data, "pair_id", "source_episode", "start_step"]
+    episodes["pair"] = episodes.groupby(same, sort=False).ngroup()
+    return episodes
 
 
 def sweep_values(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -269,11 +279,3 @@ def _of_trials(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """The rows of the trials that are ok, each with its cell, seed, comparison and data."""
     keep = ["key", "config_hash", "cell", "seed", "comparison_id", "dataset_hash", "split_hash"]
     return table.merge(trials[keep], on=["key", "config_hash"], how="inner")
-
-
-def _with_pairs(episodes: pd.DataFrame) -> pd.DataFrame:
-    """Number the pairs: same task, protocol, data, start and goal have the same number."""
-    data = ["comparison_id", "dataset_hash", "split_hash", "split", "sample"]
-    same = [*data, "pair_id", "source_episode", "start_step"]
-    episodes["pair"] = episodes.groupby(same, sort=False).ngroup()
-    return episodes
