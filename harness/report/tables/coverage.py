@@ -17,8 +17,8 @@ _CAPTION = (
     "others, as methods= and tasks= do. A sweep needs at least two values of its key. Gap: our "
     "value minus the published one where the paper gives it, mean over tasks and methods, and the "
     "largest; in points of success or, for probes, in hundredths of the MLP probe's r, averaged "
-    "over a task's quantities. Command: makes the item; add the scale, protocol and run that are "
-    "wanted."
+    "over a task's quantities. Command: makes what is missing; add the scale, "
+    "protocol and run that are wanted (with run= an item stands in the report of that run)."
 )
 REPRODUCED, PARTLY, NOT = "reproduced", "partly", "not"
 _SUCCESS = "success"  # the stage of an item that needs episodes

@@ -54,6 +54,9 @@ def test_commands_are_understood(item):
         assert words[0] == "./run.sh"
         specs = suites.expand(config.parse(words[1:]), STAGES)
         made = {(spec.task, spec.method) for spec in specs}
+        stages = {"success": "control", "map": "geometry"}
+        needed = {stages.get(name, name) for name in (s.partition(":")[0] for s in item.stages)}
+        assert all(needed | {"train"} <= set(spec.stages) for spec in specs)
         for method in item.methods:
             for task in item.tasks:
                 known = item.published != "success" or published.success_of(task, method)
