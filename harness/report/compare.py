@@ -21,13 +21,13 @@ _DATA = ("data.",)
 NAME = "compared"  # of the table and its files
 _NAMED = 4  # differing keys that a reason names
 _CAPTION = (
-    "{runs}. Success in percent and its difference in points on the pairs that both were evaluated "
-    "on; a kind of pairs besides all has the extra pairs drawn for it. 95 % interval: bootstrap "
-    "over recorded episodes, which are resampled jointly, and over training seeds. p: exact "
-    "two-sided test over one sign for each episode's summed differences, with several training "
-    "seeds at least that of Welch's t-test; after Holm's correction for the {tests} comparisons on "
-    "all pairs, and for the {others} on kinds of pairs. Won, lost: pairs that the first solves "
-    "more often, or less."
+    "Runs {runs}. Success in percent and its difference in points on the pairs that both were "
+    "evaluated on; a kind of pairs besides all has the extra pairs drawn for it. 95 % interval: "
+    "bootstrap over recorded episodes, which are resampled jointly, and over training seeds. p: "
+    "exact two-sided test over one sign for each episode's summed differences, with several "
+    "training seeds at least that of Welch's t-test; after Holm's correction for the {tests} "
+    "comparisons on all pairs, and for the {others} on kinds of pairs. Won, lost: pairs that the "
+    "first solves more often, or less."
 )
 
 
@@ -233,9 +233,8 @@ def _compared(
             "Pairs": raw["pairs"].map(format.whole),
         }
     )
-    words = [name if name == run.name else f"{name}: {run.name}" for name, run in runs.items()]
     counts = {"tests": is_whole.sum(), "others": (~is_whole).sum()}
-    caption = _CAPTION.format(runs="; ".join(words), **counts)
+    caption = _CAPTION.format(runs=", ".join(runs), **counts)
     units = {"rate": "pct", "other_rate": "pct"} | dict.fromkeys(_POINTS, "points")
     raw = raw.rename(columns={name: f"{name}_{unit}" for name, unit in units.items()})
     section = format.Section(" and ".join(runs), caption, frame)
@@ -257,7 +256,9 @@ def _refused(joined: load.RunTables, reasons: list[tuple[str, str, str]]) -> for
     raw = pd.DataFrame(reasons, columns=["task", "what", "reason"]).drop_duplicates()
     if raw.empty:
         return format.Table(f"not_{NAME}", "Not compared", raw, [])
-    frame = raw.groupby(["task", "reason"], sort=False)["what"].agg("; ".join).reset_index()
+    ranks = raw["task"].map(joined.tasks["rank"]).sort_values(kind="stable", na_position="first")
+    by_reason = raw.loc[ranks.index].groupby(["task", "reason"], sort=False)
+    frame = by_reason["what"].agg("; ".join).reset_index()
     shown = pd.DataFrame(
         {
             "Task": frame["task"].map(joined.task_label),
