@@ -2,7 +2,8 @@
 
 The report is `python -m harness.report` on made-up trials (four tasks, five methods, the rest
 seeds), each with `episodes` episodes and a training curve: wall time and largest memory of that
-process. Expansion is that of suite=all with more seeds. The suite through Ray is the toy task's
+process. The first report reads every trial's own files, the next one the tables that the first left
+compacted. Expansion is that of suite=all with more seeds. The suite through Ray is the toy task's
 no-op control with a seed a trial: Ray's start, and what is not the trial's own work. Sizes are tens
 up to the largest; the exponent is the slope of log value over log trials, by least squares from 100
 trials on. Expansion is measured `repeats` times, so are the reports of all sizes but the largest,
@@ -14,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,7 +31,7 @@ from harness.contracts.setting import setting
 from harness.experiment import config, suites
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
-from harness.records import rows
+from harness.records import compact, rows
 from harness.runtime import seeding
 from harness.trial import STAGES
 
@@ -83,12 +85,12 @@ def _sizes(most: int) -> list[int]:
 
 
 def _measure(options: Config, scratch: str) -> Iterator[versus.BenchRow]:
-    reports = []
-    for size in _sizes(options.report_trials):
-        folder = f"{scratch}/report{size}"
+    folders = {size: f"{scratch}/report{size}" for size in _sizes(options.report_trials)}
+    for size, folder in folders.items():
         _write_trials(folder, size, options.episodes)
-        reports.append((size, _report(folder)))
-    yield from _grown("report", reports, options.repeats, "memory, GiB")
+    for name, first in (("report", True), ("report, next", False)):
+        reports = [(size, _report(folder, first)) for size, folder in folders.items()]
+        yield from _grown(name, reports, options.repeats, "memory, GiB")
     sizes = _sizes(options.report_trials)
     expansions = [(n, _expansion(n)) for n in sizes]
     yield from _grown("expansion", expansions, options.repeats, largest=options.repeats)
@@ -154,10 +156,14 @@ def _episode(key: str, number: int, solved: bool) -> rows.EpisodeRow:
     )
 
 
-def _report(folder: str) -> Callable[[], tuple[float, float]]:
-    """Seconds and GiB of the report's own process."""
+def _report(folder: str, first: bool) -> Callable[[], tuple[float, float]]:
+    """Seconds and GiB of the report's own process, without what an earlier report compacted where
+    it is to be the `first`.
+    """
 
     def once() -> tuple[float, float]:
+        if first:
+            shutil.rmtree(f"{folder}/{compact.FOLDER}", ignore_errors=True)
         started = time.perf_counter()
         command = [sys.executable, "-m", "harness.report", folder]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as p:

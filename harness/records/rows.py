@@ -14,12 +14,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import itertools
 import logging
 import math
 import re
 import types
 import typing
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -30,6 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
+from harness.records import compact
 from harness.records.storage import delete, filesystem, one_line, whole_file
 
 log = logging.getLogger(__name__)
@@ -355,11 +357,14 @@ class Tables(NamedTuple):
     metrics: pd.DataFrame
     broken: tuple[Broken, ...] = ()
     left_out: tuple[str, ...] = ()  # below trials/: folders that are not named after their trial
+    pictured: tuple[str, ...] = ()  # below trials/: folders with pictures, see `frames`
 
 
 LEFT_OUT = "a copy, or renamed: a trial counts in its own folder alone"
 _BATCH = 128  # trials read by one thread at a time
+_WORTH_COMPACTING = 200  # trials that were read from files of their own: half a second
 FILES = {"metrics": MetricRow, "episodes": EpisodeRow, "trial": TrialRow}  # in the order of writing
+_FILE_NAMES = {f"{name}.parquet": name for name in (*FILES, "frames")}
 _ARROW = {
     str: pa.string(),
     int: pa.int64(),
@@ -480,20 +485,29 @@ def read_back(folder: str) -> Written | None:
     return Written(read["trial"][0], read["episodes"], read["metrics"], read["frames"])
 
 
-def read(run_folder: str) -> Tables:
-    """All readable trials under `run_folder`/trials. Trials that cannot be read, and folders that
-    are not named after their trial, are logged and named in the result.
+def read(run_folder: str, without: Collection[str] = (), compacting: bool = False) -> Tables:
+    """All readable trials under `run_folder`/trials, without the columns `without` of episodes.
+    Trials that cannot be read, and folders that are not named after their trial, are logged and
+    named in the result. `compacting`: repeat the tables in `run_folder`/compact where many trials
+    were read from files of their own, so that the next reading is fast.
     """
     fs, below = _below(run_folder)
-    folders = _folders_with(fs, below, "trial")
-    folder_batches = [folders[i : i + _BATCH] for i in range(0, len(folders), _BATCH)]
+    base = below.rpartition("/")[0]
+    files = _files(fs, below)
+    known = compact.read(fs, base, {name: _whole_schema(row) for name, row in FILES.items()})
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
-        batches = list(pool.map(lambda batch: _read_folders(fs, below, batch), folder_batches))
-    tables = {row: _concat(row, [b.tables[name] for b in batches]) for name, row in FILES.items()}
+        pieces = _pieces(below, files, known)
+        batches = list(pool.map(lambda piece: _read_piece(fs, below, piece), pieces))
+    del known, pieces  # what they hold is freed while it becomes pandas
+    tables = {name: _concat(row, [b.tables[name] for b in batches]) for name, row in FILES.items()}
+    entries = [entry for batch in batches for entry in batch.entries]
+    unknown = sum(len(batch.entries) for batch in batches if not batch.compacted)
     broken = tuple(entry for batch in batches for entry in batch.broken)
     left_out = tuple(name for batch in batches for name in batch.left_out)
     ignored = sum((batch.ignored for batch in batches), collections.Counter())
     del batches
+    if compacting and unknown >= _WORTH_COMPACTING:
+        compact.write(fs, base, compact.Compact(tables, entries))
     for entry in broken:
         words = "%s/%s is left out: %s. Issue the run command again to repeat it."
         log.warning(words, below, entry.folder, entry.reason)
@@ -501,8 +515,12 @@ def read(run_folder: str) -> Tables:
         log.warning("%s/%s is left out: %s", below, name, LEFT_OUT)
     for column, count in sorted(ignored.items()):
         log.warning("column %s is ignored (trials that have it: %d)", column, count)
-    frames = [table.to_pandas(self_destruct=True) for table in tables.values()]
-    return Tables(**dict(zip(FILES, frames, strict=True)), broken=broken, left_out=left_out)
+    tables["episodes"] = tables["episodes"].drop_columns(list(without))
+    frames = {}
+    for name in FILES:
+        frames[name] = tables.pop(name).to_pandas(self_destruct=True)
+    pictured = tuple(folder[len(below) + 1 :] for folder in files if "frames" in files[folder])
+    return Tables(**frames, broken=broken, left_out=left_out, pictured=pictured)
 
 
 def read_one(folder: str) -> Tables | None:
@@ -515,11 +533,15 @@ def read_one(folder: str) -> Tables | None:
     return Tables(**{name: table.to_pandas() for name, table in tables.items()})
 
 
-def frames(run_folder: str) -> pd.DataFrame:
-    """The pictures of those trials under `run_folder`/trials that have any, with config_hash."""
+def frames(run_folder: str, names: Collection[str] | None = None) -> pd.DataFrame:
+    """The pictures of those trials under `run_folder`/trials that have any, with config_hash;
+    `names` are the folders to look into instead of all.
+    """
     fs, below = _below(run_folder)
-    complete = _folders_with(fs, below, "frames", "trial")
-    folders = [folder for folder in complete if folder.rpartition("/")[0] == below]
+    if names is None:
+        files = _files(fs, below)
+        names = [f[len(below) + 1 :] for f in files if "frames" in files[f]]
+    folders = [f"{below}/{name}" for name in sorted(names) if "/" not in name]
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
         tables = [t for t in pool.map(lambda folder: _read_frames(fs, folder), folders) if t]
     return _concat(FrameRow, tables).to_pandas()
@@ -540,9 +562,11 @@ class _Batch(NamedTuple):
     """The tables of several trials, joined: many small pieces waste memory."""
 
     tables: dict[str, pa.Table]
+    entries: Sequence[compact.Entry]  # of the trials in the tables, in their order
     ignored: collections.Counter[str]
-    broken: list[Broken]
-    left_out: list[str]
+    broken: Sequence[Broken] = ()
+    left_out: Sequence[str] = ()
+    compacted: bool = False  # the tables are a part of the compacted ones
 
 
 def _below(run_folder: str) -> tuple[pafs.FileSystem, str]:
@@ -551,34 +575,76 @@ def _below(run_folder: str) -> tuple[pafs.FileSystem, str]:
     return fs, f"{base.rstrip('/')}/trials"
 
 
-def _folders_with(fs: pafs.FileSystem, below: str, *names: str) -> list[str]:
-    """The folders, at any depth, that hold these tables, in order."""
-    wanted = {f"{name}.parquet" for name in names}
+_Files = Mapping[str, pafs.FileInfo]  # of one folder, by the name of the table
+
+
+def _files(fs: pafs.FileSystem, below: str) -> dict[str, _Files]:
+    """The folders, at any depth, that hold a trial, in order, and the tables in each."""
     where = pafs.FileSelector(below, recursive=True, allow_not_found=True)
-    counts = collections.Counter(
-        info.path.rpartition("/")[0] for info in fs.get_file_info(where) if info.base_name in wanted
-    )
-    return sorted(folder for folder, count in counts.items() if count == len(names))
+    folders: dict[str, dict[str, pafs.FileInfo]] = collections.defaultdict(dict)
+    for info in fs.get_file_info(where):
+        if info.base_name in _FILE_NAMES:
+            folders[info.path.rpartition("/")[0]][_FILE_NAMES[info.base_name]] = info
+    return {folder: folders[folder] for folder in sorted(folders) if "trial" in folders[folder]}
 
 
-def _read_folders(fs: pafs.FileSystem, below: str, folders: list[str]) -> _Batch:
-    trials, broken, left_out = [], [], []
-    for folder in folders:
+_Piece = _Batch | Mapping[str, str]  # read already, or folders to read, with their signatures
+
+
+def _pieces(below: str, files: Mapping[str, _Files], known: compact.Compact) -> Iterator[_Piece]:
+    """All trials in the order of `files`: as much as possible at once from the compacted ones, the
+    others in batches.
+    """
+    places = {f"{below}/{entry.name}": i for i, entry in enumerate(known.entries)}
+    signatures = {folder: _signature(tables) for folder, tables in files.items()}
+
+    def shift(numbered: tuple[int, str]) -> int | None:
+        """The same for neighbours that are neighbours in the compacted tables, too."""
+        number, folder = numbered
+        place, own = places.get(folder), signatures[folder]
+        fresh = place is not None and own and known.entries[place].signature == own
+        return place - number if fresh else None
+
+    for distance, group in itertools.groupby(enumerate(files), shift):
+        numbers, folders = zip(*group, strict=True)
+        if distance is None:
+            for i in range(0, len(folders), _BATCH):
+                yield {folder: signatures[folder] for folder in folders[i : i + _BATCH]}
+        else:
+            part = known.part(numbers[0] + distance, numbers[-1] + distance + 1)
+            yield _Batch(part.tables, part.entries, collections.Counter(), compacted=True)
+
+
+def _signature(tables: _Files) -> str:
+    """compact.signature of a trial's files; "" where one of its tables is missing."""
+    return compact.signature(tables[n] for n in FILES) if tables.keys() >= FILES.keys() else ""
+
+
+def _read_piece(fs: pafs.FileSystem, below: str, piece: _Piece) -> _Batch:
+    if isinstance(piece, _Batch):
+        return piece
+    trials, entries, broken, left_out = [], [], [], []
+    for folder, signature in piece.items():
         name = folder[len(below) + 1 :]
         try:
             if "/" in name:
                 raise _OtherFolderError(name)
-            trials.append(_read_folder(fs, folder))
+            trial = _read_folder(fs, folder)
         except _OtherFolderError:
             left_out.append(name)
         except (pa.ArrowException, OSError) as error:
             broken.append(Broken(name, one_line(error)))
+        else:
+            trials.append(trial)
+            counts = {table: trial.tables[table].num_rows for table in FILES}
+            # what is ignored is named at every reading
+            entries.append(compact.Entry(name, "" if trial.ignored else signature, counts))
     tables = {
         name: _concat(row, [one.tables[name] for one in trials]).combine_chunks()
         for name, row in FILES.items()
     }
     ignored = collections.Counter(column for one in trials for column in one.ignored)
-    return _Batch(tables, ignored, broken, left_out)
+    return _Batch(tables, entries, ignored, broken, left_out)
 
 
 def _read_folder(fs: pafs.FileSystem, folder: str) -> _TrialTables:
@@ -693,10 +759,13 @@ def _kind(dtype: pa.DataType) -> str:
 
 
 def _concat(row: type, tables: list[pa.Table]) -> pa.Table:
-    empty = schema(row)
-    if row is not TrialRow:
-        empty = empty.append(pa.field("config_hash", pa.string()))
-    return pa.concat_tables([empty.empty_table(), *tables])
+    return pa.concat_tables([_whole_schema(row).empty_table(), *tables])
+
+
+def _whole_schema(row: type) -> pa.Schema:
+    """The schema of `row`, beside the rows of other trials: with the config_hash of its own."""
+    own = schema(row)
+    return own if row is TrialRow else own.append(pa.field("config_hash", pa.string()))
 
 
 def _write_rows(fs: pafs.FileSystem, path: str, row: type, rows: Sequence) -> None:

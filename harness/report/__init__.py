@@ -20,8 +20,9 @@ __all__ = ["NoTrials", "Report", "console", "publish", "write"]
 log = logging.getLogger(__name__)
 
 _OURS = re.compile(
-    r"(headline|success|success_\d+|efficiency|stability|plan_time|compute|aggregates|released|sweep"
-    r"|imagined_.+|(training|probing|open_loop|geometry|map|surprise|plans|episodes|decoder)(_.+)?)"
+    r"(headline|success|success_\d+|efficiency|stability|plan_time|compute|aggregates|released"
+    r"|sweep|coverage|imagined_.+"
+    r"|(training|probing|open_loop|geometry|map|surprise|plans|episodes|decoder)(_.+)?)"
     r"\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif|captions\.md"
 )
@@ -105,7 +106,7 @@ def _show(parts: _Parts) -> None:
 
 
 def _build(run_folder: str) -> _Parts:
-    run = load.load(run_folder)
+    run = load.load(run_folder, compacting=True)
     outcomes = success_rates.outcomes(run)
     estimates = success_rates.estimates(outcomes)
     return _Parts(run, outcomes, estimates, tables.of(run, outcomes, estimates))

@@ -1,13 +1,24 @@
-"""python -m harness.report results/<run>: write the report of a run and show its tables."""
+"""The report of a run, or several runs compared pair by pair.
+
+python -m harness.report results/<run>       write tables, figures and page of a run
+python -m harness.report results/A results/B [results/C ...] [methods=lewm,pldm] [out=FOLDER]
+    B minus A on the pairs that both were evaluated on, and what cannot be compared and why: methods
+    of the same name, and a method that only one run has with all of the other's. Nothing is written
+    but into FOLDER. Exit code 2 where nothing can be compared.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
 
 from harness import report
+from harness.report import compare, load, render
 from harness.runtime import command
 
 log = logging.getLogger("harness.report")
@@ -15,23 +26,56 @@ log = logging.getLogger("harness.report")
 
 def main(argv: Sequence[str]) -> int:
     """Exit code 0, 1 when a trial's tables cannot be read or there is nothing to report, or 2 when
-    no folder is given.
+    no folder is given or nothing can be compared.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     failures = (OSError, report.NoTrials)
-    return command.main(argv, lambda _: __doc__, _folder, _publish, failures)
+    return command.main(argv, lambda _: __doc__, _job, lambda job: job(), failures)
 
 
-def _folder(argv: Sequence[str]) -> str:
-    """The folder of a run, results/<run>, or its URI. Raises command.ConfigError."""
-    (folder,), _ = command.read_words(argv, {}, names=("results/<run>",))
-    return command.expanded("results", folder)
+def _job(argv: Sequence[str]) -> Callable[[], int]:
+    """What the words ask for. Raises command.ConfigError."""
+    options = {"methods": "", "out": ""}
+    count = sum(word.partition("=")[0] not in options for word in argv)
+    if count < 2:
+        (folder,), _ = command.read_words(argv, {}, names=("results/<run>",))
+        return functools.partial(_publish, command.expanded("results", folder))
+    folders, chosen = command.read_words(argv, options, ["results/<run>"] * count)
+    folders = [command.expanded("results", folder) for folder in folders]
+    methods = [name for name in chosen["methods"].split(",") if name]
+    return functools.partial(_compare, folders, methods, command.expanded("out", chosen["out"]))
 
 
 def _publish(folder: str) -> int:
     written = report.publish(folder)
     log.info("wrote %d files; open %s", len(written.paths), shlex.quote(written.paths[-1]))
     return command.FAILED if written.broken else command.OK
+
+
+def _compare(folders: Sequence[str], methods: Sequence[str], out: str) -> int:
+    found = compare.compare({name: load.load(f) for name, f in _names(folders).items()}, methods)
+    terminal = Console() if Console().is_terminal else Console(width=160)
+    for table in found:
+        for shown in render.rich_tables(table.sections):
+            terminal.print(shown)
+    if out:
+        for path in compare.write(out, found):
+            log.info("wrote %s", shlex.quote(path))
+    if found.compared.raw.empty:
+        command.console.print("error: nothing can be compared", markup=False)
+        return command.USAGE
+    return command.OK
+
+
+def _names(folders: Sequence[str]) -> dict[str, str]:
+    """Short names of the folders, whole ones where two would be the same. Raises
+    command.ConfigError where a folder is given twice.
+    """
+    whole = [folder.rstrip("/") for folder in folders]
+    if len(set(whole)) < len(whole):
+        raise command.ConfigError("a folder is given twice: a run is compared with other runs")
+    short = [folder.rpartition("/")[2] for folder in whole]
+    return dict(zip(short if len(set(short)) == len(short) else whole, folders, strict=True))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ SECTION = ["scale", "protocol", "protocol_hash"]  # one table each: protocols ar
 GROUP = ["task", "method", "variant", *SECTION, "setting_hash"]  # trials that may be averaged
 
 _NOT_SETTINGS = {"seed", "seeds", "key", "run", "results", "suite", "origin"}
+_UNREAD = ("pairs_per_solve", "solve_s")  # of episodes: lists, half of the memory, in no table
 _SHOWN_KEYS = 3
 _OLDER_ROLES = {"heuristic": "floor", "random": "floor", "noop": "floor", "replay": "check"}
 _UNKNOWN_RANK = 1000  # of the first method or task whose rows say none
@@ -41,7 +42,7 @@ class RunTables(NamedTuple):
     failed: pd.DataFrame
     episodes: pd.DataFrame  # of ok trials, with `cell`, `seed`, `pair`
     metrics: pd.DataFrame  # of ok trials, with `cell`, `seed`
-    frames: pd.DataFrame  # of ok trials that have pictures, with `cell`, `seed`
+    frames: pd.DataFrame  # of each cell's first seed that has pictures, with `cell`, `seed`
     broken: tuple[rows.Broken, ...]
     left_out: tuple[str, ...]
 
@@ -58,9 +59,9 @@ class RunTables(NamedTuple):
         return list(self.methods[self.methods["role"] == role].sort_values("rank").index)
 
 
-def load(run_folder: str) -> RunTables:
-    """Read and group a run; raises NoTrials with what to do."""
-    tables = rows.read(run_folder)
+def load(run_folder: str, compacting: bool = False) -> RunTables:
+    """Read and group a run, `compacting` it as rows.read does; raises NoTrials with what to do."""
+    tables = rows.read(run_folder, without=_UNREAD, compacting=compacting)
     if tables.trial.empty and not tables.broken:
         others = f" but copies or renamed folders ({', '.join(tables.left_out)})"
         raise NoTrials(
@@ -85,9 +86,9 @@ def load(run_folder: str) -> RunTables:
         cells=_cells(trials, sweep_values(metrics), methods, tasks),
         trials=trials,
         failed=trial[~ok],
-        episodes=_with_pairs(_of_trials(tables.episodes, trials)),
+        episodes=number_pairs(_of_trials(tables.episodes, trials)),
         metrics=metrics,
-        frames=_of_trials(rows.frames(run_folder), trials),
+        frames=_of_trials(_first_frames(run_folder, trials, tables.pictured), trials),
         broken=tables.broken,
         left_out=tables.left_out,
     )
@@ -106,6 +107,16 @@ def flat_config(config_yaml: str) -> dict[str, Any]:
 def setting(trials: pd.DataFrame, key: str) -> Any:
     """A setting ("train.batch_size") of the first of these trials, None where none is recorded."""
     return flat_config(trials["config_yaml"].iloc[0]).get(f"config.{key}")
+
+
+def number_pairs(episodes: pd.DataFrame) -> pd.DataFrame:
+    """Number the pairs of episodes in column `pair`: those of the same comparison, data, start and
+    goal have the same number.
+    """
+    data = ["comparison_id", "dataset_hash", "split_hash", "split", "sample"]
+    same = [*data, "pair_id", "source_episode", "start_step"]
+    episodes["pair"] = episodes.groupby(same, sort=False).ngroup()
+    return episodes
 
 
 def sweep_values(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -248,15 +259,17 @@ def _flatten(value: Any, prefix: str) -> list[tuple[str, Any]]:
     return [(prefix, value)]
 
 
+def _first_frames(run_folder: str, trials: pd.DataFrame, pictured: tuple[str, ...]) -> pd.DataFrame:
+    """The pictures of each cell's first training seed that has any: no figure shows more."""
+    names = [
+        rows.folder_name(*trial) for trial in zip(trials["key"], trials["config_hash"], strict=True)
+    ]
+    seeds = trials[["cell", "seed"]].assign(name=names).sort_values("seed", kind="stable")
+    first = seeds[seeds["name"].isin(pictured)].drop_duplicates("cell")
+    return rows.frames(run_folder, first["name"])
+
+
 def _of_trials(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """The rows of the trials that are ok, each with its cell, seed, comparison and data."""
     keep = ["key", "config_hash", "cell", "seed", "comparison_id", "dataset_hash", "split_hash"]
     return table.merge(trials[keep], on=["key", "config_hash"], how="inner")
-
-
-def _with_pairs(episodes: pd.DataFrame) -> pd.DataFrame:
-    """Number the pairs: same task, protocol, data, start and goal have the same number."""
-    data = ["comparison_id", "dataset_hash", "split_hash", "split", "sample"]
-    same = [*data, "pair_id", "source_episode", "start_step"]
-    episodes["pair"] = episodes.groupby(same, sort=False).ngroup()
-    return episodes

@@ -30,11 +30,13 @@ class Published(NamedTuple):
 
 def success(cell: pd.Series) -> Published | None:
     """Success in percent, for a cell's task, method and variant; None beside numbers of tests."""
-    return (
-        None
-        if of_tests(cell)
-        else _successes().get((cell["task"], name_of(cell["method"], cell["variant"])))
-    )
+    name = name_of(cell["method"], cell["variant"])
+    return None if of_tests(cell) else success_of(cell["task"], name)
+
+
+def success_of(task: str, method: str) -> Published | None:
+    """Success in percent of a method, which may be named with its variant, on a task."""
+    return _successes().get((task, method))
 
 
 def plan_s(cell: pd.Series) -> Published | None:
@@ -97,6 +99,57 @@ def probing(cell: pd.Series, quantity: str) -> Probed | None:
     return None if cell["variant"] or of_tests(cell) else _probes().get(known)
 
 
+class Item(NamedTuple):
+    """A figure or table of the LeWM paper (arXiv 2603.19312 v3): what has to be measured for it.
+
+    Each method on each task needs the `stages` ("train:loss": that metric of a stage), in so many
+    training `seeds`. A swept item needs them at several values of `key`: of "any 3" three
+    different ones, else each of those named ("vit=ViT-Tiny": in the paper by that name).
+    """
+
+    name: str  # "Fig. 8, 11"
+    title: str
+    stages: tuple[str, ...]
+    tasks: tuple[str, ...]
+    methods: tuple[str, ...]
+    key: str  # "": nothing is swept
+    values: tuple[str, ...]
+    seeds: int
+    published: str  # which numbers the paper gives: "success", "probing", "ablation:dropout", ...
+    command: str
+
+
+def items() -> list[Item]:
+    """The figures and tables of the paper, in its order."""
+    return [
+        Item(
+            row["item"],
+            row["title"],
+            *(tuple(row[name].split()) for name in ("stages", "tasks", "methods")),
+            row["key"],
+            tuple(row["values"].split()),
+            int(row["seeds"]),
+            row["published"],
+            row["command"],
+        )
+        for row in _read(_ITEMS)
+    ]
+
+
+def ablation(name: str, setting: str) -> float:
+    """Success in percent of the paper's LeWM or PLDM on Push-T, NaN where it reports none."""
+    known = {(row["ablation"], row["setting"]): float(row["sr"]) for row in _read(_ABLATIONS)}
+    return known.get((name, setting), math.nan)
+
+
+def over_training_seeds(task: str, method: str) -> float:
+    """Success in percent, the paper's mean over training seeds; NaN where it reports none."""
+    known = {
+        (row["task"], row["method"]): float(row["success_mean_pct"]) for row in _read(_VARIANCE)
+    }
+    return known.get((task, method), math.nan)
+
+
 def of_tests(cell: pd.Series) -> bool:
     """Under a protocol whose numbers mean nothing."""
     return cell["protocol"].startswith("smoke")
@@ -135,6 +188,16 @@ _REPLICATIONS = _File(
     ("source",),
     tuple((task, 100) for task in ("two_room", "reacher", "push_t", "cube")),
     ("protocol",),
+)
+_ITEMS = _File(
+    "lewm_items.csv",
+    ("item", "title"),
+    (("seeds", math.inf),),
+    ("stages", "tasks", "methods", "key", "values", "published", "command"),
+)
+_ABLATIONS = _File("paper_ablations.csv", ("ablation", "setting"), (("sr", 100),), ())
+_VARIANCE = _File(
+    "paper_training_variance.csv", ("task", "method"), (("success_mean_pct", 100),), ()
 )
 _PROBING = _File(
     "paper_probing.csv",

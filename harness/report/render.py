@@ -15,6 +15,7 @@ from harness.report import format
 
 _TEXT_COLUMNS = {  # aligned to the left
     *("Task", "Tasks", "Event", "Method", "Quantity", "Device", "Timed", "Terms", "Kind of pairs"),
+    *("Item", "Title", "Status", "Missing", "Gap", "Command", "Reason"),
 }
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _TEX |= {character: f"\\{character}" for character in "&%$#_{}"}

@@ -91,7 +91,7 @@ def differences(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) 
             known = references.get((comparisons[cell], split, reference), [])
             if (other := _nearest(known, outcome)) is not None:
                 row = {"cell": cell, "split": split, "reference": reference}
-                rows += [row | part for part in _differences(outcome, other)]
+                rows += [row | part for part in paired(outcome, other)]
     columns = ["cell", "split", "reference", "subset", *stats.Difference._fields]
     table = pd.DataFrame(rows, columns=columns)
     family = [table["cell"].map(comparisons), table["split"]]
@@ -339,8 +339,8 @@ def _on(outcome: Outcomes, pairs: np.ndarray) -> np.ndarray:
     return outcome.success[:, np.isin(outcome.pairs, pairs)]
 
 
-def _differences(a: Outcomes, b: Outcomes) -> list[dict]:
-    """Subset and stats.Difference, for every subset that has shared pairs."""
+def paired(a: Outcomes, b: Outcomes) -> list[dict]:
+    """Subset, both rates and stats.Difference, for every subset that has shared pairs."""
     _, in_a, in_b = np.intersect1d(a.pairs, b.pairs, assume_unique=True, return_indices=True)
     rows = []
     for subset, mask in _subsets(a).items():
@@ -348,5 +348,6 @@ def _differences(a: Outcomes, b: Outcomes) -> list[dict]:
         if subset != UNSOLVED and shared.any():
             rates = a.success[:, in_a[shared]], b.success[:, in_b[shared]]
             difference = stats.paired_difference(*rates, a.cluster[in_a[shared]])
-            rows.append({"subset": subset} | difference._asdict())
+            means = {"rate": rates[0].mean(), "other_rate": rates[1].mean()}
+            rows.append({"subset": subset} | means | difference._asdict())
     return rows

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import numpy as np
 import pytest
-from synthetic_run import outcome, raw
+from synthetic_run import film, outcome, raw, train_metrics
 
 from harness import report
+from harness.records import rows
 from harness.report import __main__ as command
 from harness.report import load
 from harness.report.figures import style
@@ -110,3 +115,29 @@ def test_an_unreadable_trial_is_left_out(run):
 def test_a_configuration_that_cannot_be_parsed_is_tolerated():
     assert load.flat_config("a: [") == {}
     assert load.flat_config("a:\n  b: [1, 2]\n  c: {}\n") == {"a.b": [1, 2], "a.c": {}}
+
+
+def test_pictures_are_those_of_the_first_seed_that_has_any(run):
+    """No figure shows more, and the pictures of many seeds fill the memory."""
+    run.trial(method="lewm", seed=0, outcome=outcome(10))
+    for seed in (1, 2):
+        run.trial(method="lewm", seed=seed, outcome=outcome(10), frames=film(20, success=True))
+        run.trial(method="gcbc", seed=seed, outcome=outcome(10), frames=film(20, success=True))
+    frames = load.load(str(run.folder)).frames
+    assert set(frames["key"]) == {"two_room.lewm.s1", "two_room.gcbc.s1"}
+
+
+def test_a_report_from_compacted_tables_has_the_same_bytes(run, monkeypatch):
+    monkeypatch.setattr(rows, "_WORTH_COMPACTING", 1)
+    for method in ("lewm", "pldm", "random"):
+        for seed in range(2 if method != "random" else 1):
+            frames = film(20, success=True) if method != "random" else ()
+            metrics = train_metrics(np.random.default_rng(seed), ["loss", "pred"])
+            trial = run.trial(
+                "push_t", method, seed, outcome(20 + seed), frames=frames, metrics=metrics
+            )
+            for path in run.place(trial).iterdir():
+                os.utime(path, (1_000_000_000, 1_000_000_000))
+    first = {path: Path(path).read_bytes() for path in report.write(run.folder)}
+    assert (run.folder / "compact" / "metrics.parquet").exists()
+    assert {path: Path(path).read_bytes() for path in report.write(run.folder)} == first

@@ -442,5 +442,6 @@ def test_a_run_of_controls_needs_no_training(run):
         "success.png",
         "success.svg",
         "captions.md",
+        *(f"coverage.{kind}" for kind in ("md", "csv", "tex")),
         "index.html",
     }

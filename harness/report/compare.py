@@ -1,0 +1,270 @@
+"""Runs compared pair by pair: the same starts and goals, solved by the methods of two runs.
+
+Two trials can be compared where they were evaluated on the same pairs: the same task, protocol,
+dataset and split (their hashes), and the same pair, kind of sample, recorded episode and start.
+What cannot be compared is named with the reason.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from harness.records import storage
+from harness.report import format, load, render, stats, success_rates
+
+_PROTOCOL = ("protocol.", "planner.", "mpc.", "planner_name")  # keys that its hash is made of
+_DATA = ("data.",)
+NAME = "compared"  # of the table and its files
+_NAMED = 4  # differing keys that a reason names
+_CAPTION = (
+    "Runs {runs}. Success in percent and its difference in points on the pairs that both were "
+    "evaluated on; a kind of pairs besides all has the extra pairs drawn for it. 95 % interval: "
+    "bootstrap over recorded episodes, which are resampled jointly, and over training seeds. p: "
+    "exact two-sided test over one sign for each episode's summed differences, with several "
+    "training seeds at least that of Welch's t-test; after Holm's correction for the {tests} "
+    "comparisons on all pairs, and for the {others} on kinds of pairs. Won, lost: pairs that the "
+    "first solves more often, or less."
+)
+
+
+class Comparison(NamedTuple):
+    """What could be compared, and what could not: both for people and as rows."""
+
+    compared: format.Table
+    refused: format.Table
+
+
+class _Side(NamedTuple):
+    """A cell of one run."""
+
+    run: str
+    cell: int
+    task: str
+    method: str
+    variant: str
+    label: str
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """What is the same in two runs of one method."""
+        return self.method, self.variant
+
+
+def compare(runs: Mapping[str, load.RunTables], methods: Collection[str] = ()) -> Comparison:
+    """Compare each two of these runs (by the names that they are to have), the later one minus the
+    earlier: methods of the same name, and a method that only one of the two has on a task with all
+    of the other's. `methods` are the only ones to compare, all where none is named.
+    """
+    joined = _joined(runs)
+    outcomes = success_rates.outcomes(joined)
+    sides = [_Side(*row) for row in joined.cells.reset_index()[list(_Side._fields)].values]
+    sides = [side for side in sides if not methods or side.method in methods]
+    rows, reasons = [], _elsewhere(runs, methods)
+    for first, second in itertools.combinations(runs, 2):
+        for a, b in _opposed(sides, first, second):
+            found = _differences(joined, outcomes, a, b)
+            rows += found
+            if not found:
+                names = f"{b.label} ({b.run}), {a.label} ({a.run})"
+                reasons.append((a.task, names, _reason(joined, outcomes, a, b)))
+    return Comparison(_compared(runs, joined, rows), _refused(joined, reasons))
+
+
+def write(folder: str, comparison: Comparison) -> list[str]:
+    """Write both tables as Markdown, CSV and LaTeX into `folder`; returns the paths."""
+    paths = []
+    for table in comparison:
+        for kind, text in (("md", render.markdown), ("csv", render.csv), ("tex", render.tex)):
+            paths.append(f"{folder.rstrip('/')}/{table.name}.{kind}")
+            fs, base = storage.filesystem(paths[-1])
+            fs.create_dir(base.rpartition("/")[0], recursive=True)
+            with storage.whole_file(fs, base) as sink:
+                sink.write(text(table).encode())
+    return paths
+
+
+def _joined(runs: Mapping[str, load.RunTables]) -> load.RunTables:
+    """One run of all, whose cells know their run and whose pairs are numbered together. The scale
+    does not tell pairs apart, only their data do.
+    """
+    parts: dict[str, list[pd.DataFrame]] = {}
+    offset = 0
+    for name, run in runs.items():
+        pairs = run.metrics[run.metrics["stage"] == "pairs"]
+        known = {"trials": run.trials, "episodes": run.episodes, "metrics": pairs}
+        for kind, table in known.items():
+            parts.setdefault(kind, []).append(table.assign(cell=table["cell"] + offset))
+        cells = run.cells.assign(run=name)
+        cells.index = cells.index + offset
+        parts.setdefault("cells", []).append(cells)
+        parts.setdefault("tasks", []).append(run.tasks)
+        parts.setdefault("methods", []).append(run.methods)
+        offset += len(cells)
+    tables = {kind: pd.concat(own) for kind, own in parts.items()}
+    for kind in ("tasks", "methods"):
+        tables[kind] = tables[kind][~tables[kind].index.duplicated()]
+    cells = tables["cells"]
+    cells["comparison_id"] = cells.groupby(["task", "protocol_hash"]).ngroup()
+    episodes = tables["episodes"].reset_index(drop=True)
+    episodes["comparison_id"] = episodes["cell"].map(cells["comparison_id"])
+    first = next(iter(runs.values()))
+    return first._replace(**tables | {"episodes": load.number_pairs(episodes)})
+
+
+def _opposed(sides: list[_Side], first: str, second: str) -> list[tuple[_Side, _Side]]:
+    """The cells of two runs that are set against each other."""
+    ours, theirs = ([side for side in sides if side.run == run] for run in (first, second))
+    return [
+        (a, b)
+        for a, b in itertools.product(ours, theirs)
+        if a.task == b.task and (a.name == b.name or not (_has(theirs, a) and _has(ours, b)))
+    ]
+
+
+def _has(sides: list[_Side], other: _Side) -> bool:
+    """Whether there is this method with this variant on this task."""
+    return any((side.task, side.name) == (other.task, other.name) for side in sides)
+
+
+def _differences(
+    joined: load.RunTables, outcomes: dict, a: _Side, b: _Side
+) -> list[dict[str, Any]]:
+    """A row for each split and kind of pairs on which both were evaluated: b minus a."""
+    rows = []
+    for split in sorted({split for cell, split in outcomes if cell == b.cell}):
+        if (a.cell, split) not in outcomes:
+            continue
+        for found in success_rates.paired(outcomes[b.cell, split], outcomes[a.cell, split]):
+            names = {"task": b.task, "split": split, "method": b.label, "run": b.run}
+            rows.append(names | {"other_method": a.label, "other_run": a.run} | found)
+    return rows
+
+
+def _reason(joined: load.RunTables, outcomes: dict, a: _Side, b: _Side) -> str:
+    """Why two cells share no pair."""
+    ours, theirs = (joined.trials[joined.trials["cell"] == side.cell] for side in (a, b))
+    names = {column: (set(ours[column]), set(theirs[column])) for column in _HASHES}
+    for column, (what, keys) in _HASHES.items():
+        if not names[column][0] & names[column][1]:
+            hashes = " and ".join(f"{', '.join(sorted(own))[:8]}" for own in names[column])
+            protocols = ""
+            if column == "protocol_hash":
+                protocols = f" {ours['protocol'].iloc[0]} and {theirs['protocol'].iloc[0]}"
+            return f"other {what}{protocols} ({hashes}{_differing_keys(ours, theirs, keys)})"
+    splits = [{split for cell, split in outcomes if cell == side.cell} for side in (a, b)]
+    if not all(splits):
+        return "no episodes were recorded"
+    if not splits[0] & splits[1]:
+        return f"{', '.join(splits[0])} pairs and {', '.join(splits[1])} pairs"
+    return "no pair in common"
+
+
+_HASHES = {
+    "protocol_hash": ("protocol", _PROTOCOL),
+    "dataset_hash": ("dataset", _DATA),
+    "split_hash": ("split of the dataset", _DATA),
+}
+
+
+def _differing_keys(ours: pd.DataFrame, theirs: pd.DataFrame, prefixes: tuple[str, ...]) -> str:
+    """ "; protocol.offset_steps 25 and 100": the settings in which two cells differ."""
+    one, other = (load.flat_config(trials["config_yaml"].iloc[0]) for trials in (ours, theirs))
+    keys = sorted(
+        key
+        for key in one | other
+        if key.removeprefix("config.").startswith(prefixes) and one.get(key) != other.get(key)
+    )
+    words = [
+        f"{key.removeprefix('config.')} {one.get(key, 'unset')} and {other.get(key, 'unset')}"
+        for key in keys[:_NAMED]
+    ]
+    words += [f"{len(keys) - _NAMED} more"] if len(keys) > _NAMED else []
+    return "".join(f"; {word}" for word in words)
+
+
+def _elsewhere(
+    runs: Mapping[str, load.RunTables], methods: Collection[str]
+) -> list[tuple[str, str, str]]:
+    """(task, what, reason) of trials that failed, and of tasks that only one of two runs has."""
+    reasons = []
+    for name, run in runs.items():
+        for trial in run.failed.sort_values("key").itertuples():
+            if not methods or trial.method in methods:
+                label = run.method_label(trial.method, trial.variant)
+                why = f"failed: {load.error_line(trial.error)[:120]}"
+                reasons.append((trial.task, f"{label}, seed {trial.seed} ({name})", why))
+        for folder, why in run.broken:
+            reasons.append(("", f"{folder} ({name})", f"cannot be read: {why}"))
+    for one, other in itertools.permutations(runs, 2):
+        for task in sorted(set(runs[one].cells["task"]) - set(runs[other].cells["task"])):
+            reasons.append((task, one, f"{other} has no finished trial of this task"))
+    return reasons
+
+
+def _compared(
+    runs: Mapping[str, load.RunTables], joined: load.RunTables, rows: list[dict[str, Any]]
+) -> format.Table:
+    raw = pd.DataFrame(rows)
+    if raw.empty:
+        return format.Table(NAME, "Runs compared", raw, [])
+    ranks = raw["task"].map(joined.tasks["rank"])
+    raw = raw.loc[ranks.sort_values(kind="stable").index].reset_index(drop=True)
+    is_whole = raw["subset"] == success_rates.ALL  # not one of the kinds of pairs
+    raw["p_holm"] = raw.groupby(is_whole)["p_value"].transform(stats.holm)
+    raw[["rate", "other_rate", *_POINTS]] *= 100
+    frame = pd.DataFrame(
+        {
+            "Task": raw["task"].map(joined.task_label),
+            "Method": [_against(row) for row in raw.itertuples()],
+            "Kind of pairs": raw["subset"].where(
+                raw["split"] == "test", raw["subset"] + ", " + raw["split"]
+            ),
+            "First %": raw["rate"].map(format.one),
+            "Second %": raw["other_rate"].map(format.one),
+            "Difference": raw["difference"].map(format.signed),
+            "95 % interval": format.interval(raw, "low", "high", format.signed),
+            "p": raw["p_holm"].map(format.p_value),
+            "Won": raw["wins"].map(format.whole),
+            "Lost": raw["losses"].map(format.whole),
+            "Pairs": raw["pairs"].map(format.whole),
+        }
+    )
+    counts = {"tests": is_whole.sum(), "others": (~is_whole).sum()}
+    caption = _CAPTION.format(runs=", ".join(runs), **counts)
+    units = {"rate": "pct", "other_rate": "pct"} | dict.fromkeys(_POINTS, "points")
+    raw = raw.rename(columns={name: f"{name}_{unit}" for name, unit in units.items()})
+    section = format.Section(" and ".join(runs), caption, frame)
+    return format.Table(NAME, "Runs compared", raw, [section])
+
+
+_POINTS = ("difference", "low", "high")
+
+
+def _against(row: Any) -> str:
+    """ "LeWM: B − A", "Mine (B) − LeWM (A)"."""
+    if row.method == row.other_method:
+        return f"{row.method}: {row.run} − {row.other_run}"
+    return f"{row.method} ({row.run}) − {row.other_method} ({row.other_run})"
+
+
+def _refused(joined: load.RunTables, reasons: list[tuple[str, str, str]]) -> format.Table:
+    """Tasks, methods and reasons; methods with the same reason share a row."""
+    raw = pd.DataFrame(reasons, columns=["task", "what", "reason"]).drop_duplicates()
+    if raw.empty:
+        return format.Table(f"not_{NAME}", "Not compared", raw, [])
+    ranks = raw["task"].map(joined.tasks["rank"]).sort_values(kind="stable", na_position="first")
+    by_reason = raw.loc[ranks.index].groupby(["task", "reason"], sort=False)
+    frame = by_reason["what"].agg("; ".join).reset_index()
+    shown = pd.DataFrame(
+        {
+            "Task": frame["task"].map(joined.task_label),
+            "Method": frame["what"],
+            "Reason": frame["reason"],
+        }
+    )
+    section = format.Section("Not compared", "What cannot be compared, and why.", shown)
+    return format.Table(f"not_{NAME}", "Not compared", raw, [section])
