@@ -418,7 +418,7 @@ def test_the_page_holds_every_table_figure_and_link(written):
     assert paths[-1].endswith("index.html")
     names = [path.rpartition("/")[2] for path in paths[:-1]]
     assert all(report._OURS.fullmatch(name) for name in names)  # a later report removes these
-    assert page.count("src='data:image/png;base64,") == 3
+    assert page.count("src='data:image/png;base64,") == 4  # training has one a task
     for title in ("Success", "Efficiency", "Training stability"):
         assert f"<h2>{title}</h2>" in page
     for link in re.findall(r"href='([^']+)'", page):
