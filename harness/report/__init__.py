@@ -14,6 +14,7 @@ from pyarrow import fs as pafs
 from harness.records import rows, storage
 from harness.report import figures, format, load, page, render, success_rates, tables
 from harness.report.load import NoTrials
+from harness.report.page import progress
 
 __all__ = ["NoTrials", "Report", "console", "publish", "write"]
 
@@ -35,6 +36,7 @@ class Report(NamedTuple):
 
 class _Parts(NamedTuple):
     run: load.RunTables
+    outcomes: dict
     estimates: pd.DataFrame
     tables: list[format.Table]
 
@@ -75,11 +77,16 @@ def _write(run_folder: str, parts: _Parts) -> list[str]:
         contents |= {f"figures/{name}.{kind}": content for kind, content in image.kinds.items()}
     if captions := {name: image.caption for name, image in images.items() if image.caption}:
         contents["figures/captions.md"] = render.captions(captions).encode()
-    text = page.build(parts.run, parts.tables, images, _parquet(run_folder, parts.run.left_out))
-    contents["index.html"] = text.encode()
+    contents["index.html"] = _page(run_folder, parts, images)
     paths = [_save(run_folder, path, content) for path, content in contents.items()]
     _remove_old(run_folder, contents)
     return paths
+
+
+def _page(run_folder: str, parts: _Parts, images: dict, refresh_s: int = 0) -> bytes:
+    files = _parquet(run_folder, parts.run.left_out)
+    state = progress.read(run_folder)
+    return page.build(*parts, images, files, state, refresh_s).encode()
 
 
 def _show(parts: _Parts) -> None:
@@ -106,7 +113,7 @@ def _build(run_folder: str) -> _Parts:
     run = load.load(run_folder)
     outcomes = success_rates.outcomes(run)
     estimates = success_rates.estimates(outcomes)
-    return _Parts(run, estimates, tables.of(run, outcomes, estimates))
+    return _Parts(run, outcomes, estimates, tables.of(run, outcomes, estimates))
 
 
 def _parquet(run_folder: str, left_out: Sequence[str]) -> list[str]:

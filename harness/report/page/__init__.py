@@ -1,0 +1,198 @@
+"""One self-contained page: the main table, figures that follow light and dark, episodes to play,
+training curves to hover, what is missing and why, and where the numbers come from.
+
+The same rows give the same bytes: nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import time
+import urllib.parse
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from harness.records import rows
+from harness.report import figures, format, load, success_rates
+from harness.report.page import inline_svg, main_table, payload, progress, provenance
+
+_BESIDE = {  # table -> figure
+    "success": "success",
+    "efficiency": "plan_time",
+    "stability": "stability",
+    "open_loop": "open_loop",
+    "geometry": "geometry",
+    "plans": "plans",
+}
+_EXTRA = {  # of no table: name and title
+    "map": "Maps of the latents",
+    "decoder": "What latents hold and what rollouts imagine",
+    "sweep": "Sweep",
+}
+_ALT = {
+    "headline": "Success of every trained method on every task, with 95 % intervals",
+    "success": "Success by task and method with 95 % intervals",
+    "surprise": "Surprise over time around events, by method, with 95 % intervals",
+    "plan_time": "Plan time by method on a log axis",
+    "stability": "Training curves: terms of the loss by method, and latent std",
+    "open_loop": "Error of rollouts, block by block, by task, quantity and method",
+    "geometry": "Straightness of latents over training, and their spectra",
+    "map": "t-SNE of latents of states on a grid, coloured by state",
+    "plans": "Predicted against executed cost of first plans, by task and method",
+    "decoder": "PSNR and SSIM of decoded and imagined pictures over the horizon",
+    "imagined": "Real frames of one window, and what each method decodes and imagines",
+    "sweep": "Swept value against success",
+}
+_MOST_SVG_BYTES = 1_500_000  # a larger figure stands there as PNG
+_MOST_PICTURES_BYTES = 300_000  # and one that has pictures, since PNG is the better format for them
+
+
+class Figure(NamedTuple):
+    """A figure as it stands in the page."""
+
+    name: str
+    body: Markup  # <svg> or <img>
+    caption: str
+    files: list[tuple[str, str]]  # kind, address
+
+
+class Chapter(NamedTuple):
+    """A heading with its figures and the sections of its table."""
+
+    id: str
+    title: str
+    figures: list[Figure]
+    sections: list[format.Section]
+    files: list[tuple[str, str]]  # of the table: kind, address
+
+
+def build(
+    run: load.RunTables,
+    outcomes: dict,
+    estimates: pd.DataFrame,
+    tables: list[format.Table],
+    images: dict[str, figures.Image],
+    parquet: Sequence[str],
+    state: progress.Progress,
+    refresh_s: int = 0,
+) -> str:
+    """The page; `parquet` are paths relative to it. With `refresh_s` it loads itself again after so
+    many seconds while trials of the last command are left.
+    """
+    drawn = {name: _figure(name, image, i) for i, (name, image) in enumerate(images.items())}
+    holes, counts = progress.holes(run, state), progress.counts(run, state)
+    shares = success_rates.shares(run, outcomes)
+    films = payload.films(run)
+    return _template().render(
+        title=f"Report of {run.name}",
+        run=run,
+        counts=counts,
+        refresh_s=refresh_s if counts and counts.running + counts.left else 0,
+        left_out=", ".join(run.left_out),
+        left_out_reason=rows.LEFT_OUT,
+        holes=holes,
+        headline=drawn.get("headline"),
+        lines=main_table.lines(run, estimates, shares, holes),
+        films=films if films["scenes"] else None,
+        film_files=_film_files(run, images),
+        curves=payload.curves(run),
+        chapters=_chapters(tables, drawn, films),
+        facts=provenance.facts(run),
+        hashes=provenance.hashes(run),
+        protocols=provenance.protocols(run, state.plan.protocols),
+        parquet=[(path, urllib.parse.quote(path)) for path in parquet],
+    )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("harness.report.page"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    environment.filters |= {"duration": _duration, "utc": _utc, "number": _number}
+    environment.tests["of_words"] = _of_words
+    return environment.get_template("page.html.j2")
+
+
+def _chapters(
+    tables: list[format.Table], drawn: dict[str, Figure], films: dict
+) -> list[Chapter]:
+    """A chapter for each table, then those of figures without one."""
+    chapters, left = [], {name: figure for name, figure in drawn.items() if name != "headline"}
+    if films["scenes"]:
+        left.pop("episodes", None)  # they are there to be played
+    for table in tables:
+        names = [_BESIDE.get(table.name), *(n for n in left if n.startswith(f"{table.name}_"))]
+        own = [left.pop(name) for name in names if name in left]
+        if own or not table.raw.empty:
+            kinds = ("md", "csv", "tex") if not table.raw.empty else ()
+            files = [(kind, f"tables/{table.name}.{kind}") for kind in kinds]
+            chapters.append(Chapter(table.name, table.title, own, table.sections, files))
+        if table.name == "geometry" and "map" in left:
+            chapters.append(Chapter("map", _EXTRA["map"], [left.pop("map")], [], []))
+    for name, title in _EXTRA.items():
+        names = [name, *(n for n in left if name == "decoder" and n.startswith("imagined_"))]
+        if own := [left.pop(n) for n in names if n in left]:
+            chapters.append(Chapter(name, title, own, [], []))
+    others = [figure for figure in left.values() if figure.body]
+    return [*chapters, Chapter("others", "More figures", others, [], [])] if others else chapters
+
+
+def _figure(name: str, image: figures.Image, number: int) -> Figure:
+    alt = _ALT.get(name) or _ALT.get(name.partition("_")[0]) or name  # "surprise_push_t"
+    svg, png = image.kinds.get("svg", b""), image.kinds.get("png", b"")
+    most = _MOST_PICTURES_BYTES if b"<image" in svg else _MOST_SVG_BYTES
+    if svg and len(svg) <= most:
+        body = Markup(inline_svg.inline(svg, f"f{number}-", alt))
+    elif png:
+        source = base64.b64encode(png).decode()
+        body = Markup("<img alt='{}' src='data:image/png;base64,{}'>").format(alt, source)
+    else:
+        body = Markup("")
+    files = [(kind, _address(name, kind)) for kind in image.kinds]
+    return Figure(name, body, image.caption, files)
+
+
+def _film_files(run: load.RunTables, images: dict[str, figures.Image]) -> list[tuple[str, str]]:
+    """The episodes as files: what it is, its address."""
+    files = [("all as png", _address("episodes", "png"))] if "episodes" in images else []
+    return files + [
+        (f"{run.task_label(name.removeprefix('episode_'))} as gif", _address(name, "gif"))
+        for name, image in images.items()
+        if "gif" in image.kinds
+    ]
+
+
+def _address(name: str, kind: str) -> str:
+    return urllib.parse.quote(f"figures/{name}.{kind}")
+
+
+def _of_words(cells: Sequence[str]) -> bool:
+    """Whether a column holds words, which stand on the left, and no numbers."""
+    return any(str(cell)[:1].isalpha() for cell in cells)
+
+
+def _number(value: float | None) -> str:
+    """One decimal, "" for nothing."""
+    return "" if value is None or pd.isna(value) else f"{value:.1f}"
+
+
+def _duration(seconds: float) -> str:
+    """ "90 s", "12 min" or "3.5 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%H:%M:%S UTC", time.gmtime(seconds))
