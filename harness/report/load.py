@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from harness.records import rows
+from harness.records import plan, rows
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class RunTables(NamedTuple):
 def load(run_folder: str) -> RunTables:
     """Read and group a run; raises NoTrials with what to do."""
     tables = rows.read(run_folder)
-    if tables.trial.empty and not tables.broken:
+    if tables.trial.empty and not tables.broken and not plan.read(run_folder).trials:
         others = f" but copies or renamed folders ({', '.join(tables.left_out)})"
         raise NoTrials(
             f"{run_folder} holds no trials (trials/<key>.<hash>/trial.parquet)"

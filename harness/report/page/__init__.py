@@ -124,9 +124,7 @@ def _template() -> jinja2.Template:
     return environment.get_template("page.html.j2")
 
 
-def _chapters(
-    tables: list[format.Table], drawn: dict[str, Figure], films: dict
-) -> list[Chapter]:
+def _chapters(tables: list[format.Table], drawn: dict[str, Figure], films: dict) -> list[Chapter]:
     """A chapter for each table, then those of figures without one."""
     chapters, left = [], {name: figure for name, figure in drawn.items() if name != "headline"}
     if films["scenes"]:

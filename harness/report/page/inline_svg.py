@@ -46,8 +46,8 @@ def both(colour: str) -> str:
 
 
 def dark(colour: str) -> str:
-    """The counterpart of a colour on a dark surface: a grey stands out from it as from white, a pale
-    tint becomes a dark one, and another colour is as light as it takes to be seen.
+    """The counterpart of a colour on a dark surface: a grey stands out from it as from white,
+    a pale tint becomes a dark one, and another colour is as light as it takes to be seen.
     """
     channels = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     if max(channels) - min(channels) <= _GREY:
@@ -70,7 +70,9 @@ def _contrast(channels: list[float]) -> float:
 
 
 def _luminance(channels) -> float:
-    linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in channels]
+    linear = [
+        (c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in channels
+    ]
     return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 

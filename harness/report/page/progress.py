@@ -67,8 +67,7 @@ def holes(run: load.RunTables, progress: Progress) -> list[Hole]:
         if row.key not in known
     ]
     broken = [
-        Hole(folder, "", "", "", "", "", "cannot be read", reason)
-        for folder, reason in run.broken
+        Hole(folder, "", "", "", "", "", "cannot be read", reason) for folder, reason in run.broken
     ]
     run_now = [hole for hole in waiting if hole.state == RUNNING]
     return [*run_now, *failed, *broken, *(hole for hole in waiting if hole.state != RUNNING)]
@@ -93,9 +92,7 @@ def counts(run: load.RunTables, progress: Progress) -> Counts | None:
 
 def _waiting(run: load.RunTables, progress: Progress) -> list[Hole]:
     """The planned trials that run, and those that no process has ended since they were planned."""
-    done = {
-        (row.key, row.config_hash): set(rows.stages_of(row)) for row in run.trials.itertuples()
-    }
+    done = {(row.key, row.config_hash): set(rows.stages_of(row)) for row in run.trials.itertuples()}
     failures = {(row.key, row.config_hash): row for row in run.failed.itertuples()}
     found = []
     for trial in progress.plan.trials:
