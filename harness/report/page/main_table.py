@@ -71,8 +71,12 @@ def lines(
                 source=paper.source if paper else "",
             )
         )
+    alike: dict[tuple, list[progress.Hole]] = {}
     for hole in holes:
-        by_task.setdefault(hole.task_label, []).append(_of_hole(run, hole))
+        same = hole.task_label, hole.method, hole.variant, hole.state, hole.reason
+        alike.setdefault(same, []).append(hole)
+    for group in alike.values():
+        by_task.setdefault(group[0].task_label, []).append(_of_holes(run, group))
     return [line for of_task in by_task.values() for line in of_task]
 
 
@@ -101,7 +105,9 @@ def _way(way, cell: pd.Series) -> str:
     return f"{share} [{low}, {high}]".replace("-", "−")
 
 
-def _of_hole(run: load.RunTables, hole: progress.Hole) -> Line:
+def _of_holes(run: load.RunTables, alike: Sequence[progress.Hole]) -> Line:
+    """The line of holes that differ in the seed alone."""
+    hole, keys = alike[0], ", ".join(hole.key for hole in alike)
     known = hole.method in run.methods.index
     colour = style.colour(run, hole.method) if known else style.CONTROL
     return Line(
@@ -113,5 +119,5 @@ def _of_hole(run: load.RunTables, hole: progress.Hole) -> Line:
         split="",
         protocol="",
         state=hole.state,
-        reason=f"{hole.key}: {hole.reason}" if hole.reason else hole.key,
+        reason=f"{keys}: {hole.reason}" if hole.reason else keys,
     )

@@ -58,7 +58,9 @@ def curves(run: load.RunTables) -> list[dict[str, Any]]:
     metrics = run.metrics[run.metrics["stage"] == "train"]
     lengths = metrics.groupby(["key", "config_hash", "name"])["index"].transform("size")
     nth = metrics.groupby("cell")["seed"].rank(method="dense")
-    metrics = metrics[(lengths > 1) & (nth <= _MOST_SEEDS)]
+    finite = metrics["value"].abs() < math.inf
+    finite = finite.groupby([metrics["key"], metrics["config_hash"], metrics["name"]])
+    metrics = metrics[(lengths > 1) & (nth <= _MOST_SEEDS) & finite.transform("any")]
     return [
         {"task": run.task_label(task), "terms": _terms(run, metrics, cells)}
         for task, cells in run.cells.groupby("task", sort=False)
