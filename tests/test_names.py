@@ -144,7 +144,7 @@ class Words(html.parser.HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.texts, self.links, self.tags = [], [], set()
+        self.texts, self.links, self.tags, self.ids = [], [], set(), []
         self.feed(page)
 
     def handle_data(self, data):
@@ -153,6 +153,7 @@ class Words(html.parser.HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
         self.links += [value for name, value in attributes if name == "href"]
+        self.ids += [value for name, value in attributes if name == "id"]
 
 
 @settings(300)
@@ -211,8 +212,14 @@ def test_a_page_shows_the_names_and_all_its_links_resolve(reported):
     assert f"Report of {NASTY}" in page.texts and "b" not in page.tags
     assert any(NASTY in text for text in page.texts if text.endswith(".parquet"))
     assert len(page.links) > 20
+    assert len(page.ids) == len(set(page.ids))
     for link in page.links:
         parts = urllib.parse.urlsplit(link)
+        if link.startswith("#"):
+            assert link[1:] in page.ids, link
+            continue
+        if link == "data:,":  # no icon, which a browser would ask for
+            continue
         assert not parts.query and not parts.fragment
         assert (reported / urllib.parse.unquote(parts.path)).is_file(), link
 

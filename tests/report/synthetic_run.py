@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import re
+import urllib.parse
 import zlib
 
 import numpy as np
@@ -205,6 +207,14 @@ def outcome(successes, n=50):
 def table(run, name, kind="csv"):
     """A table of the run's report, as text."""
     return (run.folder / "tables" / f"{name}.{kind}").read_text()
+
+
+def links(run):
+    """The files that the run's page links to, as paths below its folder."""
+    page = (run.folder / "index.html").read_text()
+    found = [link for link in re.findall(r'href="([^"#][^"]*)"', page) if link != "data:,"]
+    assert found
+    return [urllib.parse.unquote(link) for link in found]
 
 
 def raw(run, name="success"):

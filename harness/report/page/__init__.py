@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
 
 from harness.records import rows
 from harness.report import figures, format, load, success_rates
@@ -55,8 +54,9 @@ _MOST_PICTURES_BYTES = 300_000  # and one that has pictures, since PNG is the be
 class Figure(NamedTuple):
     """A figure as it stands in the page."""
 
-    name: str
-    body: Markup  # <svg> or <img>
+    svg: str  # "" where the picture is better
+    png: str  # base64
+    description: str
     caption: str
     files: list[tuple[str, str]]  # kind, address
 
@@ -142,23 +142,21 @@ def _chapters(tables: list[format.Table], drawn: dict[str, Figure], films: dict)
         names = [name, *(n for n in left if name == "decoder" and n.startswith("imagined_"))]
         if own := [left.pop(n) for n in names if n in left]:
             chapters.append(Chapter(name, title, own, [], []))
-    others = [figure for figure in left.values() if figure.body]
+    others = [figure for figure in left.values() if figure.svg or figure.png]
     return [*chapters, Chapter("others", "More figures", others, [], [])] if others else chapters
 
 
 def _figure(name: str, image: figures.Image, number: int) -> Figure:
-    alt = _ALT.get(name) or _ALT.get(name.partition("_")[0]) or name  # "surprise_push_t"
+    description = _ALT.get(name) or _ALT.get(name.partition("_")[0]) or name  # "surprise_push_t"
     svg, png = image.kinds.get("svg", b""), image.kinds.get("png", b"")
-    most = _MOST_PICTURES_BYTES if b"<image" in svg else _MOST_SVG_BYTES
-    if svg and len(svg) <= most:
-        body = Markup(inline_svg.inline(svg, f"f{number}-", alt))
-    elif png:
-        source = base64.b64encode(png).decode()
-        body = Markup("<img alt='{}' src='data:image/png;base64,{}'>").format(alt, source)
-    else:
-        body = Markup("")
-    files = [(kind, _address(name, kind)) for kind in image.kinds]
-    return Figure(name, body, image.caption, files)
+    is_light = len(svg) <= (_MOST_PICTURES_BYTES if b"<image" in svg else _MOST_SVG_BYTES)
+    return Figure(
+        svg=inline_svg.inline(svg, f"f{number}-", description) if svg and is_light else "",
+        png="" if svg and is_light else base64.b64encode(png).decode(),
+        description=description,
+        caption=image.caption,
+        files=[(kind, _address(name, kind)) for kind in image.kinds],
+    )
 
 
 def _film_files(run: load.RunTables, images: dict[str, figures.Image]) -> list[tuple[str, str]]:

@@ -86,7 +86,7 @@ def test_figure_gif_and_page(run):
         assert known in words, known
     assert Image.open(run.folder / "figures" / "episodes.png").width == 1800
     page = (run.folder / "index.html").read_text()
-    assert "<a href='figures/episode_two_room.gif'>Two-Room</a>" in page
+    assert '<a href="figures/episode_two_room.gif">Two-Room as gif</a>' in page
     gif = Image.open(run.folder / "figures" / "episode_two_room.gif")
     assert gif.n_frames == 4  # start, 5, 10, 14 of LeWM
     gif.seek(3)
