@@ -25,7 +25,7 @@ METRICS += [
 METRICS += [("pairs", "family", i, float(i), "") for i in range(3)]
 CONFIG = "task: toy\nconfig:\n  train:\n    lr: 0.001\n  method:\n    weight: 0.3\n"
 KEY = "toy.lewm.s0"
-FIGURES = {"figures/headline", "figures/success", "figures/stability"}
+FIGURES = {"figures/success", "figures/stability"}
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_a_trial_is_sent_once_and_again_where_the_notes_are_deleted(finished, me
     send("wandb", finished)
     send("wandb", finished)
     assert memory.keys == [KEY] and len(memory.images) == 1  # the failed one is not sent
-    assert memory.images[0]["headline"] == 3
+    assert memory.images[0]["success"] == 3
     for file in loggers_files(finished, "logged/wandb/*"):
         file.unlink()
     send("wandb", finished)

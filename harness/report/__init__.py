@@ -22,9 +22,11 @@ __all__ = ["NoTrials", "Report", "console", "publish", "watch", "write"]
 log = logging.getLogger(__name__)
 
 _OURS = re.compile(
-    r"(headline|success|efficiency|stability|probing|open_loop|geometry|map|surprise|surprise_.+"
-    r"|plans|plan_time|episodes|decoder|imagined_.+|released|sweep)\.(md|csv|tex|png|svg)"
+    r"(headline|success|success_\d+|efficiency|stability|probing|open_loop|geometry|map|surprise"
+    r"|surprise_.+|plans|plan_time|compute|aggregates|episodes|decoder|imagined_.+|released|sweep)"
+    r"\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif|captions\.md"
+    r"|aggregates\.(md|csv|tex)"
 )
 
 
@@ -47,7 +49,8 @@ def write(run_folder: str) -> list[str]:
 
     Raises NoTrials when the folder holds no readable trial, OSError when it cannot be written.
     """
-    return _write(str(run_folder), _build(str(run_folder)))
+    parts = _build(str(run_folder))
+    return _write(str(run_folder), parts, _draw(parts))
 
 
 def console(run_folder: str) -> None:
@@ -62,7 +65,7 @@ def publish(run_folder: str) -> Report:
     """`write` and `console` from one reading."""
     log.info("drawing the report of %s", run_folder)
     parts = _build(str(run_folder))
-    paths = _write(str(run_folder), parts)
+    paths = _write(str(run_folder), parts, _draw(parts))
     _show(parts)
     return Report(paths, parts.run.broken)
 
@@ -79,7 +82,7 @@ def watch(run_folder: str, poll_s: int = 5) -> Report:
         state, rows_now = progress.read(run_folder), _row_files(run_folder)
         if rows_now != rows_before:
             parts = _build(run_folder)
-            images = figures.draw(parts.run, parts.estimates)
+            images = _draw(parts)
             paths = _write(run_folder, parts, images, poll_s)
         elif state != state_before:
             _save(run_folder, "index.html", _page(run_folder, parts, images, poll_s))
@@ -111,10 +114,11 @@ def _row_files(run_folder: str) -> list[tuple]:
     )
 
 
-def _write(
-    run_folder: str, parts: _Parts, images: dict | None = None, refresh_s: int = 0
-) -> list[str]:
-    images = figures.draw(parts.run, parts.estimates) if images is None else images
+def _draw(parts: _Parts) -> dict[str, figures.Image]:
+    return figures.draw(parts.run, parts.estimates)
+
+
+def _write(run_folder: str, parts: _Parts, images: dict, refresh_s: int = 0) -> list[str]:
     contents: dict[str, bytes] = {}
     for table in parts.tables:
         if not table.raw.empty:

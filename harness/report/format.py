@@ -16,12 +16,15 @@ _LATE = 0.95  # share of the steps from which a curve counts as at its end
 
 
 class Section(NamedTuple):
-    """One readable table of one protocol: cells are text. The terminal shows headlines alone."""
+    """One readable table of one protocol: cells are text, rows are numbered from 0. The terminal
+    shows headlines alone.
+    """
 
     title: str
     caption: str
     frame: pd.DataFrame
     headline: bool = False
+    bold: frozenset[tuple[int, str]] = frozenset()  # (row, column) of cells
 
 
 class Table(NamedTuple):
@@ -87,6 +90,54 @@ def by_section(
     if not raw.empty:
         for key, rows in raw.groupby([*load.SECTION, *more], sort=False):
             yield key[:3], key[3:], rows.reset_index(drop=True)
+
+
+def across_tasks(
+    raw: pd.DataFrame, least: int = 2
+) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame, set[str]]]:
+    """(scale, protocol, split), rows of at least so many tasks, and the tasks left out of them
+    because several protocols have this name there (their hashes differ): none is to be preferred.
+    """
+    if raw.empty:
+        return
+    for key, rows in raw.groupby(["scale", "protocol", "split"], sort=False):
+        hashes = rows.groupby("task")["protocol_hash"].nunique()
+        unclear = set(hashes.index[hashes > 1])
+        rows = rows[~rows["task"].isin(unclear)].reset_index(drop=True)
+        if rows["task"].nunique() >= least:
+            yield key, rows, unclear
+
+
+def unclear_note(run: load.RunTables, unclear: set[str]) -> str:
+    """A sentence about the tasks that `across_tasks` leaves out."""
+    names = ", ".join(map(run.task_label, sorted(unclear)))
+    return f" Left out: {names}, where several protocols have this name." if unclear else ""
+
+
+def by_rank(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of several tasks with each method's together: competitors, ceilings, controls."""
+    roles = rows["method"].map(run.methods["role"])
+    places = roles.map({"method": 0, "ceiling": 1}).fillna(2)
+    order = rows.assign(place=places, rank=rows["method"].map(run.methods["rank"]))
+    order = order.sort_values(["place", "rank"], kind="stable")
+    return rows.loc[order.index].reset_index(drop=True)
+
+
+def task_id(task: str, protocol: str, protocol_hash: str) -> str:
+    """What stays the same wherever a number of this task and protocol is quoted."""
+    return f"{task}@{protocol}#{protocol_hash[:8]}"
+
+
+def task_ids(rows: pd.DataFrame) -> str:
+    """The ids of the tasks of these rows."""
+    known = rows[["task", "protocol", "protocol_hash"]].drop_duplicates()
+    return ", ".join(task_id(*row) for row in known.itertuples(index=False, name=None))
+
+
+def about(run: load.RunTables, rows: pd.DataFrame) -> str:
+    """How a caption begins: the run, the scale, each task's id, and what a ceiling is."""
+    scale = rows["scale"].iloc[0]
+    return f"Run {run.name}, scale {scale}: {task_ids(rows)}.{ceiling_note(run, rows)}"
 
 
 def tasks(run: load.RunTables, section: tuple[str, str, str], rows: pd.DataFrame) -> str:
@@ -163,6 +214,16 @@ def interval(
     return [BLANK if math.isnan(a) else f"[{form(a)}, {form(b)}]" for a, b in ends]
 
 
+def with_interval(
+    rows: pd.DataFrame, value: str, low: str, high: str, form: Callable[[float], str] | None = None
+) -> list[str]:
+    """ "89 [79, 96]" per row: a number and its interval in one cell."""
+    form = form or percent
+    ends = interval(rows, low, high, form)
+    shown = zip(rows[value].map(form), ends, strict=True)
+    return [cell if end == BLANK else f"{cell} {end}" for cell, end in shown]
+
+
 def one(value: float) -> str:
     """One decimal."""
     return BLANK if pd.isna(value) else f"{value:.1f}"
@@ -170,12 +231,12 @@ def one(value: float) -> str:
 
 def two(value: float) -> str:
     """Two decimals: a correlation."""
-    return BLANK if pd.isna(value) else f"{value:.2f}"
+    return BLANK if pd.isna(value) else f"{value:.2f}".replace("-", "−")
 
 
 def percent(value: float) -> str:
     """A share in whole percent."""
-    return BLANK if pd.isna(value) else f"{value:.0f}"
+    return BLANK if pd.isna(value) else f"{value:.0f}".replace("-", "−")
 
 
 def three_decimals(value: float) -> str:
@@ -184,8 +245,8 @@ def three_decimals(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """One decimal with its sign."""
-    return BLANK if pd.isna(value) else f"{value:+.1f}".replace("-", "−")
+    """Whole points with their sign."""
+    return BLANK if pd.isna(value) else f"{value:+.0f}".replace("-", "−")
 
 
 def whole(value: float) -> str:

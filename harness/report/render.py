@@ -1,14 +1,20 @@
-"""Tables as Markdown, CSV, LaTeX, HTML and on the terminal."""
+"""Tables as Markdown, CSV, LaTeX and on the terminal, by the writers of pandas and rich.
+
+What is ours is the escaping: a label may hold any character.
+"""
 
 from __future__ import annotations
 
-import html
 import re
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from harness.report import format
 
+_TEXT_COLUMNS = {  # aligned to the left
+    *("Task", "Tasks", "Event", "Method", "Quantity", "Device", "Timed", "Terms", "Kind of pairs"),
+}
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _TEX |= {character: f"\\{character}" for character in "&%$#_{}"}
 _TEX |= {"−": "$-$", "–": "--", "<": "$<$", ">": "$>$"}
@@ -19,7 +25,7 @@ def markdown(table: format.Table) -> str:
     parts = [f"# {table.title}"]
     for section in table.sections:
         title, caption = _markdown_text(section.title), _markdown_text(section.caption)
-        parts += [f"## {title}", _markdown_table(section.frame), caption]
+        parts += [f"## {title}", _markdown_table(section), caption]
     return "\n\n".join(parts) + "\n"
 
 
@@ -39,11 +45,6 @@ def tex(table: format.Table) -> str:
     return "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(map(_tex_table, table.sections))
 
 
-def html_sections(table: format.Table) -> str:
-    """Every section as an HTML table."""
-    return "\n".join(map(_html_table, table.sections))
-
-
 def rich_tables(sections: list[format.Section]) -> list:
     """Sections as rich tables."""
     from rich import box
@@ -59,27 +60,26 @@ def rich_tables(sections: list[format.Section]) -> list:
             box=box.SIMPLE_HEAD,
         )
         for column in section.frame.columns:
-            if _is_text(column):
+            if column in _TEXT_COLUMNS:
                 longest = section.frame[column].str.len().max()
                 shown.add_column(Text(column), overflow="fold", min_width=min(24, longest))
             else:
                 shown.add_column(Text(column), justify="right", no_wrap=False, min_width=5)
-        for row in section.frame.itertuples(index=False, name=None):
-            shown.add_row(*map(Text, row))
+        for i, row in enumerate(section.frame.to_dict("records")):
+            bold = {column for at, column in section.bold if at == i}
+            shown.add_row(*(Text(row[c], "bold" if c in bold else "") for c in row))
         tables.append(shown)
     return tables
 
 
-def _is_text(column: str) -> bool:
-    return column in ("Task", "Event", "Method", "Quantity", "Device", "Timed", "Terms")
-
-
-def _markdown_table(frame: pd.DataFrame) -> str:
-    columns = [str(column) for column in frame.columns]
-    rules = [":---" if _is_text(column) else "---:" for column in columns]
-    rows = [columns, rules, *frame.itertuples(index=False, name=None)]
-    escaped = ([_markdown_text(cell) for cell in row] for row in rows)
-    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
+def _markdown_table(section: format.Section) -> str:
+    frame = section.frame.map(_markdown_text)
+    for row, column in section.bold:
+        at = row, frame.columns.get_loc(column)
+        frame.iloc[at] = f"**{frame.iloc[at]}**"
+    sides = ["left" if column in _TEXT_COLUMNS else "right" for column in frame]
+    headings = frame.rename(columns=_markdown_text)
+    return headings.to_markdown(index=False, colalign=sides, disable_numparse=True)
 
 
 def _markdown_text(text: str) -> str:
@@ -89,49 +89,29 @@ def _markdown_text(text: str) -> str:
 
 
 def _tex_table(section: format.Section) -> str:
-    frame = section.frame
-    alignment = "".join("l" if _is_text(column) else "r" for column in frame.columns)
-    rows = [_tex_row(row) for row in frame.itertuples(index=False, name=None)]
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_tex_text(section.title)}. {_tex_text(section.caption)}}}",
-        rf"\resizebox{{\linewidth}}{{!}}{{\begin{{tabular}}{{{alignment}}}",
-        r"\toprule",
-        _tex_row(tuple(frame.columns)),
-        r"\midrule",
-        *rows,
-        r"\bottomrule",
-        r"\end{tabular}}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _tex_row(cells: tuple[str, ...]) -> str:
-    # a cell that starts with [ would be read as the optional argument of \\
-    row = " & ".join(_tex_text(cell) for cell in cells)
-    return ("{}" if row.startswith("[") else "") + row + r" \\"
+    """The tabular is pandas'; around it stands what makes a wide table fit the line."""
+    sides = "".join("l" if column in _TEXT_COLUMNS else "r" for column in section.frame)
+    styler = _styler(section).format(_tex_text).format_index(_tex_text, axis="columns")
+    tabular = styler.to_latex(hrules=True, column_format=sides, convert_css=True).strip()
+    return (
+        "\\begin{table}\n\\centering\n"
+        f"\\caption{{{_tex_text(section.title)}. {_tex_text(section.caption)}}}\n"
+        f"\\resizebox{{\\linewidth}}{{!}}{{{tabular}}}\n\\end{{table}}\n"
+    )
 
 
 def _tex_text(text: str) -> str:
-    one_line = " ".join(str(text).split())  # an empty line would end a caption
-    return re.sub(r"[\\~^&%$#_{}−–<>]", lambda match: _TEX[match[0]], one_line)
+    """Whole text on one line, since an empty one ends a caption. A bracket that begins a row would
+    be read as an argument of the row before.
+    """
+    one_line = " ".join(str(text).split())
+    escaped = re.sub(r"[\\~^&%$#_{}−–<>]", lambda match: _TEX[match[0]], one_line)
+    return f"{{[}}{escaped[1:]}" if escaped.startswith("[") else escaped
 
 
-def _html_table(section: format.Section) -> str:
-    head = "".join(_html_cell("th", c, c) for c in section.frame.columns)
-    rows = (
-        "<tr>" + "".join(map(_html_cell, ["td"] * len(row), section.frame.columns, row)) + "</tr>"
-        for row in section.frame.itertuples(index=False, name=None)
-    )
-    return (
-        f"<h3>{html.escape(section.title)}</h3>\n<div class='wide'><table>\n"
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>\n"
-        f"<p class='caption'>{html.escape(section.caption)}</p>"
-    )
-
-
-def _html_cell(tag: str, column: str, text: str) -> str:
-    kind = " class='text'" if _is_text(column) else ""
-    return f"<{tag}{kind}>{html.escape(str(text))}</{tag}>"
+def _styler(section: format.Section) -> Styler:
+    """pandas' writer of a section, its bold cells marked, without row numbers."""
+    styles = pd.DataFrame("", section.frame.index, section.frame.columns)
+    for row, column in section.bold:
+        styles.loc[row, column] = "font-weight: bold"
+    return section.frame.style.apply(lambda _: styles, axis=None).hide(axis="index")

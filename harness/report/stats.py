@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import functools
 import math
-import statistics
 from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
+import scipy.optimize
+import scipy.stats
 
 DRAWS = 2000  # bootstrap resamples
 _FINEST = 1000  # differences with larger denominators (many seeds) are rounded to thousandths
 _CLUSTERS, _SEEDS_A, _SEEDS_B, _SEEDS_C = 0, 1, 2, 3  # independent random streams
+_DIGITS = 9  # of scores: finer differences are those of float sums
 _NO_GAP = 1e-9  # stands for a gap of zero or less in a resample: its share is out of all bounds
 
 
@@ -138,7 +139,7 @@ def mean_interval(
     mean, count = float(np.mean(values)), len(values)
     if count == 1:
         return mean, least, most
-    half = special.stdtrit(count - 1, (1 + level) / 2) * np.std(values, ddof=1) / math.sqrt(count)
+    half = scipy.stats.t.ppf((1 + level) / 2, count - 1) * scipy.stats.sem(values)
     return mean, max(least, float(mean - half)), min(most, float(mean + half))
 
 
@@ -147,15 +148,10 @@ def paired_difference(
 ) -> Difference:
     """a - b for (P,) or (S, P) outcomes on the same pairs in the same order; S may differ.
 
-    Bootstrap interval (clusters resampled jointly, seeds of each apart). p-value: `sign_flip` of
-    the pairs' differences; with several seeds at least that of `_seeds_t_test`, which knows their
-    spread. Raises ValueError when the pairs differ in number.
+    Bootstrap interval (clusters resampled jointly, seeds of each apart) and `paired_p_value`.
+    Raises ValueError when the pairs differ in number.
     """
-    a, b = (_checked(np.atleast_2d(np.asarray(x))) for x in (a, b))
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(
-            f"paired_difference needs the same pairs, got {a.shape[1]} and {b.shape[1]}"
-        )
+    a, b = _same_pairs(a, b)
     clusters, pairs = _numbered(a, clusters), a.shape[1]
     change = a.mean(axis=0) - b.mean(axis=0)
     wins, losses = int((change > 1e-9).sum()), int((change < -1e-9).sum())
@@ -165,10 +161,20 @@ def paired_difference(
         episodes = int(clusters.max()) + 1
         share = episodes / pairs
         interval = _agresti_min(share * wins, share * losses, episodes, level)
-    p_value = sign_flip(change, clusters)
-    if len(a) > 1 or len(b) > 1:
-        p_value = max(p_value, _seeds_t_test(a, b, clusters))
+    p_value = paired_p_value(a, b, clusters)
     return Difference(float(change.mean()), *interval, p_value, wins, losses, pairs)
+
+
+def paired_p_value(a: np.ndarray, b: np.ndarray, clusters: np.ndarray | None = None) -> float:
+    """Two-sided p-value of a - b for (P,) or (S, P) outcomes on the same pairs: `sign_flip` of the
+    pairs' differences; with several seeds at least that of `_seeds_t_test`, which knows their
+    spread. Raises ValueError when the pairs differ in number.
+    """
+    a, b = _same_pairs(a, b)
+    clusters = _numbered(a, clusters)
+    p_value = sign_flip(a.mean(axis=0) - b.mean(axis=0), clusters)
+    several = len(a) > 1 or len(b) > 1
+    return max(p_value, _seeds_t_test(a, b, clusters)) if several else p_value
 
 
 def share_of_way(
@@ -207,6 +213,23 @@ def share_of_way(
         low = share + (change.low - change.difference) / way
         high = share + (change.high - change.difference) / way
     return Share(share, low, high, *known)
+
+
+def normalised(
+    method: np.ndarray, zero: np.ndarray, one: np.ndarray, clusters: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Scores per training seed, of which `zero` has 0 and `one` has 1, for (S, P) outcomes on the
+    same pairs: those observed (S,), and those of resampled clusters (DRAWS, S), which are the same
+    for all three. None where the interval of one - zero includes 0.
+    """
+    clusters = _numbered(_checked(method), clusters)
+    if paired_difference(one, zero, clusters).low <= 0:
+        return None
+    start, end = (_resampled_rates(x, clusters).mean(axis=1, keepdims=True) for x in (zero, one))
+    resampled = (_resampled_rates(method, clusters) - start) / np.maximum(end - start, _NO_GAP)
+    observed = (method.mean(axis=1) - zero.mean()) / (one.mean() - zero.mean())
+    # equal rates that were added up in another order are to be equal scores
+    return observed.round(_DIGITS), resampled.round(_DIGITS)
 
 
 def _share_interval(
@@ -253,6 +276,42 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return corrected
 
 
+def pairs_needed(
+    rate: float,
+    difference: float,
+    agreement: float = 0.0,
+    power: float = 0.8,
+    level: float = 0.95,
+) -> float:
+    """How many independent pairs show that a method solves `difference` more than one that solves
+    `rate`: the sample size of McNemar's test (Connor 1987), two-sided. `agreement` is the
+    correlation of both methods' outcomes on a pair. NaN where no rate is so much higher.
+    """
+    better = rate + difference
+    if better > 1 + 1e-9:
+        return math.nan
+    spread = math.sqrt(max(rate * (1 - rate) * better * (1 - better), 0.0))
+    differ = rate * (1 - better) + better * (1 - rate) - 2 * agreement * spread
+    differ = max(differ, difference)  # the share of pairs that one of both solves
+    error = _z(level) * math.sqrt(differ)
+    miss = scipy.stats.norm.ppf(power) * math.sqrt(differ - difference**2)
+    return ((error + miss) / difference) ** 2
+
+
+def detectable_difference(
+    rate: float, pairs: float, agreement: float = 0.0, power: float = 0.8, level: float = 0.95
+) -> float:
+    """The smallest difference that so many independent pairs show: `pairs_needed` the other way
+    round. NaN where they do not show even the difference to 1.
+    """
+
+    def missing(difference: float) -> float:
+        return pairs_needed(rate, difference, agreement, power, level) - pairs
+
+    most = 1 - rate
+    return math.nan if missing(most) > 0 else float(scipy.optimize.brentq(missing, 1e-6, most))
+
+
 def _seeds_t_test(a: np.ndarray, b: np.ndarray, clusters: np.ndarray) -> float:
     """Two-sided p-value of mean a - mean b for (S, P) outcomes: Welch's t over the variances that
     the seeds of a, those of b and the clusters give the difference.
@@ -267,7 +326,7 @@ def _seeds_t_test(a: np.ndarray, b: np.ndarray, clusters: np.ndarray) -> float:
     if total < 1e-18:
         return 1.0 if abs(change.mean()) < 1e-9 else 0.0
     freedom = total**2 / sum(variance**2 / max(df, 1) for variance, df in variances)
-    return float(2 * special.stdtr(freedom, -abs(change.mean()) / math.sqrt(total)))
+    return float(2 * scipy.stats.t.sf(abs(change.mean()) / math.sqrt(total), freedom))
 
 
 def _numbered(outcome: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
@@ -298,11 +357,16 @@ def _resampled_means(outcome: np.ndarray, clusters: np.ndarray, seed_stream: int
     if seeds > 1:
         effect = outcome.mean(axis=1, keepdims=True) - outcome.mean()
         outcome = outcome + effect * (math.sqrt(seeds / (seeds - 1)) - 1)
+    of_seeds = _resampled_rates(outcome, clusters)
+    return of_seeds[:, 0] if seeds == 1 else (of_seeds * _weights(seeds, seed_stream)).sum(axis=1)
+
+
+def _resampled_rates(outcome: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """(DRAWS, S) means of each seed under resampled clusters; every call draws the same ones."""
     sizes = np.bincount(clusters)
     sums = np.stack([np.bincount(clusters, row) for row in outcome], axis=1)  # (C, S)
     drawn = _weights(len(sizes), _CLUSTERS)
-    of_seeds = (drawn @ sums) / (drawn @ sizes)[:, None]  # (DRAWS, S)
-    return of_seeds[:, 0] if seeds == 1 else (of_seeds * _weights(seeds, seed_stream)).sum(axis=1)
+    return (drawn @ sums) / (drawn @ sizes)[:, None]
 
 
 @functools.lru_cache(maxsize=64)
@@ -318,6 +382,14 @@ def _percentiles(draws: np.ndarray, level: float, least: float, most: float = 1.
     return Interval(float(low), float(high))
 
 
+def _same_pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as (S, P); raises ValueError when the pairs differ in number."""
+    a, b = (_checked(np.atleast_2d(np.asarray(x))) for x in (a, b))
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"a difference needs the same pairs, got {a.shape[1]} and {b.shape[1]}")
+    return a, b
+
+
 def _checked(outcome: np.ndarray) -> np.ndarray:
     outcome = np.asarray(outcome, dtype=np.float64)
     if outcome.ndim != 2 or outcome.size == 0:
@@ -328,4 +400,4 @@ def _checked(outcome: np.ndarray) -> np.ndarray:
 
 
 def _z(level: float) -> float:
-    return statistics.NormalDist().inv_cdf((1 + level) / 2)
+    return float(scipy.stats.norm.ppf((1 + level) / 2))

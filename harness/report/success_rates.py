@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections.abc import Collection
 from typing import NamedTuple
@@ -15,7 +16,8 @@ from harness.report import load, stats
 log = logging.getLogger(__name__)
 
 ALL, UNSOLVED = "all", "not solved at start"
-FLOOR = "random"
+FLOOR, REPLAY = "random", "replay"
+ALPHA = 0.05
 REFERENCES = (FLOOR, "heuristic", "lewm")  # what every method is compared with, pair by pair
 
 
@@ -119,6 +121,106 @@ def shares(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) -> pd
             rows += [row | part for part in _shares(outcome, starts, ends[row["ceiling"]])]
     columns = ["cell", "split", "subset", "floor", "ceiling", *stats.Share._fields]
     return pd.DataFrame(rows, columns=columns)
+
+
+def best(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
+    """Long: cell, split, p_value and p_holm of the test against the leader (the competitor with the
+    highest rate of a task, protocol, scale and split), is_best.
+
+    Ceilings and controls do not compete. On the drawn pairs that both were evaluated on. Holm's
+    correction is over all couples of competitors, since the leader is chosen on the same data.
+    is_best: the leader, and those that the test does not tell from it, where it tells any.
+    """
+    comparisons, competitors = _comparisons(run), run.of_role("method")
+    families: dict[tuple, dict[int, Outcomes]] = {}
+    for (cell, split), outcome in outcomes.items():
+        if run.cells.loc[cell, "method"] in competitors and outcome.drawn.any():
+            families.setdefault((comparisons[cell], split), {})[cell] = outcome
+    rows = []
+    for (_, split), family in families.items():
+        rows += [{"cell": cell, "split": split} | row for cell, row in _against_leader(family)]
+    return pd.DataFrame(rows, columns=["cell", "split", "p_value", "p_holm", "is_best"])
+
+
+def normalised(
+    run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]
+) -> dict[tuple[int, str], tuple[np.ndarray, np.ndarray]]:
+    """(cell, split) -> stats.normalised between the random policy and replay, on the drawn pairs of
+    all three, of the competitors for which both were evaluated and replay is clearly better.
+    """
+    comparisons, competitors = _comparisons(run), run.of_role("method")
+    known = _plain(run, outcomes, (FLOOR, REPLAY))
+    scores = {}
+    for (cell, split), outcome in outcomes.items():
+        ends = _nearest_of([FLOOR, REPLAY], known, (comparisons[cell], split), outcome)
+        if len(ends) == 2 and run.cells.loc[cell, "method"] in competitors:
+            own = [outcome.pairs[outcome.drawn], *(end.pairs for end in ends.values())]
+            shared = functools.reduce(np.intersect1d, own)
+            rates = [_on(part, shared) for part in (outcome, ends[FLOOR], ends[REPLAY])]
+            clusters = outcome.cluster[np.isin(outcome.pairs, shared)]
+            if len(shared) and (score := stats.normalised(*rates, clusters)):
+                scores[cell, split] = score
+    return scores
+
+
+class PairsWorth(NamedTuple):
+    """How much the pairs of one task and split tell."""
+
+    pairs: int
+    design_effect: float  # this many pairs tell as much as one that is independent of all others
+    agreement: float  # correlation of two competitors' outcomes on a pair; 0 where there is one
+
+
+def pairs_worth(family: Collection[Outcomes]) -> PairsWorth | None:
+    """Medians over the competitors of a task, protocol and split, each by its first training seed;
+    None without drawn pairs.
+    """
+    family = [outcome for outcome in family if outcome.drawn.any()]
+    if not family:
+        return None
+    effects = []
+    for outcome in family:
+        first, groups = outcome.success[0, outcome.drawn], outcome.cluster[outcome.drawn]
+        groups = np.unique(groups, return_inverse=True)[1]
+        effects.append(len(first) / stats.independent_pairs(first, groups))
+    correlations = [0.0]
+    for a, b in itertools.combinations(family, 2):
+        shared = _shared_drawn(a, b)
+        first, second = _on(a, shared)[0], _on(b, shared)[0]
+        if len(shared) and np.ptp(first) > 0 and np.ptp(second) > 0:
+            correlations.append(float(np.corrcoef(first, second)[0, 1]))
+    agreement = max(float(np.median(correlations[1:] or correlations)), 0.0)
+    pairs = max(int(outcome.drawn.sum()) for outcome in family)
+    return PairsWorth(pairs, float(np.median(effects)), agreement)
+
+
+def _against_leader(family: dict[int, Outcomes]) -> list[tuple[int, dict]]:
+    """Cell -> p_value, p_holm, is_best."""
+    rates = {cell: outcome.success[:, outcome.drawn].mean() for cell, outcome in family.items()}
+    leader = max(rates, key=rates.get)
+    couples, p_values = [], []
+    for a, b in itertools.combinations(family, 2):
+        shared = _shared_drawn(family[a], family[b])
+        if len(shared):
+            clusters = family[a].cluster[np.isin(family[a].pairs, shared)]
+            both = _on(family[a], shared), _on(family[b], shared)
+            couples.append({a, b})
+            p_values.append(stats.paired_p_value(*both, clusters))
+    corrected = stats.holm(np.array(p_values))
+    tests = {
+        next(iter(couple - {leader})): {"p_value": p_value, "p_holm": p_holm}
+        for couple, p_value, p_holm in zip(couples, p_values, corrected, strict=True)
+        if leader in couple
+    }
+    told_apart = {cell for cell, test in tests.items() if test["p_holm"] < ALPHA}
+    level = ({leader} | tests.keys()) - told_apart if told_apart else set()
+    untested = {"p_value": np.nan, "p_holm": np.nan}
+    return [(cell, tests.get(cell, untested) | {"is_best": cell in level}) for cell in family]
+
+
+def _shared_drawn(a: Outcomes, b: Outcomes) -> np.ndarray:
+    """The drawn pairs that both were evaluated on."""
+    return np.intersect1d(a.pairs[a.drawn], b.pairs[b.drawn])
 
 
 def _compared_with(method: str, variant: str) -> tuple[str, ...]:

@@ -205,8 +205,9 @@ def outcome(successes, n=50):
 
 
 def table(run, name, kind="csv"):
-    """A table of the run's report, as text."""
-    return (run.folder / "tables" / f"{name}.{kind}").read_text()
+    """A table of the run's report, as text; Markdown without the spaces that align its columns."""
+    text = (run.folder / "tables" / f"{name}.{kind}").read_text()
+    return re.sub(" {2,}", " ", text) if kind == "md" else text
 
 
 def links(run):

@@ -361,3 +361,52 @@ def test_the_interval_of_a_mean_is_student_s():
     assert stats.mean_interval(np.array([0.9, 1.0]), least=-1, most=1)[2] == 1
     assert stats.mean_interval(np.array([0.5]), least=-1, most=1) == (0.5, -1, 1)
     assert all(math.isnan(value) for value in stats.mean_interval(np.array([])))
+
+
+# -- how many pairs a difference needs
+
+
+def test_pairs_needed_of_a_hand_computed_case():
+    """10 points more than 40 %, where outcomes differ on 30 % of the pairs: Connor (1987)."""
+    agreement = (0.5 - 0.3) / (2 * math.sqrt(0.4 * 0.6 * 0.5 * 0.5))
+    found = stats.pairs_needed(0.4, 0.1, agreement)
+    expected = ((1.959964 * math.sqrt(0.3) + 0.841621 * math.sqrt(0.3 - 0.01)) / 0.1) ** 2
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert expected == pytest.approx(232.9, abs=0.5)
+
+
+def test_without_agreement_a_pair_counts_as_one_of_each_of_two_samples():
+    """R: power.prop.test(p1 = 0.5, p2 = 0.6, power = 0.8) has n = 387.3 in each group."""
+    assert stats.pairs_needed(0.5, 0.1) == pytest.approx(387.3, abs=4)
+
+
+def test_agreeing_outcomes_need_fewer_pairs():
+    counts = [stats.pairs_needed(0.5, 0.1, agreement) for agreement in (0, 0.3, 0.6, 0.9)]
+    assert counts == sorted(counts, reverse=True) and counts[-1] < counts[0] / 2
+
+
+def test_nobody_is_better_than_all_pairs():
+    assert math.isnan(stats.pairs_needed(0.9, 0.2))
+    assert stats.pairs_needed(0.9, 0.1) > 0
+    assert math.isnan(stats.detectable_difference(0.9, 20))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_the_detectable_difference_needs_as_many_pairs(rate):
+    found = stats.detectable_difference(rate, 150, 0.2)
+    assert stats.pairs_needed(rate, found, 0.2) == pytest.approx(150)
+
+
+@pytest.mark.parametrize(
+    ("rate", "difference", "agreement"), [(0.5, 0.2, 0.0), (0.5, 0.1, 0.5), (0.1, 0.1, 0.2)]
+)
+def test_four_of_five_simulated_tests_find_the_difference(rate, difference, agreement):
+    """By the exact test, which is a little more careful than the formula's."""
+    rng, better = np.random.default_rng(11), rate + difference
+    pairs = math.ceil(stats.pairs_needed(rate, difference, agreement))
+    both = rate * better + agreement * math.sqrt(rate * (1 - rate) * better * (1 - better))
+    chances = [better - both, rate - both, 1 - better - rate + 2 * both]  # won, lost, equal
+    found = [
+        stats.sign_flip(rng.choice([1.0, -1.0, 0.0], pairs, p=chances)) < 0.05 for _ in range(600)
+    ]
+    assert 0.74 <= np.mean(found) <= 0.85

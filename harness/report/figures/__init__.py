@@ -8,10 +8,10 @@ import pandas as pd
 
 from harness.report import load
 from harness.report.figures import (
+    compute,
     decoder,
     episodes,
     geometry,
-    headline,
     open_loop,
     plan_time,
     plans,
@@ -35,9 +35,9 @@ def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, Image]:
     scenes = episodes.scenes(run)
     with style.style():
         figures = {
-            "headline": headline.headline_figure(run, estimates),
-            "success": success.success_figure(run, estimates),
-            "plan_time": plan_time.plan_time_figure(run),
+            **success.figures(run, estimates),
+            "plan_time": plan_time.figure(run, estimates),
+            "compute": compute.figure(run, estimates),
             "stability": stability.stability_figure(run),
             **surprise.surprise_figures(run),
             "open_loop": open_loop.open_loop_figure(run),
@@ -47,7 +47,7 @@ def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, Image]:
             "plans": plans.plans_figure(run),
             "decoder": decoder.decoder_figure(run),
             **decoder.pictures_figures(run),
-            "sweep": sweep.sweep_figure(run, estimates),
+            "sweep": sweep.figure(run, estimates),
         }
         images = {
             name: Image(style.render(drawn.figure), drawn.caption)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -11,13 +12,15 @@ from harness.report.figures import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_BAR_IN = 0.27
+
 
 def png(rows: pd.DataFrame) -> bytes:
     """A panel for each figure of the rows (figure, side, reference, repetition, value, unit,
     larger_is_better, device, threads).
     """
     parts = list(rows.groupby("figure", sort=False))
-    heights = [0.55 + style.BAR_IN * part["side"].nunique() for _, part in parts]
+    heights = [0.55 + _BAR_IN * part["side"].nunique() for _, part in parts]
     with style.style():
         figure, axes = style.figure(len(parts), 1, 0.5 + sum(heights), height_ratios=heights)
         for (name, part), (ax,) in zip(parts, axes, strict=True):
@@ -31,18 +34,24 @@ def png(rows: pd.DataFrame) -> bytes:
         )
         if rows["reference"].any():
             words += "; x: times as good as the grey bar"
-        style.footer(figure, f"{words}.")
+        small = {"x": 0.01, "ha": "left", "fontsize": 7.5, "color": style.FAINT}
+        figure.supxlabel(textwrap.fill(f"{words}.", 130), **small)  # no page carries its caption
         return style.render(figure)["png"]
 
 
 def _panel(ax: Axes, part: pd.DataFrame) -> None:
+    import seaborn as sns
+
     sides = part.groupby("side", sort=False)["value"].agg(["median", "min", "max"])
     reference = part["reference"].iloc[0]
     base = sides["median"].get(reference)
-    places = range(len(sides))
-    shades = [style.CONTROL if side == reference else "#0072B2" for side in sides.index]
-    ax.barh(places, sides["median"], color=shades, height=0.7)
-    ax.hlines(places, sides["min"], sides["max"], color=style.INK, lw=1)
+    shades = {side: style.CONTROL if side == reference else "#0072B2" for side in sides.index}
+    least_to_most = {"estimator": "median", "errorbar": ("pi", 100)}
+    line = {"color": style.INK, "linewidth": 1}
+    sns.barplot(
+        part, x="value", y="side", hue="side", palette=shades, saturation=1, width=0.7,
+        legend=False, ax=ax, err_kws=line, **least_to_most,
+    )  # fmt: skip
     for place, (side, row) in enumerate(sides.iterrows()):
         words = _number(row["median"])
         if base is not None and side != reference:
@@ -50,9 +59,8 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
             ratio = row["median"] / base if faster else base / row["median"]
             words += f"  ({_number(ratio)} x)"
         ax.annotate(words, (row["max"], place), (4, 0), textcoords="offset points", va="center")
-    ax.set_yticks(places, sides.index)
-    ax.set_ylim(len(sides) - 0.4, -0.6)
-    ax.set_xlim(0, 1.25 * sides["max"].max())
+    ax.set(xlabel="", ylabel="", xlim=(0, 1.25 * sides["max"].max()))
+    ax.grid(axis="y", visible=False)
     ax.tick_params(axis="y", length=0)
 
 

@@ -1,4 +1,4 @@
-"""The figure of plan time, on a log axis."""
+"""The figure of plan time against success, one dot a method."""
 
 from __future__ import annotations
 
@@ -7,94 +7,132 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from harness.report import format, load, published
-from harness.report.figures import style
+from harness.report import load, published, success_rates
+from harness.report.figures import style, success
 from harness.report.tables import efficiency
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_MACHINES = "os^vP"
+_BY = ["label", "method", "machine", "timed"]
 
-_BAR = ["cell", "device", "threads"]
 
-
-def plan_time_figure(run: load.RunTables) -> style.Drawn | None:
-    """p50 (dot) to p95 (line end) of a plan, one pair alone and many together, on a log axis."""
-    times = efficiency.plan_times(run)
+def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
+    """None where no plan was timed alone or no pairs were evaluated."""
+    times = data(run, estimates)
     if times.empty:
         return None
-    times = times.merge(run.cells, left_on="cell", right_index=True)
-    times = format.in_order(run, times)
-    parts, sizes = list(format.by_section(times, "task")), sorted(times["pairs"].unique())
-    bars = [rows.drop_duplicates(_BAR)["label"] for *_, rows in parts]
-    heights = [0.6 + 1.2 * sum(style.bar_heights(labels)) for labels in bars]
-    figure, axes = style.figure(len(parts), 1, 1.3 + sum(heights), height_ratios=heights)
-    for (section, (task,), rows), (ax,) in zip(parts, axes, strict=True):
-        _plan_time_panel(ax, run, rows, sizes)
-        ax.set_title(f"{run.task_label(task)}{_where(section, parts)}")
-    low = min(ax.get_xlim()[0] for (ax,) in axes)
-    high = max(ax.get_xlim()[1] for (ax,) in axes)
-    for (ax,) in axes:
-        ax.set_xlim(low / 1.3, high * 1.3)
-        _name_ticks(ax)
-    axes[-1][0].set_xlabel("seconds per plan (log axis)")
-    style.legend(figure, _plan_time_handles(run, times, sizes))
-    devices = "; ".join(sorted(set(times["device"]) - {""}))
-    words = (
-        f"Device: {devices or 'not recorded'}. Wall time of one solve (of a feed-forward policy "
-        "one inference), pixels to actions; of many pairs together: divided by their number."
+    drawn = draw(times, style.looks(run, times))
+    cells = run.cells[run.cells["method"].isin(times["method"])]
+    return drawn._replace(caption=f"{style.where(run, cells)}. {drawn.caption}")
+
+
+def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
+    """Tidy: one row per method and machine; columns label, method, machine, timed ("plan" or
+    "inference"), seconds (geometric mean over tasks of the p50 of one pair alone), mean, low, high
+    (of success, in percent, mean over tasks), published_s, published (NaN where one task has
+    none), tasks.
+
+    Of the tasks on which most methods were timed: a mean over other tasks would not compare.
+    """
+    rates = success.data(run, estimates)
+    rates = rates[(rates["place"] == 0) & (rates["subset"] == success_rates.ALL)]
+    rates = rates[rates["kind"] == "method"]
+    times = efficiency.plan_times(run)
+    rows = rates.merge(times[times["pairs"] == 1], on="cell")
+    if rows.empty:
+        return rows
+    rows["machine"] = rows["device"] + ", " + rows["threads"].astype(str) + " thread(s)"
+    papers = [published.plan_s(run.cells.loc[cell]) for cell in rows["cell"]]
+    rows["published_s"] = [paper.value if paper else np.nan for paper in papers]
+    methods = rows.groupby("task", sort=False)["label"].agg(set)
+    most = max(methods, key=len)
+    tasks = methods.index[[most <= known for known in methods]]
+    rows = rows[rows["task"].isin(tasks) & rows["label"].isin(most)]
+    tidy = rows.groupby(_BY, sort=False).apply(_mean, include_groups=False).reset_index()
+    return tidy.assign(tasks=", ".join(map(run.task_label, tasks)))
+
+
+def _mean(rows: pd.DataFrame) -> pd.Series:
+    """A method's row, out of one row a task. The tasks are independent: the squares of the
+    distances from a mean to the end of its interval add up (MOVER, Zou and Donner 2008).
+    """
+    mean, n = rows["mean"].mean(), len(rows)
+    below = np.sqrt(((rows["mean"] - rows["low"]) ** 2).sum()) / n
+    above = np.sqrt(((rows["high"] - rows["mean"]) ** 2).sum()) / n
+    return pd.Series(
+        {
+            "seconds": np.exp(np.log(rows["p50_s"]).mean()),
+            "mean": mean,
+            "low": max(0.0, mean - below),
+            "high": min(100.0, mean + above),
+            "published_s": rows["published_s"].mean(skipna=False),
+            "published": rows["published"].mean(skipna=False),
+        }
     )
-    return style.Drawn(figure, f"{style.run_footer(run, times)} {words}")
 
 
-def _plan_time_panel(ax: Axes, run: load.RunTables, rows: pd.DataFrame, sizes: list[int]) -> None:
-    bars = list(rows.groupby(_BAR, sort=False))
-    labels = pd.Series([bar["label"].iloc[0] for _, bar in bars])
-    tall = style.bar_heights(labels)
-    places = np.cumsum(tall) - np.array(tall) / 2
-    for place, ((cell, *_), bar) in zip(places, bars, strict=True):
-        shade = style.colour(run, run.cells.loc[cell, "method"])
-        for row in bar.itertuples():
-            p50, p95, i = row.p50_s / row.pairs, row.p95_s / row.pairs, sizes.index(row.pairs)
-            height = place + 0.3 * style.BAR_IN * (i - (len(sizes) - 1) / 2)
-            ax.plot([p50, p95], [height] * 2, color=shade, lw=2, solid_capstyle="butt")
-            ax.plot(p95, height, "|", color=shade, ms=7, mew=2)
-            ax.plot(p50, height, _marker(i), color=shade, ms=6, mec=style.INK, mew=0.5)
-        if paper := published.plan_s(run.cells.loc[cell]):
-            ax.plot(paper.value, place, "D", ms=6, mfc="white", mec=style.INK)
-    ax.set_xscale("log")
-    ax.set_yticks(places, [style.wrap(label) for label in labels])
-    ax.set_ylim(sum(tall), 0)
-    ax.tick_params(axis="y", length=0)
+def draw(times: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
+    """One panel: seconds of a plan on a log axis, success, each method's name beside its dot."""
+    import seaborn.objects as so
+
+    figure, ((ax,),) = style.figure(1, 1, 3.2, style.COLUMN_IN)
+    machines = list(times["machine"].unique())
+    scales = (
+        style.scales(looks)["color"],
+        so.Nominal(list(_MACHINES[: len(machines)]), order=machines),
+    )
+    plot = style.plot(
+        times, x="seconds", y="mean", ymin="low", ymax="high", color="label", marker="machine"
+    )
+    plot = plot.add(so.Range(linewidth=1.2, alpha=0.45), orient="x", legend=False)
+    plot = plot.add(so.Dot(pointsize=6), legend=False)
+    plot.scale(x="log", color=scales[0], marker=scales[1]).label(x="", y="").on(ax).plot()
+    known = times.dropna(subset=["published_s", "published"])
+    for row in known.itertuples():
+        look = {"color": looks[row.label].colour, "ls": ":", "marker": "D", "mfc": "none"}
+        ends = [row.seconds, row.published_s], [row.mean, row.published]
+        ax.plot(*ends, **look, lw=1, ms=5, markevery=[1])
+    ax.set_xlim(times["seconds"].min() / 6, 4 * times[["seconds", "published_s"]].max(axis=None))
+    low = max(-3, times["low"].min() - 8)
+    ax.set_ylim(low, 100 + 0.1 * (100 - low))
+    ax.set_yticks([tick for tick in range(0, 101, 10 if low > 50 else 20) if tick > low])
+    style.name_ticks(ax)
+    ax.set_xlabel("seconds of one plan")
+    tasks = times["tasks"].iloc[0].split(", ")
+    ax.set_ylabel("success, %" + (f", mean of {len(tasks)} tasks" if len(tasks) > 1 else ""))
+    if len(tasks) == 1:
+        ax.set_title(tasks[0], fontweight="bold")
+    if len(machines) > 1:
+        _machine_legend(ax, machines)
+    points = times[["label", "seconds", "mean"]].set_axis(["label", "x", "y"], axis=1)
+    others = known[["published_s", "published"]].set_axis(["x", "y"], axis=1).assign(label="")
+    style.label_points(ax, pd.concat([points.sort_values("x"), others]))
+    return style.Drawn(figure, _caption(times, known))
 
 
-def _marker(i: int) -> str:
-    return "os^v"[i % 4]
-
-
-def _where(section: tuple[str, str, str], parts: list) -> str:
-    """Names the protocol in a panel's title when the figure has several."""
-    several = len({(known[0], known[1]) for known, _, _ in parts}) > 1
-    return f", {section[1]} {section[2][:8]}, {section[0]}" if several else ""
-
-
-def _plan_time_handles(run: load.RunTables, times: pd.DataFrame, sizes: list[int]) -> list:
+def _machine_legend(ax: Axes, machines: list[str]) -> None:
     from matplotlib.lines import Line2D
 
-    handles = []
-    for i, n in enumerate(sizes):
-        words = "one pair per solve" if n == 1 else f"{n} pairs together"
-        look = {"color": style.FAINT, "marker": _marker(i), "ms": 6, "lw": 2}
-        handles.append(Line2D([], [], **look, label=f"{words}: p50 to p95"))
-    papers = any(published.plan_s(run.cells.loc[cell]) for cell in times["cell"].unique())
-    return [*handles, style.published_handle()] if papers else handles
+    look = {"color": style.FAINT, "ls": "none", "ms": 6}
+    handles = [
+        Line2D([], [], **look, marker=mark, label=machine)
+        for mark, machine in zip(_MACHINES, machines, strict=False)
+    ]
+    style.legend(ax.figure, handles)
 
 
-def _name_ticks(ax: Axes) -> None:
-    """1, 2 and 5 of each decade, as plain numbers; of many decades 1 alone."""
-    from matplotlib.ticker import LogLocator
-
-    low, high = ax.get_xlim()
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("")
+def _caption(times: pd.DataFrame, known: pd.DataFrame) -> str:
+    words = [
+        f"Seconds: median wall time of one solve of the planner for one pair alone, from pixels to "
+        f"actions, geometric mean over tasks ({'; '.join(times['machine'].unique())}); success: "
+        f"mean over {times['tasks'].iloc[0]} with its 95 % interval.",
+    ]
+    if (times["timed"] == "inference").any():
+        words.append(
+            "Of a feed-forward policy one inference, which is of one block; a plan is of several."
+        )
+    if len(known):
+        words.append("Diamonds: published, on the paper's hardware under its protocol.")
+    return " ".join(words)

@@ -1,4 +1,4 @@
-"""Shared by all figures: style, colours, footer, legend, and how they become PNG and SVG."""
+"""Shared by all figures: style, colours, labels, legend, and how they become PNG and SVG."""
 
 from __future__ import annotations
 
@@ -8,30 +8,44 @@ import textwrap
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from harness.report import format, load
 
 if TYPE_CHECKING:
+    import seaborn.objects as so
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.transforms import Bbox
 
-WIDTH_IN = 9.0  # 900 px in a README at 100 px per inch; PNGs have twice as many
-BAR_IN = 0.27
-INK, FAINT, CONTROL = "#222222", "#8a8a8a", "#b5b5b5"
+WIDTH_IN, HEIGHT_IN = 8.0, 5.0  # of the largest figure; PNGs have 200 pixels an inch
+COLUMN_IN = 4.4  # of a figure of one panel, which stands in one column of a page
+# the neutral colours, which the page exchanges in the dark: there are no others
+INK, FAINT, CONTROL, GRID = "#222222", "#8a8a8a", "#b5b5b5", "#e6e6e6"
 STYLES = ("-", "--", ":", "-.")
 CEILING = {"color": INK, "ls": "-.", "lw": 1.3}  # the line of the ceiling
+LINES = {  # kind of method -> its line
+    "random": {"color": "#c23b3b", "ls": "--", "lw": 1.3},
+    "heuristic": {"color": FAINT, "ls": ":", "lw": 1.6},
+    "ceiling": CEILING,
+}
+_MARKERS = "os^vPX<>ph"  # a diamond is a published number
 # Okabe-Ito and Tol's muted set: told apart without red-green vision. A method has the colour at its
 # rank
 _COLOURS = (
     *("#0072B2", "#AA4499", "#999933", "#D55E00", "#009E73", "#44C9A4", "#CC79A7", "#E69F00"),
-    *("#332288", "#882255", "#88CCEE", "#56B4E9", "#117733", "#A65628"),
+    *("#5B4FC0", "#A23368", "#88CCEE", "#56B4E9", "#117733", "#A65628"),
 )
 _RC = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",  # the same report twice has the same bytes
     "text.parse_math": False,  # a name may hold a $
     "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.facecolor": "none",
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
     "axes.labelsize": 9,
@@ -40,7 +54,8 @@ _RC = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
@@ -70,12 +85,23 @@ def figure(
     rows: int, columns: int, height_in: float, width_in: float = WIDTH_IN, **gridspec
 ) -> tuple[Figure, list[list[Axes]]]:
     """A figure with a grid of axes, without pyplot's global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     canvas = Figure(figsize=(width_in, height_in), layout="constrained")
-    canvas.get_layout_engine().set(w_pad=0.06, h_pad=0.06, rect=(0.002, 0, 0.985, 1))
+    FigureCanvasAgg(canvas)  # it measures the texts of label_points
+    canvas.get_layout_engine().set(w_pad=0.04, h_pad=0.04, rect=(0.002, 0, 0.985, 1))
     axes = canvas.subplots(rows, columns, squeeze=False, gridspec_kw=gridspec)
     return canvas, [list(row) for row in axes]
+
+
+def plot(frame: pd.DataFrame, **variables: str) -> so.Plot:
+    """A seaborn plot of a tidy frame in this style, for the axes of `figure`."""
+    import matplotlib
+    import seaborn.objects as so
+
+    unique = frame.reset_index(drop=True)  # seaborn finds its rows by their index
+    return so.Plot(unique, **variables).theme(dict(matplotlib.rcParams))
 
 
 def colour(run: load.RunTables, method: str) -> str:
@@ -84,6 +110,72 @@ def colour(run: load.RunTables, method: str) -> str:
     if look["role"] == "ceiling":
         return CEILING["color"]
     return CONTROL if look["is_control"] else _COLOURS[_colours(run.methods)[method]]
+
+
+class Look(NamedTuple):
+    """How a method is drawn: its marker and line tell it apart without colour."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+def looks(run: load.RunTables, rows: pd.DataFrame) -> dict[str, Look]:
+    """label -> look, of the columns label and method, in the order that every figure has: methods
+    by rank, controls last.
+    """
+    known = run.methods.loc[rows["method"], ["is_control", "rank"]].reset_index(drop=True)
+    known["label"] = rows["label"].to_numpy()
+    known["method"] = rows["method"].to_numpy()
+    known = known.sort_values(["is_control", "rank"], kind="stable").drop_duplicates("label")
+    places = _colours(run.methods)
+    found = {}
+    for row in known.itertuples():
+        place = places.get(row.method, row.rank)
+        marker, line = _MARKERS[place % len(_MARKERS)], STYLES[place % len(STYLES)]
+        found[row.label] = Look(colour(run, row.method), marker, line)
+    return found
+
+
+def scales(looks: dict[str, Look]) -> dict[str, so.Nominal]:
+    """The looks of labels as scales of seaborn."""
+    import seaborn.objects as so
+
+    names, parts = list(looks), list(zip(*looks.values(), strict=True)) or [()] * 3
+    properties = zip(("color", "marker", "linestyle"), parts, strict=True)
+    return {name: so.Nominal(list(values), order=names) for name, values in properties}
+
+
+def dot_plot(ax: Axes, rows: pd.DataFrame, x: str, looks: dict[str, Look]) -> None:
+    """A line per label from top to bottom: a dot at x, over its interval from low to high."""
+    import seaborn.objects as so
+
+    known = plot(rows, x=x, xmin="low", xmax="high", y="label", color="label")
+    known = known.add(so.Range(linewidth=3, alpha=0.45), orient="y", legend=False)
+    known = known.add(so.Dot(pointsize=5), orient="y", legend=False)
+    known = known.scale(y=so.Nominal(order=list(looks)), color=scales(looks)["color"])
+    known.label(x="", y="").on(ax).plot()
+    free_dots(ax)
+
+
+def free_dots(ax: Axes) -> None:
+    """Draw dots on the edge of a panel whole, and lines on both sides of a grid of labels."""
+    ax.grid(True)
+    for artist in ax.collections:
+        artist.set_clip_on(False)
+
+
+def method_handles(looks: dict[str, Look], has_markers: bool = True) -> list[Line2D]:
+    """Legend entries of lines of methods."""
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D(
+            [], [], color=look.colour, ls=look.line, lw=1.4, ms=5, label=name,
+            marker=look.marker if has_markers else "",
+        )
+        for name, look in looks.items()
+    ]  # fmt: skip
 
 
 def _colours(methods: pd.DataFrame) -> dict[str, int]:
@@ -124,14 +216,66 @@ def legend(figure: Figure, handles: list) -> None:
             if handle.get_label().startswith("_"):  # matplotlib would leave it out
                 handle.set_label(f" {handle.get_label()}")
         longest = max(len(handle.get_label()) for handle in handles)
-        columns = max(1, min(len(handles), 5, int(128 / (longest + 7))))
+        columns = max(1, min(len(handles), 5, int(14 * figure.get_figwidth() / (longest + 7))))
         figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=8.5)
 
 
-def footer(figure: Figure, text: str) -> None:
-    """Small print below everything, wrapped to the width."""
-    lines = textwrap.fill(text, 150)
-    figure.supxlabel(lines, x=0.01, ha="left", fontsize=7.5, color="#555555")
+def label_points(ax: Axes, points: pd.DataFrame, size: float = 8) -> None:
+    """Write the labels of points (columns x, y, label) beside them, each at the nearest place where
+    it covers neither another label nor a point; a line leads to those further away. A point whose
+    label is empty is only kept free.
+    """
+    from matplotlib.transforms import Bbox
+
+    ax.figure.draw_without_rendering()  # the panel has its size and its limits
+    scale = ax.figure.dpi / 72  # pixels a point
+    at = ax.transData.transform(points[["x", "y"]].to_numpy(float))
+    taken = [Bbox.from_bounds(*(place - 3.5 * scale), 7 * scale, 7 * scale) for place in at]
+    inside = ax.get_window_extent()
+    look = {"fontsize": size, "color": INK, "in_layout": False, "textcoords": "offset points"}
+    for place, row in zip(at, points.itertuples(), strict=True):
+        text = ax.annotate(row.label, (row.x, row.y), (0, 0), **look)
+        box = text.get_window_extent()
+        text.remove()
+        if not row.label:
+            continue
+        costs = {}
+        for ring in (5, 12, 19, 26, 33, 40, 50, 60):
+            for corner in place + scale * ring * _AROUND + (_AROUND - 1) / 2 * box.size:
+                own = Bbox.from_bounds(*corner, box.width, box.height)
+                astray = _distance(own, at).min() < _distance(own, place) - 0.1
+                costs[ring, own] = _cost(own, taken, inside) + astray
+        ring, own = min(costs, key=costs.get)
+        taken.append(own)
+        offset = (own.min - place) / scale
+        line = {"arrowstyle": "-", "color": FAINT, "lw": 0.5, "shrinkA": 0, "shrinkB": 3}
+        arrow = {"arrowprops": line} if ring > 5 else {}
+        ax.annotate(row.label, (row.x, row.y), offset, **look, **arrow)
+
+
+# right, left, above, below, and between: the better places come first
+_AROUND = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)])
+
+
+def _distance(box: Bbox, points: np.ndarray) -> np.ndarray:
+    """From points (..., 2) to the nearest point of a box."""
+    return np.linalg.norm(points - np.clip(points, box.min, box.max), axis=-1)
+
+
+def _cost(box: Bbox, taken: list[Bbox], inside: Bbox) -> int:
+    """Twice how many others a label covers; to leave its panel is as bad as to cover two."""
+    outside = min(box.x0 - inside.x0, inside.x1 - box.x1, box.y0 - inside.y0, inside.y1 - box.y1)
+    return 2 * sum(box.overlaps(other) for other in taken) + 4 * (outside < 0)
+
+
+def name_ticks(ax: Axes) -> None:
+    """1, 2 and 5 of each decade of a log axis, as plain numbers; of many decades 1 alone."""
+    from matplotlib.ticker import LogLocator
+
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("")
 
 
 def run_footer(run: load.RunTables, rows: pd.DataFrame) -> str:
@@ -161,8 +305,8 @@ def published_handle():
     """Legend entry of the published marker."""
     from matplotlib.lines import Line2D
 
-    look = {"marker": "D", "ms": 5, "mfc": "white", "mec": INK, "ls": "none"}
-    return Line2D([], [], **look, label="published (paper, its own protocol)")
+    look = {"marker": "D", "ms": 5, "mfc": "none", "mec": INK, "ls": "none"}
+    return Line2D([], [], **look, label="published")
 
 
 def ceiling_handle(run: load.RunTables, method: str):
@@ -170,15 +314,6 @@ def ceiling_handle(run: load.RunTables, method: str):
     from matplotlib.lines import Line2D
 
     return Line2D([], [], **CEILING, label=f"ceiling: {run.method_label(method).lower()}")
-
-
-def _lines(label: str) -> int:
-    return wrap(label).count("\n") + 1
-
-
-def bar_heights(labels: pd.Series) -> list[float]:
-    """Inches per bar: labels of several lines need more."""
-    return [max(BAR_IN, 0.16 * _lines(label) + 0.05) for label in labels]
 
 
 def hide(axes: list[Axes]) -> None:
@@ -195,7 +330,8 @@ def render(figure: Figure) -> dict[str, bytes]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn
             metadata = {"Date": None} if kind == "svg" else {}
-            figure.savefig(sink, format=kind, dpi=200, metadata=metadata)
+            paper = "none" if kind == "svg" else "white"  # the page has a colour of its own
+            figure.savefig(sink, format=kind, dpi=200, metadata=metadata, facecolor=paper)
         figure.set_layout_engine("none")  # keeps the layout of the first kind
         images[kind] = sink.getvalue()
     return images | {"png": _fewer_colours(images["png"])}

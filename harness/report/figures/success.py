@@ -1,170 +1,216 @@
-"""The success figure: bars per task and stratum; random and the ceiling as lines."""
+"""The success figure: every method on every task in one row of panels, its strata below."""
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from harness.report import format, load, published, success_rates
+from harness.report import load, published, success_rates
 from harness.report.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-log = logging.getLogger(__name__)
-
-_FLOOR, _BAND = "#b03030", "#f3d9d9"  # the random policy's mean and its interval
-_CEILING_BAND = "#e3e6ee"
-_COLUMNS = 4  # panels beside each other: all pairs and up to three strata
-
-
-class _Panels(NamedTuple):
-    """One row of the success figure: a task under one protocol."""
-
-    title: str
-    split: str
-    cells: pd.DataFrame  # bars, top to bottom
-    estimates: pd.DataFrame
-    subsets: list[str]
-    floor: int | None  # cell of the random policy
-    ceiling: int | None
-
-    def paper(self, bar: pd.Series) -> published.Published | None:
-        """The papers' number for a bar; as in the table, it is of test pairs."""
-        return published.success(bar) if self.split == "test" else None
+_WIDTHS_IN = (style.COLUMN_IN, 5.0, 5.4, 5.8)  # of as many panels; readable in one column, too
+_TITLES = (50, 26, 20, 16)  # characters on a line of a title
+_MOST_LINES = 30  # that a panel holds; of more methods the first
+_MOST_STRATA = 3  # of a task, the largest
+_MOST_PANELS = 4
+_MARKS = "†‡§¶"
+_STRATA = "os^"
+_INTERVALS = (
+    "Dots: means over training seeds with 95 % intervals (Wilson, for pairs clustered in episodes; "
+    "with several seeds joined with a bootstrap over seeds and episodes)."
+)
 
 
-def success_figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
-    """Bars with 95 % intervals per task and stratum; random and the ceiling on the same pairs are
-    lines.
+def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Drawn]:
+    """ "success", and "success_2" and on where tasks were evaluated under further protocols or on
+    further splits, or are more than a row holds.
     """
-    shown = estimates[~estimates["cell"].isin(load.sweep_values(run.metrics)["cell"])]
-    rows = _panel_rows(run, shown)
-    if not rows:
-        return None
-    lines = _flow(rows)
-    heights = [
-        0.75 + max(sum(style.bar_heights(row.cells["label"])) for row, _ in line) for line in lines
+    drawn = {}
+    for rows in _parts(data(run, estimates)):
+        name = f"success_{len(drawn) + 1}" if drawn else "success"
+        figure, words = draw(rows, style.looks(run, rows))
+        drawn[name] = style.Drawn(figure, f"{style.run_footer(run, rows)} {words}")
+    return drawn
+
+
+def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
+    """Tidy: one row per cell and subset of its pairs, in percent, without the trials of a sweep and
+    without the subset of pairs that are not solved at the start.
+
+    Columns: task, title, split, place (0, or the how-manieth protocol or split of its task), cell,
+    method, variant, label, note, kind ("method", "random", "heuristic", "ceiling" or "control"),
+    subset, pairs, mean, low, high, published (NaN where there is none, or not beside these pairs).
+    """
+    swept = load.sweep_values(run.metrics)["cell"]
+    rates = estimates[(estimates["subset"] != success_rates.UNSOLVED)]
+    rates = rates[~rates["cell"].isin(swept)].drop(columns="seeds")
+    tidy = rates.merge(run.cells, left_on="cell", right_index=True)
+    order = tidy["cell"].map({cell: i for i, cell in enumerate(run.cells.index)})
+    tidy = tidy.assign(order=order).sort_values(["split", "order"], kind="stable")
+    tidy = tidy.reset_index(drop=True)
+    tidy[["mean", "low", "high"]] *= 100
+    tidy["kind"] = _kinds(run, tidy)
+    papers = [_published(row) for _, row in tidy.iterrows()]
+    tidy["published"] = [paper.value if paper else np.nan for paper in papers]
+    section = tidy.groupby([*load.SECTION, "split"], sort=False).ngroup()
+    tidy["place"] = section.groupby(tidy["task"]).transform(lambda own: pd.factorize(own)[0])
+    names = tidy["task"].map(run.task_label)
+    protocol = ", " + tidy["protocol"] + " " + tidy["protocol_hash"].str[:8]
+    split = (", " + tidy["split"]).where(tidy["split"] != "test", "")
+    tidy["title"] = names + split + protocol.where(tidy["place"] > 0, "")
+    notes = dict(zip(filter(None, tidy["note"].unique()), _MARKS, strict=False))
+    tidy["label"] = [
+        label.removesuffix(f" ({note})") + notes[note] if note in notes else label
+        for label, note in zip(tidy["label"], tidy["note"], strict=True)
     ]
-    columns = max(map(len, lines))
-    figure, axes = style.figure(len(lines), columns, 0.9 + sum(heights), height_ratios=heights)
-    for line, places in zip(lines, axes, strict=True):
-        for (row, subset), ax in zip(line, places, strict=False):
-            _success_panel(ax, run, row, subset, columns)
-        style.hide(places[len(line) :])
-    papers = any(row.paper(bar) for row in rows for _, bar in row.cells.iterrows())
-    style.legend(figure, _success_handles(run, rows, papers))
-    words = (
-        "Bars: means over training seeds; whiskers: 95 % intervals (Wilson, for pairs clustered in "
-        "episodes; with several seeds joined with a bootstrap over seeds and episodes)."
-    )
-    return style.Drawn(figure, f"{style.run_footer(run, shown)} {words}")
+    return tidy
 
 
-def _panel_rows(run: load.RunTables, estimates: pd.DataFrame) -> list[_Panels]:
-    if estimates.empty:
-        return []
-    joined = estimates.merge(run.cells[load.GROUP], left_on="cell", right_index=True)
-    place = {cell: i for i, cell in enumerate(run.cells.index)}
-    joined = joined.sort_values("cell", key=lambda c: c.map(place), kind="stable")
-    parts = list(format.by_section(joined, "task", "split"))
-    tasks = [task for _, (task, _), _ in parts]
-    rows = []
-    for section, (task, split), part in parts:
-        cells = run.cells.loc[part["cell"].unique()]
-        plain = cells[cells["variant"] == ""]
-        random = plain.index[plain["method"] == success_rates.FLOOR]
-        ceilings = cells.index[cells["method"].isin(run.of_role("ceiling"))]
-        lines = [*random, *ceilings]
-        bars = cells.drop(index=lines) if len(cells) > len(lines) else cells
-        name = run.task_label(task) + ("" if split == "test" else f", {split}")
-        if tasks.count(task) > 1:
-            name += f", {section[1]} {section[2][:8]}, {section[0]}"
-        ends = [int(found[0]) if len(found) else None for found in (random, ceilings)]
-        rows.append(_Panels(name, split, bars, part, _shown_subsets(part), *ends))
-    return rows
+def _kinds(run: load.RunTables, tidy: pd.DataFrame) -> np.ndarray:
+    """The column kind: controls and the ceiling are lines where they have no variant."""
+    method, plain = tidy["method"], tidy["variant"] == ""
+    is_control = method.map(run.methods["is_control"]).astype(bool)
+    known = [method.isin(run.of_role("ceiling")), is_control & plain & method.isin(style.LINES)]
+    return np.select(known, ["ceiling", method], np.where(is_control, "control", "method"))
 
 
-def _flow(rows: list[_Panels]) -> list[list[tuple[_Panels, str]]]:
-    """Panels line by line; a task's panels stay on one line, short tasks share one."""
-    wide = max(3, *(len(row.subsets) for row in rows)) if len(rows) > 1 else len(rows[0].subsets)
-    lines: list[list[tuple[_Panels, str]]] = [[]]
-    for row in rows:
-        if lines[-1] and len(lines[-1]) + len(row.subsets) > wide:
-            lines.append([])
-        lines[-1] += [(row, subset) for subset in row.subsets]
-    return lines
+def _published(row: pd.Series) -> published.Published | None:
+    """The papers' number for all test pairs."""
+    beside = row["split"] == "test" and row["subset"] == success_rates.ALL
+    return published.success(row) if beside else None
 
 
-def _shown_subsets(part: pd.DataFrame) -> list[str]:
-    """All pairs, then the strata; the largest three where there are more."""
-    strata = part[~part["subset"].isin([success_rates.ALL, success_rates.UNSOLVED])]
-    sizes = strata.groupby("subset")["pairs"].max().sort_index()
-    if len(sizes) >= _COLUMNS:
-        log.info("the success figure shows the largest %d of %d strata", _COLUMNS - 1, len(sizes))
-        sizes = sizes[sizes.sort_values().index[1 - _COLUMNS :]].sort_index()
-    return [success_rates.ALL, *sizes.index]
+def _parts(tidy: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The rows of each figure."""
+    for _, rows in tidy.groupby("place"):
+        tasks = rows["task"].unique()
+        for i in range(0, len(tasks), _MOST_PANELS):
+            yield rows[rows["task"].isin(tasks[i : i + _MOST_PANELS])]
 
 
-def _success_panel(ax: Axes, run: load.RunTables, row: _Panels, subset: str, columns: int) -> None:
-    first, tall = subset == success_rates.ALL, style.bar_heights(row.cells["label"])
-    known = row.estimates[row.estimates["subset"] == subset].set_index("cell")
-    places = np.cumsum(tall) - np.array(tall) / 2
-    whole = {"clip_on": False}  # a ceiling of 100 % stands on the edge of the panel
-    _end_line(ax, known, row.ceiling, _CEILING_BAND, style.CEILING | whole)
-    _end_line(ax, known, row.floor, _BAND, {"color": _FLOOR, "ls": "--", "lw": 1.2})
-    for place, (cell, bar) in zip(places, row.cells.iterrows(), strict=True):
-        if cell in known.index:
-            shade = style.colour(run, bar["method"])
-            _bar(ax, place, 100 * known.loc[cell, ["mean", "low", "high"]], shade)
-        if first and (paper := row.paper(bar)):
-            ax.plot(
-                paper.value, place, "D", ms=5, mfc="white", mec=style.INK, zorder=5, clip_on=False
-            )
-    ax.set_ylim(sum(tall), 0)
-    ax.set_xlim(0, 100)
-    ax.set_xticks([0, 25, 50, 75, 100])
-    ax.grid(axis="y", visible=False)
-    ax.tick_params(axis="y", length=0)
-    labels = [style.wrap(label) for label in row.cells["label"]] if first else [""] * len(places)
-    ax.set_yticks(places, labels)
-    ax.set_xlabel("success %")
-    pairs = format.span(known["pairs"]) if len(known) else "0"
-    name = f"{row.title}: all" if first else subset
-    ax.set_title(style.wrap(f"{name} (n = {pairs})", [70, 45, 32, 24][min(columns, 4) - 1]))
+def draw(tidy: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
+    """A panel per task: a dot per method with its 95 % interval; random, heuristic and the ceiling
+    as lines, published numbers as diamonds; below, the strata of each task.
+
+    Where nothing was trained, the controls are dots, and random too if it is alone.
+    """
+    tasks = list(tidy["task"].unique())
+    every = tidy[tidy["subset"] == success_rates.ALL]
+    kinds = [{"method"}, {"heuristic", "control"}, {"random"}, {"ceiling"}]
+    dots = next(kind for kind in kinds if every["kind"].isin(kind).any())
+    names = _of(looks, every[every["kind"].isin(dots)])
+    shown = dict(list(names.items())[:_MOST_LINES])
+    strata = _strata(tidy, shown)
+    below = _of(looks, strata)
+    around = 1.55 if below else 0.95  # inches of legends, titles and axes
+    lines = min(0.165, (style.HEIGHT_IN - around) / (max(4, len(shown)) + len(below)))
+    heights = [lines * max(4, len(shown)), *([lines * len(below)] if below else [])]
+    figure, axes = style.figure(
+        len(heights), len(tasks), around + sum(heights), _WIDTHS_IN[len(tasks) - 1],
+        height_ratios=heights,
+    )  # fmt: skip
+    small = min(8.5, 60 * lines)
+    for i, task in enumerate(tasks):
+        own = every[every["task"] == task]
+        _panel(axes[0][i], own[own["label"].isin(list(shown))], shown)
+        for row in own[~own["kind"].isin(dots)].itertuples():
+            if row.kind in style.LINES:
+                axes[0][i].axvline(row.mean, **style.LINES[row.kind], zorder=1.5)
+        title = style.wrap(own["title"].iloc[0], _TITLES[len(tasks) - 1])
+        axes[0][i].set_title(title, fontweight="bold")
+        if below:
+            _strata_panel(axes[1][i], strata[strata["task"] == task], below)
+            axes[0][i].tick_params(axis="x", labelbottom=False)
+        for line, labels in zip(axes, (shown, below), strict=False):
+            line[i].set_yticks(range(len(labels)), [""] * len(labels) if i else labels)
+            line[i].tick_params(axis="y", length=0, labelsize=small)
+    axes[-1][0].set_xlabel("success, %", loc="left", fontsize=8)
+    close = {"handlelength": 1.8, "handletextpad": 0.5, "columnspacing": 1.3, "fontsize": 8}
+    figure.legend(handles=_handles(every, dots), loc="outside upper left", ncols=5, **close)
+    return style.Drawn(figure, _caption(tidy, names, bool(below)))
 
 
-def _end_line(ax: Axes, known: pd.DataFrame, cell: int | None, band: str, look: dict) -> None:
-    """The success of `cell` as a line over its 95 % interval."""
-    if cell in known.index:
-        rate = 100 * known.loc[cell, ["mean", "low", "high"]]
-        ax.axvspan(rate["low"], rate["high"], color=band, lw=0, zorder=0.5)
-        ax.axvline(rate["mean"], **look, zorder=3)
+def _of(looks: dict[str, style.Look], rows: pd.DataFrame) -> dict[str, style.Look]:
+    """The looks of the labels of these rows."""
+    return {name: look for name, look in looks.items() if name in set(rows["label"])}
 
 
-def _bar(ax: Axes, place: float, percent: pd.Series, shade: str) -> None:
-    mean, low, high = percent["mean"], percent["low"], percent["high"]
-    ax.barh(place, mean, height=0.62 * style.BAR_IN, color=shade, zorder=2)
-    ends = [[mean - low], [high - mean]]
-    ax.errorbar(mean, place, xerr=np.maximum(ends, 0), color=style.INK, lw=1.1, capsize=2, zorder=4)
-    ax.text(105, place, f"{mean:.0f}", va="center", fontsize=8, color=style.INK)
+def _strata(tidy: pd.DataFrame, shown: Collection[str]) -> pd.DataFrame:
+    """The rows of the lower panels; empty where they would not fit below the upper ones."""
+    rows = tidy[(tidy["subset"] != success_rates.ALL) & (tidy["kind"] != "ceiling")]
+    rows = rows[rows["label"].isin(list(shown)) | rows["kind"].isin(list(style.LINES))]
+    sizes = rows.groupby(["task", "subset"], as_index=False)["pairs"].max().sort_values("pairs")
+    largest = sizes.groupby("task").tail(_MOST_STRATA)[["task", "subset"]]
+    return rows.merge(largest) if len(shown) <= _MOST_LINES / 2 else rows.iloc[:0]
 
 
-def _success_handles(run: load.RunTables, rows: list[_Panels], papers: bool) -> list:
+def _panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    """Intervals, means and published numbers, a line a method from top to bottom."""
+    style.dot_plot(ax, rows, "mean", looks)
+    known = rows.dropna(subset="published")
+    look = {"s": 22, "marker": "D", "fc": "none", "ec": style.INK, "lw": 0.9, "clip_on": False}
+    ax.scatter(known["published"], known["label"].map(list(looks).index), **look, zorder=5)
+    ax.set(xlim=(-2, 102), xticks=[0, 50, 100], ylim=(len(looks) - 0.5, -0.5))
+
+
+def _strata_panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    """Success on each stratum, side by side on the line of a method."""
+    import seaborn.objects as so
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
 
+    strata = list(rows["subset"].unique())
+    plot = style.plot(
+        rows, y="label", x="mean", xmin="low", xmax="high", color="label", marker="subset"
+    )
+    beside = so.Dodge(by=["marker"])
+    plot = plot.add(so.Range(linewidth=0.7), beside, orient="y", legend=False)
+    plot = plot.add(so.Dot(pointsize=3, stroke=0.4), beside, orient="y", legend=False)
+    marks = so.Nominal(list(_STRATA[: len(strata)]), order=strata)
+    lines = so.Nominal(order=list(looks))
+    plot = plot.scale(y=lines, color=style.scales(looks)["color"], marker=marks)
+    plot.label(x="", y="").on(ax).plot()
+    style.free_dots(ax)
+    ax.set(xlim=(-2, 102), xticks=[0, 50, 100], ylim=(len(looks) - 0.5, -0.5))
+    look = {"color": style.FAINT, "ls": "none", "ms": 4}
     handles = [
-        Line2D([], [], color=style.INK, lw=1.1, marker="|", ms=6, label="95 % interval"),
-        Line2D([], [], color=_FLOOR, ls="--", label="random on the same pairs"),
-        Patch(color=_BAND, lw=0, label="95 % interval of random"),
+        Line2D([], [], **look, marker=mark, label=stratum)
+        for mark, stratum in zip(_STRATA, strata, strict=False)
     ]
-    if any(row.ceiling is not None for row in rows):
-        handles += [
-            style.ceiling_handle(run, run.of_role("ceiling")[0]),
-            Patch(color=_CEILING_BAND, lw=0, label="95 % interval of the ceiling"),
-        ]
-    return [*handles, style.published_handle()] if papers else handles
+    ax.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(-0.08, 0.98), fontsize=7.5,
+        borderpad=0, labelspacing=0.15, handlelength=1, handletextpad=0.4,
+    )  # fmt: skip
+
+
+def _handles(every: pd.DataFrame, dots: set[str]) -> list:
+    from matplotlib.lines import Line2D
+
+    dot = {"color": style.CONTROL, "marker": "o", "mfc": style.INK, "mec": style.INK}
+    handles = [Line2D([], [], **dot, ms=5, lw=3, label="mean, 95 % interval")]
+    for kind, look in style.LINES.items():
+        labels = every.loc[every["kind"] == kind, "label"]
+        if len(labels) and kind not in dots:
+            words = labels.iloc[0].removesuffix(" (ceiling)").lower()
+            words = f"ceiling: {words}" if kind == "ceiling" else words
+            handles.append(Line2D([], [], **look, label=words))
+    if every.loc[every["kind"].isin(dots), "published"].notna().any():
+        handles.append(style.published_handle())
+    return handles
+
+
+def _caption(tidy: pd.DataFrame, names: Collection[str], has_strata: bool) -> str:
+    notes = dict.fromkeys(note for note in tidy["note"] if note)
+    words = [f"{mark} {note}." for note, mark in zip(notes, _MARKS, strict=False)]
+    if tidy["published"].notna().any():
+        words.insert(0, "Published numbers were measured under their papers' own protocols.")
+    if len(names) > _MOST_LINES:
+        words.append(f"Shown are the first {_MOST_LINES} of {len(names)} lines of the table.")
+    if has_strata:
+        words.append("Below, success on the kinds of pairs (strata) of each task.")
+    return " ".join([_INTERVALS, *words])

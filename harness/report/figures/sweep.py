@@ -1,4 +1,4 @@
-"""The sweep figure: swept value against success, and against what the latents hold."""
+"""The sweep figure: a swept value against success, and the rank of the latents below."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pandas as pd
 
 from harness.report import load, objective, success_rates
 from harness.report.figures import style
-from harness.report.tables import probing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,173 +17,221 @@ if TYPE_CHECKING:
 _STAR = {"mfc": "#f7d038", "mec": style.INK, "zorder": 5, "clip_on": False}
 # keys that change the protocol's hash: their points share a panel all the same
 _OF_PROTOCOL = ("protocol.", "planner.", "mpc.")
-_MOST_QUANTITIES = 8  # in a panel of probes
 # published weight, and windows in a batch, of a term that is multiplied by that number
 _GROWS_WITH_THE_BATCH = dict.fromkeys(
     ("method.lewm.sigreg_weight", "method.lewm_idm.sigreg_weight"), (0.1, 128)
 )
 _LOG_FROM = 10.0  # largest over smallest value from which the axis is logarithmic
+_COLUMNS, _MOST_PANELS = 4, 8
+_LATENTS = {  # measure -> its name; the first that was recorded is drawn
+    ("geometry", "effective_rank"): "effective rank",
+    ("latents", "effective_rank"): "effective rank",
+    ("latents", "latent_std"): "latent std",
+}
+_CAPTION = (
+    "Success with 95 % intervals (as in the success table); shaded, the plateau: the values around "
+    "the best one whose intervals overlap its interval."
+)
 
 
-def sweep_figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
-    """Swept value against success with 95 % intervals, controls as lines, on validation pairs the
-    best point marked; beside it, where the latents were probed, r of every quantity.
-    """
-    swept = _points(run, estimates)
-    if swept.empty:
+def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
+    """None where nothing was swept."""
+    points = data(run, estimates)
+    if points.empty:
         return None
-    of_protocol = swept["name"].str.startswith(_OF_PROTOCOL)
-    swept["panel_hash"] = swept["protocol_hash"].where(~of_protocol, "")
-    keys = ["name", "task", "method", "scale", "protocol", "panel_hash", "split"]
-    parts = list(swept.groupby(keys))
-    probes = _probes(run, swept)
-    panels = [(key, part, False) for key, part in parts]
-    panels += [(key, part, True) for key, part in parts if part["cell"].isin(probes["cell"]).any()]
-    columns = min(3, len(parts)) if len(panels) == len(parts) else min(2, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    figure, axes = style.figure(rows, columns, 1.2 + 2.5 * rows)
-    flat = [ax for line in axes for ax in line]
-    for ax, (key, part, probed) in zip(flat, panels, strict=False):
-        name, task, method, *_, split = key
-        part = part.sort_values(["value", "word"])
-        if probed:
-            _probe_panel(ax, part, probes)
-        else:
-            shade = style.colour(run, method)
-            _control_lines(ax, run, estimates, part)
-            _published_line(ax, run, part)
-            _sweep_panel(ax, part, shade)
-        pairs = "probes of the latents" if probed else f"{split} pairs"
-        ax.set_title(f"{run.method_label(method)}, {run.task_label(task)}, {pairs}")
-        ax.set_xlabel(style.wrap(name, 34))
-        ax.set_ylabel("Pearson's r, MLP probe" if probed else "success %")
-    style.hide(flat[len(panels) :])
-    style.legend(figure, _sweep_handles(swept))
-    words = " Whiskers: 95 % intervals (as in the success table)."
-    if swept["timed"].any():
-        words += " Beside the points: time of training."
-    return style.Drawn(figure, style.run_footer(run, swept) + words)
+    looks = {method: style.colour(run, method) for method in points["method"].unique()}
+    drawn = draw(points, controls(run, estimates), looks)
+    return drawn._replace(caption=f"{style.run_footer(run, points)} {drawn.caption}")
 
 
-def _points(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
-    """One row per trial of a sweep and key: value, estimate, when, and whether it collapsed."""
-    values = load.sweep_values(run.metrics)
-    points = values.merge(estimates[estimates["subset"] == success_rates.ALL], on="cell")
-    points = points.merge(run.cells[load.GROUP], left_on="cell", right_index=True)
+def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
+    """Tidy: one row per trial of a sweep and swept key.
+
+    Columns: cell, panel (a number), title, name (the key), value and word (its value; a word where
+    it is no number), method, task, split, SECTION, mean, low, high (in percent), collapsed, best
+    (the value to choose, on validation pairs), plateau, latents and latents_name (what the lower
+    panel shows, NaN where nothing was recorded), train_s where it is the training that was swept,
+    paper (the published weight, in these batches) and paper_words.
+    """
+    swept = load.sweep_values(run.metrics)
+    rates = estimates[estimates["subset"] == success_rates.ALL].drop(columns="seeds")
+    points = swept.merge(rates, on="cell").merge(run.cells, left_on="cell", right_index=True)
+    if points.empty:
+        return points
+    points[["mean", "low", "high"]] *= 100
+    order = points["cell"].map({cell: i for i, cell in enumerate(run.cells.index)})
+    points = points.assign(order=order).sort_values(["name", "order"], ignore_index=True)
+    own = points["protocol_hash"].where(~points["name"].str.startswith(_OF_PROTOCOL), "")
+    by = ["name", "task", "method", "scale", "protocol", own, "split"]
+    points["panel"] = points.groupby(by, sort=False).ngroup()
+    points["title"] = [
+        f"{run.method_label(method)}, {run.task_label(task)}\n{split} pairs"
+        for method, task, split in zip(
+            points["method"], points["task"], points["split"], strict=True
+        )
+    ]
+    points["alone"] = points["cell"].map(swept.groupby("cell").size()) == 1
     points["started"] = points["cell"].map(run.trials.groupby("cell")["started"].min())
     points["collapsed"] = points["cell"].isin(objective.collapsed(run.metrics, "cell"))
-    points["eligible"] = (
-        ~points["collapsed"]
-        & (points["mean"] > 0)
-        & (points["split"] == "validation")  # nothing is chosen on test pairs
-        & ~points["name"].str.startswith("protocol.")  # more success there is no better model
-    )
-    points["alone"] = points["cell"].map(values.groupby("cell").size()) == 1
-    points["timed"] = points["name"].isin(["train.steps", "train.epochs"])
+    timed = points["name"].isin(["train.steps", "train.epochs"])
     points["train_s"] = points["cell"].map(run.trials.groupby("cell")["train_s"].mean())
-    return points
+    points["train_s"] = points["train_s"].where(timed & (points["train_s"] > 0))
+    points = points.sort_values(["panel", "value", "word"], ignore_index=True)
+    points[["best", "plateau"]] = False
+    for _, rows in points.groupby("panel"):
+        points.loc[rows.index, "best"] = rows.index == _best(rows)
+        points.loc[rows.index, "plateau"] = _plateau(rows)
+        points.loc[rows.index, ["paper", "paper_words"]] = _paper(run, rows)
+    latents = _latents(run, points["cell"])
+    return points.assign(latents=points["cell"].map(latents), latents_name=latents.name)
 
 
-def _sweep_panel(ax: Axes, part: pd.DataFrame, shade: str) -> None:
-    mean = 100 * part["mean"].to_numpy()
-    low, high = 100 * part["low"].to_numpy(), 100 * part["high"].to_numpy()
-    ends = np.maximum([mean - low, high - mean], 0)
-    place = _places(ax, part)
-    if part["alone"].all() and len(np.unique(place)) == len(place) and not part["word"].any():
-        ax.plot(place, mean, "-", color=shade, lw=1, alpha=0.45, zorder=1.5)
-    ax.errorbar(place, mean, yerr=ends, fmt="none", color=shade, capsize=2, lw=1.2)
-    faces = np.where(part["collapsed"], "white", shade)
-    ax.scatter(place, mean, s=26, c=faces, edgecolors=shade, lw=1.2, zorder=3, clip_on=False)
-    for at, height, row in zip(place, mean, part.itertuples(), strict=True):
-        if row.timed and row.train_s > 0:  # NaN: trained elsewhere
-            ax.annotate(
-                f"{row.train_s:.0f} s",
-                (at, height),
-                (4, 7),
-                textcoords="offset points",
-                fontsize=7.5,
-            )
-    eligible = part.assign(place=place)[part["eligible"].to_numpy()]
-    if len(eligible):
-        best = eligible.sort_values(["mean", "started"], ascending=[False, True]).iloc[0]
-        ax.plot(best["place"], 100 * best["mean"], "*", ms=13, **_STAR)
-    ax.set_ylim(0, 100)
+def controls(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
+    """The lines of style.LINES, in percent: columns task, SECTION, split, kind, mean."""
+    kinds = run.cells["method"].where(run.cells["method"].isin(list(style.LINES)))
+    kinds = kinds.mask(run.cells["method"].isin(run.of_role("ceiling")), "ceiling")
+    cells = run.cells.assign(kind=kinds.where(run.cells["variant"] == "")).dropna(subset="kind")
+    rates = estimates[estimates["subset"] == success_rates.ALL][["cell", "split", "mean"]]
+    rates = cells.merge(rates, left_index=True, right_on="cell")
+    return rates.assign(mean=100 * rates["mean"])
 
 
-def _control_lines(
-    ax: Axes, run: load.RunTables, estimates: pd.DataFrame, part: pd.DataFrame
-) -> None:
-    """Success of the run's controls and its ceiling under the same protocol, as lines with their
-    names.
+def _best(rows: pd.DataFrame) -> int | None:
+    """Where the value to choose stands: the first of those with most success on validation pairs.
+    Nothing is chosen on test pairs, and more success by another protocol is no better model.
     """
-    same = ["task", *load.SECTION]
-    names = set(run.methods.index[run.methods["is_control"]]) & set(success_rates.REFERENCES)
-    is_ceiling = run.cells["method"].isin(run.of_role("ceiling")) & (run.cells["variant"] == "")
-    controls = run.cells[run.cells["method"].isin(names) | is_ceiling]
-    controls = controls[(controls[same] == part.iloc[0][same]).all(axis=1)]
-    rates = estimates[
-        (estimates["subset"] == success_rates.ALL) & (estimates["split"] == part.iloc[0]["split"])
-    ].set_index("cell")["mean"]
-    for cell, label in controls["label"].items():
-        if cell in rates.index:
-            plain = {"color": style.CONTROL, "ls": "--", "lw": 1}
-            look, side = (style.CEILING, "top") if is_ceiling[cell] else (plain, "bottom")
-            ax.axhline(100 * rates[cell], **look, zorder=1)
-            ax.annotate(
-                label.lower(), (1, 100 * rates[cell]), xycoords=("axes fraction", "data"),
-                ha="right", va=side, fontsize=7.5, color=style.FAINT,
-            )  # fmt: skip
+    known = rows[~rows["collapsed"] & (rows["mean"] > 0) & (rows["split"] == "validation")]
+    known = known[~known["name"].str.startswith("protocol.")]
+    return (
+        None
+        if known.empty
+        else known.sort_values(["mean", "started"], ascending=[False, True]).index[0]
+    )
 
 
-def _published_line(ax: Axes, run: load.RunTables, part: pd.DataFrame) -> None:
-    """Where the paper's weight stands in a sweep with other batches: what weighs as much there."""
-    name = part.iloc[0]["name"]
-    trials = run.trials[run.trials["cell"].isin(part["cell"])]
+def _plateau(rows: pd.DataFrame) -> np.ndarray:
+    """The values around the best one, without a gap, whose interval meets its interval; none of a
+    collapsed trial. `rows` are in the order of their values.
+    """
+    sound = ~rows["collapsed"].to_numpy()
+    if not sound.any() or len(rows) < 3:
+        return np.zeros(len(rows), bool)
+    best = int(np.argmax(np.where(sound, rows["mean"], -1)))
+    level = sound & (rows["high"] >= rows["low"].iloc[best]).to_numpy()
+    runs = np.cumsum(np.diff(level, prepend=level[0]))
+    return level & (runs == runs[best])
+
+
+def _latents(run: load.RunTables, cells: pd.Series) -> pd.Series:
+    """cell -> the first measure of _LATENTS that any of these cells has, under its name."""
+    for (stage, name), words in _LATENTS.items():
+        metrics = run.metrics[(run.metrics["stage"] == stage) & (run.metrics["name"] == name)]
+        metrics = metrics[metrics["cell"].isin(cells)]
+        if len(metrics):
+            return metrics.groupby("cell")["value"].mean().rename(words)
+    return pd.Series(dtype=float, name="")
+
+
+def _paper(run: load.RunTables, rows: pd.DataFrame) -> tuple[float, str]:
+    """The paper's weight in a sweep with other batches: what weighs as much there."""
+    name = rows["name"].iloc[0]
+    trials = run.trials[run.trials["cell"].isin(rows["cell"])]
     batches = {load.setting(own, "train.batch_size") for _, own in trials.groupby("cell")}
     if name not in _GROWS_WITH_THE_BATCH or len(batches) > 1 or None in batches:
-        return
+        return math.nan, ""
     weight, published = _GROWS_WITH_THE_BATCH[name]
     (windows,) = batches
     place = weight * published / windows
-    ax.axvline(place, color=style.FAINT, ls=":", lw=1, zorder=1)
-    ax.annotate(
-        f"the paper's {weight:g} of {published} windows:\nas much as {place:g} of {windows} here",
-        (place, 0.04), xycoords=("data", "axes fraction"), xytext=(-4, 0),
-        textcoords="offset points", ha="right", va="bottom", fontsize=7.5, color=style.FAINT,
-    )  # fmt: skip
+    return (
+        place,
+        f"the paper's {weight:g} of {published} windows, as much as {place:g} of {windows} here",
+    )
 
 
-def _probes(run: load.RunTables, swept: pd.DataFrame) -> pd.DataFrame:
-    """cell, quantity, r of the MLP, of those tasks whose quantities fit into a panel. Where trials
-    were probed by several networks, only the one fitted on most frames: they do not compare.
+def draw(points: pd.DataFrame, lines: pd.DataFrame, shades: dict[str, str]) -> style.Drawn:
+    """A column per panel: success over the swept value with the plateau shaded, controls as lines;
+    below, where it was recorded, the rank of the latents.
     """
-    probes = probing.probe_rows(run)
-    probes = probes[probes["cell"].isin(swept["cell"]) & (probes["source"] == "latent")]
-    probes = probes[probes["probe"] != "linear"]
-    probes = probes[probes["frames"] == probes["frames"].max()]
-    speeds = probes.loc[probes["unit"].str.contains("/s"), "quantity"]
-    readings = probes[(probes["measure"] == "r") & ~probes["quantity"].isin(speeds)]
-    counts = readings.groupby("cell")["quantity"].transform("nunique")
-    return readings[counts <= _MOST_QUANTITIES][["cell", "quantity", "value"]]
+    parts = [rows for _, rows in points.groupby("panel")]
+    shown = parts[:_MOST_PANELS]
+    has_latents = points["latents"].notna().any()
+    columns = min(_COLUMNS, len(shown))
+    bands = [shown[i : i + columns] for i in range(0, len(shown), columns)]
+    tall = 1.9 if len(bands) == 1 else 1.3
+    heights = [tall, 0.4 * tall] if has_latents else [tall]
+    width = {1: style.COLUMN_IN, 2: 6.0}.get(columns, style.WIDTH_IN)
+    height = min(style.HEIGHT_IN, 0.4 + len(bands) * (0.8 + sum(heights)))
+    figure, axes = style.figure(
+        len(bands) * len(heights), columns, height, width, height_ratios=heights * len(bands)
+    )
+    for i, band in enumerate(bands):
+        grid = axes[i * len(heights) : (i + 1) * len(heights)]
+        for j, rows in enumerate(band):
+            shade = shades[rows["method"].iloc[0]]
+            _column([line[j] for line in grid], rows, lines, shade, j == 0)
+        for line in grid:
+            style.hide(line[len(band) :])
+    kinds = {kind for rows in shown for kind in _same(rows, lines)["kind"]}
+    style.legend(figure, _handles(points, kinds))
+    return style.Drawn(figure, _words(points, len(parts)))
 
 
-def _probe_panel(ax: Axes, part: pd.DataFrame, probes: pd.DataFrame) -> None:
-    place = dict(zip(part["cell"], _places(ax, part), strict=True))
-    own = probes[probes["cell"].isin(place)]
-    names = list(own["quantity"].unique())
-    for i, (name, shade) in enumerate(zip(names, style.ramp(len(names)), strict=True)):
-        line = own[own["quantity"] == name].groupby("cell")["value"].mean()
-        at = sorted((place[cell], r) for cell, r in line.items())
-        ax.plot(
-            *zip(*at, strict=True),
-            "o" + style.STYLES[i % 4],
-            color=shade,
-            ms=4,
-            lw=1.2,
-            label=name,
-        )
-    ax.set_ylim(min(0.0, ax.get_ylim()[0]), 1.02)
-    ax.legend(fontsize=7.5)
+def _column(
+    axes: list[Axes], rows: pd.DataFrame, lines: pd.DataFrame, shade: str, is_first: bool
+) -> None:
+    """One panel of success and the one below it, over one axis."""
+    import seaborn as sns
+
+    top = axes[0]
+    for ax in axes:
+        place = _places(ax, rows)
+        if rows["plateau"].sum() > 1:
+            at = place[rows["plateau"].to_numpy()]
+            half = 0.5 if rows["word"].any() else 0
+            ax.axvspan(at.min() - half, at.max() + half, color=shade, alpha=0.12, lw=0)
+    rows = rows.assign(place=place)
+    for row in _same(rows, lines).itertuples():
+        top.axhline(row.mean, **style.LINES[row.kind], zorder=1)
+    _success(top, rows, shade)
+    top.set_title(rows["title"].iloc[0])
+    top.set(xlabel="", ylabel="success, %" if is_first else "")
+    for below in axes[1:]:
+        known = rows.dropna(subset="latents")
+        if len(known):
+            look = {"marker": "o", "ms": 4, "mec": shade, "lw": 1, "clip_on": False}
+            sns.lineplot(known, x="place", y="latents", color=shade, ax=below, **look)
+        below.set_ylim(0, 1.1 * max(known["latents"], default=1))
+        below.set_xlim(top.get_xlim())
+        words = rows["latents_name"].iloc[0].replace(" ", "\n")
+        below.set_ylabel(words if is_first else "", fontsize=8)
+        top.tick_params(axis="x", labelbottom=False)
+    axes[-1].set_xlabel(style.wrap(rows["name"].iloc[0], 22))
+
+
+def _same(rows: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
+    """Of the lines those of the same task, protocol and split as a panel's rows."""
+    same = ["task", *load.SECTION, "split"]
+    return lines[(lines[same] == rows.iloc[0][same]).all(axis=1)]
+
+
+def _success(ax: Axes, rows: pd.DataFrame, shade: str) -> None:
+    import seaborn as sns
+
+    place = rows["place"]
+    if rows["alone"].all() and place.is_unique and not rows["word"].any():
+        sns.lineplot(rows, x="place", y="mean", color=shade, lw=1, alpha=0.45, ax=ax)
+    ax.vlines(place, rows["low"], rows["high"], color=shade, lw=1.4)
+    faces = np.where(rows["collapsed"], "white", shade)
+    look = {"s": 26, "edgecolors": shade, "lw": 1.2, "zorder": 3, "clip_on": False}
+    ax.scatter(place, rows["mean"], c=faces, **look)
+    for row in rows[rows["best"]].itertuples():
+        ax.plot(row.place, row.mean, "*", ms=12, **_STAR)
+    for row in rows.dropna(subset="train_s").itertuples():
+        offset = {"xytext": (4, 7), "textcoords": "offset points", "fontsize": 7.5}
+        ax.annotate(f"{row.train_s:.0f} s", (row.place, row.mean), **offset)
+    if (paper := rows["paper"].iloc[0]) > 0:
+        ax.axvline(paper, color=style.FAINT, ls=":", lw=1.2, zorder=1)
+    ax.set_ylim(0, 100)
 
 
 def _places(ax: Axes, part: pd.DataFrame) -> np.ndarray:
@@ -206,14 +253,36 @@ def _places(ax: Axes, part: pd.DataFrame) -> np.ndarray:
     return value
 
 
-def _sweep_handles(swept: pd.DataFrame) -> list:
+def _handles(points: pd.DataFrame, kinds: set[str]) -> list:
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     handles = []
-    if swept["eligible"].any():
-        handles += [Line2D([], [], marker="*", ms=12, ls="none", **_STAR, label="the value chosen")]
-    if swept["collapsed"].any():
+    if points["best"].any():
+        handles += [Line2D([], [], marker="*", ms=11, ls="none", **_STAR, label="the value chosen")]
+    if points["plateau"].any():
+        handles += [Patch(color=style.FAINT, alpha=0.2, lw=0, label="plateau")]
+    if points["collapsed"].any():
         hollow = {"marker": "o", "ms": 5, "mfc": "white", "mec": style.INK, "ls": "none"}
-        words = f"collapsed (latent std below {objective.COLLAPSED_STD:g}): is not chosen"
-        handles += [Line2D([], [], **hollow, label=words)]
-    return handles
+        handles += [Line2D([], [], **hollow, label="collapsed")]
+    if points["paper"].notna().any():
+        handles += [Line2D([], [], color=style.FAINT, ls=":", label="published weight")]
+    return handles + [
+        Line2D([], [], **look, label=kind) for kind, look in style.LINES.items() if kind in kinds
+    ]
+
+
+def _words(points: pd.DataFrame, panels: int) -> str:
+    words = [_CAPTION]
+    if points["latents"].notna().any():
+        words.append(f"Below: {points['latents_name'].iloc[0]} of the latents.")
+    if points["collapsed"].any():
+        words.append(f"Collapsed: latent std below {objective.COLLAPSED_STD:g}; never chosen.")
+    words += [
+        f"Published weight: {said}." for said in points["paper_words"].dropna().unique() if said
+    ]
+    if points["train_s"].notna().any():
+        words.append("Beside the points: time of training.")
+    if panels > _MOST_PANELS:
+        words.append(f"Shown are {_MOST_PANELS} of {panels} panels; the table has all.")
+    return " ".join(words)

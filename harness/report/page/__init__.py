@@ -20,24 +20,18 @@ from harness.records import rows
 from harness.report import figures, format, load, success_rates
 from harness.report.page import inline_svg, main_table, payload, progress, provenance
 
-_BESIDE = {  # table -> figure
-    "success": "success",
-    "efficiency": "plan_time",
-    "stability": "stability",
-    "open_loop": "open_loop",
-    "geometry": "geometry",
-    "plans": "plans",
-}
+_BESIDE = {"efficiency": "plan_time"}  # table -> figure, where they differ in name
 _EXTRA = {  # of no table: name and title
     "map": "Maps of the latents",
     "decoder": "What latents hold and what rollouts imagine",
+    "compute": "Success at equal compute",
     "sweep": "Sweep",
 }
 _ALT = {
-    "headline": "Success of every trained method on every task, with 95 % intervals",
-    "success": "Success by task and method with 95 % intervals",
+    "success": "Success by task and method with 95 % intervals, and by stratum below",
     "surprise": "Surprise over time around events, by method, with 95 % intervals",
-    "plan_time": "Plan time by method on a log axis",
+    "plan_time": "Seconds of a plan on a log axis against success, by method",
+    "compute": "Operations of a plan on a log axis against success, by task and method",
     "stability": "Training curves: terms of the loss by method, and latent std",
     "open_loop": "Error of rollouts, block by block, by task, quantity and method",
     "geometry": "Straightness of latents over training, and their spectra",
@@ -88,7 +82,8 @@ def build(
     holes, counts = progress.holes(run, state), progress.counts(run, state)
     shares = success_rates.shares(run, outcomes)
     films = payload.films(run)
-    return _template().render(
+    chapters = _chapters(tables, drawn, films)
+    return _template("page.html.j2").render(
         title=f"Report of {run.name}",
         run=run,
         counts=counts,
@@ -96,12 +91,12 @@ def build(
         left_out=", ".join(run.left_out),
         left_out_reason=rows.LEFT_OUT,
         holes=holes,
-        headline=drawn.get("headline"),
         lines=main_table.lines(run, estimates, shares, holes),
         films=films if films["scenes"] else None,
         film_files=_film_files(run, images),
         curves=payload.curves(run),
-        chapters=_chapters(tables, drawn, films),
+        success=next((chapter for chapter in chapters if chapter.id == "success"), None),
+        chapters=[chapter for chapter in chapters if chapter.id != "success"],
         facts=provenance.facts(run),
         hashes=provenance.hashes(run),
         protocols=provenance.protocols(run, state.plan.protocols),
@@ -110,7 +105,7 @@ def build(
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("harness.report.page"),
         autoescape=True,
@@ -121,16 +116,17 @@ def _template() -> jinja2.Template:
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters |= {"duration": _duration, "utc": _utc, "number": _number}
     environment.tests["of_words"] = _of_words
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 def _chapters(tables: list[format.Table], drawn: dict[str, Figure], films: dict) -> list[Chapter]:
     """A chapter for each table, then those of figures without one."""
-    chapters, left = [], {name: figure for name, figure in drawn.items() if name != "headline"}
+    chapters, left = [], dict(drawn)
     if films["scenes"]:
         left.pop("episodes", None)  # they are there to be played
     for table in tables:
-        names = [_BESIDE.get(table.name), *(n for n in left if n.startswith(f"{table.name}_"))]
+        names = [n for n in left if n.startswith(f"{table.name}_")]  # "surprise_push_t"
+        names = [_BESIDE.get(table.name, table.name), *names]
         own = [left.pop(name) for name in names if name in left]
         if own or not table.raw.empty:
             kinds = ("md", "csv", "tex") if not table.raw.empty else ()

@@ -6,6 +6,7 @@ import pandas as pd
 
 from harness.report import format, load
 from harness.report.tables import (
+    aggregates,
     efficiency,
     geometry,
     open_loop,
@@ -23,6 +24,7 @@ def of(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> list[for
     return [
         *filter(lambda table: table.sections, [released.released_table(run, estimates)]),
         success.success_table(run, outcomes, estimates),
+        *filter(lambda table: table.sections, [aggregates.aggregates_table(run, outcomes)]),
         efficiency.efficiency_table(run),
         stability.stability_table(run),
         probing.probing_table(run),

@@ -19,7 +19,7 @@ def efficiency_table(run: load.RunTables) -> format.Table:
     sections = []
     for section, _, rows in format.by_section(raw):
         title = format.tasks(run, section, rows)
-        about = f"Run {run.name}, {load.section_name(section)}.{format.ceiling_note(run, rows)}"
+        about = format.about(run, rows)
         frame, more = format.fold(_training_frame(run, rows), ["Training seeds", *_MACHINE])
         sections.append(format.Section(title, f"{about} {_TRAINING}{more}", frame))
         planned = rows[rows["timed"].notna() | rows["plan_flops"].notna()]

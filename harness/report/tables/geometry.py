@@ -52,7 +52,7 @@ def geometry_table(run: load.RunTables) -> format.Table:
         frame = format.method_columns(run, part)
         for column in COLUMNS:
             frame[column.heading] = part[column.name].map(column.show)
-        about = f"Run {run.name}, {load.section_name(section)}."
+        about = format.about(run, part)
         title = format.tasks(run, section, part)
         sections.append(format.Section(title, f"{about} {_CAPTION}", frame))
     return format.Table("geometry", "Geometry of the latents", raw, sections)

@@ -27,7 +27,7 @@ def open_loop_table(run: load.RunTables) -> format.Table:
     raw = _raw(run)
     sections = []
     for section, (task,), rows in format.by_section(raw, "task"):
-        about = f"Run {run.name}, {load.section_name(section)}.{format.ceiling_note(run, rows)}"
+        about = format.about(run, rows)
         title = f"{run.task_label(task)}, {section[1]}: rollouts"
         sections.append(format.Section(title, f"{about} {_CAPTION}", _frame(rows)))
     return format.Table("open_loop", "Open loop", raw, sections)

@@ -32,7 +32,7 @@ def plans_table(run: load.RunTables) -> format.Table:
     sections = []
     for section, _, rows in format.by_section(raw):
         title = format.tasks(run, section, rows)
-        about = f"Run {run.name}, {load.section_name(section)}.{format.ceiling_note(run, rows)}"
+        about = format.about(run, rows)
         sections.append(format.Section(title, f"{about} {_CAPTION}", _frame(run, rows)))
     return format.Table("plans", "Why plans fail", raw, sections)
 

@@ -39,7 +39,7 @@ def probing_table(run: load.RunTables) -> format.Table:
     sections = []
     for section, (task,), rows in format.by_section(raw, "task"):
         title = f"{run.task_label(task)}, {section[1]}: what the latents hold"
-        about = f"Run {run.name}, {load.section_name(section)}.{format.ceiling_note(run, rows)}"
+        about = format.about(run, rows)
         speeds = rows["unit"].str.contains("/s")
         for (frames, network, of_pairs), part in rows.groupby(
             ["frames", "mlp", speeds.rename("speeds")], sort=False

@@ -30,7 +30,7 @@ def released_table(run: load.RunTables, estimates: pd.DataFrame) -> format.Table
     for section, _, rows in format.by_section(raw):
         band = " under this protocol, with Wilson's interval" if _is_clear(section[1]) else ""
         data = _OURS if (rows["data"] == _OWN).any() else ""
-        caption = f"Run {run.name}, {load.section_name(section)}. "
+        caption = f"{format.about(run, rows)} "
         caption += _CAPTION.format(band=band, data=data)
         sections.append(format.Section("Released weights", caption, _frame(run, rows), True))
     return format.Table("released", "Released weights", raw, sections)

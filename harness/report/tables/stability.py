@@ -19,7 +19,7 @@ def stability_table(run: load.RunTables) -> format.Table:
     sections = []
     for section, _, rows in format.by_section(raw):
         title = format.tasks(run, section, rows)
-        about = f"Run {run.name}, {load.section_name(section)}.{format.ceiling_note(run, rows)}"
+        about = format.about(run, rows)
         frame, more = format.fold(_frame(run, rows), ["Training seeds", "Diverged", "Collapsed"])
         sections.append(format.Section(title, f"{about} {_CAPTION}{more}", frame))
         terms = _terms_frame(run, rows)

@@ -1,52 +1,33 @@
-"""The success table: per protocol and task, rates, intervals, differences on the same pairs."""
+"""The success table: rates, intervals and differences on the same pairs, by task and protocol."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from harness.report import format, load, published, success_rates
+from harness.report.tables import power
 
+_AVERAGING = (
+    "Success in percent [95 % interval], averaged over the evaluation seeds of a training seed "
+    "first, then over training seeds."
+)
 _INTERVALS = (
-    "95 % interval: Wilson's, for the number of independent pairs that these pairs are worth, "
+    "Interval: Wilson's, for the number of independent pairs that these pairs are worth, "
     "since those cut from one recorded episode, or from episodes that start alike, resemble each "
     "other (design effect over groups of such pairs, with one imagined group all of whose pairs "
     "agree). With several training seeds it is joined with a bootstrap (2,000 draws) that "
     "resamples these and, jointly, the groups (optimistic below five seeds)."
 )
-
-
-def success_table(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> format.Table:
-    """Success per cell, with strata, published numbers, shares of the way from the best trivial
-    control to the ceiling where one was run, and paired differences.
-    """
-    shares = success_rates.shares(run, outcomes)
-    raw = _success_raw(run, estimates, success_rates.differences(run, outcomes), shares)
-    sections = []
-    for section, (split, task), rows in format.by_section(raw, "split", "task"):
-        title = f"{run.task_label(task)}, {section[1]}, {split} pairs"
-        caption = _success_caption(run, section, split, rows, outcomes)
-        frame, _ = format.fold(_success_frame(rows), ["Pairs", "Training seeds"])  # in the caption
-        sections.append(
-            format.Section(
-                title, f"{caption} {_INTERVALS}{_success_notes(run, rows)}", frame, headline=True
-            )
-        )
-        ways = _ways_frame(rows)
-        if len(ways.columns) > 2:  # else all of it stands in the table of success
-            words = f"{caption} {_WAY}{format.ceiling_note(run, rows)}"
-            sections.append(format.Section(f"{title}: {_WAY_TITLE}", words, ways))
-        counts = [f"pairs with {run.method_label(name)}" for name in success_rates.REFERENCES]
-        paired, more = format.fold(_paired_frame(run, rows), counts)
-        if not paired.empty:
-            title = f"{title}: difference to the controls and to LeWM on the same pairs"
-            words = f"{caption} {_PAIRED} {_corrected(rows)}{more}"
-            sections.append(format.Section(title, words, paired))
-    return format.Table("success", "Success", raw, sections)
-
-
+_BOLD = (
+    " Bold: the method with the highest rate of a task and those that the paired test (exact, over "
+    "one sign for each group of pairs; p at least 0.05 after Holm's correction for all couples of "
+    "methods of that task) does not tell from it, where it tells any method from it; controls and "
+    "ceilings do not compete."
+)
 _WAY_TITLE = "share of the way from the best trivial control to the ceiling"
 _WAY = (
     "Share of the way: (success − floor) / (ceiling − floor) in percent, on the same pairs; the "
@@ -56,34 +37,97 @@ _WAY = (
     "row checks the simulator."
 )
 _PAIRED = (
-    "Points of success. Pairs cut from one recorded episode, or from episodes that start alike, "
-    "form a group. 95 % interval, not corrected: bootstrap (2,000 draws) over the groups of the "
-    "shared pairs and, with several training seeds, over those. p: exact two-sided test, over one "
-    "sign for the summed differences of each group (McNemar's with one seed and one pair a group); "
-    "with several seeds at least that of Welch's t-test over seeds and groups. Where few groups "
-    "differ, interval and p can disagree; p is exact."
+    "Points of success [95 % interval]. Pairs cut from one recorded episode, or from episodes that "
+    "start alike, form a group. The interval is not corrected: bootstrap (2,000 draws) over the "
+    "groups of the shared pairs and, with several training seeds, over those. p: exact two-sided "
+    "test, over one sign for the summed differences of each group (McNemar's with one seed and one "
+    "pair a group); with several seeds at least that of Welch's t-test over seeds and groups. "
+    "Where few groups differ, interval and p can disagree; p is exact."
 )
+_UNSOLVED = " Not solved at start: pairs whose goal is not met before the first action."
 
 
-def _success_raw(
-    run: load.RunTables, estimates: pd.DataFrame, paired: pd.DataFrame, shares: pd.DataFrame
-) -> pd.DataFrame:
+def success_table(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> format.Table:
+    """All tasks side by side, how many pairs a difference needs, then each task with its strata,
+    published numbers, shares of the way to a ceiling, and paired differences.
+    """
+    raw = _raw(run, outcomes, estimates)
+    across = list(_across_tasks(run, raw))
+    shown = {key for key, _ in across}
+    of_tasks = []
+    for section, (split, task), rows in format.by_section(raw, "split", "task"):
+        alone = (*section[:2], split) not in shown
+        title = f"{run.task_label(task)}, {section[1]}, {split} pairs"
+        of_tasks += _of_task(run, title, rows, outcomes, headline=alone)
+    needed = power.power_sections(run, raw, outcomes)
+    main = [section for _, section in across]
+    sections = [*main, *needed, *of_tasks] if main else [*of_tasks, *needed]
+    return format.Table("success", "Success", raw, sections)
+
+
+def _across_tasks(run: load.RunTables, raw: pd.DataFrame) -> Iterator[tuple[tuple, format.Section]]:
+    """(scale, protocol, split) and its table: a row per method, a column per task."""
+    for key, rows, unclear in format.across_tasks(raw):
+        about, columns = format.about(run, rows), list(rows["task"].unique())
+        rows = format.by_rank(run, rows)
+        rows["cell_text"] = format.with_interval(rows, "success_pct", "low_pct", "high_pct")
+        by = ["label", rows.groupby(["label", "task"]).cumcount().rename("copy")]
+        order = rows.groupby(by, sort=False).size().index
+        wide = rows.set_index([*by, "task"])[["cell_text", "is_best"]].unstack().loc[order]
+        texts = wide["cell_text"].reindex(columns=columns).fillna(format.BLANK)
+        best = wide["is_best"].reindex(columns=columns).eq(True).to_numpy()
+        frame = texts.rename(columns=run.task_label).reset_index("label").reset_index(drop=True)
+        frame = frame.rename(columns={"label": "Method"}).rename_axis(columns=None)
+        headings = list(frame.columns[1:])
+        bold = frozenset((int(i), headings[j]) for i, j in zip(*best.nonzero(), strict=True))
+        words = f"{about} {_counts(rows, key[2])} {_AVERAGING} {_INTERVALS}"
+        words += f"{_BOLD if bold else ''}{format.unclear_note(run, unclear)}"
+        title = f"Success by task, {key[1]}, {key[2]} pairs"
+        yield key, format.Section(title, words, frame, True, bold)
+
+
+def _of_task(
+    run: load.RunTables, title: str, rows: pd.DataFrame, outcomes: dict, headline: bool
+) -> Iterator[format.Section]:
+    """One task: success with strata, shares of the way where strata have them, differences."""
+    about = f"{format.about(run, rows)} {_counts(rows, rows['split'].iloc[0])}"
+    about += _left_out(rows, outcomes)
+    frame = _frame(rows)
+    bold = frozenset((i, _SUCCESS) for i in rows.index[rows["is_best"].eq(True)])
+    words = f"{about} {_AVERAGING} {_INTERVALS}{_BOLD if bold else ''}{_notes(run, rows)}"
+    yield format.Section(title, words, frame, headline, bold)
+    ways = _ways_frame(rows)
+    if len(ways.columns) > 2:  # else all of it stands in the table of success
+        yield format.Section(f"{title}: {_WAY_TITLE}", f"{about} {_WAY}", ways)
+    counts = [f"pairs with {run.method_label(name)}" for name in success_rates.REFERENCES]
+    paired, more = format.fold(_paired_frame(run, rows), counts)
+    if not paired.empty:
+        title = f"{title}: difference to the controls and to LeWM on the same pairs"
+        yield format.Section(title, f"{about} {_PAIRED} {_corrected(rows)}{more}", paired)
+
+
+# -- raw numbers
+
+
+def _raw(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> pd.DataFrame:
     """One row per cell and split; percentages and points."""
-    rows = []
-    differences = {key: part for key, part in paired.groupby(["cell", "split"])}
-    ways = {key: part for key, part in shares.groupby(["cell", "split"])}
-    for (cell, split), part in estimates.groupby(["cell", "split"], sort=False):
-        row = {**format.identity(run, cell), "split": split}
-        for estimate in part.itertuples():
-            row |= _estimate_columns(estimate)
-        for difference in getattr(differences.get((cell, split)), "itertuples", list)():
-            row |= _difference_columns(difference)
-        for share in getattr(ways.get((cell, split)), "itertuples", list)():
-            row |= _share_columns(share)
+    wide: dict[tuple[int, str], dict[str, Any]] = {}
+    for row in estimates.itertuples():
+        known = format.identity(run, row.cell) | {"split": row.split}
+        wide.setdefault((row.cell, row.split), known).update(_estimate_columns(row))
+    for long, columns in (
+        (success_rates.differences(run, outcomes), _difference_columns),
+        (success_rates.shares(run, outcomes), _share_columns),
+        (success_rates.best(run, outcomes), _best_columns),
+    ):
+        for row in long.itertuples():
+            if (row.cell, row.split) in wide:
+                wide[row.cell, row.split] |= columns(row)
+    for (cell, split), columns in wide.items():
         if split == "test" and (paper := published.success(run.cells.loc[cell])):
-            row |= format.published_columns("published_success_pct", paper)
-        rows.append(row)
-    return pd.DataFrame(rows)
+            columns |= format.published_columns("published_success_pct", paper)
+    raw = pd.DataFrame(list(wide.values()))
+    return raw if raw.empty or "is_best" in raw else raw.assign(is_best=None)
 
 
 def _estimate_columns(estimate: Any) -> dict[str, float]:
@@ -126,10 +170,23 @@ def _share_columns(share: Any) -> dict[str, Any]:
     }
 
 
+def _best_columns(test: Any) -> dict[str, Any]:
+    return {
+        "is_best": test.is_best,
+        "against_leader_p": test.p_value,
+        "against_leader_p_holm": test.p_holm,
+    }
+
+
 def _prefix(subset: str) -> str:
     return (
         "" if subset == success_rates.ALL else f"{re.sub(r'[^0-9a-zA-Z]+', '_', subset).lower()}_"
     )
+
+
+def _words(prefix: str) -> str:
+    """The kind of pairs that a column prefix stands for."""
+    return prefix.strip("_").replace("_", " ") or success_rates.ALL
 
 
 def _strata(rows: pd.DataFrame) -> list[str]:
@@ -139,31 +196,34 @@ def _strata(rows: pd.DataFrame) -> list[str]:
     return [p for p in ends if p not in own and rows[f"{p}success_pct"].notna().any()]
 
 
-def _success_frame(rows: pd.DataFrame) -> pd.DataFrame:
+# -- readable tables of one task
+
+
+_SUCCESS = "Success %"
+
+
+def _frame(rows: pd.DataFrame) -> pd.DataFrame:
     frame = pd.DataFrame({"Method": rows["label"]})
-    frame["Success %"] = rows["success_pct"].map(format.one)
-    frame["95 % interval"] = format.interval(rows, "low_pct", "high_pct")
+    frame[_SUCCESS] = format.with_interval(rows, "success_pct", "low_pct", "high_pct")
     if _has_ways(rows, ""):
         frame["Share of the way %"] = _ways(rows, "")
     if (rows["seeds"] > 1).any():
         frame["Std over seeds"] = rows["seed_std_pct"].map(format.one)
-    frame["Pairs"], frame["Training seeds"] = (
-        rows["pairs"].map(format.whole),
-        rows["seeds"].map(format.whole),
-    )
     for prefix in [*_strata(rows), _prefix(success_rates.UNSOLVED)]:
         if f"{prefix}success_pct" in rows:
-            words = _words(prefix)
-            counts = rows[f"{prefix}pairs"]
-            constant = counts.nunique(dropna=False) == 1
-            n = f" (n = {int(counts.iloc[0])})" if constant else ""
-            frame[f"{words} %{n}"] = rows[f"{prefix}success_pct"].map(format.one)
-            if not constant:
-                frame[f"{words} pairs"] = counts.map(format.whole)
+            ends = (f"{prefix}{name}_pct" for name in ("success", "low", "high"))
+            cells, counts = format.with_interval(rows, *ends), rows[f"{prefix}pairs"]
+            heading = f"{_words(prefix)} %"
+            if counts.nunique(dropna=False) == 1:
+                heading += f" (n = {int(counts.iloc[0])})"
+            else:
+                sizes = [f", n = {n:.0f}" if n > 0 else "" for n in counts]
+                cells = [cell + size for cell, size in zip(cells, sizes, strict=True)]
+            frame[heading] = cells
     if (rows["final_success_pct"] != rows["success_pct"]).any():  # else an episode stops there
-        frame["Final %"] = rows["final_success_pct"].map(format.one)
+        frame["Final %"] = rows["final_success_pct"].map(format.percent)
     if "published_success_pct" in rows and rows["published_success_pct"].notna().any():
-        frame["Published %"] = rows["published_success_pct"].map(format.one)
+        frame["Published %"] = rows["published_success_pct"].map(format.short)
     return frame
 
 
@@ -183,29 +243,19 @@ def _has_ways(rows: pd.DataFrame, prefix: str) -> bool:
 
 
 def _ways(rows: pd.DataFrame, prefix: str) -> list[str]:
-    """ "62.3 [51.0, 73.5]" per row, of both ends "0 (floor)" and "100 (ceiling)"."""
-    names = {f"{prefix}share_of_way{end}_pct": end for end in ("", "_low", "_high")}
-    cells = []
-    for row in rows.to_dict("records"):
-        share, low, high = (format.one(row[name]).replace("-", "−") for name in names)
-        ends = {row[f"{prefix}floor"]: "floor", row[f"{prefix}ceiling"]: "ceiling"}
-        end = "" if row["variant"] else ends.get(row["method"], "")
-        if end:
-            value = share if share == format.BLANK else {"floor": "0", "ceiling": "100"}[end]
-            cells.append(f"{value} ({end})")
-        else:
-            cells.append(share if share == format.BLANK else f"{share} [{low}, {high}]")
+    """ "62 [51, 74]" per row, of both ends "0 (floor)" and "100 (ceiling)"."""
+    names = [f"{prefix}share_of_way{end}_pct" for end in ("", "_low", "_high")]
+    cells = format.with_interval(rows, *names)
+    for i, row in enumerate(rows.to_dict("records")):
+        ends = {row[f"{prefix}floor"]: "0 (floor)", row[f"{prefix}ceiling"]: "100 (ceiling)"}
+        if not row["variant"] and (end := ends.get(row["method"])):
+            cells[i] = end if cells[i] != format.BLANK else f"– {end.partition(' ')[2]}"
     return cells
 
 
-def _words(prefix: str) -> str:
-    """The kind of pairs that a column prefix stands for."""
-    return prefix.strip("_").replace("_", " ") or success_rates.ALL
-
-
 def _paired_frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
-    """Method and kind of pairs, then difference, interval, p and pairs per control; empty without
-    shared pairs.
+    """Method and kind of pairs, then difference, both p and pairs per control; empty without shared
+    pairs.
     """
     parts = [_paired_part(run, rows, prefix) for prefix in ["", *_strata(rows)]]
     parts = [part for part in parts if len(part.columns) > 2]
@@ -217,53 +267,52 @@ def _paired_frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _paired_part(run: load.RunTables, rows: pd.DataFrame, prefix: str) -> pd.DataFrame:
     """The differences on one subset of the pairs."""
-    frame = pd.DataFrame({"Method": rows["label"], "Pairs": _words(prefix)})
+    frame = pd.DataFrame({"Method": rows["label"], "Kind of pairs": _words(prefix)})
     for reference in success_rates.REFERENCES:
         name = f"{prefix}minus_{reference}"
         if f"{name}_points" in rows and rows[f"{name}_points"].notna().any():
             words = run.method_label(reference)
-            frame[f"− {words}"] = rows[f"{name}_points"].map(format.signed)
-            frame[f"interval, {words}"] = format.interval(
-                rows, f"{name}_low_points", f"{name}_high_points", format.signed
-            )
-            frame[f"p, {words}"] = rows[f"{name}_p_holm"].map(format.p_value)
+            ends = (f"{name}_points", f"{name}_low_points", f"{name}_high_points")
+            frame[f"− {words}"] = format.with_interval(rows, *ends, format.signed)
+            frame[f"p, {words}"] = rows[f"{name}_p"].map(format.p_value)
+            frame[f"Holm's p, {words}"] = rows[f"{name}_p_holm"].map(format.p_value)
             frame[f"pairs with {words}"] = rows[f"{name}_pairs"].map(format.whole)
     return frame
 
 
-def _corrected(rows: pd.DataFrame) -> str:
-    """A sentence: what the p-values of a section are corrected for."""
-    tests = int(rows.filter(regex="_p_holm$").notna().to_numpy().sum())
-    return (
-        f"The p shown is Holm's, corrected for all {format.count(pd.Series([tests]), 'comparison')}"
-        " of this table (methods, references and kinds of pairs); the CSV has it uncorrected too."
-    )
+# -- sentences of captions
 
 
-def _success_caption(
-    run: load.RunTables, section: tuple, split: str, rows: pd.DataFrame, outcomes: dict
-) -> str:
-    words = (
-        f"Run {run.name}, {load.section_name(section)}: {format.span(rows['pairs'])} {split} "
-        f"pairs, {format.count(rows['seeds'], 'training seed')}."
-    )
-    dropped = max(outcomes[cell, split].dropped for cell in rows["cell"])
-    other = sum(outcomes[cell, split].other_seeds for cell in rows["cell"])
+def _counts(rows: pd.DataFrame, split: str) -> str:
+    seeds = format.count(rows["seeds"], "training seed")
+    return f"{format.span(rows['pairs'])} {split} pairs a task, {seeds}."
+
+
+def _left_out(rows: pd.DataFrame, outcomes: dict) -> str:
+    parts = [outcomes[key] for key in zip(rows["cell"], rows["split"], strict=True)]
+    words, other = "", sum(part.other_seeds for part in parts)
     if other:
         words += f" Left out: {format.count(pd.Series([other]), 'training seed')} on other data."
-    if dropped:
+    if dropped := max(part.dropped for part in parts):
         words += f" Up to {dropped} pairs that some seed lacks are left out."
     return words
 
 
-def _success_notes(run: load.RunTables, rows: pd.DataFrame) -> str:
+def _corrected(rows: pd.DataFrame) -> str:
+    """A sentence: what the p-values of a section are corrected for."""
+    tests = int(rows.filter(regex="^(?!against).*_p_holm$").notna().to_numpy().sum())
+    return (
+        f"Holm's p is corrected for all {format.count(pd.Series([tests]), 'comparison')}"
+        " of this table (methods, references and kinds of pairs)."
+    )
+
+
+def _notes(run: load.RunTables, rows: pd.DataFrame) -> str:
     words = "" if _prefix(success_rates.UNSOLVED) + "pairs" not in rows else _UNSOLVED
+    if (rows["seeds"] > 1).any():
+        words += " Std: of the training seeds' means (ddof 1)."
     if (rows["final_success_pct"] != rows["success_pct"]).any():
         words += " Final: solved at the last step."
     if _has_ways(rows, ""):
         words += f" {_WAY}"
-    words += format.ceiling_note(run, rows)
     return words + format.sources(run, rows, "published_success_pct")
-
-
-_UNSOLVED = " Not solved at start: pairs whose goal is not met before the first action."

@@ -30,7 +30,7 @@ def surprise_table(run: load.RunTables) -> format.Table:
     raw = _raw(run)
     sections = []
     for section, (task,), rows in format.by_section(raw, "task"):
-        about = f"Run {run.name}, {load.section_name(section)}.{format.ceiling_note(run, rows)}"
+        about = format.about(run, rows)
         words = _CAPTION.format(
             clips=format.span(rows["clips"]),
             families=format.span(rows["families"]),
@@ -97,7 +97,7 @@ def _frame(rows: pd.DataFrame) -> pd.DataFrame:
         "Detected, latent stays, %": (100 * rows["stay_detected"]).map(format.one),
         "p, t-test": rows["t_test"].map(format.p_value),
         "p, Wilcoxon": rows["wilcoxon"].map(format.p_value),
-        "d": rows["effect"].map(lambda value: format.two(value).replace("-", "−")),
+        "d": rows["effect"].map(format.two),
     }
     return pd.DataFrame(shown).reset_index(drop=True)
 

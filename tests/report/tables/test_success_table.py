@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
+import zlib
 
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_run import SyntheticRun, outcome, raw, table
+from synthetic_run import SyntheticRun, full_run, outcome, raw, table
 
-from harness.report import published, stats
+from harness.report import load, published, render, stats, success_rates, tables
+from harness.report.tables import success
 
 
 def test_one_seed_has_its_wilson_interval(run):
@@ -231,7 +234,7 @@ def test_the_ceiling_stands_above_the_controls_and_competes_with_nobody(run, tmp
     pd.testing.assert_frame_equal(others[list(without)], without)  # Holm's family too
     assert not [name for name in without if "floor" in name or "ceiling" in name]
     shown = table(run, "success", "md")
-    rates, ways, paired = shown.split("\n## ")[1:]
+    rates, ways, paired, _ = shown.split("\n## ")[1:]
     assert "| 100 (ceiling) |" in rates and "| 0 (floor) |" in rates and "Replay" in rates
     assert "| Method | all % | far % | near % |" in ways and "Replay" not in ways
     heuristic = next(line for line in ways.splitlines() if line.startswith("| Heuristic"))
@@ -268,3 +271,105 @@ def test_another_task_without_a_ceiling_has_no_share(run):
     assert math.isnan(rows.loc[("push_t", "lewm"), "share_of_way_pct"])
     parts = table(run, "success", "md").split("\n## ")[1:]
     assert not any("Share of the way" in part for part in parts if part.startswith("Push-T"))
+
+
+# -- all tasks side by side, and what may be bold
+
+
+def built(run):
+    """The success table, without files and figures."""
+    known = load.load(str(run.folder))
+    found = success_rates.outcomes(known)
+    return success.success_table(known, found, success_rates.estimates(found))
+
+
+def sections(run):
+    """Heading -> text of the Markdown below it."""
+    text = re.sub(" {2,}", " ", render.markdown(built(run)))
+    return {part.partition("\n")[0]: part for part in text.split("\n## ")[1:]}
+
+
+def test_one_table_has_every_task(run):
+    for task, solved in (("two_room", (45, 20)), ("push_t", (25, 5))):
+        for method, successes in zip(("lewm", "random"), solved, strict=True):
+            run.trial(task, method, outcome=outcome(successes))
+    run.trial("push_t", "pldm", outcome=outcome(24))
+    heading, shown = next(iter(sections(run).items()))
+    assert heading == "Success by task, quick-v1, test pairs"
+    assert "| Method | Two-Room | Push-T |" in shown
+    assert "| LeWM | 90 [79, 96] | 50 [37, 63] |" in shown
+    assert "| PLDM | – | 48 [35, 61] |" in shown
+    assert shown.index("| PLDM") < shown.index("| Random")  # controls last
+    ids = {f"{t}@quick-v1#{zlib.crc32(t.encode()):08x}" for t in ("two_room", "push_t")}
+    assert all(name in shown for name in ids)
+    assert "first, then over training seeds" in shown
+
+
+def test_one_task_needs_no_such_table(run):
+    run.trial(outcome=outcome(10))
+    assert not any(heading.startswith("Success by task") for heading in sections(run))
+
+
+def test_bold_is_what_the_corrected_test_does_not_tell_from_the_best(run):
+    for method, successes in (("lewm", 48), ("pldm", 46), ("gcbc", 20), ("replay", 50)):
+        run.trial(method=method, outcome=outcome(successes))
+    rows = built(run).raw.set_index("method")
+    assert rows["is_best"].iloc[:3].tolist() == [True, True, False]
+    assert pd.isna(rows.loc["replay", "is_best"])  # a control does not compete
+    # three couples: two pairs more won by lewm than by pldm, 28 more than by gcbc, 26 of pldm's
+    assert rows.loc["pldm", "against_leader_p"] == pytest.approx(2 / 2**2)
+    assert rows.loc["gcbc", "against_leader_p"] == pytest.approx(2 / 2**28)
+    assert rows.loc["gcbc", "against_leader_p_holm"] == pytest.approx(3 * 2 / 2**28)
+    shown = next(iter(sections(run).values()))
+    assert "| LeWM | **96 [" in shown and "| PLDM | **92 [" in shown
+    assert "| GCBC | 40 [" in shown and "| Replay | 100 [" in shown
+    assert "Holm's correction for all couples" in shown
+    assert r"LeWM & \bfseries 96 [" in render.tex(built(run))
+
+
+def test_nothing_is_bold_where_nothing_is_told_apart(run):
+    for method, successes in (("lewm", 22), ("pldm", 20), ("gcbc", 19)):
+        run.trial(method=method, outcome=outcome(successes))
+    assert not built(run).raw["is_best"].any()
+    shown = next(iter(sections(run).values()))
+    assert "**" not in shown and "Bold" not in shown
+
+
+def test_both_p_values_are_shown(run):
+    for method, successes in (("lewm", 20), ("pldm", 28), ("random", 10)):
+        run.trial(method=method, outcome=outcome(successes))
+    found = sections(run)
+    (paired,) = (part for heading, part in found.items() if "difference to the controls" in heading)
+    assert "| Method | Kind of pairs | − Random | p, Random | Holm's p, Random |" in paired
+    (line,) = (line for line in paired.splitlines() if line.startswith("| LeWM"))
+    assert "| +20 [" in line and "| 0.002 | 0.004 |" in line  # 2 / 2^10, of which three are tested
+
+
+def test_power_is_that_of_the_pairs_at_hand(run):
+    """Couples of pairs that agree: 50 are worth 25."""
+    for method, successes in (("lewm", 24), ("pldm", 30)):
+        run.trial(method=method, outcome=outcome(successes), pairs_per_episode=2)
+    shown = sections(run)["Pairs that a difference needs, quick-v1, test pairs"]
+    agreement = np.corrcoef(outcome(24), outcome(30))[0, 1]
+    lines = [line for line in shown.splitlines() if line.startswith("| Two-Room")]
+    assert [line.split(" | ")[4] for line in lines] == ["10", "50", "90"]
+    _, pairs, worth, agree, _, detectable, _, _, twenty = lines[1].strip("| ").split(" | ")
+    assert (pairs, worth, agree) == ("50", "25", f"{agreement:.2f}")
+    assert twenty == f"{math.ceil(2 * stats.pairs_needed(0.5, 0.2, agreement))}"
+    expected = 100 * stats.detectable_difference(0.5, 25, agreement)
+    assert detectable == f"{expected:.1f}"
+    assert lines[2].endswith("| – |")  # nobody is 20 points better than 90 %
+
+
+def test_every_caption_has_the_ids_of_its_tasks(run):
+    full_run(run, ["two_room", "push_t"], ["lewm", "pldm", "random", "replay"], seeds=1, pairs=30)
+    known = load.load(str(run.folder))
+    found = success_rates.outcomes(known)
+    shown = tables.of(known, found, success_rates.estimates(found))
+    names = {"success", "aggregates", "efficiency", "stability"}
+    assert names <= {t.name for t in shown if t.sections}
+    for section in (section for t in shown for section in t.sections):
+        text = section.title + section.frame.to_string()
+        for label, task in (("Two-Room", "two_room"), ("Push-T", "push_t")):
+            name = f"{task}@quick-v1#{zlib.crc32(task.encode()):08x}"
+            assert (label in text) == (name in section.caption), section.title

@@ -1,0 +1,104 @@
+"""The figure of success at equal compute: one line a method over the operations of a plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harness.report import load, success_rates
+from harness.report.figures import style
+from harness.report.format import metric
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MOST_PANELS = 4
+_OF_A_PLAN = ("planner.", "mpc.")  # keys of a sweep that change what a plan costs
+_CAPTION = (
+    "Success on {split} pairs with 95 % intervals over the operations of one plan of one pair "
+    "(matrix products, attention and convolutions, 2 for each multiply-add): the same weights "
+    "with other settings of the planner. A method whose planner has one setting is one point."
+)
+
+
+def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
+    """None where no method planned with two different numbers of operations on a task."""
+    points = data(run, estimates)
+    if points.empty:
+        return None
+    drawn = draw(points, style.looks(run, points))
+    return drawn._replace(caption=f"{style.run_footer(run, points)} {drawn.caption}")
+
+
+def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
+    """Tidy: one row per cell whose plan has known operations, of those tasks where a method has two
+    numbers of them; columns cell, task, title, split, method, label, gflop, mean, low, high (in
+    percent).
+
+    Of a task the first protocol and split; the settings of the planner, which are part of a
+    protocol's hash, may differ. Cells of other sweeps are left out.
+    """
+    swept = load.sweep_values(run.metrics)
+    others = swept.loc[~swept["name"].str.startswith(_OF_A_PLAN), "cell"]
+    points = estimates[(estimates["subset"] == success_rates.ALL) & ~estimates["cell"].isin(others)]
+    points = points.drop(columns="seeds").merge(run.cells, left_on="cell", right_index=True)
+    points = points[points["cell"].isin(swept["cell"]) | (points["variant"] == "")]
+    points["gflop"] = points["cell"].map(_flops(run)) / 1e9
+    points = points[points["gflop"] > 0]
+    base = points["protocol"].str.removesuffix(" modified")
+    points["section"] = list(zip(points["split"], points["scale"], base, strict=True))
+    several = points.groupby(["task", "section", "method"])["gflop"].transform("nunique") > 1
+    first = points[several].groupby("task")["section"].first()
+    points = points[points["section"] == points["task"].map(first)]
+    points["title"] = points["task"].map(run.task_label)
+    points["label"] = [
+        run.method_label(method) + (f" ({note})" if note else "")
+        for method, note in zip(points["method"], points["note"], strict=True)
+    ]
+    points[["mean", "low", "high"]] *= 100
+    columns = ["cell", "task", "title", "split", "method", "label", "gflop", "mean", "low", "high"]
+    return points[columns].reset_index(drop=True)
+
+
+def _flops(run: load.RunTables) -> pd.Series:
+    """cell -> operations of a plan, NaN where they were not counted."""
+    value = metric("plan_time", "flops")
+    timed = run.metrics[run.metrics["stage"] == "plan_time"]
+    return pd.Series(
+        {cell: value(run.trials, rows) for cell, rows in timed.groupby("cell")}, dtype=float
+    )
+
+
+def draw(points: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
+    """A panel per task, with a line per method and its marker at each setting."""
+    tasks = list(points["task"].unique())[:_MOST_PANELS]
+    width = style.COLUMN_IN if len(tasks) == 1 else style.WIDTH_IN
+    figure, (axes,) = style.figure(1, len(tasks), 2.9, width)
+    for task, ax in zip(tasks, axes, strict=True):
+        rows = points[points["task"] == task]
+        _panel(ax, rows, looks)
+        ax.set_title(rows["title"].iloc[0], fontweight="bold")
+        ax.set_xlabel("GFLOP of one plan")
+    for ax in axes[1:]:
+        ax.tick_params(axis="y", labelleft=False, length=0)
+    axes[0].set_ylabel("success, %")
+    known = set(points.loc[points["task"].isin(tasks), "label"])
+    shown = {name: look for name, look in looks.items() if name in known}
+    style.legend(figure, style.method_handles(shown))
+    splits = " or ".join(points["split"].unique())
+    return style.Drawn(figure, _CAPTION.format(split=splits))
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    import seaborn.objects as so
+
+    own = {name: look for name, look in looks.items() if name in set(rows["label"])}
+    plot = style.plot(rows, x="gflop", y="mean", ymin="low", ymax="high", color="label")
+    plot = plot.add(so.Range(linewidth=1.2, alpha=0.45), orient="x", legend=False)
+    line = so.Line(linewidth=1.4, pointsize=5)
+    plot = plot.add(line, so.Agg(), marker="label", linestyle="label", orient="x", legend=False)
+    plot.scale(x="log", **style.scales(own)).label(x="", y="").on(ax).plot()
+    ax.set_ylim(-3, 103)
+    ax.margins(x=0.08)
+    style.name_ticks(ax)
