@@ -79,7 +79,8 @@ class Mark(NamedTuple):
 
 def write(run_folder: str, plan: Plan) -> None:
     """Write the plan of a command. Trials of earlier commands stay in it, except those with the key
-    of a trial in `plan`: their configuration was changed. Raises OSError.
+    of a trial in `plan`: their configuration was changed. A plan that cannot be written is logged
+    and costs no trial.
     """
     earlier = {trial.key: trial for trial in read(run_folder).trials}
     trials = earlier | {trial.key: trial for trial in plan.trials}
@@ -87,7 +88,10 @@ def write(run_folder: str, plan: Plan) -> None:
         "trials": [dataclasses.asdict(trial) for trial in trials.values()],
         "protocols": plan.protocols,
     }
-    storage.write_json(f"{run_folder.rstrip('/')}/{FILE}", content)
+    try:
+        storage.write_json(f"{run_folder.rstrip('/')}/{FILE}", content)
+    except (OSError, pa.ArrowException) as error:
+        log.warning("the plan of %s cannot be written: %s", run_folder, storage.one_line(error))
 
 
 def read(run_folder: str) -> Plan:
