@@ -84,7 +84,8 @@ def protocols(
         if len(set(cells)) == 1:
             same.append(f"{key}={cells[0]}")
         else:
-            rows.append((key, cells, [cell != cells[0] for cell in cells]))
+            known = cells[0] != ""  # else the rows are older than the setting
+            rows.append((key, cells, [known and cell not in ("", cells[0]) for cell in cells]))
     return Protocols(list(columns), len(own), rows, same)
 
 

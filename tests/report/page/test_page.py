@@ -171,7 +171,7 @@ def test_protocols_stand_beside_one_another(reported):
     assert (both.names, both.own) == (["quick-v1", "clear-strict"], 1)
     cells = {key: (cells, differs) for key, cells, differs in both.rows}
     assert cells["planner.cem.candidates"] == (["300", "300; Push-T 9"], [False, True])
-    assert cells["mpc.horizon_blocks"] == (["5", ""], [False, True])
+    assert cells["mpc.horizon_blocks"] == (["5", ""], [False, False])
 
 
 def test_one_protocol_with_two_hashes_on_a_task_is_two(run, success):
