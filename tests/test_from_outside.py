@@ -101,7 +101,7 @@ def test_the_tables_have_them(folder):
     assert methods == ["smwm", "my_method", "random"]  # behind those of the house
 
 
-@pytest.mark.parametrize("name", ["success", "plan_time", "stability", "episodes"])
+@pytest.mark.parametrize("name", ["success", "plan_time", "training_ball", "episodes_ball"])
 def test_the_figures_have_them(folder, name):
     svg = (folder / "figures" / f"{name}.svg").read_text()
     words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", svg))

@@ -25,7 +25,7 @@ METRICS += [
 METRICS += [("pairs", "family", i, float(i), "") for i in range(3)]
 CONFIG = "task: toy\nconfig:\n  train:\n    lr: 0.001\n  method:\n    weight: 0.3\n"
 KEY = "toy.lewm.s0"
-FIGURES = {"figures/success", "figures/stability"}
+FIGURES = {"figures/success", "figures/training_toy"}
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_tables_figures_and_page_are_written(smoke):
     for name in ("success", "efficiency", "stability"):
         for kind in ("md", "csv", "tex"):
             assert (smoke.folder / "tables" / f"{name}.{kind}").stat().st_size > 0
-    for name in ("success", "plan_time", "stability", "episodes"):
+    for name in ("success", "plan_time", "training_toy", "episodes_toy"):
         assert (smoke.folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert "<svg" in (smoke.folder / "figures" / f"{name}.svg").read_text()
     assert "LeWM" in (smoke.folder / "index.html").read_text()

@@ -22,11 +22,10 @@ __all__ = ["NoTrials", "Report", "console", "publish", "watch", "write"]
 log = logging.getLogger(__name__)
 
 _OURS = re.compile(
-    r"(headline|success|success_\d+|efficiency|stability|probing|open_loop|geometry|map|surprise"
-    r"|surprise_.+|plans|plan_time|compute|aggregates|episodes|decoder|imagined_.+|released|sweep)"
+    r"(headline|success|success_\d+|efficiency|stability|plan_time|compute|aggregates|released|sweep"
+    r"|imagined_.+|(training|probing|open_loop|geometry|map|surprise|plans|episodes|decoder)(_.+)?)"
     r"\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif|captions\.md"
-    r"|aggregates\.(md|csv|tex)"
 )
 
 
@@ -95,9 +94,8 @@ def watch(run_folder: str, poll_s: int = 5) -> Report:
         try:
             time.sleep(poll_s)
         except KeyboardInterrupt:
-            _save(
-                run_folder, "index.html", _page(run_folder, parts, images)
-            )  # loads itself no more
+            still = _page(run_folder, parts, images)  # it does not load itself again
+            _save(run_folder, "index.html", still)
             raise
     _show(parts)
     return Report(paths, parts.run.broken)
@@ -115,7 +113,7 @@ def _row_files(run_folder: str) -> list[tuple]:
 
 
 def _draw(parts: _Parts) -> dict[str, figures.Image]:
-    return figures.draw(parts.run, parts.estimates)
+    return figures.draw(parts.run, parts.outcomes, parts.estimates)
 
 
 def _write(run_folder: str, parts: _Parts, images: dict, refresh_s: int = 0) -> list[str]:

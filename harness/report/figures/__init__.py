@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.report import load
 from harness.report.figures import (
+    aggregates,
     compute,
     decoder,
     episodes,
@@ -15,11 +16,12 @@ from harness.report.figures import (
     open_loop,
     plan_time,
     plans,
-    stability,
+    probing,
     style,
     success,
     surprise,
     sweep,
+    training,
 )
 
 
@@ -30,29 +32,29 @@ class Image(NamedTuple):
     caption: str
 
 
-def draw(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, Image]:
+def draw(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> dict[str, Image]:
     """name -> image, of the figures that this run has."""
-    scenes = episodes.scenes(run)
     with style.style():
+        filmed = episodes.data(run, estimates)
         figures = {
             **success.figures(run, estimates),
+            "aggregates": aggregates.figure(run, outcomes),
             "plan_time": plan_time.figure(run, estimates),
             "compute": compute.figure(run, estimates),
-            "stability": stability.stability_figure(run),
-            **surprise.surprise_figures(run),
-            "open_loop": open_loop.open_loop_figure(run),
-            "geometry": geometry.geometry_figure(run),
-            "map": geometry.map_figure(run),
-            "episodes": episodes.episodes_figure(run, scenes),
-            "plans": plans.plans_figure(run),
-            "decoder": decoder.decoder_figure(run),
-            **decoder.pictures_figures(run),
             "sweep": sweep.figure(run, estimates),
+            **training.figures(run),
+            **probing.figures(run),
+            **surprise.figures(run),
+            **open_loop.figures(run),
+            **geometry.figures(run),
+            **episodes.figures(run, filmed),
+            **plans.figures(run),
+            **decoder.figures(run),
         }
         images = {
             name: Image(style.render(drawn.figure), drawn.caption)
             for name, drawn in figures.items()
             if drawn
         }
-    films = {name: Image(kinds, "") for name, kinds in episodes.films(scenes).items()}
+    films = {name: Image(kinds, "") for name, kinds in episodes.films(filmed).items()}
     return images | films

@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.report import load
 from harness.report.figures import style
+from harness.report.tables import aggregates as averages
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,18 +35,20 @@ def figure(run: load.RunTables, outcomes: dict) -> style.Drawn | None:
         return None
     drawn = draw(profile, improvement, style.looks(run, profile))
     scale, protocol, split = profile.iloc[0][_SECTION]
-    words = f"Run {run.name}; protocol {protocol}, scale {scale}, {split} pairs."
-    return drawn._replace(caption=f"{words} {drawn.caption}")
+    words = f"Run {run.name}; protocol {protocol}, scale {scale}, {split} pairs. {drawn.caption}"
+    return drawn._replace(caption=words + style.notes(run, profile["label"]))
 
 
 def data(run: load.RunTables, outcomes: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of aggregates.profile_data and improvement_data of one scale, protocol and split."""
-    from harness.report.tables import aggregates
-
-    profile = aggregates.profile_data(run, outcomes)
-    improvement = aggregates.improvement_data(run, outcomes)
+    """The rows of profile_data and improvement_data of one scale, protocol and split."""
+    profile = averages.profile_data(run, outcomes)
+    improvement = averages.improvement_data(run, outcomes)
     first = profile[_SECTION].head(1)
-    return profile.merge(first), improvement.merge(first)
+    profile, improvement = profile.merge(first), improvement.merge(first)
+    return (
+        profile.assign(label=style.marked(run, profile["label"])),
+        improvement.assign(label=style.marked(run, improvement["label"])),
+    )
 
 
 def draw(
@@ -57,7 +60,7 @@ def draw(
     compared = not improvement.empty
     looks = {name: look for name, look in looks.items() if name in set(profile["label"])}
     others = {name: look for name, look in looks.items() if name in set(improvement["label"])}
-    height = max(2.8, 0.9 + 0.17 * len(looks))
+    height = 2.6 + 0.06 * len(looks)
     width = style.WIDTH_IN if compared else style.COLUMN_IN + 1.4
     figure, (axes,) = style.figure(1, 1 + compared, height, width)
     _profile(axes[0], profile, looks)

@@ -28,7 +28,8 @@ def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
     if points.empty:
         return None
     drawn = draw(points, style.looks(run, points))
-    return drawn._replace(caption=f"{style.run_footer(run, points)} {drawn.caption}")
+    words = f"{drawn.caption}{style.notes(run, points['label'])}"
+    return drawn._replace(caption=f"{style.run_footer(run, points)} {words}")
 
 
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
@@ -52,10 +53,8 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     first = points[several].groupby("task")["section"].first()
     points = points[points["section"] == points["task"].map(first)]
     points["title"] = points["task"].map(run.task_label)
-    points["label"] = [
-        run.method_label(method) + (f" ({note})" if note else "")
-        for method, note in zip(points["method"], points["note"], strict=True)
-    ]
+    note = (" (" + points["note"] + ")").where(points["note"] != "", "")
+    points["label"] = style.marked(run, points["method"].map(run.method_label) + note)
     points[["mean", "low", "high"]] *= 100
     columns = ["cell", "task", "title", "split", "method", "label", "gflop", "mean", "low", "high"]
     return points[columns].reset_index(drop=True)

@@ -25,7 +25,8 @@ def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
         return None
     drawn = draw(times, style.looks(run, times))
     cells = run.cells[run.cells["method"].isin(times["method"])]
-    return drawn._replace(caption=f"{style.where(run, cells)}. {drawn.caption}")
+    words = f"{drawn.caption}{style.notes(run, times['label'])}"
+    return drawn._replace(caption=f"{style.where(run, cells)}. {words}")
 
 
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
@@ -43,7 +44,8 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     rows = rates.merge(times[times["pairs"] == 1], on="cell")
     if rows.empty:
         return rows
-    rows["machine"] = rows["device"] + ", " + rows["threads"].astype(str) + " thread(s)"
+    threads = rows["threads"].astype(str) + rows["threads"].map(lambda n: " thread" + "s" * (n > 1))
+    rows["machine"] = rows["device"].replace("", "device not recorded") + ", " + threads
     papers = [published.plan_s(run.cells.loc[cell]) for cell in rows["cell"]]
     rows["published_s"] = [paper.value if paper else np.nan for paper in papers]
     methods = rows.groupby("task", sort=False)["label"].agg(set)

@@ -1,4 +1,4 @@
-"""The figure of plans: the cost that a model predicts for its first plans, and what came of it."""
+"""The figures of plans: the cost that a model predicts for its first plans, and what came of it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import pandas as pd
 
 from harness.records import rows as record
 from harness.report import load
-from harness.report.figures import style
+from harness.report.figures import panels, style
 from harness.report.tables import plans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _LOW, _HIGH = 1e-3, 1e2  # shares beyond these stand at the edge
 _SHADES = dict(zip(record.PLAN_OUTCOMES, ("#2a8a3e", "#E69F00", "#AA4499", "#0072B2"), strict=True))
+_MARKERS = dict(zip(record.PLAN_OUTCOMES, "osX^", strict=True))
 _WORDS = {
     "solved": "solved",
     "search": "lost by the search",
     "model": "lost by the model",
     "cost": "lost by the cost",
 }
-_FOOTER = (
+_CAPTION = (
     "A dot a pair: the cost of its first plan, predicted by the model and by the encoder after the "
     "plan was executed, as shares of the cost of staying at the start; log axes. On the line the "
     "prediction came true, above it the plan ended further from the goal than predicted. The table "
@@ -30,42 +32,36 @@ _FOOTER = (
 )
 
 
-def plans_data(run: load.RunTables) -> pd.DataFrame:
-    """Tidy: one row per first plan with its cell's columns, predicted and executed shares within
-    the axes; none where all latents are equal.
-    """
-    tidy = plans.plan_rows(run)
-    if tidy.empty:
-        return tidy
-    tidy = tidy.merge(run.cells[[*load.GROUP, "label"]], left_on="cell", right_index=True)
-    shares = ["predicted_share", "executed_share"]
-    tidy[shares] = tidy[shares].clip(_LOW, _HIGH)
-    return tidy.dropna(subset=shares)
-
-
-def plans_figure(run: load.RunTables) -> style.Drawn | None:
-    """Small multiples: a row of panels a task, one panel a cell."""
-    tidy = plans_data(run)
-    if tidy.empty:
-        return None
-    by_task = dict(list(tidy.groupby("task")))
-    order = sorted(by_task, key=run.tasks["rank"].get)
-    cells = {
-        task: [c for c in run.cells.index if c in set(by_task[task]["cell"])] for task in order
+def figures(run: load.RunTables) -> dict[str, style.Drawn]:
+    """A figure a task."""
+    return {
+        name: style.Drawn(draw(part), f"{about} {_CAPTION}")
+        for name, part, about in panels.by_task(run, "plans", data(run))
     }
-    columns = max(3, *(len(own) for own in cells.values()))
-    figure, axes = style.figure(len(order), columns, 1.2 + 1.9 * len(order))
-    for task, line in zip(order, axes, strict=True):
-        for ax, cell in zip(line, cells[task], strict=False):
-            own = tidy[tidy["cell"] == cell]
-            _panel(ax, own)
-            ax.set_title(style.wrap(own["label"].iloc[0], 100 // columns))
-        style.hide(line[len(cells[task]) :])
-        line[0].set_ylabel(f"{run.task_label(task)}\nexecuted cost")
-    style.legend(figure, _handles(tidy))
-    return style.Drawn(
-        figure, f"{style.where(run, run.cells.loc[sorted(set(tidy['cell']))])}. {_FOOTER}"
-    )
+
+
+def data(run: load.RunTables) -> pd.DataFrame:
+    """Tidy: one row per first plan, predicted and executed shares within the axes, and the outcome;
+    none where all latents are equal.
+    """
+    frame = plans.plan_rows(run)
+    if frame.empty:
+        return frame.assign(task=[])
+    shares = ["predicted_share", "executed_share"]
+    frame[shares] = frame[shares].clip(_LOW, _HIGH)
+    return panels.of_cells(run, frame.dropna(subset=shares))
+
+
+def draw(frame: pd.DataFrame) -> Figure:
+    """A panel a method."""
+    methods = frame.groupby("label", sort=False)
+    figure, axes = panels.grid(len(methods), square=True)
+    for ax, (label, own) in zip(axes, methods, strict=True):
+        _panel(ax, own)
+        ax.set_title(panels.label(ax, label))
+    figure.supxlabel("predicted cost", fontsize=9)
+    figure.supylabel("executed cost", fontsize=9)
+    return panels.finish(figure, frame, _handles(set(frame["outcome"])))
 
 
 def _panel(ax: Axes, own: pd.DataFrame) -> None:
@@ -73,23 +69,27 @@ def _panel(ax: Axes, own: pd.DataFrame) -> None:
 
     ax.plot([_LOW, _HIGH], [_LOW, _HIGH], color=style.CONTROL, lw=1, zorder=1)
     sns.scatterplot(
-        own, x="predicted_share", y="executed_share", hue="outcome", palette=_SHADES,
-        s=16, alpha=0.85, legend=False, clip_on=False, ax=ax,
+        own, x="predicted_share", y="executed_share", hue="outcome", style="outcome",
+        palette=_SHADES, markers=_MARKERS, s=20, alpha=0.85, legend=False, clip_on=False, ax=ax,
     )  # fmt: skip
-    ax.set(xscale="log", yscale="log", xlim=(_LOW, _HIGH), ylim=(_LOW, _HIGH), aspect="equal")
-    ax.set(xlabel="predicted cost", ylabel="")
-    ax.set_xticks([_LOW, 1, _HIGH])
-    ax.set_yticks([_LOW, 1, _HIGH])
+    ax.set(xscale="log", yscale="log", xlim=(_LOW, _HIGH), ylim=(_LOW, _HIGH), xlabel="", ylabel="")
+    ax.set(xticks=[_LOW, 1, _HIGH], yticks=[_LOW, 1, _HIGH])
+    ax.set_box_aspect(1)
     ax.minorticks_off()
+    ax.tick_params(labelsize=7.5)
+    ax.tick_params(labelleft=ax.get_subplotspec().is_first_col())
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:g}")
 
 
-def _handles(tidy: pd.DataFrame) -> list:
+def _handles(outcomes: set[str]) -> list:
     from matplotlib.lines import Line2D
 
     return [
-        Line2D([], [], marker="o", ms=5, ls="none", color=_SHADES[name], label=_WORDS[name])
+        Line2D(
+            *([], []), ls="none", ms=5, marker=_MARKERS[name], color=_SHADES[name], mec="white",
+            label=_WORDS[name],
+        )
         for name in record.PLAN_OUTCOMES
-        if (tidy["outcome"] == name).any()
-    ]
+        if name in outcomes
+    ]  # fmt: skip

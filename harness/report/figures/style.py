@@ -6,6 +6,7 @@ import io
 import os
 import textwrap
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -137,6 +138,26 @@ def looks(run: load.RunTables, rows: pd.DataFrame) -> dict[str, Look]:
     return found
 
 
+def marked(run: load.RunTables, labels: pd.Series) -> pd.Series:
+    """The labels with a mark in the place of a note ("DINO-WM (MAE encoder)" becomes "DINO-WM†"):
+    panels are narrow. A figure's caption has `notes`.
+    """
+    for note, mark in _marks(run).items():
+        labels = labels.str.replace(f" ({note})", mark, regex=False)
+    return labels
+
+
+def notes(run: load.RunTables, labels: Iterable[str]) -> str:
+    """What the marks of these labels mean: " † MAE encoder."."""
+    used = {label[-1:] for label in labels}
+    return "".join(f" {mark} {note}." for note, mark in _marks(run).items() if mark in used)
+
+
+def _marks(run: load.RunTables) -> dict[str, str]:
+    """note -> mark, the same in every figure of a run; notes beyond them stay words."""
+    return dict(zip(filter(None, run.cells["note"].unique()), "†‡§¶", strict=False))
+
+
 def scales(looks: dict[str, Look]) -> dict[str, so.Nominal]:
     """The looks of labels as scales of seaborn."""
     import seaborn.objects as so
@@ -247,7 +268,7 @@ def label_points(ax: Axes, points: pd.DataFrame, size: float = 8) -> None:
                 costs[ring, own] = _cost(own, taken, inside) + astray
         ring, own = min(costs, key=costs.get)
         taken.append(own)
-        offset = (own.min - place) / scale
+        offset = ((own.min - place) / scale).round(1)
         line = {"arrowstyle": "-", "color": FAINT, "lw": 0.5, "shrinkA": 0, "shrinkB": 3}
         arrow = {"arrowprops": line} if ring > 5 else {}
         ax.annotate(row.label, (row.x, row.y), offset, **look, **arrow)
@@ -325,16 +346,30 @@ def hide(axes: list[Axes]) -> None:
 def render(figure: Figure) -> dict[str, bytes]:
     """{"png": ..., "svg": ...}; text in the SVG stays text, a PNG has 256 colours."""
     images = {}
-    for kind in ("png", "svg"):
-        sink = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn
+        _lay_out(figure)
+        for kind in ("png", "svg"):
+            sink = io.BytesIO()
             metadata = {"Date": None} if kind == "svg" else {}
             paper = "none" if kind == "svg" else "white"  # the page has a colour of its own
             figure.savefig(sink, format=kind, dpi=200, metadata=metadata, facecolor=paper)
-        figure.set_layout_engine("none")  # keeps the layout of the first kind
-        images[kind] = sink.getvalue()
+            images[kind] = sink.getvalue()
     return images | {"png": _fewer_colours(images["png"])}
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the panels, once for all kinds and rounded: the solver's last digits are not the same
+    twice, and the SVG has hashes of them.
+    """
+    from matplotlib.transforms import Bbox
+
+    figure.set_dpi(200)
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        ax.set_position(Bbox(ax.get_position(original=True).get_points().round(6)))
 
 
 def _fewer_colours(png: bytes) -> bytes:

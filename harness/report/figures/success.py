@@ -19,7 +19,6 @@ _TITLES = (50, 26, 20, 16)  # characters on a line of a title
 _MOST_LINES = 30  # that a panel holds; of more methods the first
 _MOST_STRATA = 3  # of a task, the largest
 _MOST_PANELS = 4
-_MARKS = "†‡§¶"
 _STRATA = "os^"
 _INTERVALS = (
     "Dots: means over training seeds with 95 % intervals (Wilson, for pairs clustered in episodes; "
@@ -35,6 +34,7 @@ def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Dra
     for rows in _parts(data(run, estimates)):
         name = f"success_{len(drawn) + 1}" if drawn else "success"
         figure, words = draw(rows, style.looks(run, rows))
+        words += style.notes(run, rows["label"])
         drawn[name] = style.Drawn(figure, f"{style.run_footer(run, rows)} {words}")
     return drawn
 
@@ -43,9 +43,9 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """Tidy: one row per cell and subset of its pairs, in percent, without the trials of a sweep and
     without the subset of pairs that are not solved at the start.
 
-    Columns: task, title, split, place (0, or the how-manieth protocol or split of its task), cell,
-    method, variant, label, note, kind ("method", "random", "heuristic", "ceiling" or "control"),
-    subset, pairs, mean, low, high, published (NaN where there is none, or not beside these pairs).
+    Columns: those of the cells, title, split, place (0 for the first protocol and split of a task,
+    1 for the next), kind ("method", "random", "heuristic", "ceiling" or "control"), subset, pairs,
+    mean, low, high, published (NaN where there is none, or not beside these pairs).
     """
     swept = load.sweep_values(run.metrics)["cell"]
     rates = estimates[(estimates["subset"] != success_rates.UNSOLVED)]
@@ -64,11 +64,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     protocol = ", " + tidy["protocol"] + " " + tidy["protocol_hash"].str[:8]
     split = (", " + tidy["split"]).where(tidy["split"] != "test", "")
     tidy["title"] = names + split + protocol.where(tidy["place"] > 0, "")
-    notes = dict(zip(filter(None, tidy["note"].unique()), _MARKS, strict=False))
-    tidy["label"] = [
-        label.removesuffix(f" ({note})") + notes[note] if note in notes else label
-        for label, note in zip(tidy["label"], tidy["note"], strict=True)
-    ]
+    tidy["label"] = style.marked(run, tidy["label"])
     return tidy
 
 
@@ -205,12 +201,11 @@ def _handles(every: pd.DataFrame, dots: set[str]) -> list:
 
 
 def _caption(tidy: pd.DataFrame, names: Collection[str], has_strata: bool) -> str:
-    notes = dict.fromkeys(note for note in tidy["note"] if note)
-    words = [f"{mark} {note}." for note, mark in zip(notes, _MARKS, strict=False)]
+    words = [_INTERVALS]
     if tidy["published"].notna().any():
-        words.insert(0, "Published numbers were measured under their papers' own protocols.")
+        words.append("Published numbers were measured under their papers' own protocols.")
     if len(names) > _MOST_LINES:
         words.append(f"Shown are the first {_MOST_LINES} of {len(names)} lines of the table.")
     if has_strata:
         words.append("Below, success on the kinds of pairs (strata) of each task.")
-    return " ".join([_INTERVALS, *words])
+    return " ".join(words)

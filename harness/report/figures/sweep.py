@@ -64,12 +64,8 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     own = points["protocol_hash"].where(~points["name"].str.startswith(_OF_PROTOCOL), "")
     by = ["name", "task", "method", "scale", "protocol", own, "split"]
     points["panel"] = points.groupby(by, sort=False).ngroup()
-    points["title"] = [
-        f"{run.method_label(method)}, {run.task_label(task)}\n{split} pairs"
-        for method, task, split in zip(
-            points["method"], points["task"], points["split"], strict=True
-        )
-    ]
+    names = points["method"].map(run.method_label) + ", " + points["task"].map(run.task_label)
+    points["title"] = names + "\n" + points["split"] + " pairs"
     points["alone"] = points["cell"].map(swept.groupby("cell").size()) == 1
     points["started"] = points["cell"].map(run.trials.groupby("cell")["started"].min())
     points["collapsed"] = points["cell"].isin(objective.collapsed(run.metrics, "cell"))
@@ -102,11 +98,8 @@ def _best(rows: pd.DataFrame) -> int | None:
     """
     known = rows[~rows["collapsed"] & (rows["mean"] > 0) & (rows["split"] == "validation")]
     known = known[~known["name"].str.startswith("protocol.")]
-    return (
-        None
-        if known.empty
-        else known.sort_values(["mean", "started"], ascending=[False, True]).index[0]
-    )
+    best = known.sort_values(["mean", "started"], ascending=[False, True]).index
+    return best[0] if len(best) else None
 
 
 def _plateau(rows: pd.DataFrame) -> np.ndarray:
@@ -142,10 +135,8 @@ def _paper(run: load.RunTables, rows: pd.DataFrame) -> tuple[float, str]:
     weight, published = _GROWS_WITH_THE_BATCH[name]
     (windows,) = batches
     place = weight * published / windows
-    return (
-        place,
-        f"the paper's {weight:g} of {published} windows, as much as {place:g} of {windows} here",
-    )
+    words = f"the paper's {weight:g} of {published} windows, as much as {place:g} of {windows} here"
+    return place, words
 
 
 def draw(points: pd.DataFrame, lines: pd.DataFrame, shades: dict[str, str]) -> style.Drawn:
@@ -190,16 +181,19 @@ def _column(
             half = 0.5 if rows["word"].any() else 0
             ax.axvspan(at.min() - half, at.max() + half, color=shade, alpha=0.12, lw=0)
     rows = rows.assign(place=place)
+    one_key = rows["alone"].all() and rows["place"].is_unique and not rows["word"].any()
+    line = {"x": "place", "color": shade, "lw": 1, "ls": "-" if one_key else "", "errorbar": None}
     for row in _same(rows, lines).itertuples():
         top.axhline(row.mean, **style.LINES[row.kind], zorder=1)
+    sns.lineplot(rows, y="mean", alpha=0.45, ax=top, **line)
     _success(top, rows, shade)
     top.set_title(rows["title"].iloc[0])
     top.set(xlabel="", ylabel="success, %" if is_first else "")
     for below in axes[1:]:
         known = rows.dropna(subset="latents")
         if len(known):
-            look = {"marker": "o", "ms": 4, "mec": shade, "lw": 1, "clip_on": False}
-            sns.lineplot(known, x="place", y="latents", color=shade, ax=below, **look)
+            dots = {"marker": "o", "ms": 4, "mec": shade, "clip_on": False}
+            sns.lineplot(known, y="latents", estimator=None, ax=below, **line, **dots)
         below.set_ylim(0, 1.1 * max(known["latents"], default=1))
         below.set_xlim(top.get_xlim())
         words = rows["latents_name"].iloc[0].replace(" ", "\n")
@@ -215,11 +209,8 @@ def _same(rows: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _success(ax: Axes, rows: pd.DataFrame, shade: str) -> None:
-    import seaborn as sns
-
+    """Means over their intervals, hollow where collapsed, with what is to be said of them."""
     place = rows["place"]
-    if rows["alone"].all() and place.is_unique and not rows["word"].any():
-        sns.lineplot(rows, x="place", y="mean", color=shade, lw=1, alpha=0.45, ax=ax)
     ax.vlines(place, rows["low"], rows["high"], color=shade, lw=1.4)
     faces = np.where(rows["collapsed"], "white", shade)
     look = {"s": 26, "edgecolors": shade, "lw": 1.2, "zorder": 3, "clip_on": False}

@@ -20,7 +20,10 @@ from harness.records import rows
 from harness.report import figures, format, load, success_rates
 from harness.report.page import inline_svg, main_table, payload, progress, provenance
 
-_BESIDE = {"efficiency": "plan_time"}  # table -> figure, where they differ in name
+_BESIDE = {
+    "efficiency": "plan_time",
+    "stability": "training",
+}  # table -> figure, where they differ in name
 _EXTRA = {  # of no table: name and title
     "map": "Maps of the latents",
     "decoder": "What latents hold and what rollouts imagine",
@@ -32,7 +35,9 @@ _ALT = {
     "surprise": "Surprise over time around events, by method, with 95 % intervals",
     "plan_time": "Seconds of a plan on a log axis against success, by method",
     "compute": "Operations of a plan on a log axis against success, by task and method",
-    "stability": "Training curves: terms of the loss by method, and latent std",
+    "training": "Training curves: terms of the loss by method, and latent std",
+    "probing": "What probes read from the latents of each method, and from controls",
+    "aggregates": "Performance profiles, and chances of improvement on LeWM, across tasks",
     "open_loop": "Error of rollouts, block by block, by task, quantity and method",
     "geometry": "Straightness of latents over training, and their spectra",
     "map": "t-SNE of latents of states on a grid, coloured by state",
@@ -123,27 +128,32 @@ def _chapters(tables: list[format.Table], drawn: dict[str, Figure], films: dict)
     """A chapter for each table, then those of figures without one."""
     chapters, left = [], dict(drawn)
     if films["scenes"]:
-        left.pop("episodes", None)  # they are there to be played
+        _take(left, "episodes")  # they are there to be played
     for table in tables:
-        names = [n for n in left if n.startswith(f"{table.name}_")]  # "surprise_push_t"
-        names = [_BESIDE.get(table.name, table.name), *names]
-        own = [left.pop(name) for name in names if name in left]
+        own = _take(left, _BESIDE.get(table.name, table.name))
         if own or not table.raw.empty:
             kinds = ("md", "csv", "tex") if not table.raw.empty else ()
             files = [(kind, f"tables/{table.name}.{kind}") for kind in kinds]
             chapters.append(Chapter(table.name, table.title, own, table.sections, files))
-        if table.name == "geometry" and "map" in left:
-            chapters.append(Chapter("map", _EXTRA["map"], [left.pop("map")], [], []))
+        if table.name == "geometry" and (own := _take(left, "map")):
+            chapters.append(Chapter("map", _EXTRA["map"], own, [], []))
     for name, title in _EXTRA.items():
-        names = [name, *(n for n in left if name == "decoder" and n.startswith("imagined_"))]
-        if own := [left.pop(n) for n in names if n in left]:
+        own = _take(left, name) + (_take(left, "imagined") if name == "decoder" else [])
+        if own:
             chapters.append(Chapter(name, title, own, [], []))
     others = [figure for figure in left.values() if figure.svg or figure.png]
     return [*chapters, Chapter("others", "More figures", others, [], [])] if others else chapters
 
 
+def _take(left: dict[str, Figure], kind: str) -> list[Figure]:
+    """Take out the figure of that name, or those of the tasks ("surprise_push_t")."""
+    names = [name for name in left if f"{name}_".startswith(f"{kind}_")]
+    return [left.pop(name) for name in names]
+
+
 def _figure(name: str, image: figures.Image, number: int) -> Figure:
-    description = _ALT.get(name) or _ALT.get(name.partition("_")[0]) or name  # "surprise_push_t"
+    known = [words for kind, words in _ALT.items() if f"{name}_".startswith(f"{kind}_")]
+    description = known[0] if known else name
     svg, png = image.kinds.get("svg", b""), image.kinds.get("png", b"")
     is_light = len(svg) <= (_MOST_PICTURES_BYTES if b"<image" in svg else _MOST_SVG_BYTES)
     return Figure(
@@ -157,7 +167,12 @@ def _figure(name: str, image: figures.Image, number: int) -> Figure:
 
 def _film_files(run: load.RunTables, images: dict[str, figures.Image]) -> list[tuple[str, str]]:
     """The episodes as files: what it is, its address."""
-    files = [("all as png", _address("episodes", "png"))] if "episodes" in images else []
+    files = [
+        (f"{name}.{kind}", _address(name, kind))
+        for name, image in images.items()
+        for kind in image.kinds
+        if f"{name}_".startswith("episodes_")
+    ]
     return files + [
         (f"{run.task_label(name.removeprefix('episode_'))} as gif", _address(name, "gif"))
         for name, image in images.items()

@@ -9,8 +9,8 @@ from synthetic_run import film, links, outcome, picture
 
 from harness import report
 from harness.records.rows import PictureName
-from harness.report import load
-from harness.report.figures import decoder, episodes
+from harness.report import load, success_rates
+from harness.report.figures import decoder, episodes, style
 
 BLOCKS = 4
 
@@ -48,13 +48,20 @@ def drawn(run):
     return run
 
 
-def test_lines_are_means_over_seeds_and_what_no_model_draws_is_there_once(drawn):
-    tidy = decoder.horizon_data(load.load(str(drawn.folder)))
+def test_lines_are_means_over_seeds(drawn):
+    tidy = decoder.data(load.load(str(drawn.folder)))
     own = tidy[(tidy["task"] == "push_t") & (tidy["measure"] == "psnr")]
-    by = own.set_index(["label", "source", "block"])["value"].sort_index()
+    by = own.set_index(["label", "source", "index"])["mean"].sort_index()
     assert by["LeWM", "decoded", 0] == 30.5 and by["PLDM", "imagined", 3] == 24.5
-    assert by["", "copied"].to_dict() == {1: 19, 2: 18, 3: 17, 4: 16}
-    assert set(own.loc[own["label"] != "", "source"]) == {"decoded", "imagined"}
+    assert by["LeWM", "copied"].to_dict() == {1: 19, 2: 18, 3: 17, 4: 16}
+
+
+def test_what_no_model_draws_is_there_once(drawn):
+    tidy = decoder.data(load.load(str(drawn.folder)))
+    with style.style():
+        figure = decoder.draw(tidy[tidy["task"] == "push_t"])
+    grey = [line for line in figure.axes[0].lines if line.get_color() == style.FAINT]
+    assert len(grey) == 2 and len(figure.axes[0].lines) == 2 + 2 * 2
 
 
 def test_protocols_are_not_mixed(drawn):
@@ -62,15 +69,20 @@ def test_protocols_are_not_mixed(drawn):
         "push_t", "lewm", 0, outcome(10), metrics=measured(90.0), frames=pictures(200),
         key="other", protocol="strict", protocol_hash="zzz",
     )  # fmt: skip
-    tidy = decoder.horizon_data(load.load(str(drawn.folder)))
+    tidy = decoder.data(load.load(str(drawn.folder)))
     own = tidy[(tidy["task"] == "push_t") & (tidy["measure"] == "psnr")]
-    assert own["value"].max() == 30.5
+    assert own["mean"].max() == 30.5
 
 
 def test_a_figure_of_pictures_a_task(drawn):
     paths = report.write(drawn.folder)
     names = {path.rpartition("/")[2] for path in paths}
-    assert {"decoder.png", "imagined_push_t.png", "imagined_cube.svg"} <= names
+    assert {
+        "decoder_cube.png",
+        "decoder_push_t.svg",
+        "imagined_push_t.png",
+        "imagined_cube.svg",
+    } <= names
     svg = (drawn.folder / "figures" / "imagined_push_t.svg").read_text()
     words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", svg))
     for known in ("real", "LeWM", "PLDM", "imagined", "first frame", "step 20"):
@@ -85,11 +97,18 @@ def test_a_figure_of_pictures_a_task(drawn):
     assert not (drawn.folder / "figures" / "imagined_reacher.png").exists()
 
 
+def test_pictures_of_at_most_three_methods(drawn):
+    for method in ("ema_jepa", "smwm"):
+        drawn.trial("push_t", method, 0, outcome(10), metrics=measured(9.0), frames=pictures(200))
+    with style.style():
+        known = decoder.figures(load.load(str(drawn.folder)))["imagined_push_t"]
+    assert len(known.figure.axes[0].images) == 4 * (1 + 2 * 3)
+    assert "Not drawn, for want of room: EMA JEPA" in known.caption
+    assert {image.get_size()[0] >= 96 for image in known.figure.axes[0].images} == {True}
+
+
 def test_the_figure_of_episodes_shows_episodes_alone(drawn):
-    (scene,) = episodes.scenes(load.load(str(drawn.folder)))
-    assert scene.task == "push_t"
-    assert {kind for strip in scene.strips for kind in strip.path["kind"]} == {
-        "start",
-        "block",
-        "end",
-    }
+    tables = load.load(str(drawn.folder))
+    frame = episodes.data(tables, success_rates.estimates(success_rates.outcomes(tables)))
+    assert set(frame["task"]) == {"push_t"}
+    assert set(frame["kind"]) == {"start", "block", "end", "goal"}

@@ -1,4 +1,4 @@
-"""The figure of episodes and its GIFs: who has a row, which pictures, and the words."""
+"""The figures of episodes and the GIFs: who has a row, which pictures, and the words."""
 
 from __future__ import annotations
 
@@ -6,44 +6,66 @@ import io
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
-from synthetic_run import film
+from synthetic_run import film, outcome
 
 from harness import report
-from harness.report import load
-from harness.report.figures import episodes
+from harness.report import load, success_rates
+from harness.report.figures import episodes, style
 
 SWEPT = [("sweep", "method.lewm.sigreg_weight", 0, 0.1, "1")]
 
 
-def scenes(run):
-    return episodes.scenes(load.load(str(run.folder)))
+def data(run):
+    tables = load.load(str(run.folder))
+    return episodes.data(tables, success_rates.estimates(success_rates.outcomes(tables)))
 
 
-def labels(run):
-    return {scene.task: [strip.label for strip in scene.strips] for scene in scenes(run)}
+def who(frame, task):
+    own = frame[frame["task"] == task].drop_duplicates("who")
+    return dict(zip(own["who"], own["label"], strict=True))
 
 
-def test_a_row_for_every_trained_method_and_the_heuristic(run):
-    for task in ("push_t", "two_room"):
-        for method in ("noop", "heuristic", "random", "pldm", "lewm", "replay"):
-            run.trial(task, method, outcome=np.ones(3), frames=film(14, True))
+def drawn(frame):
+    """The words of a figure, those over pictures and beside rows."""
+    with style.style():
+        return [text.get_text() for text in episodes.draw(frame).axes[0].texts]
+
+
+def test_the_recording_the_best_and_the_worst_method_have_a_row(run):
+    success = {"noop": 1, "heuristic": 9, "random": 2, "pldm": 3, "lewm": 7, "ema_jepa": 5}
+    for method, count in success.items():
+        run.trial("push_t", method, outcome=outcome(count, 10), frames=film(14, True))
+        run.trial("two_room", method, outcome=outcome(10 - count, 10), frames=film(14, True))
+    run.trial("push_t", "replay", outcome=outcome(10, 10), frames=film(14, True))
     run.trial("cube", "lewm", outcome=np.ones(3))  # written before there were pictures
-    assert labels(run) == {task: ["LeWM", "PLDM", "Heuristic"] for task in ("two_room", "push_t")}
-    assert [scene.title for scene in scenes(run)] == [
-        "Two-Room: detour, pair 7",
-        "Push-T: detour, pair 7",
-    ]
+    frame = data(run)
+    assert frame["task"].unique().tolist() == ["two_room", "push_t"]
+    assert who(frame, "push_t") == {"recorded": "Replay", "best": "LeWM", "worst": "PLDM"}
+    assert who(frame, "two_room") == {"recorded": "Heuristic", "best": "PLDM", "worst": "LeWM"}
+    beside = " ".join(drawn(frame[frame["task"] == "push_t"])).replace("\n", " ")
+    for words in ("Recorded solved at step 14", "LeWM best: 70 %", "PLDM worst: 30 %"):
+        assert words in beside, words
+    assert "Heuristic" in " ".join(drawn(frame[frame["task"] == "two_room"]))
 
 
-def test_a_row_is_of_the_first_seed_and_the_first_setting(run):
+@pytest.mark.parametrize("methods", [["lewm"], ["true_state"]])
+def test_one_method_has_one_row(run, methods):
+    run.trial(method=methods[0], outcome=np.ones(3), frames=film(14, True))
+    assert list(who(data(run), "two_room")) == ["best"]
+
+
+def test_a_ceiling_is_neither_best_nor_worst_among_methods(run):
+    for method, count in (("true_state", 10), ("lewm", 5), ("pldm", 4)):
+        run.trial(method=method, outcome=outcome(count, 10), frames=film(14, True))
+    assert who(data(run), "two_room") == {"best": "LeWM", "worst": "PLDM"}
+
+
+def test_a_row_is_of_the_first_seed(run):
     for seed, steps in ((1, 9), (0, 14)):
         run.trial(seed=seed, outcome=np.ones(3), frames=film(steps, True))
-    other = {"setting_hash": "z", "config": "mpc: {horizon_blocks: 9}"}
-    run.trial(key="b", outcome=np.ones(3), frames=film(20, True), **other)
-    (scene,) = scenes(run)
-    (strip,) = scene.strips
-    assert strip.path["step"].tolist() == [0, 5, 10, 14]
+    assert data(run)["step"].tolist() == [0, 5, 10, 14, 25]
 
 
 def test_protocols_are_not_mixed(run):
@@ -51,40 +73,32 @@ def test_protocols_are_not_mixed(run):
         for method in ("lewm", "pldm"):
             key = f"{method}{protocol}"
             run.trial("toy", method, key=key, protocol=protocol, frames=film(14, True), outcome=[1])
-    (scene,) = scenes(run)
-    cells = load.load(str(run.folder)).cells
-    own = {cell for strip in scene.strips for cell in strip.path["cell"]}
-    assert len(scene.strips) == 2 and cells.loc[sorted(own), "protocol"].nunique() == 1
-    (protocol,) = cells.loc[sorted(own), "protocol"].unique()
+    frame = data(run)
+    (protocol,) = load.load(str(run.folder)).cells.loc[frame["cell"].unique(), "protocol"].unique()
+    assert list(who(frame, "toy")) == ["best", "worst"]
     (other,) = {"lewm-v3", "strict"} - {protocol}
     report.write(run.folder)
     captions = (run.folder / "figures" / "captions.md").read_text()
-    caption = captions.partition("## episodes")[2].partition("##")[0]
+    caption = captions.partition("## episodes_toy")[2].partition("##")[0]
     assert f"protocol {protocol}" in caption and f"protocol {other}" not in caption
-
-
-def test_variants_are_left_out_where_there_are_many_rows(run):
-    for i in range(9):
-        name = {"key": f"v{i}", "variant": f"v{i}" if i else "", "setting_hash": str(i)}
-        run.trial(outcome=np.ones(3), frames=film(14, True), **name)
-    run.trial(method="heuristic", outcome=np.ones(3), frames=film(9, True))
-    assert labels(run) == {"two_room": ["LeWM", "Heuristic"]}
 
 
 def test_the_trials_of_a_sweep_have_no_row(run):
     run.trial(outcome=np.ones(3), frames=film(14, True), metrics=SWEPT)
-    assert scenes(run) == []
+    assert data(run).empty
 
 
 def test_figure_gif_and_page(run):
     run.trial(method="lewm", outcome=np.ones(3), frames=film(14, True))
     run.trial(method="heuristic", outcome=np.zeros(3), frames=film(50, False))
     report.write(run.folder)
-    svg = (run.folder / "figures" / "episodes.svg").read_text()
+    svg = (run.folder / "figures" / "episodes_two_room.svg").read_text()
     words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", svg))
-    for known in ("solved at step 14", "not solved", "step 50", "goal", "pair 7"):
+    for known in ("solved at step 14", "not solved", "step 50", "goal", "best: 100 %"):
         assert known in words, known
-    assert Image.open(run.folder / "figures" / "episodes.png").width == 1800
+    captions = (run.folder / "figures" / "captions.md").read_text()
+    assert "Pair 7 (detour)" in captions
+    assert Image.open(run.folder / "figures" / "episodes_two_room.png").width == 1600
     page = (run.folder / "index.html").read_text()
     assert '<a href="figures/episode_two_room.gif">Two-Room as gif</a>' in page
     gif = Image.open(run.folder / "figures" / "episode_two_room.gif")
@@ -98,12 +112,15 @@ def test_figure_gif_and_page(run):
 def test_long_episodes_are_thinned_alike_and_keep_their_end(run):
     run.trial(method="lewm", outcome=np.ones(3), frames=film(150, False))
     run.trial(method="heuristic", outcome=np.ones(3), frames=film(47, True))
-    (scene,) = scenes(run)
-    steps = [s.path["step"].iloc[episodes.drawn_rows(s, scene)].tolist() for s in scene.strips]
-    assert steps == [[*range(0, 150, 15), 150], [0, 15, 30, 45, 47]]
+    words = [text for text in drawn(data(run)) if text.startswith(("start", "step", "goal"))]
+    assert words == [
+        *("start", "step 25", "step 47", "goal"),
+        *("start", *(f"step {step}" for step in range(25, 151, 25)), "goal"),
+    ]
 
 
 def test_pictures_keep_their_bytes(run):
     run.trial(outcome=np.ones(3), frames=film(14, True))
-    (scene,) = scenes(run)
-    assert Image.open(io.BytesIO(scene.strips[0].goal)).getpixel((3, 3)) == (0, 0, 0)
+    frame = data(run)
+    goal = frame.loc[frame["is_goal"], "image"].iloc[0]
+    assert Image.open(io.BytesIO(goal)).getpixel((3, 3)) == (0, 0, 0)

@@ -9,6 +9,8 @@ from synthetic_run import outcome, raw
 
 from harness import report
 from harness.records import rows
+from harness.report import load
+from harness.report.figures import geometry
 
 
 def surveyed(straight, spectrum):
@@ -47,8 +49,16 @@ def test_figures_show_every_method_and_task(run):
                 )
     report.write(run.folder)
     for name in ("geometry", "map"):
-        svg = (run.folder / "figures" / f"{name}.svg").read_text()
-        for words in ("LeWM", "PLDM", "Two-Room", "Push-T"):
-            assert words in re.sub(r"<[^>]+>", " ", svg), (name, words)
+        for task, title in (("two_room", "Two-Room"), ("push_t", "Push-T")):
+            svg = (run.folder / "figures" / f"{name}_{task}.svg").read_text()
+            for words in ("LeWM", "PLDM", title):
+                assert words in re.sub(r"<[^>]+>", " ", svg), (name, words)
+    tables = load.load(str(run.folder))
+    tidy = geometry.data(tables)
+    assert (tidy.loc[tidy["name"] == "spectrum", "mean"] > 0).all()
+    ends = tidy[(tidy["stage"] == "geometry") & (tidy["name"] == "straightness")]
+    assert ends[["low", "mean", "high"]].drop_duplicates().to_numpy().tolist() == [[0.4, 0.45, 0.5]]
+    points = geometry.map_data(tables)  # of the first seed
+    assert len(points) == 4 * 16 and set(points["x_name"]) == {"agent_x, px"}
     page = (run.folder / "index.html").read_text()
     assert page.index("Geometry of the latents") < page.index("Maps of the latents")

@@ -7,6 +7,8 @@ import math
 from synthetic_run import outcome, raw, table
 
 from harness.records import rows
+from harness.report import load
+from harness.report.figures import open_loop, style
 
 
 def rolled(quantity, unit, **curves):
@@ -61,7 +63,24 @@ def test_older_rows_are_shown(run):
     run.trial(outcome=outcome(10), metrics=old)
     (line,) = raw(run, "open_loop").to_dict("records")
     assert (line["model_3"], line["copy_3"], line["beats_both_blocks"]) == (0.1 * 3, 0.2, 1)
-    assert (run.folder / "figures" / "open_loop.png").exists()
+    assert (run.folder / "figures" / "open_loop_two_room.png").exists()
+
+
+def test_the_figure_has_means_over_seeds_and_a_panel_a_quantity(run):
+    for seed, factor in ((0, 1), (1, 3)):
+        curves = {"model": [0.1 * factor] * 2, "copy": [1, 1], "mean": [1, 1]}
+        latent = rolled("latent", "share of variance", **curves)
+        agent = rolled("agent", "px", **curves, seen=[0.01, 0.01])
+        run.trial(seed=seed, outcome=outcome(10), metrics=latent + agent)
+    tidy = open_loop.data(load.load(str(run.folder)))
+    model = tidy[tidy["guess"] == "model"]
+    assert model[["low", "mean", "high"]].round(9).drop_duplicates().to_numpy().tolist() == [
+        [0.1, 0.2, 0.3]
+    ]
+    with style.style():
+        figure = open_loop.draw(tidy)
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == ["latent, share of variance", "agent, px"]
 
 
 def test_a_name_is_read_as_it_was_written():

@@ -53,20 +53,20 @@ def test_causes_costs_and_ranks(found):
 
 
 def test_the_figure_has_a_dot_a_pair_within_the_axes(found):
-    tidy = plans.plans_data(load.load(str(found.folder)))
+    tidy = plans.data(load.load(str(found.folder)))
     assert tidy["method"].unique().tolist() == ["lewm"]  # shares of nothing are not drawn
     assert tidy["pair"].tolist() == [0, 1, 2, 5, 7]
     assert tidy["executed_share"].tolist() == [0.5, 0.5, 0.5, 2.0, 0.025]
     raw(found, "plans")
-    svg = (found.folder / "figures" / "plans.svg").read_text()
+    svg = (found.folder / "figures" / "plans_two_room.svg").read_text()
     for words in ("lost by the model", "lost by the cost", "solved"):
         assert words in svg, words
     page = (found.folder / "index.html").read_text()
-    assert page.index("<h2>Why plans fail</h2>") < page.index("figures/plans.png")
+    assert page.index("<h2>Why plans fail</h2>") < page.index("figures/plans_two_room.png")
 
 
 def test_runs_without_such_rows_have_neither(run):
     run.trial(outcome=outcome(10))
-    assert plans.plans_data(load.load(str(run.folder))).empty
+    assert plans.data(load.load(str(run.folder))).empty
     raw(run)
     assert not (run.folder / "tables" / "plans.md").exists()

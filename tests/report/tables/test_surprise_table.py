@@ -73,15 +73,15 @@ def test_the_csv_has_every_source_and_measure(surprising):
     assert (row["t_test"], row["rank_effect"]) == (0.03, 0.9)  # of two seeds the larger
 
 
-def test_the_figure_has_a_panel_a_kind_and_a_band_a_method(surprising):
+def test_the_figure_has_a_panel_a_method_and_a_band_a_kind(surprising):
     report.write(surprising.folder)
     svg = (surprising.folder / "figures" / "surprise_two_room.svg").read_text()
     words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", svg))
-    for text in ("recoloured", "wall passed through", "LeWM", "PLDM", "consecutive pictures"):
+    for text in ("recoloured", "wall passed through", "undisturbed", "LeWM", "PLDM"):
         assert text in words, text
     assert "blocks since the event" in words and "Two-Room" in words and "GCBC" not in words
-    tidy = figure.surprise_data(load.load(str(surprising.folder)))
-    one = tidy[(tidy["method"] == "lewm") & (tidy["source"] == "model") & (tidy["blocks"] == 0)]
+    tidy = figure.data(load.load(str(surprising.folder)))
+    one = tidy[(tidy["method"] == "lewm") & (tidy["index"] == 0)]
     means = one.set_index("kind")[["low", "mean", "high"]]
     assert means.loc["recoloured"].tolist() == [6.5, 7.0, 7.5]
     assert means.loc[rows.UNDISTURBED].tolist() == [-0.5, 0.0, 0.5]

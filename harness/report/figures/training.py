@@ -1,0 +1,118 @@
+"""The figures of training: the terms of each method's loss, and the std of all methods' latents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harness.report import load
+from harness.report.figures import panels, style
+from harness.report.tables import stability
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_POINTS = 200  # of a curve, at most
+_NORM, _STD = "grad_norm", "latent_std"
+_TERMS = {  # Tol's bright and muted sets; a term looks alike in every panel, and apart in grey
+    "pred": ("#4477AA", "-"),
+    "visual": ("#44AA99", "-"),
+    "sigreg": ("#EE6677", "--"),
+    "var": ("#EE7733", "--"),
+    "cov": ("#CCBB44", ":"),
+    "time_sim": ("#66CCEE", "-."),
+    "time_var": ("#AA3377", "-."),
+    "time_cov": ("#117733", "--"),
+    "idm": ("#332288", ":"),
+    "proprio": ("#999933", "--"),
+    "policy": ("#228833", "-"),
+    "value": ("#EE8866", "--"),
+    "critic": ("#882255", ":"),
+    "loss": (style.INK, "-"),
+    _NORM: (style.CONTROL, "-"),
+}
+_OTHER_TERMS = (("#332288", "--"), ("#DDCC77", "-."), ("#CC6677", ":"), ("#661100", "--"))
+_CAPTION = (
+    "The terms of each method's loss over training steps, without their weights; log axes, where a "
+    "term that is zero is not drawn. Gradient norm: before clipping. Lines: means over training "
+    "seeds; bands: from the least to the largest."
+)
+_SPREAD = (
+    " Latent std: of the batch in training, of each float over the frames, averaged; in the lines "
+    "beside the methods' names."
+)
+
+
+def figures(run: load.RunTables) -> dict[str, style.Drawn]:
+    """A figure a task."""
+    most = panels.MOST - 1  # and the panel of latent std
+    return {
+        name: style.Drawn(draw(part), f"{about} {_CAPTION}{_SPREAD if _has_std(part) else ''}")
+        for name, part, about in panels.by_task(run, "training", data(run), most)
+    }
+
+
+def data(run: load.RunTables) -> pd.DataFrame:
+    """Tidy: mean, low and high over seeds by cell, name and index (step); names are terms, or the
+    loss of a method that has no other, gradient norm and latent std. LeWM and PLDM come first, as
+    in the paper's Fig. 18 and 19: two terms against seven.
+    """
+    metrics = run.metrics[(run.metrics["stage"] == "train") & (run.metrics["value"] > 0)]
+    points = metrics.groupby(["cell", "name"])["index"]
+    every = points.transform("nunique") // _POINTS + 1
+    drawn = (points.rank("dense") - 1) % every == 0
+    metrics = metrics[drawn & (points.transform("nunique") > 1)]
+    is_term = ~metrics["name"].isin([*stability.NO_TERMS, "steps_per_s"])
+    alone = (metrics["name"] == "loss") & ~metrics["cell"].isin(metrics.loc[is_term, "cell"])
+    metrics = metrics[is_term | alone | metrics["name"].isin([_NORM, _STD])]
+    frame = panels.over_seeds(panels.of_cells(run, metrics), "name", "index")
+    parts = [panels.paper_first(own) for _, own in frame.groupby("task", sort=False)]
+    return pd.concat([frame[:0], *parts])
+
+
+def draw(frame: pd.DataFrame) -> Figure:
+    """A panel a method, with a line a term; the last panel has the latent std of all."""
+    spread = frame[frame["name"] == _STD]
+    terms = frame[frame["name"] != _STD].groupby("label", sort=False)
+    figure, axes = panels.grid(len(terms) + _has_std(frame))
+    palette, styles = ({n: _look(n)[i] for n in frame["name"].unique()} for i in (0, 1))
+    for ax, (_, own) in zip(axes, terms, strict=False):
+        panels.curves(ax, own, "name", palette, styles, lw=1.2)
+        (head,) = panels.handles(own)
+        head.set_label(panels.label(ax, head.get_label()))
+        ax.legend(
+            handles=[head], loc="lower left", bbox_to_anchor=(-0.02, 0.98), handlelength=1.3,
+            borderaxespad=0, borderpad=0.3, handletextpad=0.4, fontsize=8,
+        )  # fmt: skip
+    if _has_std(frame):
+        panels.lines(axes[-1], spread)
+        axes[-1].set_title("latent std")
+    for ax in axes:
+        panels.log_axis(ax)
+        ax.locator_params(axis="x", nbins=3)
+    figure.supxlabel("training step", fontsize=9)
+    return panels.finish(figure, frame, _handles(frame))
+
+
+def _has_std(frame: pd.DataFrame) -> bool:
+    return bool(frame["name"].eq(_STD).any())
+
+
+def _look(name: str) -> tuple[str, str]:
+    """The colour and the line style of a term."""
+    return _TERMS.get(name) or _OTHER_TERMS[sum(name.encode()) % len(_OTHER_TERMS)]
+
+
+def _handles(frame: pd.DataFrame) -> list:
+    from matplotlib.lines import Line2D
+
+    known = {name: place for place, name in enumerate(_TERMS)}
+    names = set(frame["name"]) - {_STD}
+    names = sorted(names, key=lambda name: (known.get(name, known["loss"]), name))
+    words = {_NORM: "gradient norm"}
+    looks = [(name, *_look(name)) for name in names]
+    return [
+        Line2D([], [], color=colour, ls=line, lw=1.6, label=words.get(name, name))
+        for name, colour, line in looks
+    ]
