@@ -30,6 +30,7 @@ from harness.sweep import search, space
 
 SPECIAL = " !\"#$%&'()*+,-.:;<=>?@[\\]^_`{|}~\t\né\u0301日\u202e\u200d😀"
 TEXT = st.text(st.one_of(st.sampled_from(SPECIAL), st.characters()), min_size=1, max_size=60)
+OF_ROWS = TEXT.filter(lambda text: not re.search("[\ud800-\udfff]", text))  # Parquet holds UTF-8
 # a folder's name, and a variant that a method from outside may give its trials
 NASTY = "a$b_c$ {d} #1?x=1%20&<b>'\"\\ [red]x] :car: é~^`*|-日"
 
@@ -157,7 +158,7 @@ class Words(html.parser.HTMLParser):
 
 
 @settings(300)
-@hypothesis.given(TEXT)
+@hypothesis.given(OF_ROWS)
 def test_a_label_stays_one_cell_of_every_table(label):
     made = table(label)
     shown = Words(page._template("parts.html.j2").module.section_table(made.sections[0]))

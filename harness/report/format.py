@@ -205,53 +205,25 @@ _CEILING = (
 )
 
 
-def interval(
-    rows: pd.DataFrame, low: str, high: str, form: Callable[[float], str] | None = None
-) -> list[str]:
-    """ "[78.6, 95.7]" per row."""
-    form = form or one
-    ends = zip(rows[low], rows[high], strict=True)
-    return [BLANK if math.isnan(a) else f"[{form(a)}, {form(b)}]" for a, b in ends]
-
-
 def with_interval(
     rows: pd.DataFrame, value: str, low: str, high: str, form: Callable[[float], str] | None = None
 ) -> list[str]:
     """ "89 [79, 96]" per row: a number and its interval in one cell."""
-    form = form or percent
-    ends = interval(rows, low, high, form)
-    shown = zip(rows[value].map(form), ends, strict=True)
-    return [cell if end == BLANK else f"{cell} {end}" for cell, end in shown]
+    form = form or whole
+    cells = zip(rows[value], rows[low], rows[high], strict=True)
+    return [form(v) + ("" if math.isnan(a) else f" [{form(a)}, {form(b)}]") for v, a, b in cells]
 
 
-def one(value: float) -> str:
-    """One decimal."""
-    return BLANK if pd.isna(value) else f"{value:.1f}"
+def fixed(decimals: int, sign: str = "") -> Callable[[float], str]:
+    """How a number of so many decimals is shown: thousands apart, no zero with a minus."""
+    return lambda value: (
+        BLANK if pd.isna(value) else f"{value:{sign}z,.{decimals}f}".replace("-", "−")
+    )
 
 
-def two(value: float) -> str:
-    """Two decimals: a correlation."""
-    return BLANK if pd.isna(value) else f"{value:.2f}".replace("-", "−")
-
-
-def percent(value: float) -> str:
-    """A share in whole percent."""
-    return BLANK if pd.isna(value) else f"{value:.0f}".replace("-", "−")
-
-
-def three_decimals(value: float) -> str:
-    """Three decimals, as the papers write a correlation."""
-    return BLANK if pd.isna(value) else f"{value:.3f}"
-
-
-def signed(value: float) -> str:
-    """Whole points with their sign."""
-    return BLANK if pd.isna(value) else f"{value:+.0f}".replace("-", "−")
-
-
-def whole(value: float) -> str:
-    """A count, with thousands apart."""
-    return BLANK if pd.isna(value) else f"{value:,.0f}"
+whole, one, two = fixed(0), fixed(1), fixed(2)
+three_decimals = fixed(3)  # as the papers write a correlation
+signed = fixed(0, "+")  # points
 
 
 def millions(value: float) -> str:

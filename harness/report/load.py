@@ -119,12 +119,6 @@ def sweep_values(metrics: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
-def section_name(section: tuple[str, str, str]) -> str:
-    """ "protocol P (first 8 of the hash), scale S"."""
-    scale, protocol, protocol_hash = section
-    return f"protocol {protocol} ({protocol_hash[:8]}), scale {scale}"
-
-
 def error_line(error: str) -> str:
     """The line of a recorded error that says why: the last one of a traceback, else the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

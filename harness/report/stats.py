@@ -266,13 +266,14 @@ def sign_flip(change: np.ndarray, clusters: np.ndarray | None = None) -> float:
 
 def holm(p_values: np.ndarray) -> np.ndarray:
     """p-values (N,) of one family of tests after Holm's correction (1979): rejecting those below a
-    level errs anywhere in the family with at most that probability. In the order given.
+    level errs anywhere in the family with at most that probability. In the order given; NaN is no
+    test and stays.
     """
-    p_values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p_values, kind="stable")
-    left = len(p_values) - np.arange(len(p_values))  # hypotheses not yet rejected
-    corrected = np.empty_like(p_values)
-    corrected[order] = np.minimum(np.maximum.accumulate(left * p_values[order]), 1.0)
+    corrected = np.array(p_values, dtype=np.float64)
+    known = np.flatnonzero(~np.isnan(corrected))
+    order = known[np.argsort(corrected[known], kind="stable")]
+    left = len(order) - np.arange(len(order))  # hypotheses not yet rejected
+    corrected[order] = np.minimum(np.maximum.accumulate(left * corrected[order]), 1.0)
     return corrected
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.special
 
 from harness.report import aggregates, stats
 
@@ -121,3 +122,26 @@ def test_there_is_no_score_where_random_is_as_good_as_replay():
     random, replay = np.ones((1, 50)), np.ones((1, 50))
     random[0, 0] = 0
     assert stats.normalised(random, random, replay) is None
+
+
+@pytest.mark.parametrize(("seeds", "seed_std"), [(1, 0.0), (5, 0.3)])
+def test_intervals_of_pairs_and_seeds_cover_the_true_mean(seeds, seed_std):
+    """Three tasks of 20 groups of pairs that are easy or hard together, and seeds that differ where
+    there are several: the interval of one is that of these weights. Resampling the seeds alone has
+    no width with one of them and covers too rarely with five.
+    """
+    rng = np.random.default_rng(12)
+    groups, covered, seeds_alone = np.repeat(np.arange(20), 4), [], []
+    for _ in range(200):
+        scores = []
+        for rate in (0.3, 0.5, 0.7):
+            logit = scipy.special.logit(rng.beta(rate, 1 - rate, 20))[groups]
+            chance = scipy.special.expit(logit + seed_std * rng.normal(size=(seeds, 1)))
+            solved = rng.random((seeds, 80)) < chance  # 0.5 on average, as 0.3 and 0.7 mirror
+            scores.append(stats.normalised(solved, np.zeros((1, 80)), np.ones((1, 80)), groups))
+        observed, resampled = zip(*scores, strict=True)
+        for given, found in ((resampled, covered), (observed, seeds_alone)):
+            low, high = aggregates.interval(aggregates.mean, aggregates.stratified_bootstrap(given))
+            found.append(low <= 0.5 <= high)
+    assert 0.9 <= np.mean(covered) <= 0.99
+    assert np.mean(seeds_alone) < 0.8

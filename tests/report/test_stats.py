@@ -259,6 +259,8 @@ def test_holm_of_known_values():
     assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert stats.holm([0.6, 0.7]) == pytest.approx([1.0, 1.0])
     assert stats.holm([0.02]) == pytest.approx([0.02])
+    assert stats.holm([0.03, math.nan, 0.01]) == pytest.approx([0.03, math.nan, 0.02], nan_ok=True)
+    assert len(stats.holm([])) == 0
 
 
 def test_pairing_narrows_the_interval():

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from harness.report import load
-from harness.report.figures import episodes, style
+from harness.report.figures import style
 from harness.report.page import inline_svg
 
 _MOST_POINTS = 150  # of a curve
+_MOST_STRIPS = 24  # episodes of a task
 _MOST_SEEDS = 5  # of a method, in one plot
 _DIGITS = 5
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")  # tell the settings of one method apart
@@ -29,26 +31,49 @@ def films(run: load.RunTables) -> dict[str, Any]:
     def number(image: bytes) -> int:
         return numbers.setdefault(bytes(image), len(numbers))
 
-    scenes = [
-        {
-            "task": run.task_label(scene.task),
-            "title": scene.title,
-            "goal": number(scene.strips[0].goal),
-            "strips": [
-                {
-                    "label": strip.label,
-                    "frames": [
-                        [number(frame.image), int(frame.step), bool(frame.success)]
-                        for frame in strip.path.itertuples()
-                    ],
-                }
-                for strip in scene.strips
-            ],
-        }
-        for scene in episodes.scenes(run)
-    ]
+    scenes = []
+    for task, cells in _filmed(run):
+        frames = run.frames[run.frames["stage"] == "control"]
+        paths = {cell: _first_seed(frames[frames["cell"] == cell]) for cell in cells.index}
+        goals = [path.loc[path["kind"] == "goal", "image"].iloc[0] for path in paths.values()]
+        pairs = sorted({pair for path in paths.values() for pair in path["pair_id"]})
+        strata = dict.fromkeys(kind for path in paths.values() for kind in path["stratum"])
+        scenes.append(
+            {
+                "task": run.task_label(task),
+                "title": f"{', '.join(strata)}, pair {', '.join(map(str, pairs))}",
+                "goal": number(goals[0]),
+                "strips": [
+                    {
+                        "label": cells.loc[cell, "label"],
+                        "frames": [
+                            [number(frame.image), int(frame.step), bool(frame.success)]
+                            for frame in path[path["kind"] != "goal"].itertuples()
+                        ],
+                    }
+                    for cell, path in paths.items()
+                ],
+            }
+        )
     images = [base64.b64encode(image).decode() for image in numbers]
     return {"images": images, "scenes": scenes}
+
+
+def _filmed(run: load.RunTables) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Per task the cells whose episodes are shown: those of its first protocol, one for each method
+    and variant, without the trials of a sweep.
+    """
+    swept = load.sweep_values(run.metrics)["cell"]
+    filmed = run.frames.loc[run.frames["stage"] == "control", "cell"]
+    cells = run.cells[run.cells.index.isin(filmed) & ~run.cells.index.isin(swept)]
+    for task, part in cells.groupby("task", sort=False):
+        first = (part[load.SECTION] == part[load.SECTION].iloc[0]).all(axis=1)
+        yield task, part[first].drop_duplicates(["method", "variant"]).head(_MOST_STRIPS)
+
+
+def _first_seed(frames: pd.DataFrame) -> pd.DataFrame:
+    """The pictures of a cell's first training seed, in order of time."""
+    return frames[frames["seed"] == frames["seed"].min()].sort_values("step", kind="stable")
 
 
 def curves(run: load.RunTables) -> list[dict[str, Any]]:

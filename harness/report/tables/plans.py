@@ -85,10 +85,10 @@ def _frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
     frame["Lost"] = rows["lost"].map(format.whole)
     for cause in LOST_BY:
         share = 100 * rows[f"lost_by_{cause}"] / rows["lost"].where(rows["lost"] > 0)
-        frame[f"by {cause}, %"] = share.map(format.percent)
+        frame[f"by {cause}, %"] = share.map(format.whole)
     for name in ("predicted", "executed", "recorded"):
         frame[f"Cost {name}"] = rows[f"{name}_share_median"].map(format.short)
     for name, words in RANKS.items():
-        frame[f"Rank, {words}"] = rows[name].map(format.two)
-        frame[f"[95 %], {words}"] = format.interval(rows, f"{name}_low", f"{name}_high", format.two)
+        ends = (name, f"{name}_low", f"{name}_high")
+        frame[f"Rank, {words}"] = format.with_interval(rows, *ends, format.two)
     return frame

@@ -17,9 +17,9 @@ _CAPTION = (
     "pairs that these pairs are worth, since some resemble each other. Agreement: correlation of "
     "two methods' outcomes on a pair, which the test makes use of. Both are medians over the "
     "methods of this run, on its own pairs. Detectable: the smallest difference that these pairs "
-    "show. The last columns: how many pairs like these a difference of so many points needs; a "
-    "dash: none is possible. Training seeds differ besides, so that a claim about a method, and "
-    "not about these weights, needs several."
+    "show. The last columns: how many pairs like these a difference of so many points needs. A "
+    "dash: even 100 % is too near. Training seeds differ besides, so that a claim about a method, "
+    "and not about these weights, needs several."
 )
 
 

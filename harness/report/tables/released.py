@@ -10,10 +10,11 @@ from harness.report import format, load, published, success_rates
 
 _CAPTION = (
     "Weights that were given, evaluated here, beside what the paper and others report for the "
-    "released ones. Success in percent; random: the random policy on the same pairs. Others: the "
-    "lowest and the highest value that they report{band}, and how many do, for the released or for "
-    "retrained weights. Verdict: below or above where the whole 95 % interval lies outside what "
-    "others report, else inside; few pairs make a wide interval, and inside is then no proof. "
+    "released ones. Success in percent, with its 95 % interval; random: the random policy on the "
+    "same pairs. Others: the lowest and the highest value that they report{band}, and how many do, "
+    "for the released or for retrained weights. Verdict: below or above where the whole interval "
+    "lies outside what others report, else inside; few pairs make a wide interval, and inside is "
+    "then no proof. "
     "There is none for weights whose checksum is no release's, and under a modified protocol. "
     "{data}"
 )
@@ -97,8 +98,7 @@ def _frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
     frame["Weights"] = rows["weights"]
     frame["Data"] = rows["data"]
     frame["Pairs"] = rows["pairs"].map(format.whole)
-    frame["Success %"] = rows["success_pct"].map(format.one)
-    frame["95 % interval"] = format.interval(rows, "low_pct", "high_pct")
+    frame["Success %"] = format.with_interval(rows, "success_pct", "low_pct", "high_pct")
     frame["Random %"] = rows["random_pct"].map(format.one)
     frame["Paper %"] = rows["paper_pct"].map(format.one)
     frame["CLEAR-LeWM %"] = rows["clear_pct"].map(format.one)

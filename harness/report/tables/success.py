@@ -221,7 +221,7 @@ def _frame(rows: pd.DataFrame) -> pd.DataFrame:
                 cells = [cell + size for cell, size in zip(cells, sizes, strict=True)]
             frame[heading] = cells
     if (rows["final_success_pct"] != rows["success_pct"]).any():  # else an episode stops there
-        frame["Final %"] = rows["final_success_pct"].map(format.percent)
+        frame["Final %"] = rows["final_success_pct"].map(format.whole)
     if "published_success_pct" in rows and rows["published_success_pct"].notna().any():
         frame["Published %"] = rows["published_success_pct"].map(format.short)
     return frame

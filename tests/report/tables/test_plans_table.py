@@ -47,8 +47,8 @@ def test_causes_costs_and_ranks(found):
     assert collapsed["lost_by_cost"] == 2 and collapsed[["predicted_share_median"]].isna().all()
     shown = [line for line in table(found, "plans", "md").splitlines() if "| LeWM |" in line]
     assert shown == [
-        "| Two-Room | LeWM | 5 | 4 | 25 | 50 | 25 | 0.25 | 0.5 | 0.125 | 0.70 | [−0.57, 1.00] "
-        "| 0.00 | [−1.00, 1.00] |"
+        "| Two-Room | LeWM | 5 | 4 | 25 | 50 | 25 | 0.25 | 0.5 | 0.125 | 0.70 [−0.57, 1.00] "
+        "| 0.00 [−1.00, 1.00] |"
     ]
 
 

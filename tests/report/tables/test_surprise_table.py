@@ -54,9 +54,9 @@ def test_methods_and_the_two_detectors_stand_in_one_table(surprising):
     report.write(surprising.folder)
     shown = table(surprising, "surprise", "md")
     lines = [line for line in shown.splitlines() if line.startswith("| wall passed through")]
-    assert [line.split(" | ", 1)[1] for line in lines] == [
-        "LeWM | 7.00 | 0.85 | 0.68 | 70.0 | 35.0 | 0.030 | 0.250 | 7.00 |",
-        "PLDM | 2.00 | 0.60 | 0.55 | 20.0 | 10.0 | < 0.001 | 0.250 | 2.00 |",
+    assert [line.split(" | ", 1)[1] for line in lines] == [  # two events of two methods: four tests
+        "LeWM | 7.00 | 0.85 | 0.68 | 70.0 | 35.0 | 0.030 (0.060) | 0.250 (1.000) | 7.00 |",
+        "PLDM | 2.00 | 0.60 | 0.55 | 20.0 | 10.0 | < 0.001 (0.002) | 0.250 (1.000) | 2.00 |",
         "consecutive pictures | 1.00 | 0.55 | – | 10.0 | – | 0.030 | 0.250 | 1.00 |",
     ]
     assert (
@@ -71,6 +71,7 @@ def test_the_csv_has_every_source_and_measure(surprising):
     row = found.loc[("lewm", "recoloured")]
     assert (row["gap"], row["stay_gap"], row["pixels_gap"]) == (7.0, 3.5, 1.0)
     assert (row["t_test"], row["rank_effect"]) == (0.03, 0.9)  # of two seeds the larger
+    assert row["t_test_holm"] == pytest.approx(2 * 0.03)  # the other two of four are smaller
 
 
 def test_the_figure_has_a_panel_a_method_and_a_band_a_kind(surprising):
