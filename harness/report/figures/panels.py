@@ -180,7 +180,7 @@ def _looks(run: load.RunTables, cells: pd.DataFrame) -> pd.DataFrame:
     """
     known = cells.drop_duplicates("label")[["method", "label"]]
     colours = known["method"].map(lambda method: style.colour(run, method))
-    shortest_first = known["label"].str.len().sort_values(kind="stable").index  # the plain setting
+    shortest_first = known["label"].map(len).sort_values(kind="stable").index  # the plain setting
     nth = colours[shortest_first].groupby(colours).cumcount() % len(style.STYLES)
     marks = {label: look.marker for label, look in style.looks(run, known).items()}
     looks = known.assign(

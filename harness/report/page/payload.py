@@ -36,12 +36,12 @@ def films(run: load.RunTables) -> dict[str, Any]:
         frames = run.frames[run.frames["stage"] == "control"]
         paths = {cell: _first_seed(frames[frames["cell"] == cell]) for cell in cells.index}
         goals = [path.loc[path["kind"] == "goal", "image"].iloc[0] for path in paths.values()]
-        pairs = sorted({pair for path in paths.values() for pair in path["pair_id"]})
+        pairs = ", ".join(map(str, sorted({*pd.concat(paths.values())["pair_id"]})))
         strata = dict.fromkeys(kind for path in paths.values() for kind in path["stratum"])
         scenes.append(
             {
                 "task": run.task_label(task),
-                "title": f"{', '.join(strata)}, pair {', '.join(map(str, pairs))}",
+                "title": f"{run.task_label(task)}: {', '.join(strata)}, pair {pairs}",
                 "goal": number(goals[0]),
                 "strips": [
                     {
