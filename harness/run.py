@@ -16,12 +16,20 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from harness import launch, loggers, report, trial
-from harness.experiment import command_line, config, estimate, manual, suites
+from harness import launch, loggers, report, trial, zoo
+from harness.experiment import (
+    command_line,
+    config,
+    estimate,
+    identity,
+    manual,
+    protocol_pages,
+    suites,
+)
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.experiment.scales import SCALES
-from harness.records import folder_lock, rows
+from harness.records import folder_lock, plan, rows
 from harness.runtime import command, machine, yardstick
 from harness.runtime.command import FAILED, OK, console
 
@@ -69,27 +77,52 @@ def _execute(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str])
 def _run(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> int:
     """Run what is missing and report; the exit code."""
     folders = _folders(run)
-    todo, able = _plan(run, specs)
+    todo, able, planned = _plan(run, specs)
     _agree_to_download(run, able, folders)
+    protocols = protocol_pages.settings(sorted({spec.task for spec in specs}))
+    plan.write(run.folder, plan.Plan(planned, protocols))
     launch.prepare_datasets(able, folders)
     started = time.time()
     with loggers.following(run.log, run.folder, run.run):
-        for wave in suites.waves(todo):
-            launch.launch(wave, folders, run)
+        with plan.without_old_marks(run.folder, planned):
+            for wave in suites.waves(todo):
+                launch.launch(wave, folders, run)
         _show_share(todo, folders, started)
         reported = _report(run.folder)
     failures = _show_failures(specs, folders, argv)
     return failures if reported else FAILED
 
 
-def _plan(run: config.RunConfig, specs: list[TrialSpec]) -> tuple[list[TrialSpec], list[TrialSpec]]:
-    """Show what is to run; the trials that are not done, and those of them that can run here."""
+def _plan(
+    run: config.RunConfig, specs: list[TrialSpec]
+) -> tuple[list[TrialSpec], list[TrialSpec], list[plan.PlannedTrial]]:
+    """Show what is to run; the trials that are not done, those of them that can run here, and all
+    as the record of the plan has them.
+    """
     todo = launch.missing(specs, _folders(run))
     reasons = _reasons(run, todo)
     able = [spec for spec in todo if not reasons[spec.key]]
     launch.check_sources(able, _folders(run))
-    _show_plan(run, specs, able, reasons)
-    return todo, able
+    estimates = _show_plan(run, specs, able, reasons)
+    now = time.time()
+    planned = [
+        plan.PlannedTrial(
+            key=spec.key,
+            config_hash=identity.config_hash(spec),
+            task=spec.task,
+            method=spec.method,
+            variant=spec.variant,
+            seed=spec.seed,
+            stages=list(identity.stage_names(spec)),
+            task_label=zoo.TASKS[spec.task].spec.label,
+            method_label=zoo.METHODS[spec.method].label,
+            cannot_run=reasons.get(spec.key, ""),
+            estimate_s=estimates[spec.key],
+            planned=now,
+        )
+        for spec in specs
+    ]
+    return todo, able, planned
 
 
 def _agree_to_download(run: config.RunConfig, able: list[TrialSpec], folders: RunFolders) -> None:
@@ -135,15 +168,16 @@ def _reasons(run: config.RunConfig, todo: list[TrialSpec]) -> dict[str, str]:
 
 def _show_plan(
     run: config.RunConfig, specs: list[TrialSpec], able: list[TrialSpec], reasons: dict[str, str]
-) -> None:
+) -> dict[str, float | None]:
+    """Print the plan; the estimated seconds of every trial, by key."""
     speed = yardstick.steps_per_cpu_s() if able and run.device == "cpu" else 0.0
     estimator = estimate.Estimator(run.results, speed)
+    estimates = {spec.key: estimator.seconds(spec) for spec in specs}
     table = Table("trial", "state", "cpu", "gpu", "estimate", box=None, pad_edge=False)
     for spec in specs:
-        seconds = estimator.seconds(spec)
         state = "to run" if spec.key in reasons else "done"
         state = "cannot run" if reasons.get(spec.key) else state
-        words = "" if state == "done" else command_line.duration(seconds)
+        words = "" if state == "done" else command_line.duration(estimates[spec.key])
         request = spec.config.resources
         table.add_row(Text(spec.key), state, f"{request.cpu:g}", f"{request.gpu:g}", words)
     console.print(f"suite {run.suite}: {suites.SUITES[run.suite].about}", markup=False)
@@ -159,9 +193,9 @@ def _show_plan(
         console.print(f"scale={run.scale} is made for a GPU; on a CPU a training may take days")
     (here,) = launch.local_nodes()
     seconds, unknown = estimator.total(able, None if run.backend == "loop" else here)
-    estimates = [f"about {command_line.duration(seconds)}"] if unknown < len(able) else []
-    estimates += [f"{unknown} without an estimate, since none like them has run"] if unknown else []
-    words = f": {', '.join(estimates)}" if estimates else ""
+    times = [f"about {command_line.duration(seconds)}"] if unknown < len(able) else []
+    times += [f"{unknown} without an estimate, since none like them has run"] if unknown else []
+    words = f": {', '.join(times)}" if times else ""
     console.print(f"{len(able)} of {len(specs)} trials to run{words}")
     lacking = launch.missing_datasets(able, _folders(run))
     if lacking:
@@ -170,6 +204,7 @@ def _show_plan(
     if others:
         pooling = sorted({spec.method for spec in able if others & set(spec.config.pool)})
         console.print(f"  {', '.join(sorted(others))}: for the encoder of {', '.join(pooling)}")
+    return estimates
 
 
 def _show_share(todo: list[TrialSpec], folders: RunFolders, started: float) -> None:

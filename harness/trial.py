@@ -39,7 +39,7 @@ from harness.evaluate import (
 from harness.experiment import config, identity, trial_row
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
-from harness.records import folder_lock, rows
+from harness.records import folder_lock, plan, rows
 from harness.runtime import command, memory, provenance, threads, yardstick
 from harness.runtime.progress import Display, Progress
 from harness.training import checkpoint, loop, pretraining, weight_files
@@ -58,6 +58,12 @@ def run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.TrialR
 
     Raises OSError only where even that row cannot be written.
     """
+    with plan.marked(folders.trial(spec), progress) as marked:
+        return _run(spec, folders, marked)
+
+
+def _run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.TrialRow:
+    """Run a trial whose folder says meanwhile how far it is."""
     started, before = time.time(), time.process_time()
     provenance.git()  # now, since the checkout may be another when the trial ends
     results, error, earlier = [], "", _earlier(spec, folders)

@@ -111,7 +111,7 @@ def test_the_figures_have_them(folder, name):
 def test_the_page_has_them(folder):
     page = (folder / "index.html").read_text()
     assert "My method" in page and "Outlook, blocks" in page
-    assert "<a href='figures/episode_ball.gif'>Ball</a>" in page
+    assert '<a href="figures/episode_ball.gif">Ball as gif</a>' in page
 
 
 # -- the command line

@@ -24,7 +24,7 @@ from harness import report, run, trial
 from harness.experiment import command_line, config, trial_row
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows
-from harness.report import format, render
+from harness.report import format, page, render
 from harness.runtime import command
 from harness.sweep import search, space
 
@@ -145,7 +145,7 @@ class Words(html.parser.HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.texts, self.links, self.tags = [], [], set()
+        self.texts, self.links, self.tags, self.ids = [], [], set(), []
         self.feed(page)
 
     def handle_data(self, data):
@@ -154,18 +154,17 @@ class Words(html.parser.HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
         self.links += [value for name, value in attributes if name == "href"]
+        self.ids += [value for name, value in attributes if name == "id"]
 
 
 @settings(300)
 @hypothesis.given(OF_ROWS)
 def test_a_label_stays_one_cell_of_every_table(label):
     made = table(label)
-    assert {"h3", "table", "td"} <= Words(render.html_sections(made)).tags <= {
-        *("h3", "div", "style", "table", "thead", "tbody", "tr", "th", "td", "p")
-    }  # fmt: skip
-    line = render._markdown_table(made.sections[0]).split("\n")[2]
-    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3
-    assert len(render._markdown_table(made.sections[0]).split("\n")) == 3
+    shown = Words(page._template("parts.html.j2").module.section_table(made.sections[0]))
+    assert shown.tags == {"div", "table", "thead", "tbody", "tr", "th", "td"}
+    lines = render._markdown_table(made.sections[0]).split("\n")
+    assert len(lines) == 3 and len(re.findall(r"(?<!\\)(?:\\\\)*\|", lines[2])) == 3
     tex = render._tex_table(made.sections[0])
     row = re.sub(r"\\[a-zA-Z]+\{\}|\\[&%$#_{}]", "", tex.split("\\midrule\n")[1].split("\n")[0])
     assert row.count("&") == 1 and not re.search(r"[%#_^~]", row)
@@ -209,12 +208,18 @@ def reported(tmp_path_factory):
 
 
 def test_a_page_shows_the_names_and_all_its_links_resolve(reported):
-    page = Words((reported / "index.html").read_text())
-    assert f"Report of {NASTY}" in page.texts and "b" not in page.tags
-    assert any(NASTY in text for text in page.texts if text.endswith(".parquet"))
-    assert len(page.links) > 20
-    for link in page.links:
+    shown = Words((reported / "index.html").read_text())
+    assert f"Report of {NASTY}" in shown.texts and "b" not in shown.tags
+    assert any(NASTY in text for text in shown.texts if text.endswith(".parquet"))
+    assert len(shown.links) > 20
+    assert len(shown.ids) == len(set(shown.ids))
+    for link in shown.links:
         parts = urllib.parse.urlsplit(link)
+        if link.startswith("#"):
+            assert link[1:] in shown.ids, link
+            continue
+        if link == "data:,":  # no icon, which a browser would ask for
+            continue
         assert not parts.query and not parts.fragment
         assert (reported / urllib.parse.unquote(parts.path)).is_file(), link
 

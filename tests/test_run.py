@@ -18,7 +18,9 @@ import torch
 from harness import launch, report, run, trial, zoo
 from harness.experiment import config, identity, suites
 from harness.experiment.run_folders import RunFolders
-from harness.records import rows
+from harness.records import plan, rows
+from harness.report import load
+from harness.report.page import progress
 from harness.tasks.toy import Toy
 from harness.training.checkpoint import TRAINING, Checkpoint
 
@@ -99,6 +101,22 @@ def test_the_same_command_again_runs_nothing(command):
     assert "0 of 2 trials to run" in command.said
     assert parquet(command) == before and len(before) == 8
     assert command.row("toy.lewm.s0").attempts == 1
+
+
+def test_a_run_records_its_plan_for_those_who_watch(command):
+    assert command.run("methods=lewm,random", "for.lewm.train.lr=1e30") == 1
+    known = plan.read(command.folders.folder)
+    assert [(t.key, t.method_label) for t in known.trials] == [
+        ("toy.lewm.s0", "LeWM"),
+        ("toy.random.s0", "Random"),
+    ]
+    assert all((command.folder / "r" / "trials" / trial.folder).is_dir() for trial in known.latest)
+    assert known.protocols["lewm-v3"]["protocol.pairs"] == {"toy": "100"}
+    tables, state = load.load(command.folders.folder), progress.read(command.folders.folder)
+    counts = progress.counts(tables, state)
+    assert (counts.done, counts.running, counts.left, counts.failed) == (1, 0, 0, 1)
+    assert command.run("methods=lewm,random", "for.lewm.train.lr=1e30", "dry=true") == 0
+    assert plan.read(command.folders.folder) == known  # nothing runs, nothing is planned
 
 
 def test_a_changed_key_runs_into_another_folder_and_both_stay(command):

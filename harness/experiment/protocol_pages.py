@@ -7,7 +7,7 @@ from __future__ import annotations
 import collections
 import functools
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from harness import zoo
@@ -59,16 +59,13 @@ def compare(words: Sequence[str]) -> str:
 def markdown() -> str:
     """The tables of harness/PROTOCOLS.md: settings and success rules."""
     tasks = _tasks([])
-    resolved = {name: {task: _settings(name, task) for task in tasks} for name in PROTOCOLS}
-    rows, same = [], []
+    resolved, rows, same = settings(tasks), [], []
     for key in _abouts():
-        values = {
-            name: {t: by_key[key] for t, by_key in of.items()} for name, of in resolved.items()
-        }
-        if len({value for of in values.values() for value in of.values()}) == 1:
-            same.append(f"`{key}={next(iter(values[DEFAULT].values()))}`")
+        values = [of[key] for of in resolved.values()]
+        if len({value for of in values for value in of.values()}) == 1:
+            same.append(f"`{key}={next(iter(values[0].values()))}`")
         else:
-            rows.append([f"`{key}`", *(_cell(of) for of in values.values())])
+            rows.append([f"`{key}`", *map(_cell, values)])
     lines = [
         *_markdown_table(["", *(f"`{name}`" for name in PROTOCOLS)], rows),
         "",
@@ -82,6 +79,14 @@ def markdown() -> str:
         for rule, sentence in spec.success_rules.items()
     ]
     return "\n".join([*lines, *_markdown_table(["task", "rule", "solved when", "in"], rules)])
+
+
+def settings(tasks: Collection[str]) -> dict[str, dict[str, dict[str, str]]]:
+    """protocol -> key -> task -> value, of every named protocol."""
+    return {
+        name: {key: {task: _settings(name, task)[key] for task in tasks} for key in _abouts()}
+        for name in PROTOCOLS
+    }
 
 
 def renew() -> None:
@@ -187,7 +192,7 @@ def _cell(values: Mapping[str, str]) -> str:
 def _users(resolved: Mapping[str, Mapping[str, Mapping]], task: str, rule: str) -> list[str]:
     """The protocols that judge the task by the rule."""
     return [
-        f"`{name}`" for name, of in resolved.items() if of[task]["protocol.success_rule"] == rule
+        f"`{name}`" for name, of in resolved.items() if of["protocol.success_rule"][task] == rule
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import time
 from collections.abc import Container, Sequence
 from typing import NamedTuple
 
@@ -14,8 +15,9 @@ from pyarrow import fs as pafs
 from harness.records import rows, storage
 from harness.report import figures, format, load, page, render, success_rates, tables
 from harness.report.load import NoTrials
+from harness.report.page import progress
 
-__all__ = ["NoTrials", "Report", "console", "publish", "write"]
+__all__ = ["NoTrials", "Report", "console", "publish", "watch", "write"]
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,8 @@ def write(run_folder: str) -> list[str]:
 
     Raises NoTrials when the folder holds no readable trial, OSError when it cannot be written.
     """
-    return _write(str(run_folder), _build(str(run_folder)))
+    parts = _build(str(run_folder))
+    return _write(str(run_folder), parts, _draw(parts))
 
 
 def console(run_folder: str) -> None:
@@ -62,13 +65,59 @@ def publish(run_folder: str) -> Report:
     """`write` and `console` from one reading."""
     log.info("drawing the report of %s", run_folder)
     parts = _build(str(run_folder))
-    paths = _write(str(run_folder), parts)
+    paths = _write(str(run_folder), parts, _draw(parts))
     _show(parts)
     return Report(paths, parts.run.broken)
 
 
-def _write(run_folder: str, parts: _Parts) -> list[str]:
-    images = figures.draw(parts.run, parts.outcomes, parts.estimates)
+def watch(run_folder: str, poll_s: int = 5) -> Report:
+    """`publish` the report of a run that goes on: again whenever its rows have changed, until every
+    trial that the last command planned has ended. While one runs, the page alone is written again,
+    and loads itself again.
+
+    Raises NoTrials where there are neither trials nor a plan, OSError as `write` does.
+    """
+    rows_before, state_before = None, None
+    while True:
+        state, rows_now = progress.read(run_folder), _row_files(run_folder)
+        if rows_now != rows_before:
+            parts = _build(run_folder)
+            images = _draw(parts)
+            paths = _write(run_folder, parts, images, poll_s)
+        elif state != state_before:
+            _save(run_folder, "index.html", _page(run_folder, parts, images, poll_s))
+        counts = progress.counts(parts.run, state)
+        if counts is None or not counts.running + counts.left:
+            break
+        if rows_now != rows_before:
+            log.info("%d of %d trials done; the page is up to date", counts.done, counts.total)
+        rows_before, state_before = rows_now, state
+        try:
+            time.sleep(poll_s)
+        except KeyboardInterrupt:
+            still = _page(run_folder, parts, images)  # it does not load itself again
+            _save(run_folder, "index.html", still)
+            raise
+    _show(parts)
+    return Report(paths, parts.run.broken)
+
+
+def _row_files(run_folder: str) -> list[tuple]:
+    """What changes when a trial's rows do: names, sizes and times of the Parquet files."""
+    fs, base = storage.filesystem(run_folder)
+    where = pafs.FileSelector(f"{base.rstrip('/')}/trials", recursive=True, allow_not_found=True)
+    return sorted(
+        (info.path, info.size, str(info.mtime))
+        for info in fs.get_file_info(where)
+        if info.path.endswith(".parquet")
+    )
+
+
+def _draw(parts: _Parts) -> dict[str, figures.Image]:
+    return figures.draw(parts.run, parts.outcomes, parts.estimates)
+
+
+def _write(run_folder: str, parts: _Parts, images: dict, refresh_s: int = 0) -> list[str]:
     contents: dict[str, bytes] = {}
     for table in parts.tables:
         if not table.raw.empty:
@@ -78,11 +127,16 @@ def _write(run_folder: str, parts: _Parts) -> list[str]:
         contents |= {f"figures/{name}.{kind}": content for kind, content in image.kinds.items()}
     if captions := {name: image.caption for name, image in images.items() if image.caption}:
         contents["figures/captions.md"] = render.captions(captions).encode()
-    text = page.build(parts.run, parts.tables, images, _parquet(run_folder, parts.run.left_out))
-    contents["index.html"] = text.encode()
+    contents["index.html"] = _page(run_folder, parts, images, refresh_s)
     paths = [_save(run_folder, path, content) for path, content in contents.items()]
     _remove_old(run_folder, contents)
     return paths
+
+
+def _page(run_folder: str, parts: _Parts, images: dict, refresh_s: int = 0) -> bytes:
+    files = _parquet(run_folder, parts.run.left_out)
+    state = progress.read(run_folder)
+    return page.build(*parts, images, files, state, refresh_s).encode()
 
 
 def _show(parts: _Parts) -> None:
@@ -116,7 +170,8 @@ def _parquet(run_folder: str, left_out: Sequence[str]) -> list[str]:
     """Parquet files of a run, relative to its folder, without those of folders left out."""
     fs, base = storage.filesystem(run_folder)
     base = base.rstrip("/")
-    files = fs.get_file_info(pafs.FileSelector(f"{base}/trials", recursive=True))
+    where = pafs.FileSelector(f"{base}/trials", recursive=True, allow_not_found=True)
+    files = fs.get_file_info(where)
     paths = [info.path[len(base) + 1 :] for info in files if info.path.endswith(".parquet")]
     others = tuple(f"trials/{name}/" for name in left_out)
     return sorted(path for path in paths if not path.startswith(others))

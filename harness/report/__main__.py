@@ -1,6 +1,7 @@
 """The report of a run, or several runs compared pair by pair.
 
-python -m harness.report results/<run>       write tables, figures and page of a run
+python -m harness.report results/<run> [--watch]     write tables, figures and page of a run
+    With --watch, or watch=true, again whenever trials end, until all that were planned have ended.
 python -m harness.report results/A results/B [results/C ...] [methods=lewm,pldm] [out=FOLDER]
     B minus A on the pairs that both were evaluated on, and what cannot be compared and why: methods
     of the same name, and a method that only one run has with all of the other's. Nothing is written
@@ -21,6 +22,7 @@ from harness import report
 from harness.report import compare, load, render
 from harness.runtime import command
 
+_WATCH = ("--watch", "watch=true")
 log = logging.getLogger("harness.report")
 
 
@@ -34,20 +36,24 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _job(argv: Sequence[str]) -> Callable[[], int]:
-    """What the words ask for. Raises command.ConfigError."""
+    """The work that the words ask for. Raises command.ConfigError."""
+    plain = [word for word in argv if word not in _WATCH]
     options = {"methods": "", "out": ""}
-    count = sum(word.partition("=")[0] not in options for word in argv)
+    count = sum(word.partition("=")[0] not in options for word in plain)
     if count < 2:
-        (folder,), _ = command.read_words(argv, {}, names=("results/<run>",))
-        return functools.partial(_publish, command.expanded("results", folder))
-    folders, chosen = command.read_words(argv, options, ["results/<run>"] * count)
+        (folder,), _ = command.read_words(plain, {}, names=("results/<run>",))
+        is_watched = len(plain) < len(argv)
+        return functools.partial(_publish, command.expanded("results", folder), is_watched)
+    if len(plain) < len(argv):
+        raise command.ConfigError("--watch follows one run: give one folder, or leave it out")
+    folders, chosen = command.read_words(plain, options, ["results/<run>"] * count)
     folders = [command.expanded("results", folder) for folder in folders]
     methods = [name for name in chosen["methods"].split(",") if name]
     return functools.partial(_compare, folders, methods, command.expanded("out", chosen["out"]))
 
 
-def _publish(folder: str) -> int:
-    written = report.publish(folder)
+def _publish(folder: str, is_watched: bool) -> int:
+    written = report.watch(folder) if is_watched else report.publish(folder)
     log.info("wrote %d files; open %s", len(written.paths), shlex.quote(written.paths[-1]))
     return command.FAILED if written.broken else command.OK
 

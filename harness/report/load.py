@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from harness.records import rows
+from harness.records import plan, rows
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class RunTables(NamedTuple):
 def load(run_folder: str, compacting: bool = False) -> RunTables:
     """Read and group a run, `compacting` it as rows.read does; raises NoTrials with what to do."""
     tables = rows.read(run_folder, without=_UNREAD, compacting=compacting)
-    if tables.trial.empty and not tables.broken:
+    if tables.trial.empty and not tables.broken and not plan.read(run_folder).trials:
         others = f" but copies or renamed folders ({', '.join(tables.left_out)})"
         raise NoTrials(
             f"{run_folder} holds no trials (trials/<key>.<hash>/trial.parquet)"

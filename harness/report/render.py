@@ -1,11 +1,10 @@
-"""Tables as Markdown, CSV, LaTeX, HTML and on the terminal, by the writers of pandas and rich.
+"""Tables as Markdown, CSV, LaTeX and on the terminal, by the writers of pandas and rich.
 
 What is ours is the escaping: a label may hold any character.
 """
 
 from __future__ import annotations
 
-import html
 import re
 
 import pandas as pd
@@ -45,13 +44,6 @@ def csv(table: format.Table) -> str:
 def tex(table: format.Table) -> str:
     r"""One table environment per section; needs \usepackage{booktabs}."""
     return "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(map(_tex_table, table.sections))
-
-
-def html_sections(table: format.Table) -> str:
-    """Every section as an HTML table."""
-    return "\n".join(
-        _html_table(section, f"{table.name}_{i}") for i, section in enumerate(table.sections)
-    )
 
 
 def rich_tables(sections: list[format.Section]) -> list:
@@ -116,24 +108,6 @@ def _tex_text(text: str) -> str:
     one_line = " ".join(str(text).split())
     escaped = re.sub(r"[\\~^&%$#_{}−–<>]", lambda match: _TEX[match[0]], one_line)
     return f"{{[}}{escaped[1:]}" if escaped.startswith("[") else escaped
-
-
-def _html_table(section: format.Section, name: str) -> str:
-    """`name` tells the table's own style from that of others in a page."""
-    texts = [column for column in section.frame if column in _TEXT_COLUMNS]
-    left = {column: [{"selector": "", "props": "text-align: left"}] for column in texts}
-    styler = (
-        _styler(section)
-        .format(escape="html")
-        .format_index(escape="html", axis="columns")
-        .set_td_classes(pd.DataFrame("text", section.frame.index, texts))
-        .set_table_styles(left)
-        .set_uuid(name)
-    )
-    return (
-        f"<h3>{html.escape(section.title)}</h3>\n<div class='wide'>{styler.to_html()}</div>\n"
-        f"<p class='caption'>{html.escape(section.caption)}</p>"
-    )
 
 
 def _styler(section: format.Section) -> Styler:

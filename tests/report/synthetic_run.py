@@ -6,6 +6,7 @@ import dataclasses
 import io
 import math
 import re
+import urllib.parse
 import zlib
 
 import numpy as np
@@ -207,6 +208,14 @@ def table(run, name, kind="csv"):
     """A table of the run's report, as text; Markdown without the spaces that align its columns."""
     text = (run.folder / "tables" / f"{name}.{kind}").read_text()
     return re.sub(" {2,}", " ", text) if kind == "md" else text
+
+
+def links(run):
+    """The files that the run's page links to, as paths below its folder."""
+    page = (run.folder / "index.html").read_text()
+    found = [link for link in re.findall(r'href="([^"#][^"]*)"', page) if link != "data:,"]
+    assert found
+    return [urllib.parse.unquote(link) for link in found]
 
 
 def raw(run, name="success"):

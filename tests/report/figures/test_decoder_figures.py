@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from synthetic_run import film, outcome, picture
+from synthetic_run import film, links, outcome, picture
 
 from harness import report
 from harness.records.rows import PictureName
@@ -90,7 +90,7 @@ def test_a_figure_of_pictures_a_task(drawn):
     assert words.count("decoded") == words.count("imagined") == 2  # a row a method
     page = (drawn.folder / "index.html").read_text()
     assert "<h2>What latents hold and what rollouts imagine</h2>" in page
-    for link in re.findall(r"href='([^']+)'", page):
+    for link in links(drawn):
         assert (drawn.folder / link).is_file(), link
     (drawn.folder / "figures" / "imagined_reacher.png").write_bytes(b"of an earlier report")
     report.write(drawn.folder)

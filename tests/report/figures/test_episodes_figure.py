@@ -100,7 +100,7 @@ def test_figure_gif_and_page(run):
     assert "Pair 7 (detour)" in captions
     assert Image.open(run.folder / "figures" / "episodes_two_room.png").width == 1600
     page = (run.folder / "index.html").read_text()
-    assert "<a href='figures/episode_two_room.gif'>Two-Room</a>" in page
+    assert '<a href="figures/episode_two_room.gif">Two-Room as gif</a>' in page
     gif = Image.open(run.folder / "figures" / "episode_two_room.gif")
     assert gif.n_frames == 4  # start, 5, 10, 14 of LeWM
     gif.seek(3)

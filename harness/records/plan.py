@@ -1,0 +1,170 @@
+"""What a run has still to do, for those who watch it: which trials were planned, and how far those
+that run are.
+
+`plan.json` in the folder of a run has the trials that harness.run was asked for; `running.json` in
+the folder of a trial is there while the trial runs. Neither decides what is done: that is what
+trial.parquet says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pyarrow as pa
+from pyarrow import fs as pafs
+
+from harness.records import rows, storage
+
+log = logging.getLogger(__name__)
+
+FILE, RUNNING = "plan.json", "running.json"
+_EVERY_S = 10.0  # between two writes of one stage's progress
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+Settings = Mapping[str, Mapping[str, Mapping[str, str]]]  # protocol -> key -> task -> value
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial that a command asked for."""
+
+    key: str
+    config_hash: str
+    task: str
+    method: str
+    variant: str
+    seed: int
+    stages: list[str]  # as a trial's row names them
+    task_label: str
+    method_label: str
+    cannot_run: str = ""  # why this machine cannot run it
+    estimate_s: float | None = None
+    planned: float = 0.0  # Unix time of the command
+
+    @property
+    def folder(self) -> str:
+        """The name of the trial's folder below trials/."""
+        return rows.folder_name(self.key, self.config_hash)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The planned trials, and the settings of every named protocol on their tasks."""
+
+    trials: list[PlannedTrial] = field(default_factory=list)
+    protocols: Settings = field(default_factory=dict)
+
+    @property
+    def latest(self) -> list[PlannedTrial]:
+        """The trials of the last command."""
+        last = max((trial.planned for trial in self.trials), default=0.0)
+        return [trial for trial in self.trials if trial.planned == last]
+
+
+class Mark(NamedTuple):
+    """How far a running trial was at a time."""
+
+    stage: str
+    done: int
+    total: int
+    at: float  # Unix time
+
+
+def write(run_folder: str, plan: Plan) -> None:
+    """Write the plan of a command. Trials of earlier commands stay in it, except those with the key
+    of a trial in `plan`: their configuration was changed. A plan that cannot be written is logged
+    and costs no trial.
+    """
+    earlier = {trial.key: trial for trial in read(run_folder).trials}
+    trials = earlier | {trial.key: trial for trial in plan.trials}
+    content = {
+        "trials": [dataclasses.asdict(trial) for trial in trials.values()],
+        "protocols": plan.protocols,
+    }
+    try:
+        storage.write_json(f"{run_folder.rstrip('/')}/{FILE}", content)
+    except (OSError, pa.ArrowException) as error:
+        log.warning("the plan of %s cannot be written: %s", run_folder, storage.one_line(error))
+
+
+def read(run_folder: str) -> Plan:
+    """The plan of a run; an empty one where there is none that can be read."""
+    fs, base = storage.filesystem(run_folder)
+    content = _json(fs, f"{base.rstrip('/')}/{FILE}")
+    try:
+        trials = [PlannedTrial(**line) for line in content.get("trials", [])]
+    except TypeError as error:
+        log.warning("%s/%s is passed over: %s", run_folder, FILE, storage.one_line(error))
+        return Plan()
+    return Plan(trials, content.get("protocols", {}))
+
+
+@contextlib.contextmanager
+def marked(folder: str, progress: Progress) -> Iterator[Progress]:
+    """A progress function that tells `progress` and also leaves a mark in a trial's folder, which
+    is removed when the block ends. A mark that cannot be written costs no trial.
+    """
+    last = {"stage": "", "at": 0.0}
+
+    def report(stage: str, done: int, total: int) -> None:
+        now = time.time()
+        if stage != last["stage"] or now - last["at"] > _EVERY_S:
+            last.update(stage=stage, at=now)
+            with contextlib.suppress(OSError, pa.ArrowException):
+                mark = Mark(stage, done, total, now)
+                storage.write_json(f"{folder}/{RUNNING}", mark._asdict())
+        progress(stage, done, total)
+
+    try:
+        yield report
+    finally:
+        _remove_mark(folder)
+
+
+@contextlib.contextmanager
+def without_old_marks(run_folder: str, trials: Sequence[PlannedTrial]) -> Iterator[None]:
+    """Remove the marks that killed processes of these trials have left, before and after the block
+    that runs them.
+    """
+    folders = [f"{run_folder.rstrip('/')}/trials/{trial.folder}" for trial in trials]
+    for folder in folders:
+        _remove_mark(folder)
+    try:
+        yield
+    finally:
+        for folder in folders:
+            _remove_mark(folder)
+
+
+def marks(run_folder: str, trials: Sequence[PlannedTrial]) -> dict[str, Mark]:
+    """folder below trials/ -> mark, of those of the trials that run."""
+    fs, base = storage.filesystem(run_folder)
+    found = {}
+    for trial in trials:
+        content = _json(fs, f"{base.rstrip('/')}/trials/{trial.folder}/{RUNNING}")
+        with contextlib.suppress(TypeError):
+            found |= {trial.folder: Mark(**content)} if content else {}
+    return found
+
+
+def _remove_mark(folder: str) -> None:
+    with contextlib.suppress(OSError, pa.ArrowException):
+        fs, base = storage.filesystem(folder)
+        storage.delete(fs, f"{base}/{RUNNING}")
+
+
+def _json(fs: pafs.FileSystem, path: str) -> dict:
+    """The object in a JSON file; an empty one where there is none."""
+    try:
+        with fs.open_input_stream(path) as source:
+            content = json.loads(source.read())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
