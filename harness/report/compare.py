@@ -223,10 +223,9 @@ def _compared(
             "Kind of pairs": raw["subset"].where(
                 raw["split"] == "test", raw["subset"] + ", " + raw["split"]
             ),
-            "First %": raw["rate"].map(format.one),
-            "Second %": raw["other_rate"].map(format.one),
-            "Difference": raw["difference"].map(format.signed),
-            "95 % interval": format.interval(raw, "low", "high", format.signed),
+            "First %": raw["rate"].map(format.whole),
+            "Second %": raw["other_rate"].map(format.whole),
+            "Difference": format.with_interval(raw, "difference", "low", "high", format.signed),
             "p": raw["p_holm"].map(format.p_value),
             "Won": raw["wins"].map(format.whole),
             "Lost": raw["losses"].map(format.whole),

@@ -101,7 +101,7 @@ def _way(way, cell: pd.Series) -> str:
         return ""
     if not cell["variant"] and cell["method"] in (way.floor, way.ceiling):
         return f"{100 * way.share:.0f} ({'floor' if cell['method'] == way.floor else 'ceiling'})"
-    share, low, high = (format.percent(100 * value) for value in (way.share, way.low, way.high))
+    share, low, high = (format.whole(100 * value) for value in (way.share, way.low, way.high))
     return f"{share} [{low}, {high}]".replace("-", "−")
 
 
