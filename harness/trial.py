@@ -70,7 +70,7 @@ def run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.TrialR
         error = trial_row.error_line(failure, folders)
     results.append(Result(facts=rows.CPUFacts(time.process_time() - before)))
     row = _write(spec, folders, results, error, started, earlier)
-    if not error:
+    if row.status == "ok":
         checkpoint.drop_training(folders.checkpoint(spec))
     return row
 

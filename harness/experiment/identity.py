@@ -109,7 +109,8 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     plain["stages"] = list(_HASHED_STAGES)
     config = plain["config"]
     del config["protocol"]["manifest"]  # a path; manifest_hash says what it holds
-    del config["train"]["snapshots"]  # they change no training
+    for key in ("snapshots", "stop_after"):  # they change no training
+        del config["train"][key]
     weights = config.pop("weights")["identity"]
     if weights:
         config["weights"] = weights  # and how a training would have gone decides nothing
