@@ -76,10 +76,11 @@ def judge_seeds(
 
 def on_plateau(judged: Sequence[Judgement]) -> list[bool]:
     """Which values are as good as the best by what was measured: their interval overlaps that of
-    the best one. None is where none solved anything.
+    the best one. None is where none solved anything, and none that failed is.
     """
     best = max(judged, key=lambda one: one.value)  # of equals the first
-    return [best.value > WORST and one.high >= best.low for one in judged]
+    solved = best.value > WORST
+    return [solved and one.high > WORST and one.high >= best.low for one in judged]
 
 
 def collapsed(metrics: pd.DataFrame, column: str) -> set:

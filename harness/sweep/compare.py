@@ -34,6 +34,7 @@ def folders(argv: Sequence[str]) -> list[str]:
 
 def run(names: Sequence[str]) -> int:
     """Show and write the table; the exit code."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     read = {name: rows.read(name) for name in names}
     for name, found in read.items():
         if not (found.metrics["stage"] == "sweep").any():

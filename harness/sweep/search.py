@@ -310,6 +310,7 @@ def _loop(assignments: Assignments, display: Display) -> None:
 
 def _by_ray(scratch: str, sweep: Sweep, missing: int, until: int) -> None:
     """Run suggestions until `until` of the study have ended; `missing` had not at the start."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # in this process
     nodes = launch.cluster(scratch, sweep.run)
     _check_fits(sweep, nodes)
     study = open_study(sweep)

@@ -281,7 +281,8 @@ def _space(texts: Mapping[str, str], planner: str, method: str) -> dict[str, Bas
 def _keys(planner: str, method: str) -> list[str]:
     """Keys that may vary: not how success is judged, nor what decides no outcome."""
     branches = ("data.", "train.", "mpc.", f"planner.{planner}.", f"method.{method}.")
-    return [key for key in config.trial_keys() if key.startswith(branches)]
+    unfit = [f"train.{name}" for name in identity.NO_PART_OF_A_TRAINING]
+    return [key for key in config.trial_keys() if key.startswith(branches) and key not in unfit]
 
 
 def _distribution(key: str, text: str) -> BaseDistribution:
@@ -346,6 +347,8 @@ def _check(sweep: Sweep) -> None:
             raise config.ConfigError(
                 f"space.{key}: another word (for.*) sets the same and wins; leave one of them out"
             )
+    if sweep.example.config.train.stop_after < 1:
+        raise config.ConfigError("train.stop_after: a sweep trains to the end; leave it out")
     if sweep.example.config.protocol.split != "validation":
         raise config.ConfigError("protocol.split: a sweep sees validation pairs only; leave it out")
 

@@ -1,5 +1,6 @@
 """Samplers on objectives whose plateau is known: what each finds, and in how many trials."""
 
+import itertools
 import math
 import statistics
 
@@ -99,7 +100,7 @@ def test_bisection_brackets_the_plateau_in_logarithmic_time(low, high):
 def test_trials_grow_with_the_logarithm_of_the_range():
     """A range of twice as many decades takes one halving more: four values at most."""
     most = [samplers.Bisection(KEY, 1.0, 10.0**d, 1.5).most_trials for d in (2, 4, 8, 16)]
-    assert [b - a for a, b in zip(most, most[1:], strict=False)] == [4, 4, 4]
+    assert [b - a for a, b in itertools.pairwise(most)] == [4, 4, 4]
 
 
 def test_both_sides_are_bisected_at_once():
@@ -156,7 +157,7 @@ def test_where_nothing_is_solved_the_widest_gap_is_halved():
     nothing = bisected(lambda value: 0.0)
     assert "no value solved anything" in nothing.sampler.bracket(nothing).words()
     values = sorted(tried(nothing))
-    assert max(b / a for a, b in zip(values, values[1:], strict=False)) <= RESOLUTION
+    assert max(b / a for a, b in itertools.pairwise(values)) <= RESOLUTION
 
 
 def test_a_plateau_over_the_whole_range_reaches_both_ends():

@@ -68,8 +68,8 @@ def needed_table(sweeps: Sequence[Sweep]) -> format.Table:
     caption = (
         "Needed: how many values a sampler had tried, in the order of its suggestions, when the "
         "best of them first lay on the plateau; a dash: it never did. On the plateau are the "
-        "values whose 95 % interval of success on validation pairs overlaps that of the best value of all "
-        f"these runs together ({best.words()}): {len(plateau)} of {len(tried)}, namely "
+        "values whose 95 % interval of success on validation pairs overlaps that of the best value "
+        f"of all these runs together ({best.words()}): {len(plateau)} of {len(tried)}, namely "
         f"{', '.join(sorted(set(plateau), key=_number)) or 'none'}. "
         "A value that failed, collapsed or was pruned counts as tried."
     )
