@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
     if argv[:1] == ["compare"]:
         overview = compare.__doc__.strip()
-        return command.main(argv[1:], lambda _: overview, compare.folders, compare.run, _FAILURES)
+        return command.main(argv[1:], lambda _: overview, compare.parse, compare.run, _FAILURES)
     return command.main(
         argv,
         lambda words: manual.answer(words, __doc__.strip()),
@@ -96,7 +96,7 @@ def _run(sweep: Sweep, argv: Sequence[str]) -> int:
         best = _best(after)
         tested = _test(sweep, best) if sweep.test and best and after.complete else ""
         written = report.publish(sweep.run.folder)
-    tables.publish(sweep.run.folder, _tables(sweep, study, after))
+    tables.publish(f"{sweep.run.folder}/tables", _tables(sweep, study, after))
     console.print(
         f"wrote {len(written.paths)} files; open {shlex.quote(written.paths[-1])}", markup=False
     )

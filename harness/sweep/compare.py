@@ -2,13 +2,15 @@
 
   python -m harness.sweep compare results/RUN1 results/RUN2 ...
 
-Each folder is the run of one sweep. The table is shown, and written into the first folder.
+Each folder is the run of one sweep. The table is shown; with to=FOLDER it is also written there,
+as Markdown, CSV and LaTeX.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import optuna
 from optuna.exceptions import OptunaError
@@ -24,18 +26,27 @@ from harness.sweep import search, tables
 _SAME = ("task", "method", "scale", "protocol")  # what sweeps that are compared have in common
 
 
-def folders(argv: Sequence[str]) -> list[str]:
-    """The folders that the words name. Raises ConfigError."""
-    if not argv or any("=" in word for word in argv):
+class Words(NamedTuple):
+    """What is compared, and where the table goes."""
+
+    runs: tuple[str, ...]
+    to: str  # "": nowhere
+
+
+def parse(argv: Sequence[str]) -> Words:
+    """The words of the command line. Raises ConfigError."""
+    to = "".join(word.removeprefix("to=") for word in argv if word.startswith("to="))
+    runs = [word for word in argv if not word.startswith("to=")]
+    if not runs or any("=" in word for word in runs):
         raise ConfigError("give the folders of sweeps: compare results/RUN1 results/RUN2 ...")
-    names = [command.expanded("results", word).rstrip("/") for word in argv]
-    return list(dict.fromkeys(names))
+    names = [command.expanded("results", word).rstrip("/") for word in runs]
+    return Words(tuple(dict.fromkeys(names)), to and command.expanded("to", to))
 
 
-def run(names: Sequence[str]) -> int:
-    """Show and write the table; the exit code."""
+def run(words: Words) -> int:
+    """Show the table and write it; the exit code."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    read = {name: rows.read(name) for name in names}
+    read = {name: rows.read(name) for name in words.runs}
     for name, found in read.items():
         if not (found.metrics["stage"] == "sweep").any():
             raise report.NoTrials(
@@ -46,7 +57,7 @@ def run(names: Sequence[str]) -> int:
         sweep_tables.Sweep(os.path.basename(name), sampler(name), sweep_tables.tried_values(found))
         for name, found in read.items()
     ]
-    tables.publish(names[0], [sweep_tables.needed_table(sweeps)])
+    tables.publish(words.to, [sweep_tables.needed_table(sweeps)])
     return command.OK
 
 

@@ -59,6 +59,7 @@ def needed_table(sweeps: Sequence[Sweep]) -> format.Table:
             "Run": raw["run"],
             "Values tried": raw["tried"].map(format.whole),
             "Needed": raw["needed"].map(format.whole),
+            "Ends known to a factor of": raw["ends_factor"].map(format.three),
             "Best value": raw["best"],
             "Success %": (100 * raw["success"]).map(format.one),
             "95 % interval": format.interval(100 * raw[["low", "high"]], "low", "high"),
@@ -71,7 +72,10 @@ def needed_table(sweeps: Sequence[Sweep]) -> format.Table:
         "values whose 95 % interval of success on validation pairs overlaps that of the best value "
         f"of all these runs together ({best.words()}): {len(plateau)} of {len(tried)}, namely "
         f"{', '.join(sorted(set(plateau), key=_number)) or 'none'}. "
-        "A value that failed, collapsed or was pruned counts as tried."
+        "Ends known to a factor of: how far apart the outermost value on the plateau and its "
+        "neighbour off it are, on the side where that is more; a dash where neither side has both, "
+        "or where a value is no number. A value that failed, collapsed or was pruned counts as "
+        "tried."
     )
     section = format.Section("Values until the plateau", caption, frame)
     return format.Table("needed", "How many values each sampler needs", raw, [section])
@@ -83,9 +87,29 @@ def _needed(sweep: Sweep, flags: Sequence[bool]) -> dict:
     bests = [rates.index(record) for record in itertools.accumulate(rates, max)]  # so far
     needed = next((n for n, best in enumerate(bests, 1) if flags[best]), math.nan)
     words, judgement = sweep.values[bests[-1]]
-    known = {"sampler": sweep.sampler, "run": sweep.run, "tried": len(sweep.values)}
-    interval = {"low": judgement.low, "high": judgement.high}
-    return known | {"needed": needed, "best": words, "success": judgement.value} | interval
+    return {
+        "sampler": sweep.sampler,
+        "run": sweep.run,
+        "tried": len(sweep.values),
+        "needed": needed,
+        "ends_factor": _ends_factor([_number(words)[0] for words, _ in sweep.values], flags),
+        "best": words,
+        "success": judgement.value,
+        "low": judgement.low,
+        "high": judgement.high,
+    }
+
+
+def _ends_factor(values: Sequence[float], flags: Sequence[bool]) -> float:
+    """The larger of the factors between a plateau's outermost values and their neighbours off it;
+    NaN where no end was seen.
+    """
+    plateau = [value for value, flag in zip(values, flags, strict=True) if flag]
+    if not plateau or min(values) <= 0 or not math.isfinite(max(values)):
+        return math.nan
+    below = [min(plateau) / value for value in values if value < min(plateau)]
+    above = [value / max(plateau) for value in values if value > max(plateau)]
+    return max((min(side) for side in (below, above) if side), default=math.nan)
 
 
 def _number(words: str) -> tuple[float, str]:

@@ -63,6 +63,9 @@ def test_needed_counts_until_the_best_so_far_is_on_the_plateau_of_all_runs(tmp_p
     raw = table.raw.set_index("run")
     assert raw["needed"].fillna(-1).to_dict() == {"quick": 1, "slow": 4, "never": -1}
     assert raw["tried"].to_dict() == {"quick": 2, "slow": 5, "never": 2}
+    factors = {"quick": 10.0, "slow": 0.05 / 0.003, "never": np.nan}
+    for name, factor in factors.items():
+        assert raw.loc[name, "ends_factor"] == pytest.approx(factor, nan_ok=True)
     assert raw.loc["slow", "best"] == "sigreg_weight=0.05"
     (section,) = table.sections
     assert section.frame["Needed"].tolist() == ["1", "4", "–"]
