@@ -18,7 +18,7 @@ Words of the sweep:
   seeds=3         instead: each value is trained with seeds 0, 1 and 2, or [0,7]: these two
   objectives      success; or success,plan_time: both, and the values that no other beats in both
   prune=none      asha: a training stops after a quarter, or half, where half of the others are
-                  better by then
+                  better by then; not with bisection
   test=false      true: at the end the weights of the best value are evaluated on test pairs, once
   Other words and keys are those of harness.run: scale, run, results, dry, train.lr, ...
 
@@ -39,6 +39,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import optuna
 from optuna.exceptions import OptunaError
@@ -94,14 +95,14 @@ def _run(sweep: Sweep, argv: Sequence[str]) -> int:
         search.run(sweep, study, before)
         after = search.standing(sweep, study)
         best = _best(after)
-        tested = _test(sweep, best) if sweep.test and best and after.complete else ""
+        tested = _test(sweep, best) if sweep.test and best and after.complete else _UNTESTED
         written = report.publish(sweep.run.folder)
     tables.publish(f"{sweep.run.folder}/tables", _tables(sweep, study, after))
     console.print(
         f"wrote {len(written.paths)} files; open {shlex.quote(written.paths[-1])}", markup=False
     )
     code = _conclude(sweep, study, after, tested, argv)
-    return FAILED if written.broken else code
+    return FAILED if written.broken or tested.failed else code
 
 
 def _show_plan(sweep: Sweep, before: Standing) -> None:
@@ -121,6 +122,14 @@ def _show_plan(sweep: Sweep, before: Standing) -> None:
     )
 
 
+class _Tested(NamedTuple):
+    """What came of the look at test pairs."""
+
+    words: str
+    failed: bool
+
+
+_UNTESTED = _Tested("", False)
 _Best = tuple[FrozenTrial, objective.Judgement]
 
 
@@ -152,9 +161,9 @@ def _tables(sweep: Sweep, study: optuna.Study, after: Standing) -> list[format.T
 _NOTHING = objective.Judgement(objective.WORST, 0, "")
 
 
-def _test(sweep: Sweep, best: _Best) -> str:
-    """Evaluate the weights of the best value on test pairs, unless test pairs were used before;
-    what came of it.
+def _test(sweep: Sweep, best: _Best) -> _Tested:
+    """Evaluate the weights of the best value on test pairs, unless those of another value were
+    before.
     """
     specs = sweep.on_test_pairs(best[0].params)
     hashes = {identity.config_hash(spec) for spec in specs}
@@ -164,22 +173,26 @@ def _test(sweep: Sweep, best: _Best) -> str:
         names = ", ".join(
             rows.folder_name(row.key, row.config_hash) for row in earlier.itertuples()
         )
-        return (
+        return _Tested(
             f"not evaluated on test pairs: another value was, when it was the best ({names}), and "
-            "test pairs are used once"
+            "test pairs are used once",
+            failed=False,
         )
     launch.launch(launch.missing(specs, sweep.folders), sweep.folders, sweep.run)
+    for spec in launch.missing(specs, sweep.folders):
+        reason = launch.outcome(spec, sweep.folders)
+        return _Tested(f"not evaluated on test pairs: {spec.key}: {reason}", failed=True)
     found = [rows.read_one(sweep.folders.trial(spec)) for spec in specs]
-    return f"on test pairs: {objective.judge_seeds(found).words('test')}"
+    return _Tested(f"on test pairs: {objective.judge_seeds(found).words('test')}", failed=False)
 
 
 def _conclude(
-    sweep: Sweep, study: optuna.Study, after: Standing, tested: str, argv: Sequence[str]
+    sweep: Sweep, study: optuna.Study, after: Standing, tested: _Tested, argv: Sequence[str]
 ) -> int:
     """The best value, how to run it on test pairs, and what is missing; the exit code."""
     best = _best(after)
     if best:
-        _show_best(sweep, sweep.tried(best[0].params), best[1], tested)
+        _show_best(sweep, sweep.tried(best[0].params), best[1], tested.words)
     elif after.settled:
         console.print("no best value: every trial failed, collapsed or solved no pair")
     if after.pruned:

@@ -95,7 +95,21 @@ class Sweep:
         """
         spec = imported.with_given(self._resolved(values, {}, BEST))
         specs = [dataclasses.replace(spec, seed=seed) for seed in self.seeds]
-        return imported.from_run(specs, dataclasses.replace(self.run, from_=self.run.folder))
+        specs = imported.from_run(specs, dataclasses.replace(self.run, from_=self.run.folder))
+        return [self._with_own_hint(spec, values) for spec in specs]
+
+    def _with_own_hint(self, spec: TrialSpec, values: Mapping[str, Any]) -> TrialSpec:
+        """The trial, where its weights are missing with what to do in a sweep."""
+        weights = spec.config.weights
+        if not weights.missing:
+            return spec
+        training = dataclasses.replace(self.spec(values), seed=spec.seed)
+        hint = (
+            f"the weights of {self.folders.trial(training)} are gone: put them back, or delete "
+            "that folder, and the same command trains them again"
+        )
+        weights = dataclasses.replace(weights, missing=hint)
+        return dataclasses.replace(spec, config=dataclasses.replace(spec.config, weights=weights))
 
     def _resolved(
         self, values: Mapping[str, Any], overlay: Mapping[str, Any], variant: str
@@ -247,6 +261,10 @@ def _check_choice(
             raise config.ConfigError("sampler=bisection needs one space.KEY=log:LOW:HIGH")
         if len(choice["objectives"]) > 1:
             raise config.ConfigError("sampler=bisection has one objective, success")
+        if choice["prune"] != "none":
+            raise config.ConfigError(
+                "sampler=bisection needs the value of every training: leave prune out"
+            )
 
 
 def _trials(

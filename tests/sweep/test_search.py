@@ -18,6 +18,7 @@ from harness.experiment import identity, trial_row
 from harness.records import rows
 from harness.report import objective, stats
 from harness.runtime.progress import Display
+from harness.sweep import __main__ as sweep_command
 from harness.sweep import samplers, search, space
 from harness.sweep.__main__ import main
 
@@ -317,6 +318,7 @@ def test_importances_find_the_key_that_matters(tmp_path):
         ([LOG, "sampler=grid", "points=1"], "at least 2"),
         (["space.train.steps=int:1:9", "sampler=bisection"], "one space.KEY=log:"),
         ([LOG, "space.train.steps=int:1:9", "sampler=bisection"], "one space.KEY=log:"),
+        ([LOG, "sampler=bisection", "prune=asha"], "leave prune out"),
         ([LOG, "objectives=plan_time"], "success,plan_time"),
         ([LOG, "objectives=succes"], 'Did you mean "success"'),
         ([LOG, "objectives=success,plan_time", "prune=asha"], "one objective"),
@@ -394,3 +396,23 @@ def test_what_cannot_be_compared_says_why(tmp_path, capsys):
     assert main(["compare"]) == 2
     (tmp_path / "empty").mkdir()
     assert main(["compare", str(tmp_path / "empty")]) == 1
+
+
+def test_test_pairs_are_not_used_for_a_second_value(tmp_path):
+    """A longer sweep may find a better value; what was seen on test pairs stays the one look."""
+    driven = Driven(tmp_path, LOG, "trials=2", end=by_weight).run()
+    worse, better = sorted(driven.standing.settled, key=lambda entry: entry[1].value)
+    (spec,) = driven.sweep.on_test_pairs(worse[0].params)
+    assert spec.config.protocol.split == "test" and "train" not in spec.stages
+    write(driven.sweep.folders, spec, Ended(0.5))
+    before = set(tmp_path.rglob("*.parquet"))
+    tested = sweep_command._test(driven.sweep, better)
+    assert not tested.failed and "test pairs are used once" in tested.words
+    assert set(tmp_path.rglob("*.parquet")) == before
+    assert "on test pairs: 50.0 % of 40" in sweep_command._test(driven.sweep, worse).words
+
+
+def test_weights_that_are_gone_are_said_and_count_as_a_failure(tmp_path):
+    driven = Driven(tmp_path, LOG, "trials=1", "backend=loop", end=lambda *_: Ended(0.5)).run()
+    tested = sweep_command._test(driven.sweep, driven.standing.settled[0])
+    assert tested.failed and "are gone: put them back" in tested.words
