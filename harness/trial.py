@@ -76,7 +76,7 @@ def _run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.Trial
         error = trial_row.error_line(failure, folders)
     results.append(Result(facts=rows.CPUFacts(time.process_time() - before)))
     row = _write(spec, folders, results, error, started, earlier)
-    if not error:
+    if row.status == "ok":
         checkpoint.drop_training(folders.checkpoint(spec))
     return row
 

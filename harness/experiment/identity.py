@@ -53,6 +53,7 @@ class Weights(Settings):
         return f"weights {self.origin}" if self.identity and not self.trial else ""
 
 
+NO_PART_OF_A_TRAINING = ("snapshots", "stop_after")  # keys of train.* that change no weights
 MACHINE_KEYS = {"precision"}  # keys of a protocol's sections that depend on the machine only
 
 
@@ -109,7 +110,8 @@ def _outcome(spec: TrialSpec) -> dict[str, Any]:
     plain["stages"] = list(_HASHED_STAGES)
     config = plain["config"]
     del config["protocol"]["manifest"]  # a path; manifest_hash says what it holds
-    del config["train"]["snapshots"]  # they change no training
+    for key in NO_PART_OF_A_TRAINING:
+        del config["train"][key]
     weights = config.pop("weights")["identity"]
     if weights:
         config["weights"] = weights  # and how a training would have gone decides nothing

@@ -33,6 +33,7 @@ def trial_row(
     device, driver = provenance.device("cuda" if on_gpu else "cpu")
     method, task = zoo.METHODS[spec.method], zoo.TASKS[spec.task].spec
     ended = time.time()
+    status, error = _status(spec, error)
     row = rows.TrialRow(
         key=spec.key,
         run=folders.run,
@@ -47,7 +48,7 @@ def trial_row(
         config_hash=identity.config_hash(spec),
         setting_hash=identity.setting_hash(spec),
         config_yaml=config.to_yaml(spec),
-        status="error" if error else "ok",
+        status=status,
         error=error,
         note="; ".join(filter(None, (spec.config.method.note, spec.config.weights.note))),
         git_commit=commit,
@@ -73,6 +74,14 @@ def trial_row(
     for known in facts:
         row = dataclasses.replace(row, **dataclasses.asdict(known))
     return row
+
+
+def _status(spec: TrialSpec, error: str) -> tuple[str, str]:
+    """The trial's status, and why it is not ok."""
+    share = spec.config.train.stop_after
+    if not error and "train" in spec.stages and share < 1:
+        return "paused", f"paused after {100 * share:.3g} % of its training"
+    return ("error" if error else "ok"), error
 
 
 def joined(earlier: rows.TrialRow, later: rows.TrialRow) -> rows.TrialRow:

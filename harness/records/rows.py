@@ -58,7 +58,7 @@ class TrialRow:
     config_hash: str  # of everything that decides the outcome, seed included
     setting_hash: str  # the same without the seed: trials that may be averaged share it
     config_yaml: str
-    status: str  # "ok" or "error"
+    status: str  # "ok", "error", or "paused": evaluated before the end of its training
     error: str = ""
     note: str = ""  # shown in every table and figure, e.g. "untrained encoder"
     git_commit: str = ""

@@ -1,46 +1,124 @@
-"""The value that a sweep maximises, from the rows of one trial."""
+"""What a sweep maximises: the success of a value's trials, with its interval, and the plateau."""
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from harness.records import rows
+from harness.report import stats
 
 COLLAPSED_STD = 0.05  # a mean std of the latents below this says nothing of the picture any more
-WORST = 0.0  # of a trial that failed, collapsed or has no number
+WORST = 0.0  # success of a trial that failed, collapsed or has no number
+WORST_PLAN_S = 3600.0  # plan time of such a trial: no plan that is of use takes an hour
 
 
 class Judgement(NamedTuple):
-    """A trial's value to a sweep: never NaN."""
+    """What a value is worth to a sweep, by one trial or by one for each seed: never NaN."""
 
-    value: float  # success rate on the protocol's own draw, or WORST
+    value: float  # success rate on the protocol's own draw, mean over seeds; or WORST
     pairs: int
-    reason: str  # "", or why the value is not the success rate: "failed", "collapsed", ...
+    reason: str  # "", or why a value is not the success rate: "failed", "collapsed", ...
+    low: float = WORST  # 95 % interval of the success rate; of failures alone both ends are WORST
+    high: float = WORST
+    plan_s: float = WORST_PLAN_S  # median time of one plan
+    seeds: int = 1
 
-    def words(self) -> str:
+    def words(self, split: str = "validation") -> str:
         """The value with what it is of, or why it is the worst."""
-        if self.reason:
+        if self.reason and self.value == WORST:
             return f"{self.reason}: counts as {WORST:g}"
-        return f"{100 * self.value:.1f} % of {self.pairs} validation pairs"
+        words = f"{100 * self.value:.1f} % of {self.pairs} {split} pairs"
+        if self.seeds > 1:
+            words += f", {self.seeds} seeds" + (f" ({self.reason})" if self.reason else "")
+        if self.high > WORST:
+            words += f", 95 % interval {100 * self.low:.1f} to {100 * self.high:.1f}"
+        return words
 
 
-def judge(tables: rows.Tables | None) -> Judgement:
-    """The value of one trial, out of its tables."""
-    if tables is None or (tables.trial["status"] != "ok").any():
+def judge(tables: rows.Tables | None, statuses: Collection[str] = ("ok",)) -> Judgement:
+    """The value of one trial, out of its tables, which count under these statuses."""
+    if tables is None or not tables.trial["status"].isin(statuses).all():
         return Judgement(WORST, 0, "failed")
-    drawn = tables.episodes[tables.episodes["sample"] == "pairs"]
+    drawn = _drawn(tables)
     rate = float(drawn["success"].mean())
     if not math.isfinite(rate):
         return Judgement(WORST, 0, "no pairs")
     if collapsed(tables.metrics, "key"):
         return Judgement(WORST, len(drawn), "collapsed")
-    return Judgement(rate, len(drawn), "")
+    return Judgement(rate, len(drawn), "", plan_s=_plan_s(tables.metrics))
+
+
+def judge_seeds(
+    trials: Sequence[rows.Tables | None], statuses: Collection[str] = ("ok",)
+) -> Judgement:
+    """The value by its trials, one for each seed: means over seeds, of which one that failed or
+    collapsed counts as WORST.
+    """
+    judged = [judge(tables, statuses) for tables in trials]
+    good = [tables for tables, one in zip(trials, judged, strict=True) if not one.reason]
+    low, high = _interval(good, len(judged) - len(good))
+    reasons = [one.reason for one in judged if one.reason]
+    reason = ", ".join(
+        name if len(judged) == 1 else f"{reasons.count(name)} of {len(judged)} seeds {name}"
+        for name in dict.fromkeys(reasons)
+    )
+    value = statistics.fmean(one.value for one in judged)
+    plan_s = statistics.fmean(one.plan_s for one in judged)
+    pairs = max(one.pairs for one in judged)
+    return Judgement(value, pairs, reason, low, high, plan_s, len(judged))
+
+
+def on_plateau(judged: Sequence[Judgement]) -> list[bool]:
+    """Which values are as good as the best by what was measured: their interval overlaps that of
+    the best one. None is where none solved anything, and none that failed is.
+    """
+    best = max(judged, key=lambda one: one.value)  # of equals the first
+    solved = best.value > WORST
+    return [solved and one.high > WORST and one.high >= best.low for one in judged]
 
 
 def collapsed(metrics: pd.DataFrame, column: str) -> set:
     """The values of `column` under which the latents have no spread left, or one that is NaN."""
     spread = metrics[(metrics["stage"] == "latents") & (metrics["name"] == "latent_std")]
     return set(spread.loc[~(spread["value"] >= COLLAPSED_STD), column])
+
+
+def _plan_s(metrics: pd.DataFrame) -> float:
+    """The median time of a plan of one pair alone; WORST_PLAN_S where none was timed."""
+    times = metrics[metrics["stage"] == "plan_time"]
+    names = times["name"].map(rows.PlanTimeName.of)
+    alone = times.loc[[name is not None and name.pairs == 1 for name in names], "value"]
+    median = float(alone.median()) if len(alone) else math.nan
+    return median if math.isfinite(median) else WORST_PLAN_S
+
+
+def _interval(good: Sequence[rows.Tables], bad: int) -> tuple[float, float]:
+    """The 95 % interval of the success rate over the pairs that all good seeds were evaluated on;
+    in `bad` seeds more nothing counts as solved.
+    """
+    if not good:
+        return WORST, WORST
+    pair = ["pair_id", "source_episode", "start_step"]
+    rates = pd.concat(
+        [_drawn(t).groupby(pair)["success"].mean() for t in good], axis=1, join="inner"
+    )
+    if rates.empty:
+        return WORST, WORST
+    outcome = np.vstack([rates.to_numpy(float).T, np.zeros((bad, len(rates)))])
+    families = good[0].metrics.query("stage == 'pairs' and name == 'family'")
+    family = dict(zip(families["index"], families["value"], strict=True))
+    episodes = rates.index.get_level_values("source_episode")
+    clusters = np.array([family.get(episode, -1 - episode) for episode in episodes])
+    estimate = stats.estimate(outcome, clusters)
+    return estimate.low, estimate.high
+
+
+def _drawn(tables: rows.Tables) -> pd.DataFrame:
+    """The episodes of the protocol's own draw, without those drawn for their stratum."""
+    return tables.episodes[tables.episodes["sample"] == "pairs"]

@@ -6,12 +6,30 @@ Words of the sweep:
   task            a name of --help tasks, or a file
   method          a name of --help methods, or a file
   space.KEY       log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or choice:A,B,C; one word a key
-  trials=8        how many values are tried
+  sampler=tpe     which values are tried:
+                    tpe        near those that were good (Optuna's TPE)
+                    random     drawn from the ranges
+                    grid       `points` for each key at equal distances, and all choices
+                    bisection  for one log: key: halves the gaps at both ends of the plateau
+  trials=8        how many values are tried; of a grid all, of bisection as many as it needs
+  points=8        values of a grid for each key
+  resolution=1.5  factor to which bisection narrows the plateau's ends
   seed=0          seed of the trainings and of what is suggested
+  seeds=3         instead: each value is trained with seeds 0, 1 and 2, or [0,7]: these two
+  objectives      success; or success,plan_time: both, and the values that no other beats in both
+  prune=none      asha: a training stops after a quarter, or half, where half of the others are
+                  better by then; not with bisection
+  test=false      true: at the end the weights of the best value are evaluated on test pairs, once
   Other words and keys are those of harness.run: scale, run, results, dry, train.lr, ...
 
-What is maximised is success on validation pairs; test pairs are never touched. A trial that fails
-or whose latents collapse counts as 0. The same command again runs only what is missing.
+What is maximised is success on validation pairs, mean over the seeds; values are chosen by it
+alone. A trial that fails or whose latents collapse counts as 0. The same command again runs only
+what is missing. The plateau: the values whose 95 % interval overlaps that of the best one.
+Bisection takes success to rise to the plateau and to fall behind it.
+
+  python -m harness.sweep compare results/RUN1 results/RUN2 ...
+
+compares sweeps of the same keys: how many values each needed until the best lay on the plateau.
 
 Ask further: --help tasks|methods|scales|method.lewm|train.lr|...; python -m harness.run --help
 """
@@ -21,29 +39,38 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import optuna
 from optuna.exceptions import OptunaError
+from optuna.trial import FrozenTrial
 
 from harness import launch, loggers, report, zoo
-from harness.experiment import command_line, estimate, manual
-from harness.records import folder_lock
-from harness.report import objective
+from harness.experiment import command_line, estimate, identity, manual
+from harness.records import folder_lock, rows
+from harness.report import format, objective
+from harness.report.tables import sweep as sweep_tables
 from harness.runtime import command, yardstick
 from harness.runtime.command import FAILED, OK, console
-from harness.sweep import search, space
+from harness.sweep import compare, samplers, search, space, tables
 from harness.sweep.search import Standing
-from harness.sweep.space import Sweep
+from harness.sweep.space import BEST, Sweep
+
+_FAILURES = (OSError, launch.LaunchError, report.NoTrials, OptunaError)
+_LEAST_FOR_IMPORTANCES = 8  # values; of fewer, fANOVA's forest says nothing
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
+    if argv[:1] == ["compare"]:
+        overview = compare.__doc__.strip()
+        return command.main(argv[1:], lambda _: overview, compare.parse, compare.run, _FAILURES)
     return command.main(
         argv,
         lambda words: manual.answer(words, __doc__.strip()),
         space.parse,
         lambda sweep: _execute(sweep, argv),
-        failures=(OSError, launch.LaunchError, report.NoTrials, OptunaError),
+        failures=_FAILURES,
     )
 
 
@@ -66,42 +93,125 @@ def _run(sweep: Sweep, argv: Sequence[str]) -> int:
     _show_plan(sweep, before)
     with loggers.following(sweep.run.log, sweep.run.folder, sweep.run.run):
         search.run(sweep, study, before)
+        after = search.standing(sweep, study)
+        best = _best(after)
+        tested = _test(sweep, best) if sweep.test and best and after.complete else _UNTESTED
         written = report.publish(sweep.run.folder)
+    tables.publish(f"{sweep.run.folder}/tables", _tables(sweep, study, after))
     console.print(
         f"wrote {len(written.paths)} files; open {shlex.quote(written.paths[-1])}", markup=False
     )
-    code = _conclude(sweep, search.standing(sweep, study), argv)
-    return FAILED if written.broken else code
+    code = _conclude(sweep, study, after, tested, argv)
+    return FAILED if written.broken or tested.failed else code
 
 
 def _show_plan(sweep: Sweep, before: Standing) -> None:
     run, example = sweep.run, sweep.example
-    missing = max(0, sweep.trials - len(before.settled))
+    missing = sweep.trials - len(before.settled) - len(before.pruned)
+    missing = 0 if before.complete else max(0, missing)
+    seeds = f" with {len(sweep.seeds)} seeds each" if len(sweep.seeds) > 1 else ""
     speed = yardstick.steps_per_cpu_s() if run.device == "cpu" else 0.0
     seconds = estimate.Estimator(run.results, speed).seconds(example)
     console.print(
         f"sweep of {', '.join(sweep.space)} for {sweep.method} on {sweep.task}, scale {run.scale}, "
         f"protocol {example.config.protocol.name} on validation pairs, {run.device}, backend "
         f"{run.backend}, results in {run.folder}\n"
-        f"{missing} of {sweep.trials} trials to run, about {command_line.duration(seconds)} each",
+        f"sampler {sweep.sampler}: {missing} of {sweep.trials} trials to run{seeds}, about "
+        f"{command_line.duration(seconds)} each",
         markup=False,
     )
 
 
-def _conclude(sweep: Sweep, after: Standing, argv: Sequence[str]) -> int:
+class _Tested(NamedTuple):
+    """What came of the look at test pairs."""
+
+    words: str
+    failed: bool
+
+
+_UNTESTED = _Tested("", False)
+_Best = tuple[FrozenTrial, objective.Judgement]
+
+
+def _best(after: Standing) -> _Best | None:
+    """The suggestion with the highest success, of equals the first; None where none has any."""
+    best = max(after.settled, key=lambda entry: entry[1].value, default=None)
+    return best if best and best[1].value > objective.WORST else None
+
+
+def _tables(sweep: Sweep, study: optuna.Study, after: Standing) -> list[format.Table]:
+    """The tables that this sweep has something for."""
+    found = []
+    settled = [trial for trial, _ in after.settled]
+    if len(sweep.space) > 1 and len(settled) >= _LEAST_FOR_IMPORTANCES:
+        shares = search.importances(sweep, settled)
+        if shares:
+            found.append(sweep_tables.importances_table(shares, len(settled)))
+    if len(sweep.objectives) > 1 and after.settled:
+        worth = {trial.number: judgement for trial, judgement in after.settled}
+        front = [
+            (" ".join(sweep.tried(trial.params)), worth[trial.number])
+            for trial in study.best_trials
+            if worth.get(trial.number, _NOTHING).value > objective.WORST
+        ]
+        found.append(sweep_tables.pareto_table(front, len(settled)))
+    return found
+
+
+_NOTHING = objective.Judgement(objective.WORST, 0, "")
+
+
+def _test(sweep: Sweep, best: _Best) -> _Tested:
+    """Evaluate the weights of the best value on test pairs, unless those of another value were
+    before.
+    """
+    specs = sweep.on_test_pairs(best[0].params)
+    hashes = {identity.config_hash(spec) for spec in specs}
+    trials = rows.read(sweep.run.folder).trial
+    earlier = trials[(trials["variant"] == BEST) & ~trials["config_hash"].isin(hashes)]
+    if len(earlier):
+        names = ", ".join(
+            rows.folder_name(row.key, row.config_hash) for row in earlier.itertuples()
+        )
+        return _Tested(
+            f"not evaluated on test pairs: another value was, when it was the best ({names}), and "
+            "test pairs are used once",
+            failed=False,
+        )
+    launch.launch(launch.missing(specs, sweep.folders), sweep.folders, sweep.run)
+    for spec in launch.missing(specs, sweep.folders):
+        reason = launch.outcome(spec, sweep.folders)
+        return _Tested(f"not evaluated on test pairs: {spec.key}: {reason}", failed=True)
+    found = [rows.read_one(sweep.folders.trial(spec)) for spec in specs]
+    return _Tested(f"on test pairs: {objective.judge_seeds(found).words('test')}", failed=False)
+
+
+def _conclude(
+    sweep: Sweep, study: optuna.Study, after: Standing, tested: _Tested, argv: Sequence[str]
+) -> int:
     """The best value, how to run it on test pairs, and what is missing; the exit code."""
-    if after.settled:
-        best, judgement = max(after.settled, key=lambda entry: entry[1].value)
-        if judgement.value > objective.WORST:
-            _show_best(sweep, sweep.tried(best.params), judgement)
-        else:
-            console.print("no best value: every trial failed, collapsed or solved no pair")
-    missing = sweep.trials - len(after.settled)
-    if missing <= 0:
+    best = _best(after)
+    if best:
+        _show_best(sweep, sweep.tried(best[0].params), best[1], tested.words)
+    elif after.settled:
+        console.print("no best value: every trial failed, collapsed or solved no pair")
+    if after.pruned:
+        console.print(f"pruned: {len(after.pruned)} of {sweep.trials} values")
+    if isinstance(study.sampler, samplers.Bisection) and best:
+        console.print(study.sampler.bracket(study).words(), markup=False)
+        if after.complete and (gaps := study.sampler.open_values(study)):
+            console.print(
+                f"the plateau's ends are not known to a factor of {sweep.resolution:g} yet: "
+                f"trials={sweep.trials + 2 * len(gaps)} goes on",
+                markup=False,
+            )
+    if after.complete:
         return OK
     for values in after.again.values():
-        spec = sweep.spec(values)
-        console.print(f"{spec.key} failed: {launch.outcome(spec, sweep.folders)}", markup=False)
+        for spec in launch.missing(sweep.specs(values), sweep.folders):
+            words = launch.outcome(spec, sweep.folders)
+            console.print(f"{spec.key} failed: {words}", markup=False)
+    missing = sweep.trials - len(after.settled) - len(after.pruned)
     again = shlex.join(["python", "-m", "harness.sweep", *argv])
     command.show_command(
         f"{missing} of {sweep.trials} trials failed or did not run; to retry them: {again}"
@@ -109,7 +219,11 @@ def _conclude(sweep: Sweep, after: Standing, argv: Sequence[str]) -> int:
     return FAILED
 
 
-def _show_best(sweep: Sweep, tried: list[str], judgement: objective.Judgement) -> None:
+def _show_best(sweep: Sweep, tried: list[str], judgement: objective.Judgement, tested: str) -> None:
+    console.print(f"best: {' '.join(tried)}: {judgement.words()}", markup=False)
+    if tested:
+        console.print(tested, markup=False)
+        return
     words = [
         f"tasks={zoo.word('task', sweep.task)}",
         f"methods={zoo.word('method', sweep.method)}",
@@ -117,7 +231,6 @@ def _show_best(sweep: Sweep, tried: list[str], judgement: objective.Judgement) -
         *tried,
         "seeds=3",
     ]
-    console.print(f"best: {' '.join(tried)}: {judgement.words()}", markup=False)
     command.show_command(f"on test pairs: python -m harness.run {shlex.join(words)}")
 
 

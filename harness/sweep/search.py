@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import optuna
+from optuna.pruners import NopPruner, SuccessiveHalvingPruner
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness import launch
-from harness.experiment import config, identity
+from harness.experiment import config
 from harness.experiment.identity import TrialSpec
+from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.report import objective
 from harness.runtime import outside, seeding
 from harness.runtime.progress import Display
-from harness.sweep.space import Sweep
+from harness.sweep import samplers
+from harness.sweep.samplers import Bisection
+from harness.sweep.space import OBJECTIVES, Sweep
 
 log = logging.getLogger(__name__)
 
 STUDY_FILE = "sweep.db"  # inside the run's folder
-RANDOM_FIRST = 4  # suggestions before TPE models anything; Optuna's 10 is more than a small sweep
+SAMPLER = "sampler"  # attribute of the study: the sampler's name
 
 
 class Standing(NamedTuple):
     """How far a sweep has come, by its study and by what its trials left."""
 
     settled: list[tuple[FrozenTrial, objective.Judgement]]  # in the order they were suggested
-    again: dict[str, dict[str, Any]]  # suggested and not done: config hash -> values
+    pruned: list[FrozenTrial]
+    again: dict[str, dict[str, Any]]  # suggested and not done: words -> values
+    complete: bool  # nothing is left to try
 
 
 def open_study(sweep: Sweep) -> optuna.Study:
@@ -40,15 +48,20 @@ def open_study(sweep: Sweep) -> optuna.Study:
     file = os.path.join(sweep.run.folder, STUDY_FILE)
     try:
         new = sweep.run.dry and not os.path.exists(file)
-        storage = InMemoryStorage() if new else _storage(file)
+        storage = InMemoryStorage() if new else database(file)
         if set(optuna.get_all_study_names(storage)) - {sweep.study}:
             raise launch.LaunchError(
-                f"{sweep.run.folder} holds another sweep (of another range, seed or configuration):"
-                " give this one another run=NAME"
+                f"{sweep.run.folder} holds another sweep (of another range, sampler, seed or "
+                "configuration): give this one another run=NAME"
             )
         study = optuna.create_study(
-            storage=storage, study_name=sweep.study, direction="maximize", load_if_exists=True
+            storage=storage,
+            study_name=sweep.study,
+            directions=[OBJECTIVES[name] for name in sweep.objectives],
+            load_if_exists=True,
         )
+        if not sweep.run.dry:
+            study.set_user_attr(SAMPLER, sweep.sampler)
     except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         reason = str(error).splitlines()[0]
         raise launch.LaunchError(
@@ -56,29 +69,61 @@ def open_study(sweep: Sweep) -> optuna.Study:
         ) from error
     # each call draws other numbers, or it would suggest the first call's again
     seed = seeding.integer("sweep", sweep.seed, len(study.trials)) % 2**32
-    study.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_FIRST, seed=seed)
+    study.sampler = samplers.create(sweep.sampler, seed, sweep.space, sweep.resolution)
+    study.pruner = _pruner(sweep)
     return study
 
 
-def _storage(file: str) -> RDBStorage:
+def importances(sweep: Sweep, settled: Sequence[FrozenTrial]) -> dict[str, dict[str, float]]:
+    """Share of each objective's variance that a key explains, by Optuna's fANOVA, over these
+    suggestions: objective -> key -> share.
+    """
+    study = optuna.create_study(directions=[OBJECTIVES[name] for name in sweep.objectives])
+    study.add_trials(settled)
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=sweep.seed)
+    return {
+        name: optuna.importance.get_param_importances(
+            study, evaluator=evaluator, target=lambda trial, i=i: trial.values[i]
+        )
+        for i, name in enumerate(sweep.objectives)
+        if len({trial.values[i] for trial in settled}) > 1  # else there is nothing to explain
+    }
+
+
+def database(file: str) -> RDBStorage:
     """The database; in its URL special characters of the path are percent-encoded."""
     return RDBStorage(URL.create("sqlite", database=file).render_as_string())
 
 
 def standing(sweep: Sweep, study: optuna.Study) -> Standing:
-    """The suggestions that have a value, and those whose trial failed or did not end."""
-    progress = Standing([], {})
+    """The suggestions that have a value or were pruned, and those that failed or did not end."""
+    settled, pruned, again = [], [], {}
     for suggestion in study.get_trials(deepcopy=False):
         values = _values(suggestion)
-        if set(values) != set(sweep.space):  # killed before it had any
+        if suggestion.state == TrialState.WAITING or set(values) != set(sweep.space):
+            continue  # nothing was tried yet, or it was killed before it had values
+        if suggestion.state == TrialState.PRUNED:
+            pruned.append(suggestion)
             continue
-        spec = _spec(sweep, values)
-        judgement = _judge(sweep, spec)
+        judgement = _judge(sweep, _specs(sweep, values))
         if judgement is None:
-            progress.again[identity.config_hash(spec)] = values
-        elif suggestion.state == TrialState.COMPLETE and suggestion.value == judgement.value:
-            progress.settled.append((suggestion, judgement))
-    return progress
+            again[" ".join(sweep.tried(values))] = values
+        elif suggestion.state == TrialState.COMPLETE and suggestion.values == _told(
+            sweep, judgement
+        ):
+            settled.append((suggestion, judgement))
+    ended = len(settled) + len(pruned) >= sweep.trials
+    bracketed = not again and _is_bracketed(study)
+    return Standing(settled, pruned, again, ended or bracketed)
+
+
+def _is_bracketed(study: optuna.Study) -> bool:
+    """Bisection has come to its end; the other samplers always go on."""
+    if not isinstance(study.sampler, Bisection):
+        return False
+    open_states = (TrialState.RUNNING, TrialState.WAITING)
+    none_open = not study.get_trials(deepcopy=False, states=open_states)
+    return none_open and not study.sampler.open_values(study)
 
 
 def run(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
@@ -86,34 +131,41 @@ def run(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
 
     Raises launch.LaunchError.
     """
-    missing = sweep.trials - len(before.settled)
-    if missing <= 0:
+    missing = sweep.trials - len(before.settled) - len(before.pruned)
+    if before.complete:
         return
     if sweep.run.backend == "loop" or not sweep.run.ray.address:
         _check_fits(sweep, launch.local_nodes())
     _ask_again(sweep, study, before)
     launch.prepare_datasets([sweep.example], sweep.folders)
     if sweep.run.backend == "loop":
-        with Display(missing) as display:
-            _loop(sweep, study, missing, display)
+        with Display(missing * sweep.trials_a_value) as display:
+            _loop(Assignments(sweep, study, missing, display), display)
     else:
-        launch.under_ray(sweep.run, _by_ray, sweep, missing, _completed(study) + missing)
+        launch.under_ray(sweep.run, _by_ray, sweep, missing, _ended(study) + missing)
 
 
-def _completed(study: optuna.Study) -> int:
-    """How many suggestions have a value, good or worst."""
-    return sum(t.state == TrialState.COMPLETE for t in study.get_trials(deepcopy=False))
+def _ended(study: optuna.Study) -> int:
+    """How many suggestions have a value, good or worst, or were pruned."""
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    return len(study.get_trials(deepcopy=False, states=states))
 
 
 def _ask_again(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
-    """Enqueue what a killed call left running, and what failed, with the same values."""
+    """Enqueue what a killed call left running, and what failed, with the same values; and the
+    points of a grid.
+    """
     _give_up_running(study)
     _enqueue(study, list(before.again.values()))
+    if sweep.sampler == "grid":
+        known = [_values(trial) for trial in study.get_trials(deepcopy=False)]
+        points = samplers.grid(sweep.space, sweep.points, sweep.seed)
+        _enqueue(study, [values for values in points if values not in known])
 
 
 def _give_up_running(study: optuna.Study) -> list[dict[str, Any]]:
     """Close what a killed call left running; returns its values."""
-    running = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     for suggestion in running:
         study.tell(suggestion.number, state=TrialState.FAIL)
     return [_values(suggestion) for suggestion in running]
@@ -121,45 +173,162 @@ def _give_up_running(study: optuna.Study) -> list[dict[str, Any]]:
 
 def _enqueue(study: optuna.Study, again: Sequence[dict[str, Any]]) -> None:
     """Have these values suggested next, those that wait already once."""
-    trials = study.get_trials(deepcopy=False)
-    waiting = [_values(t) for t in trials if t.state == TrialState.WAITING]
+    states = (TrialState.WAITING,)
+    waiting = [_values(t) for t in study.get_trials(deepcopy=False, states=states)]
     for values in again:
         if values not in waiting:
             study.enqueue_trial(values)
 
 
-def _loop(sweep: Sweep, study: optuna.Study, missing: int, display: Display) -> None:
-    for _ in range(missing):
-        suggestion = study.ask(sweep.space)
-        spec = _spec(sweep, suggestion.params)
-        if _judge(sweep, spec) is None:
-            launch.run_here(spec, sweep.folders, display)
-        study.tell(suggestion, _value(sweep, spec))
-        if spec is not None:
-            display.finish(spec.key, _outcome(sweep, spec))
+@dataclasses.dataclass
+class _Open:
+    """A suggestion whose trials are not all done, and the part of their training that runs."""
+
+    suggestion: optuna.Trial
+    specs: list[TrialSpec]  # one for each seed
+    rung: int  # index in the shares of Assignments
+    left: set[str] = dataclasses.field(default_factory=set)  # keys of trials that run or wait
+    failed: set[str] = dataclasses.field(default_factory=set)  # keys of trials that do not go on
+
+
+class Assignments:
+    """The trials of a sweep in the order in which they run: asks the study for values, has each run
+    with every seed, and tells the study what they are worth. `left` values are tried.
+    """
+
+    def __init__(self, sweep: Sweep, study: optuna.Study, left: int, display: Display):
+        self._sweep, self._study, self._left, self._display = sweep, study, left, display
+        self._shares = (*sweep.rungs, 1.0)
+        self._queue: collections.deque[TrialSpec] = collections.deque()
+        self._open: list[_Open] = []
+        self.specs: dict[str, TrialSpec] = {}  # by key, those that were handed out
+        self._held: optuna.Trial | None = None  # waits for the end of an equal one
+
+    @property
+    def folders(self) -> RunFolders:
+        """Where the trials lie."""
+        return self._sweep.folders
+
+    @property
+    def most(self) -> int:
+        """How many trials there can be at most."""
+        return self._left * self._sweep.trials_a_value
+
+    @property
+    def ended(self) -> bool:
+        """Nothing runs, and nothing will."""
+        idle = not self._queue and not self._open and self._held is None
+        return idle and (not self._left or _is_bracketed(self._study))
+
+    def next(self) -> TrialSpec | None:
+        """The trial that may run now; None: none until another ends, or none at all."""
+        while not self._queue and self._left and self._may_ask():
+            suggestion = self._held or self._study.ask(self._sweep.space)
+            specs = _specs(self._sweep, suggestion.params)
+            self._held = suggestion if specs in [one.specs for one in self._open] else None
+            if self._held:
+                return None
+            self._left -= 1
+            self._begin(suggestion, specs)
+        if not self._queue:
+            return None
+        spec = self._queue.popleft()
+        self.specs[spec.key] = spec
+        return spec
+
+    def finish(self, spec: TrialSpec) -> None:
+        """Take up the outcome of a trial that has ended."""
+        (owner,) = (one for one in self._open if spec.key in one.left)
+        owner.left.discard(spec.key)
+        if not owner.left:
+            self._settle(owner)
+
+    def _may_ask(self) -> bool:
+        """Whether the study has a value to try; bisection may have to wait for others first."""
+        sampler = self._study.sampler
+        if self._held or not isinstance(sampler, Bisection):
+            return True
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return bool(waiting or sampler.open_values(self._study))
+
+    def _begin(self, suggestion: optuna.Trial, specs: list[TrialSpec]) -> None:
+        judgement = _judge(self._sweep, specs)
+        if judgement is not None:  # the trials are there already, or none is possible
+            for spec in specs:
+                self._display.finish(spec.key, outcome(self.folders, spec))
+            self._tell(suggestion, judgement)
+            return
+        one = _Open(suggestion, specs, _rungs_known(self._study, suggestion))
+        self._open.append(one)
+        self._start(one)
+
+    def _start(self, one: _Open) -> None:
+        """Queue the trials of a suggestion, trained up to its rung."""
+        share = self._shares[one.rung]
+        todo = [
+            spec
+            for spec in one.specs
+            if spec.key not in one.failed and _judge(self._sweep, [spec]) is None
+        ]
+        one.left = {spec.key for spec in todo}
+        self._queue.extend(_paused_after(spec, share) for spec in todo)
+        if not todo:
+            self._settle(one)
+
+    def _settle(self, one: _Open) -> None:
+        """What becomes of a suggestion all of whose trials have come to its rung: it goes on, it is
+        pruned, or it has its value.
+        """
+        tables = [rows.read_one(self.folders.trial(spec)) for spec in one.specs]
+        for spec, table in zip(one.specs, tables, strict=True):
+            if table is None or (table.trial["status"] == "error").any():
+                one.failed.add(spec.key)
+        if one.rung == len(self._sweep.rungs) or len(one.failed) == len(one.specs):
+            self._open.remove(one)
+            self._tell(one.suggestion, _final(self._sweep, one.specs))
+            return
+        judgement = objective.judge_seeds(tables, ("ok", "paused"))
+        one.suggestion.report(judgement.value, _step(one.rung))
+        one.rung += 1
+        if one.suggestion.should_prune():
+            self._open.remove(one)
+            self._study.tell(one.suggestion, state=TrialState.PRUNED)
+        else:
+            self._start(one)
+
+    def _tell(self, suggestion: optuna.Trial, judgement: objective.Judgement) -> None:
+        samplers.record(suggestion, judgement)
+        self._study.tell(suggestion, _told(self._sweep, judgement))
+
+
+def _loop(assignments: Assignments, display: Display) -> None:
+    while (spec := assignments.next()) is not None:
+        launch.run_here(spec, assignments.folders, display)
+        assignments.finish(spec)
+        display.finish(spec.key, outcome(assignments.folders, spec))
 
 
 def _by_ray(scratch: str, sweep: Sweep, missing: int, until: int) -> None:
-    """Run suggestions until `until` of the study have a value; `missing` had none at the start."""
+    """Run suggestions until `until` of the study have ended; `missing` had not at the start."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # in this process
     nodes = launch.cluster(scratch, sweep.run)
     _check_fits(sweep, nodes)
     study = open_study(sweep)
     # where Ray died under an earlier call
     running = [v for v in _give_up_running(study) if set(v) == set(sweep.space)]
     _enqueue(study, running)
-    left = until - _completed(study)
-    with Display(missing, missing - left) as display:
-        _tune(scratch, sweep, study, left, display)
+    left, each = until - _ended(study), sweep.trials_a_value
+    with Display(missing * each, (missing - left) * each) as display:
+        _tune(scratch, sweep, Assignments(sweep, study, left, display), display)
 
 
-def _tune(scratch: str, sweep: Sweep, study: optuna.Study, left: int, display: Display) -> None:
+def _tune(scratch: str, sweep: Sweep, assignments: Assignments, display: Display) -> None:
     import ray
     from ray import tune
 
     request = launch.resources(sweep.example)
     whole = ray.cluster_resources()
     together = min(whole.get(kind.upper(), 0) / amount for kind, amount in request.items())
-    searcher = _searcher(sweep, study, left, display)
     folders = sweep.folders  # what is sent to a worker must not belong to this module (__main__)
     launch.tune_trials(
         scratch,
@@ -168,102 +337,121 @@ def _tune(scratch: str, sweep: Sweep, study: optuna.Study, left: int, display: D
         lambda words: request,
         lambda words: words["key"],
         display,
-        finished=lambda key: _outcome(sweep, searcher.specs[key]),
-        search_alg=searcher,
-        num_samples=left,
+        finished=lambda key: outcome(folders, assignments.specs[key]),
+        search_alg=_searcher(assignments),
+        num_samples=assignments.most,
         max_concurrent_trials=max(1, int(together)),
     )
 
 
-def _searcher(sweep: Sweep, study: optuna.Study, missing: int, display: Display) -> Any:
-    from ray.tune.search.optuna import OptunaSearch
+def _searcher(assignments: Assignments) -> Any:
+    from ray.tune.search import Searcher
 
-    class Suggestions(OptunaSearch):
-        """Optuna's suggestions as trials. Their values are read from the result files: nothing
+    class Suggestions(Searcher):
+        """The trials of a sweep for Ray Tune. Their values are read from the result files: nothing
         that Tune reports or saves is used.
         """
 
-        def __init__(self, **parts: Any):
-            super().__init__(**parts)
-            self.specs: dict[str, TrialSpec] = {}  # by key
-            self._running: dict[str, tuple[str, TrialSpec, int]] = {}  # by Tune's id: our id, ...
-            self._left = missing
-            self._held = ""  # a suggestion that waits for the end of an equal one
+        def __init__(self):
+            super().__init__()
+            self._running: dict[str, tuple[TrialSpec, int]] = {}  # by Tune's id, with attempts
 
         def __reduce__(self):  # Tune pickles its search algorithm, and this one's parts cannot be
-            return OptunaSearch, ()
+            return Searcher, ()
 
         def save(self, checkpoint_path: str) -> None:
             """Nothing: the study is on disk."""
 
         def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-            while self._left:
-                own = self._held or f"{trial_id}.{self._left}"
-                spec = _spec(sweep, super().suggest(own))
-                if spec in [running for _, running, _ in self._running.values()]:
-                    self._held = own
-                    return None
-                self._held, self._left = "", self._left - 1
-                if _judge(sweep, spec) is None:
-                    self.specs[spec.key] = spec
-                    attempts = launch.attempts(spec, sweep.folders)
-                    self._running[trial_id] = own, spec, attempts
-                    return {"key": spec.key, "spec": config.to_yaml(spec)}
-                self._tell(own, spec)
-                if spec is not None:
-                    display.finish(spec.key, _outcome(sweep, spec))
-            return self.FINISHED
-
-        def on_trial_result(self, trial_id: str, result: dict) -> None:
-            """Nothing: progress is no value."""
+            spec = assignments.next()
+            if spec is None:
+                return self.FINISHED if assignments.ended else None
+            self._running[trial_id] = spec, launch.attempts(spec, assignments.folders)
+            return {"key": spec.key, "spec": config.to_yaml(spec)}
 
         def on_trial_complete(
             self, trial_id: str, result: dict | None = None, error: bool = False
         ) -> None:
-            own, spec, attempts = self._running.pop(trial_id)
-            launch.settle(spec, sweep.folders, attempts)
-            self._tell(own, spec)
+            spec, attempts = self._running.pop(trial_id)
+            launch.settle(spec, assignments.folders, attempts)
+            assignments.finish(spec)
 
-        def _tell(self, own: str, spec: TrialSpec | None) -> None:
-            super().on_trial_complete(own, {self.metric: _value(sweep, spec)})
-
-    return Suggestions(
-        space=sweep.space,
-        mode="max",
-        sampler=study.sampler,
-        study_name=sweep.study,
-        storage=_storage(os.path.join(sweep.run.folder, STUDY_FILE)),
-    )
+    return Suggestions()
 
 
-def _spec(sweep: Sweep, values: Mapping[str, Any]) -> TrialSpec | None:
-    """The trial, or None for values between the ends that the configuration refuses."""
+def _pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
+    """Asynchronous successive halving (ASHA): at each share of the training the better half of the
+    values that have come so far goes on; of few values the best alone.
+    """
+    if not sweep.rungs:
+        return NopPruner()
+    return SuccessiveHalvingPruner(min_resource=_step(0), reduction_factor=_step(1))
+
+
+def _step(rung: int) -> int:
+    """The resource by which the pruner knows a rung."""
+    return 2**rung
+
+
+def _rungs_known(study: optuna.Study, suggestion: optuna.Trial) -> int:
+    """How many rungs these values had passed when an earlier call was killed, reported again."""
+    reported: dict[int, float] = {}
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
+        if trial.params == suggestion.params:
+            reported |= trial.intermediate_values
+    for step, value in sorted(reported.items()):
+        suggestion.report(value, step)
+    return len(reported)
+
+
+def _paused_after(spec: TrialSpec, share: float) -> TrialSpec:
+    """The same trial, whose training stops after this share; the next one goes on from there."""
+    train = dataclasses.replace(spec.config.train, stop_after=share)
+    return dataclasses.replace(spec, config=dataclasses.replace(spec.config, train=train))
+
+
+def _specs(sweep: Sweep, values: Mapping[str, Any]) -> list[TrialSpec]:
+    """The trials of these values; none for values between the ends that the configuration
+    refuses.
+    """
     try:
-        return sweep.spec(values)
+        return sweep.specs(values)
     except config.ConfigError as error:
         log.warning("%s counts as %g: %s", values, objective.WORST, error)
-        return None
+        return []
 
 
-def _judge(sweep: Sweep, spec: TrialSpec | None) -> objective.Judgement | None:
-    """The value of a finished trial, or of none at all; None for one that is not done."""
-    if spec is None:
+def _judge(sweep: Sweep, specs: Sequence[TrialSpec]) -> objective.Judgement | None:
+    """The value of finished trials, or of none at all; None where one is not done."""
+    if not specs:
         return objective.Judgement(objective.WORST, 0, "refused")
-    folder = sweep.folders.trial(spec)
-    if not rows.is_done(folder, identity.config_hash(spec), identity.stage_names(spec)):
+    if launch.missing(specs, sweep.folders):
         return None
-    return objective.judge(rows.read_one(folder))
+    return _final(sweep, specs)
 
 
-def _value(sweep: Sweep, spec: TrialSpec | None) -> float:
-    """The value that Optuna gets; never NaN."""
-    judgement = _judge(sweep, spec)
-    return objective.WORST if judgement is None else judgement.value
+def _final(sweep: Sweep, specs: Sequence[TrialSpec]) -> objective.Judgement:
+    """The value of trials that have ended; one that is not done counts as failed."""
+    missing = launch.missing(specs, sweep.folders)
+    folders = [None if spec in missing else sweep.folders.trial(spec) for spec in specs]
+    return objective.judge_seeds([folder and rows.read_one(folder) for folder in folders])
 
 
-def _outcome(sweep: Sweep, spec: TrialSpec) -> str:
-    judgement, words = _judge(sweep, spec), launch.outcome(spec, sweep.folders)
-    return words if judgement is None else f"{words}, {judgement.words()}"
+def _told(sweep: Sweep, judgement: objective.Judgement) -> list[float]:
+    """The values that Optuna gets; never NaN."""
+    known = {"success": judgement.value, "plan_time": judgement.plan_s}
+    return [known[name] for name in sweep.objectives]
+
+
+def outcome(folders: RunFolders, spec: TrialSpec) -> str:
+    """How a trial has ended, and what it is worth."""
+    tables = rows.read_one(folders.trial(spec))
+    judgement = objective.judge(tables, ("ok", "paused"))
+    if judgement.reason == "failed":
+        return launch.outcome(spec, folders)
+    row = tables.trial.iloc[0]
+    words = row["error"] if row["status"] == "paused" else launch.outcome(spec, folders)
+    return f"{words}, {judgement.words()}"
 
 
 def _values(suggestion: FrozenTrial) -> dict[str, Any]:

@@ -19,17 +19,23 @@ from optuna.distributions import (
 )
 
 from harness import loggers, zoo
-from harness.experiment import command_line, config, identity, imported
+from harness.experiment import command_line, config, dotted_keys, identity, imported
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
+from harness.sweep import samplers
 
-STAGES = ("train", "control")
+OBJECTIVES = {"success": "maximize", "plan_time": "minimize"}  # and which way is better
+PRUNERS = ("none", "asha")
+RUNGS = (0.25, 0.5)
+BEST = "best"  # variant of the trials that see test pairs
 _OVERLAY = {
     "protocol": {"split": "validation"}
 }  # a layer below the command line, so that the protocol does not count as modified
-_WORDS = ("task", "method", "seed", "trials")
+_WORDS = ("task", "method", "seed", "seeds", "trials")
+_WORDS += ("sampler", "points", "resolution", "objectives", "prune", "test")
 _NOT_OURS = ("suite", "tasks", "methods", "seeds", "from_", "ray", "overrides")
 _DIGITS = 4  # significant digits of a suggested number; the rounded number is the one that runs
+_TRIALS = 8
 _LONGEST_VALUE = 60  # characters in the name of a folder; of a path the last ones
 
 
@@ -41,21 +47,76 @@ class Sweep:
     words: tuple[str, ...]  # those of harness.run, as given
     task: str
     method: str
-    seed: int
-    trials: int
+    seeds: tuple[int, ...]  # of the trainings of each value; the first also of what is suggested
+    trials: int  # how many values are tried
     space: dict[str, BaseDistribution]  # by key
+    sampler: str = "tpe"
+    points: int = 8  # of a grid, for each key
+    resolution: float = 1.5  # of bisection
+    objectives: tuple[str, ...] = ("success",)
+    prune: str = "none"
+    test: bool = False  # evaluate the best value's weights on test pairs
+
+    @property
+    def seed(self) -> int:
+        """Seed of what is suggested."""
+        return self.seeds[0]
+
+    @property
+    def rungs(self) -> tuple[float, ...]:
+        """Shares of a training after which its value is evaluated, and may be pruned."""
+        return RUNGS if self.prune == "asha" else ()
+
+    @property
+    def trials_a_value(self) -> int:
+        """How often a trial is started for one value that is not pruned."""
+        return len(self.seeds) * (len(self.rungs) + 1)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What a trial does."""
+        timed = ("plan_time",) if "plan_time" in self.objectives else ()
+        return ("train", "control", *timed)
 
     def spec(self, values: Mapping[str, Any]) -> TrialSpec:
-        """The trial that tries `values`. Raises config.ConfigError."""
-        tried = self.tried(values)
-        run = config.parse([*self.words, *tried])
-        variant = "_".join(map(_in_a_name, tried))
-        spec = imported.with_given(
-            config.trial_spec(
-                run, self.task, self.method, self.seed, STAGES, _OVERLAY, variant=variant
-            )
-        )
+        """The trial that tries `values` with the first seed. Raises config.ConfigError."""
+        variant = "_".join(map(_in_a_name, self.tried(values)))
+        spec = imported.with_given(self._resolved(values, _OVERLAY, variant))
         return dataclasses.replace(spec, swept=tuple(self.space))
+
+    def specs(self, values: Mapping[str, Any]) -> list[TrialSpec]:
+        """The trials that try `values`, one for each seed. Raises config.ConfigError."""
+        spec = self.spec(values)
+        return [dataclasses.replace(spec, seed=seed) for seed in self.seeds]
+
+    def on_test_pairs(self, values: Mapping[str, Any]) -> list[TrialSpec]:
+        """The trials that evaluate the weights of `values` on the protocol's test pairs, one for
+        each seed. The run must hold the trainings. Raises config.ConfigError.
+        """
+        spec = imported.with_given(self._resolved(values, {}, BEST))
+        specs = [dataclasses.replace(spec, seed=seed) for seed in self.seeds]
+        specs = imported.from_run(specs, dataclasses.replace(self.run, from_=self.run.folder))
+        return [self._with_own_hint(spec, values) for spec in specs]
+
+    def _with_own_hint(self, spec: TrialSpec, values: Mapping[str, Any]) -> TrialSpec:
+        """The trial, where its weights are missing with what to do in a sweep."""
+        weights = spec.config.weights
+        if not weights.missing:
+            return spec
+        training = dataclasses.replace(self.spec(values), seed=spec.seed)
+        hint = (
+            f"the weights of {self.folders.trial(training)} are gone: put them back, or delete "
+            "that folder, and the same command trains them again"
+        )
+        weights = dataclasses.replace(weights, missing=hint)
+        return dataclasses.replace(spec, config=dataclasses.replace(spec.config, weights=weights))
+
+    def _resolved(
+        self, values: Mapping[str, Any], overlay: Mapping[str, Any], variant: str
+    ) -> TrialSpec:
+        run = config.parse([*self.words, *self.tried(values)])
+        named = self.task, self.method, self.seed, self.stages
+        return config.trial_spec(run, *named, overlay, variant=variant)
 
     def tried(self, values: Mapping[str, Any]) -> list[str]:
         """The words of the command line for `values`."""
@@ -71,7 +132,14 @@ class Sweep:
         """Name of the study: another space or configuration is another sweep."""
         kinds = [(key, repr(kind)) for key, kind in self.space.items()]
         setting = identity.config_hash(self.example)
-        digest = hashlib.sha256(repr((kinds, setting)).encode()).hexdigest()
+        own = {name: getattr(self, name) for name in ("sampler", "seeds", "objectives", "prune")}
+        own |= {"points": self.points} if self.sampler == "grid" else {}
+        usual = {"sampler": "tpe", "seeds": (self.seed,), "objectives": ("success",)}
+        usual |= {"prune": "none"}
+        # what is as it was before there was a choice is left out: older studies go on
+        unusual = {name: value for name, value in own.items() if usual.get(name) != value}
+        parts = (kinds, setting, unusual) if unusual else (kinds, setting)
+        digest = hashlib.sha256(repr(parts).encode()).hexdigest()
         return f"{self.task}.{self.method}.s{self.seed}.{digest[:12]}"
 
     @property
@@ -99,18 +167,31 @@ def parse(argv: Sequence[str]) -> Sweep:
     task, method = (_entry(kind, own.get(kind, "")) for kind in ("task", "method"))
     config.known("task", task, zoo.TASKS)
     config.known("method", method, zoo.METHODS)
+    seeds = _seeds(own)
+    choice = {
+        "sampler": config.known("sampler", own.get("sampler", "tpe"), samplers.NAMES),
+        "points": _whole("points", own.get("points", "8"), 2),
+        "resolution": _resolution(own.get("resolution", "1.5")),
+        "objectives": _objectives(own.get("objectives", "success")),
+        "prune": config.known("pruner", own.get("prune", "none"), PRUNERS),
+        "test": config.known("value of test", own.get("test", "false"), _YES) == "true",
+    }
     short = "-".join(sorted(key.rpartition(".")[2] for key in space))
+    short += f"-{choice['sampler']}" if choice["sampler"] != "tpe" else ""
     run = config.parse([*rest, f"suite=sweep-{task}-{method}-{short}"])
     if "://" in run.results:
         raise config.ConfigError(f"results={run.results}: a sweep needs a folder on this machine")
+    distributions = _space(space, run.planner, method)
+    _check_choice(own, choice, distributions, zoo.METHODS[method].trained)
     sweep = Sweep(
         run=command_line.local_paths(run),
         words=tuple(rest),
         task=task,
         method=method,
-        seed=_whole("seed", own.get("seed", "0"), 0),
-        trials=_whole("trials", own.get("trials", "8"), 1),
-        space=_space(space, run.planner, method),
+        seeds=seeds,
+        trials=_trials(own, choice, distributions, seeds[0]),
+        space=distributions,
+        **choice,
     )
     loggers.check(sweep.run.log, sweep.run.folder)
     _check(sweep)
@@ -131,6 +212,78 @@ def _whole(key: str, text: str, least: int) -> int:
     return int(text)
 
 
+_YES = ("true", "false")
+
+
+def _seeds(own: Mapping[str, str]) -> tuple[int, ...]:
+    """The seeds of a value's trainings. Raises config.ConfigError."""
+    if "seed" in own and "seeds" in own:
+        raise config.ConfigError("seed and seeds: give one of them")
+    if "seeds" in own:
+        return tuple(dict.fromkeys(dotted_keys.seeds(own["seeds"])))
+    return (_whole("seed", own.get("seed", "0"), 0),)
+
+
+def _resolution(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 1 < value < math.inf:
+        raise config.ConfigError(f"resolution={text}: give a factor above 1, such as 1.5")
+    return value
+
+
+def _objectives(text: str) -> tuple[str, ...]:
+    names = tuple(config.known("objective", name, OBJECTIVES) for name in text.split(","))
+    if names[0] != "success" or len(set(names)) < len(names):
+        raise config.ConfigError(f"objectives={text}: give success, or success,plan_time")
+    return names
+
+
+def _check_choice(
+    own: Mapping[str, str],
+    choice: Mapping[str, Any],
+    space: Mapping[str, BaseDistribution],
+    trained: bool,
+) -> None:
+    """Raises config.ConfigError where words do not go together."""
+    for word, sampler in (("points", "grid"), ("resolution", "bisection")):
+        if word in own and choice["sampler"] != sampler:
+            raise config.ConfigError(f"{word} is of sampler={sampler}: leave one of them out")
+    if choice["prune"] != "none" and not trained:
+        raise config.ConfigError("prune=asha needs a method that is trained")
+    if choice["prune"] != "none" and len(choice["objectives"]) > 1:
+        raise config.ConfigError("prune=asha has one objective, success")
+    if choice["sampler"] == "bisection":
+        kinds = list(space.values())
+        if len(kinds) > 1 or not getattr(kinds[0], "log", False):
+            raise config.ConfigError("sampler=bisection needs one space.KEY=log:LOW:HIGH")
+        if len(choice["objectives"]) > 1:
+            raise config.ConfigError("sampler=bisection has one objective, success")
+        if choice["prune"] != "none":
+            raise config.ConfigError(
+                "sampler=bisection needs the value of every training: leave prune out"
+            )
+
+
+def _trials(
+    own: Mapping[str, str],
+    choice: Mapping[str, Any],
+    space: Mapping[str, BaseDistribution],
+    seed: int,
+) -> int:
+    """How many values are tried: of a grid all where no number is given, and never more."""
+    if "trials" in own and choice["sampler"] != "grid":
+        return _whole("trials", own["trials"], 1)
+    if choice["sampler"] == "grid":
+        size = len(samplers.grid(space, choice["points"], seed))
+        return min(size, _whole("trials", own["trials"], 1)) if "trials" in own else size
+    if choice["sampler"] == "bisection":
+        return samplers.create("bisection", seed, space, choice["resolution"]).most_trials
+    return _TRIALS
+
+
 def _space(texts: Mapping[str, str], planner: str, method: str) -> dict[str, BaseDistribution]:
     """By key, in the order of their names. Raises config.ConfigError."""
     if not texts:
@@ -146,7 +299,8 @@ def _space(texts: Mapping[str, str], planner: str, method: str) -> dict[str, Bas
 def _keys(planner: str, method: str) -> list[str]:
     """Keys that may vary: not how success is judged, nor what decides no outcome."""
     branches = ("data.", "train.", "mpc.", f"planner.{planner}.", f"method.{method}.")
-    return [key for key in config.trial_keys() if key.startswith(branches)]
+    unfit = [f"train.{name}" for name in identity.NO_PART_OF_A_TRAINING]
+    return [key for key in config.trial_keys() if key.startswith(branches) and key not in unfit]
 
 
 def _distribution(key: str, text: str) -> BaseDistribution:
@@ -211,6 +365,8 @@ def _check(sweep: Sweep) -> None:
             raise config.ConfigError(
                 f"space.{key}: another word (for.*) sets the same and wins; leave one of them out"
             )
+    if sweep.example.config.train.stop_after < 1:
+        raise config.ConfigError("train.stop_after: a sweep trains to the end; leave it out")
     if sweep.example.config.protocol.split != "validation":
         raise config.ConfigError("protocol.split: a sweep sees validation pairs only; leave it out")
 

@@ -65,6 +65,9 @@ class TrainConfig(Settings):
     snapshots: tuple[float, ...] = setting(
         (), "Shares of the training, such as 0.25, after which its weights are kept.", gt=0, le=1
     )
+    stop_after: float = setting(
+        1.0, "Share of the training after which it pauses, to go on in a later trial.", gt=0, le=1
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -111,6 +114,7 @@ def train(
     """
     steps = total_steps(config, len(windows))
     snapshots = {math.ceil(share * steps): share for share in config.snapshots}
+    stop = math.ceil(config.stop_after * steps)
     optimizer = optimizer_of(model, config)
     done, seconds, curve = checkpoint.load_training(model, optimizer)
     curve = [Logged(*entry) for entry in curve]
@@ -120,9 +124,9 @@ def train(
     waited = 0.0
     readers = _READERS if device.type == "cuda" else 1
     with contextlib.closing(
-        _prefetched(windows, config.batch_size, seed, range(done, steps), device, readers)
+        _prefetched(windows, config.batch_size, seed, range(done, stop), device, readers)
     ) as batches:
-        for step in range(done, steps):
+        for step in range(done, stop):
             before = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - before
@@ -138,12 +142,12 @@ def train(
             if step + 1 in snapshots:
                 checkpoint.keep_snapshot(model, snapshots[step + 1])
             wait = min(config.checkpoint_every_s, _FIRST_SAVE_S + now - started)  # sooner at first
-            if step == steps - 1 or now - saved > wait:
+            if step == stop - 1 or now - saved > wait:
                 spent = seconds + time.perf_counter() - started
                 checkpoint.save_training(model, optimizer, step + 1, spent, curve)
                 saved = time.perf_counter()
     model.eval()
-    return TrainResult(steps, seconds + time.perf_counter() - started, waited, curve)
+    return TrainResult(max(done, stop), seconds + time.perf_counter() - started, waited, curve)
 
 
 # of a model whose weights come from elsewhere: no time was measured

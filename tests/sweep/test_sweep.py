@@ -277,7 +277,7 @@ def test_a_list_is_recorded_as_a_word(datasets, tmp_path):
         ([*SPACE, f"for.toy.{WEIGHT}=0.1"], "leave one of them out"),
         ([*SPACE, "trials=0"], "at least 1"),
         ([*SPACE, "trails=3"], 'Did you mean "trials"'),
-        ([*SPACE, "seeds=3"], 'Did you mean "seed"'),
+        ([*SPACE, "tasks=toy"], 'Did you mean "task"'),
         ([*SPACE, "task=tyo"], 'Did you mean "toy"'),
         ([*SPACE, "results=s3://bucket/x"], "folder on this machine"),
     ],

@@ -327,3 +327,18 @@ def test_snapshots_are_the_weights_that_the_training_had_then(windows, whole, tm
     assert checkpoint.load_weights(model, snapshot_name(0.75)) is None
     with pytest.raises(CheckpointError, match="belongs to configuration"):
         Checkpoint(str(tmp_path), "another").load_weights(model, snapshot_name(0.5))
+
+
+def test_a_training_that_pauses_goes_on_to_the_same_weights(windows, whole, tmp_path):
+    paused = [tiny.spec("lewm", *WORDS, f"train.stop_after={share}") for share in (0.25, 0.5)]
+    results = [run(windows, tmp_path, spec) for spec in paused]
+    quarter, half = (math.ceil(share * STEPS) for share in (0.25, 0.5))
+    assert [r.result.steps for r in results] == [quarter, half]
+    assert results[1].steps == list(range(quarter + 1, half + 1))  # none is trained twice
+    again = run(windows, tmp_path, paused[0])  # of an earlier share nothing is left to do
+    assert again.steps == [] and again.result.steps == half
+    resumed = run(windows, tmp_path)
+    assert resumed.steps == list(range(half + 1, STEPS + 1))
+    assert resumed.result.curve == whole.result.curve
+    expected = whole.model.state_dict()
+    assert all(torch.equal(value, expected[n]) for n, value in resumed.model.state_dict().items())

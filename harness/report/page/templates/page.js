@@ -167,7 +167,7 @@
       const seen = points.filter(([, y]) => y !== null);
       const [path, sample] = [seen.map(([x, y]) => `${px(x).toFixed(1)} ${py(y).toFixed(1)}`).join("L"), "0 4H26"].map((d) =>
         draw("path", { d: `M${d}`, "stroke-dasharray": dash, style: `stroke:${colour}` }));
-      const text = make("b");
+      const text = make("strong");
       const item = make("li", {}, draw("svg", { viewBox: "0 0 26 8" }, sample), make("span", { textContent: label }), text);
       item.onpointerenter = () => entries.forEach((other) => other.path.classList.toggle("faded", other.path !== path));
       item.onpointerleave = () => entries.forEach((other) => other.path.classList.remove("faded"));

@@ -1,0 +1,173 @@
+"""The tables of sweeps: values each sampler needed, importances of keys, the Pareto front."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from harness.records import rows
+from harness.report import format, objective
+from harness.report.objective import Judgement
+
+
+class Sweep(NamedTuple):
+    """The values that one sweep has tried, in the order in which they were suggested."""
+
+    run: str
+    sampler: str
+    values: list[tuple[str, Judgement]]  # in words: "sigreg_weight=0.03162"
+
+
+def tried_values(tables: rows.Tables) -> list[tuple[str, Judgement]]:
+    """The values of a sweep's run in the order in which their trials started, each with what it is
+    worth. A value that was pruned or failed is worth nothing, and counts as tried.
+    """
+    swept = tables.metrics[tables.metrics["stage"] == "sweep"]
+    texts = swept["unit"].where(swept["value"].isna(), swept["value"].map("{:g}".format))
+    words = swept["name"].str.rpartition(".")[2] + "=" + texts
+    by_trial = words.groupby(swept["config_hash"]).agg(", ".join).rename("words")
+    trials = tables.trial.merge(by_trial, left_on="config_hash", right_index=True)
+    started = trials.groupby("words")["started"].min().sort_values(kind="stable")
+    hashes = trials.groupby("words")["config_hash"].agg(list)
+    return [
+        (words, objective.judge_seeds([_of_trial(tables, own) for own in hashes[words]]))
+        for words in started.index
+    ]
+
+
+def _of_trial(tables: rows.Tables, config_hash: str) -> rows.Tables:
+    parts = (tables.trial, tables.episodes, tables.metrics)
+    return rows.Tables(*(part[part["config_hash"] == config_hash] for part in parts))
+
+
+def needed_table(sweeps: Sequence[Sweep]) -> format.Table:
+    """How many values each sweep tried until its best one lay on the plateau, which is known from
+    the values of all of them.
+    """
+    tried = [one for sweep in sweeps for one in sweep.values]
+    flags = objective.on_plateau([judgement for _, judgement in tried])
+    plateau = [words for (words, _), flag in zip(tried, flags, strict=True) if flag]
+    left = iter(flags)
+    raw = pd.DataFrame([_needed(sweep, [next(left) for _ in sweep.values]) for sweep in sweeps])
+    frame = pd.DataFrame(
+        {
+            "Sampler": raw["sampler"],
+            "Run": raw["run"],
+            "Values tried": raw["tried"].map(format.whole),
+            "Needed": raw["needed"].map(format.whole),
+            "Ends known to a factor of": raw["ends_factor"].map(format.three),
+            "Best value": raw["best"],
+            "Success %": (100 * raw["success"]).map(format.one),
+            "95 % interval": format.interval(100 * raw[["low", "high"]], "low", "high"),
+        }
+    )
+    best = max((judgement for _, judgement in tried), key=lambda one: one.value)
+    caption = (
+        "Needed: how many values a sampler had tried, in the order of its suggestions, when the "
+        "best of them first lay on the plateau; a dash: it never did. On the plateau are the "
+        "values whose 95 % interval of success on validation pairs overlaps that of the best value "
+        f"of all these runs together ({best.words()}): {len(plateau)} of {len(tried)}, namely "
+        f"{', '.join(sorted(set(plateau), key=_number)) or 'none'}. "
+        "Ends known to a factor of: how far apart the outermost value on the plateau and its "
+        "neighbour off it are, on the side where that is more; a dash where neither side has both, "
+        "or where a value is no number. A value that failed, collapsed or was pruned counts as "
+        "tried."
+    )
+    section = format.Section("Values until the plateau", caption, frame)
+    return format.Table("needed", "How many values each sampler needs", raw, [section])
+
+
+def _needed(sweep: Sweep, flags: Sequence[bool]) -> dict:
+    """The row of one sweep; `flags` say which of its values lie on the plateau."""
+    rates = [judgement.value for _, judgement in sweep.values]
+    bests = [rates.index(record) for record in itertools.accumulate(rates, max)]  # so far
+    needed = next((n for n, best in enumerate(bests, 1) if flags[best]), math.nan)
+    words, judgement = sweep.values[bests[-1]]
+    return {
+        "sampler": sweep.sampler,
+        "run": sweep.run,
+        "tried": len(sweep.values),
+        "needed": needed,
+        "ends_factor": _ends_factor([_number(words)[0] for words, _ in sweep.values], flags),
+        "best": words,
+        "success": judgement.value,
+        "low": judgement.low,
+        "high": judgement.high,
+    }
+
+
+def _ends_factor(values: Sequence[float], flags: Sequence[bool]) -> float:
+    """The larger of the factors between a plateau's outermost values and their neighbours off it;
+    NaN where no end was seen.
+    """
+    plateau = [value for value, flag in zip(values, flags, strict=True) if flag]
+    if not plateau or min(values) <= 0 or not math.isfinite(max(values)):
+        return math.nan
+    below = [min(plateau) / value for value in values if value < min(plateau)]
+    above = [value / max(plateau) for value in values if value > max(plateau)]
+    return max((min(side) for side in (below, above) if side), default=math.nan)
+
+
+def _number(words: str) -> tuple[float, str]:
+    """Sorts values of one key by their number."""
+    text = words.partition("=")[2]
+    try:
+        return float(text), words
+    except ValueError:
+        return float("inf"), words
+
+
+def importances_table(importances: Mapping[str, Mapping[str, float]], values: int) -> format.Table:
+    """How much of an objective's variance each key explains; objective -> key -> share."""
+    raw = pd.DataFrame(
+        [
+            {"objective": objective, "key": key, "importance": share}
+            for objective, shares in importances.items()
+            for key, share in shares.items()
+        ]
+    )
+    frame = pd.DataFrame(
+        {
+            "Objective": raw["objective"],
+            "Key": raw["key"],
+            "Importance %": (100 * raw["importance"]).map(format.percent),
+        }
+    )
+    caption = (
+        f"Share of the variance over the ranges that a key explains by itself, by fANOVA on the "
+        f"{values} values tried; the shares of an objective add up to 100 %. With few values they "
+        "are rough."
+    )
+    section = format.Section("Importance of the keys", caption, frame)
+    return format.Table("importances", "Importance of the keys", raw, [section])
+
+
+def pareto_table(front: Sequence[tuple[str, Judgement]], values: int) -> format.Table:
+    """The values that no other value beats in both success and plan time."""
+    raw = pd.DataFrame(
+        [
+            {"value": words, "success": j.value, "low": j.low, "high": j.high, "plan_s": j.plan_s}
+            for words, j in front
+        ],
+        columns=["value", "success", "low", "high", "plan_s"],
+    ).sort_values("plan_s", ignore_index=True)
+    frame = pd.DataFrame(
+        {
+            "Value": raw["value"],
+            "Success %": (100 * raw["success"]).map(format.one),
+            "95 % interval": format.interval(100 * raw[["low", "high"]], "low", "high"),
+            "Plan, s": raw["plan_s"].map(format.three),
+        }
+    )
+    caption = (
+        f"Of {values} values those that no other beats in success on validation pairs without "
+        "taking longer for a plan, the fastest first; values that solved nothing are left out. "
+        "Plan: median wall time of the plan of one pair alone. Trials that run side by side slow "
+        "each other's plans down: give resources.cpu=<all cores> where that matters."
+    )
+    section = format.Section("Success against plan time", caption, frame)
+    return format.Table("pareto", "Pareto front of the sweep", raw, [section])

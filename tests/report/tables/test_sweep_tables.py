@@ -1,0 +1,97 @@
+"""Tables of sweeps, on runs whose plateau is known."""
+
+import numpy as np
+import pytest
+from synthetic_run import SyntheticRun
+
+from harness.records import rows
+from harness.report import objective
+from harness.report.tables import sweep
+
+KEY = "method.lewm.sigreg_weight"
+
+
+def write(folder, rates, seeds=1, **fields):
+    """A run with a trial for each weight and seed, in this order."""
+    run = SyntheticRun(folder)
+    for number, (weight, rate) in enumerate(rates.items()):
+        for seed in range(seeds):
+            solved = np.arange(100) < 100 * (rate or 0)
+            run.trial(
+                seed=seed,
+                outcome=solved if rate is not None else (),
+                variant=f"w{weight}",
+                key=f"two_room.lewm.w{weight}.s{seed}",
+                split="validation",
+                status="ok" if rate is not None else "error",
+                metrics=[("sweep", KEY, 0, weight, "")],
+                started=10.0 * number + seed,
+                **fields,
+            )
+    return rows.read(str(folder))
+
+
+def test_values_come_as_they_were_tried_with_their_worth(tmp_path):
+    tried = sweep.tried_values(write(tmp_path, {0.1: 0.5, 0.001: None, 1: 0.7}, seeds=2))
+    assert [words for words, _ in tried] == [
+        "sigreg_weight=0.1", "sigreg_weight=0.001", "sigreg_weight=1",
+    ]  # fmt: skip
+    assert [judgement.value for _, judgement in tried] == pytest.approx([0.5, 0, 0.7])
+    assert [judgement.seeds for _, judgement in tried] == [2, 2, 2]
+
+
+def test_trials_that_no_sweep_varied_are_left_out(tmp_path):
+    write(tmp_path, {0.1: 0.5})
+    SyntheticRun(tmp_path).trial(outcome=np.ones(100), variant="best", key="two_room.lewm.best.s0")
+    assert [words for words, _ in sweep.tried_values(rows.read(str(tmp_path)))] == [
+        "sigreg_weight=0.1"
+    ]
+
+
+def test_needed_counts_until_the_best_so_far_is_on_the_plateau_of_all_runs(tmp_path):
+    """The plateau is 0.88 to 0.9: the intervals of 100 pairs overlap those of no other rate."""
+    runs = {
+        "quick": {0.1: 0.9, 0.01: 0.5},
+        "slow": {0.001: None, 0.002: 0.5, 0.003: 0.7, 0.05: 0.88, 0.5: 0.6},
+        "never": {1.0: 0.5, 0.9: 0.7},
+    }
+    sweeps = [
+        sweep.Sweep(name, "tpe", sweep.tried_values(write(tmp_path / name, rates)))
+        for name, rates in runs.items()
+    ]
+    table = sweep.needed_table(sweeps)
+    raw = table.raw.set_index("run")
+    assert raw["needed"].fillna(-1).to_dict() == {"quick": 1, "slow": 4, "never": -1}
+    assert raw["tried"].to_dict() == {"quick": 2, "slow": 5, "never": 2}
+    factors = {"quick": 10.0, "slow": 0.05 / 0.003, "never": np.nan}
+    for name, factor in factors.items():
+        assert raw.loc[name, "ends_factor"] == pytest.approx(factor, nan_ok=True)
+    assert raw.loc["slow", "best"] == "sigreg_weight=0.05"
+    (section,) = table.sections
+    assert section.frame["Needed"].tolist() == ["1", "4", "–"]
+    assert "2 of 9, namely sigreg_weight=0.05, sigreg_weight=0.1" in section.caption
+
+
+def test_by_itself_every_run_reaches_its_own_plateau(tmp_path):
+    tried = sweep.tried_values(write(tmp_path, {1.0: 0.5, 0.9: 0.7}))
+    table = sweep.needed_table([sweep.Sweep("alone", "tpe", tried)])
+    assert table.raw["needed"].tolist() == [2]
+
+
+def test_where_nothing_is_solved_there_is_no_plateau(tmp_path):
+    tried = sweep.tried_values(write(tmp_path, {1.0: 0.0, 0.9: None}))
+    table = sweep.needed_table([sweep.Sweep("r", "tpe", tried)])
+    assert table.raw["needed"].isna().all() and "namely none" in table.sections[0].caption
+
+
+def test_a_front_and_importances_show_what_they_are_given():
+    front = [
+        ("a=1", objective.Judgement(0.9, 50, "", 0.8, 0.95, 0.4)),
+        ("a=2", objective.Judgement(0.5, 50, "", 0.4, 0.6, 0.1)),
+    ]
+    table = sweep.pareto_table(front, 7)
+    assert table.raw["value"].tolist() == ["a=2", "a=1"]  # the fastest first
+    assert table.sections[0].frame["95 % interval"].tolist() == ["[40.0, 60.0]", "[80.0, 95.0]"]
+    assert sweep.pareto_table([], 7).sections[0].frame.empty
+    table = sweep.importances_table({"success": {"train.lr": 0.75, "mpc.horizon": 0.25}}, 9)
+    assert table.sections[0].frame["Importance %"].tolist() == ["75", "25"]
