@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _OURS = re.compile(
     r"(headline|success|success_\d+|efficiency|stability|plan_time|compute|aggregates|released"
-    r"|sweep|coverage|imagined_.+"
+    r"|evaluations|sweep|coverage|imagined_.+"
     r"|(training|probing|open_loop|geometry|map|surprise|plans|episodes|decoder)(_.+)?)"
     r"\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif|captions\.md"

@@ -85,7 +85,7 @@ def load(run_folder: str, compacting: bool = False) -> RunTables:
         tasks=tasks,
         cells=_cells(trials, sweep_values(metrics), methods, tasks),
         trials=trials,
-        failed=trial[~ok],
+        failed=trial[~ok & (trial["status"] != "paused")],  # those that a sweep has pruned
         episodes=number_pairs(_of_trials(tables.episodes, trials)),
         metrics=metrics,
         frames=_of_trials(_first_frames(run_folder, trials, tables.pictured), trials),

@@ -14,6 +14,7 @@ from harness.report import format
 
 _TEXT_COLUMNS = {  # aligned to the left
     *("Task", "Tasks", "Event", "Method", "Quantity", "Device", "Timed", "Terms", "Kind of pairs"),
+    *("Evaluation", "Sampler", "Run", "Best value", "Key", "Value"),
     *("Item", "Title", "Status", "Missing", "Gap", "Command", "Reason"),
 }
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}

@@ -10,13 +10,12 @@ import pandas as pd
 
 from harness.report import load, objective, success_rates
 from harness.report.figures import style
+from harness.report.tables import evaluations
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _STAR = {"mfc": "#f7d038", "mec": style.INK, "zorder": 5, "clip_on": False}
-# keys that change the protocol's hash: their points share a panel all the same
-_OF_PROTOCOL = ("protocol.", "planner.", "mpc.")
 # published weight, and windows in a batch, of a term that is multiplied by that number
 _GROWS_WITH_THE_BATCH = dict.fromkeys(
     ("method.lewm.sigreg_weight", "method.lewm_idm.sigreg_weight"), (0.1, 128)
@@ -61,7 +60,8 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     points[["mean", "low", "high"]] *= 100
     order = points["cell"].map({cell: i for i, cell in enumerate(run.cells.index)})
     points = points.assign(order=order).sort_values(["name", "order"], ignore_index=True)
-    own = points["protocol_hash"].where(~points["name"].str.startswith(_OF_PROTOCOL), "")
+    # points of keys that change the protocol's hash share a panel all the same
+    own = points["protocol_hash"].where(~points["name"].str.startswith(evaluations.OF_PROTOCOL), "")
     by = ["name", "task", "method", "scale", "protocol", own, "split"]
     points["panel"] = points.groupby(by, sort=False).ngroup()
     names = points["method"].map(run.method_label) + ", " + points["task"].map(run.task_label)

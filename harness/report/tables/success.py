@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harness.report import format, load, published, success_rates
-from harness.report.tables import power
+from harness.report.tables import evaluations, power
 
 _AVERAGING = (
     "Success in percent [95 % interval], averaged over the evaluation seeds of a training seed "
@@ -51,7 +51,8 @@ def success_table(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) 
     """All tasks side by side, how many pairs a difference needs, then each task with its strata,
     published numbers, shares of the way to a ceiling, and paired differences.
     """
-    raw = _raw(run, outcomes, estimates)
+    elsewhere = evaluations.cells(run)  # in a table of their own: each has a protocol's hash
+    raw = _raw(run, outcomes, estimates[~estimates["cell"].isin(elsewhere)])
     across = list(_across_tasks(run, raw))
     shown = {key for key, _ in across}
     of_tasks = []

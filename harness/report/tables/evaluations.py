@@ -1,0 +1,135 @@
+"""The table of evaluations: one training under other planners, horizons, dynamics or costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.report import format, load, stats, success_rates
+from harness.report.tables import efficiency
+
+OF_PROTOCOL = ("protocol.", "planner.", "mpc.")  # keys that are no training's
+_WHOLE = ("cem", "model")  # variants that the others of a method are compared with
+_CAPTION = (
+    "{pairs} {split} pairs of a task each. Success in percent [95 % interval, as in the table of "
+    "success]. Rollouts: those of one plan; a step down a gradient counts as three. Seconds: "
+    "median wall time of one plan of one pair. − whole: points of success minus those of the same "
+    "weights as the protocol has them (CEM with all its iterations; the model itself), on the same "
+    "pairs, with the bootstrap's 95 % interval over groups of pairs; p: exact, after Holm's "
+    "correction for all comparisons of this table."
+)
+_GRADIENT = ("adam", "rmsprop", "sgd")
+
+
+def cells(run: load.RunTables) -> list[int]:
+    """The cells whose trials give such a key a value."""
+    swept = load.sweep_values(run.metrics)
+    return list(swept.loc[swept["name"].str.startswith(OF_PROTOCOL), "cell"].unique())
+
+
+def evaluations_table(run: load.RunTables, estimates: pd.DataFrame) -> format.Table:
+    """A section for each kind of key, scale, protocol's name and split: a row per evaluation."""
+    raw = _raw(run, estimates)
+    sections = []
+    by = ["kind", "scale", "protocol", "split"]
+    for (kind, scale, protocol, split), rows in raw.groupby(by, sort=False) if len(raw) else ():
+        pairs = format.span(rows["pairs"])
+        words = f"{format.about(run, rows)} {_CAPTION.format(pairs=pairs, split=split)}"
+        title = f"{_TITLES[kind]}, {protocol}, scale {scale}, {split} pairs"
+        sections.append(format.Section(title, words, _frame(run, rows.reset_index(drop=True))))
+    return format.Table("evaluations", "One training, several evaluations", raw, sections)
+
+
+_TITLES = {
+    "planner": "Planners",
+    "protocol": "Goals further away",
+    "mpc": "Horizons, replans, dynamics and costs",
+}
+
+
+def _raw(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell and split."""
+    keys = load.sweep_values(run.metrics).drop_duplicates("cell").set_index("cell")
+    known = estimates[estimates["subset"] == success_rates.ALL]
+    known = known[known["cell"].isin(cells(run))]
+    seconds = efficiency.plan_times(run)
+    seconds = seconds[seconds["pairs"] == 1].groupby("cell")["p50_s"].median()
+    rows, outcomes = [], _on_shared_pairs(run, keys)
+    for row in known.itertuples():
+        key = keys.loc[row.cell, "name"]
+        rows.append(
+            format.identity(run, row.cell)
+            | {"split": row.split, "kind": key.partition(".")[0], "key": key}
+            | {"value": keys.loc[row.cell, "value"], "rollouts": _rollouts(run, row.cell)}
+            | {"success_pct": 100 * row.mean, "low_pct": 100 * row.low, "high_pct": 100 * row.high}
+            | {"pairs": row.pairs, "seeds": row.seeds}
+            | {"solve_1_p50_s": seconds.get(row.cell, np.nan)}
+            | _difference(run, outcomes, row.cell, row.split)
+        )
+    raw = format.in_order(run, pd.DataFrame(rows))
+    if raw.empty:
+        return raw
+    tested = raw["minus_whole_p"].notna()
+    corrected = pd.Series(np.nan, index=raw.index)
+    corrected[tested] = stats.holm(raw.loc[tested, "minus_whole_p"].to_numpy())
+    return raw.assign(minus_whole_p_holm=corrected)
+
+
+def _on_shared_pairs(run: load.RunTables, keys: pd.DataFrame) -> dict:
+    """The outcomes of evaluations that differ in planner, horizon, dynamics or cost alone, with one
+    number for the same pair under all of them.
+    """
+    alike = keys.index[~keys["name"].str.startswith("protocol.")].intersection(cells(run))
+    groups = run.cells.loc[alike].groupby(["task", "scale", "protocol"]).ngroup()
+    episodes = run.episodes[run.episodes["cell"].isin(alike)].reset_index(drop=True)
+    episodes["comparison_id"] = episodes["cell"].map(groups)
+    return success_rates.outcomes(run._replace(episodes=load.number_pairs(episodes)))
+
+
+def _rollouts(run: load.RunTables, cell: int) -> float:
+    """Candidates times iterations of one plan; NaN for a method that does not plan."""
+    trials = run.trials[run.trials["cell"] == cell]
+    planner = load.setting(trials, "planner_name")
+    sizes = [load.setting(trials, f"planner.{name}") for name in ("candidates", "iterations")]
+    if None in sizes or run.methods.loc[run.cells.loc[cell, "method"], "is_control"]:
+        return np.nan
+    return float(sizes[0]) * float(sizes[1]) * (3 if planner in _GRADIENT else 1)
+
+
+def _difference(run: load.RunTables, outcomes: dict, cell: int, split: str) -> dict[str, Any]:
+    """Against the same method's whole evaluation on the same pairs; blanks where there is none."""
+    names = ("points", "low_points", "high_points", "p")
+    blank = {f"minus_whole_{name}": np.nan for name in names}
+    own = run.cells.loc[cell]
+    same = ["task", "method", "scale", "protocol"]
+    alike = (run.cells[same] == own[same]).all(axis=1) & run.cells["variant"].isin(_WHOLE)
+    whole = [other for other in run.cells.index[alike] if other != cell]
+    known = all((other, split) in outcomes for other in (cell, *whole))
+    if own["variant"] in _WHOLE or len(whole) != 1 or not known:
+        return blank
+    found = success_rates.paired(outcomes[cell, split], outcomes[whole[0], split])
+    for row in found:
+        if row["subset"] == success_rates.ALL:
+            points = [100 * row[name] for name in ("difference", "low", "high")]
+            return dict(zip(blank, [*points, row["p_value"]], strict=True))
+    return blank
+
+
+def _frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
+    shown = {
+        "Task": rows["task"].map(run.task_label),
+        "Method": rows["method"].map(run.method_label),
+        "Evaluation": rows["variant"],
+        "Success %": format.with_interval(rows, "success_pct", "low_pct", "high_pct"),
+    }
+    if rows["rollouts"].notna().any():
+        shown["Rollouts"] = rows["rollouts"].map(format.whole)
+    if rows["solve_1_p50_s"].notna().any():
+        shown["Seconds"] = rows["solve_1_p50_s"].map(format.three)
+    if rows["minus_whole_points"].notna().any():
+        names = (f"minus_whole_{name}" for name in ("points", "low_points", "high_points"))
+        shown["− whole"] = format.with_interval(rows, *names, format.signed)
+        shown["p"] = rows["minus_whole_p_holm"].map(format.p_value)
+    return pd.DataFrame(shown)

@@ -1,0 +1,64 @@
+"""The table of evaluations: planners, horizons and dynamics of one training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from synthetic_run import outcome, raw, table
+
+CONFIG = (
+    "config: {{planner_name: {name}, planner: {{candidates: {candidates}, "
+    "iterations: {iterations}}}, protocol: {{offset_steps: 25}}}}"
+)
+
+
+def planner(run, variant, successes, candidates=30, iterations=10, **fields):
+    """LeWM's training under a planner, whose protocol has a hash of its own."""
+    name = variant.partition("-")[0]
+    run.trial(
+        key=f"two_room.lewm.{variant}.s0",
+        variant=variant,
+        outcome=outcome(successes),
+        config=CONFIG.format(name=name, candidates=candidates, iterations=iterations),
+        setting_hash=variant,
+        protocol_hash=f"{variant:a<8}",
+        metrics=[
+            ("sweep", f"planner.{name}.iterations", 0, float(iterations), "1"),
+            *(("plan_time", "solve_s_1", i, 0.1 * iterations, "s") for i in range(3)),
+        ],
+        **fields,
+    )
+
+
+def test_planners_stand_in_a_table_of_their_own_beside_whole_cem(run):
+    planner(run, "cem", 30)
+    planner(run, "cem-0.5", 20, iterations=5)
+    planner(run, "adam", 40, candidates=3, iterations=33)
+    run.trial(method="random", outcome=outcome(10))
+    rows = raw(run, "evaluations").set_index("variant")
+    assert rows["rollouts"].to_dict() == {"cem": 300, "cem-0.5": 150, "adam": 297}
+    assert rows["success_pct"].to_dict() == {"cem": 60, "cem-0.5": 40, "adam": 80}
+    assert rows["minus_whole_points"].dropna().to_dict() == {"cem-0.5": -20, "adam": 20}
+    assert rows["solve_1_p50_s"].to_dict() == pytest.approx({"cem": 1, "cem-0.5": 0.5, "adam": 3.3})
+    p = rows["minus_whole_p"].dropna()
+    assert rows.loc[p.index, "minus_whole_p_holm"].tolist() == [min(1, 2 * p.min())] * 2
+    assert "Planners, quick-v1, scale laptop, test pairs" in table(run, "evaluations", "md")
+    assert raw(run, "success")["method"].tolist() == ["random"]  # not one section a planner
+
+
+def test_goals_further_away_are_not_compared_since_their_pairs_are_others(run):
+    for offset in (25, 50):
+        for method in ("lewm", "random"):
+            run.trial(
+                method=method,
+                key=f"two_room.{method}.offset-{offset}.s0",
+                variant=f"offset-{offset}",
+                outcome=outcome(offset // 2),
+                setting_hash=f"{method}{offset}",
+                protocol_hash=f"{offset}aaaaaa",
+                metrics=[("sweep", "protocol.offset_steps", 0, float(offset), "1")],
+            )
+    rows = raw(run, "evaluations")
+    assert len(rows) == 4 and rows["minus_whole_points"].isna().all()
+    assert np.isnan(rows.set_index("method").loc["random", "rollouts"]).all()
+    assert "Goals further away" in table(run, "evaluations", "md")
