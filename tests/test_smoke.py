@@ -15,13 +15,15 @@ import started
 import tiny
 import torch
 
-from harness import trial, zoo
+from harness import trial
+from harness.experiment import suites
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.training.checkpoint import TRAINING
 
 COMMAND = ["-m", "harness.run", "suite=smoke", "scale=tiny", "device=cpu", "run=r"]
 STEPS = 80
+METHODS = suites.SUITES["smoke"].methods
 WORDS = [f"for.lewm.train.steps={STEPS}", "for.lewm.train.checkpoint_every_s=0"]
 PATIENCE_S = 600
 
@@ -80,8 +82,8 @@ def smoke(datasets, tmp_path_factory):
 def test_every_trial_is_ok(smoke):
     assert smoke.code == 0, smoke.said
     table = rows.read(str(smoke.folder)).trial
-    assert sorted(table["method"]) == sorted(zoo.METHODS)
-    count = len(zoo.METHODS)
+    assert sorted(table["method"]) == sorted(METHODS)
+    count = len(METHODS)
     assert set(table["status"]) == {"ok"} and f"{count} of {count} trials to run" in smoke.said
 
 
@@ -110,14 +112,14 @@ def test_pairs_are_the_same_for_every_method(smoke):
     episodes = rows.read(str(smoke.folder)).episodes
     columns = ["pair_id", "source_episode", "start_step", "stratum", "sample", "dist_init"]
     by_trial = [part[columns].to_numpy().tolist() for _, part in episodes.groupby("key")]
-    assert len(by_trial) == len(zoo.METHODS) and len(by_trial[0]) == 8
+    assert len(by_trial) == len(METHODS) and len(by_trial[0]) == 8
     assert all(part == by_trial[0] for part in by_trial)
     replay = episodes[episodes["key"] == "toy.replay.s0"]
     assert replay["success"].all() and (replay["first_hit_step"] <= 25).all()
 
 
 def test_every_trial_shows_the_same_pair(smoke):
-    frames, count = rows.frames(str(smoke.folder)), len(zoo.METHODS)
+    frames, count = rows.frames(str(smoke.folder)), len(METHODS)
     frames = frames[frames["stage"] == "control"]
     assert frames["key"].nunique() == count and frames["pair_id"].nunique() == 1
     for kind in ("start", "goal"):
@@ -138,7 +140,7 @@ def test_tables_figures_and_page_are_written(smoke):
         assert "<svg" in (smoke.folder / "figures" / f"{name}.svg").read_text()
     assert "LeWM" in (smoke.folder / "index.html").read_text()
     success = pd.read_csv(smoke.folder / "tables" / "success.csv")
-    assert set(zoo.METHODS) <= set(success.to_numpy().astype(str).ravel())
+    assert set(METHODS) <= set(success.to_numpy().astype(str).ravel())
 
 
 def test_ctrl_c_keeps_the_checkpoint_and_leaves_no_row_and_no_process(datasets, tmp_path):

@@ -213,7 +213,9 @@ def table(run, name, kind="csv"):
 def links(run):
     """The files that the run's page links to, as paths below its folder."""
     page = (run.folder / "index.html").read_text()
-    found = [link for link in re.findall(r'href="([^"#][^"]*)"', page) if link != "data:,"]
+    found = [
+        link for link in re.findall(r'href="([^"#][^"]*)"', page) if not link.startswith("data:")
+    ]
     assert found
     return [urllib.parse.unquote(link) for link in found]
 

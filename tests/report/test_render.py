@@ -69,7 +69,7 @@ def test_hostile_text_stays_text_in_the_page(hostile):
     parts = page._template("parts.html.j2").module
     text = parts.sections(page.Chapter("t", "Title", [], hostile.sections, []))
     assert "<b>b" not in text and text.count("&lt;b&gt;") == 5  # title, caption, heading, two cells
-    assert text.count("<b>") == 2 and re.search(r'<td class="text">', text)  # names stand left
+    assert text.count("<strong>") == 2 and re.search(r'<td class="text">', text)  # names stand left
 
 
 def test_bold_cells_are_bold_on_the_terminal(hostile):

@@ -38,7 +38,8 @@ def evaluations_table(run: load.RunTables, estimates: pd.DataFrame) -> format.Ta
         pairs = format.span(rows["pairs"])
         words = f"{format.about(run, rows)} {_CAPTION.format(pairs=pairs, split=split)}"
         title = f"{_TITLES[kind]}, {protocol}, scale {scale}, {split} pairs"
-        sections.append(format.Section(title, words, _frame(run, rows.reset_index(drop=True))))
+        frame = _frame(run, rows.reset_index(drop=True))
+        sections.append(format.Section(title, words, frame, headline=True))
     return format.Table("evaluations", "One training, several evaluations", raw, sections)
 
 

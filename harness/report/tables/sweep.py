@@ -13,6 +13,8 @@ from harness.records import rows
 from harness.report import format, objective
 from harness.report.objective import Judgement
 
+_RATE = ("success", "low", "high")
+
 
 class Sweep(NamedTuple):
     """The values that one sweep has tried, in the order in which they were suggested."""
@@ -61,8 +63,7 @@ def needed_table(sweeps: Sequence[Sweep]) -> format.Table:
             "Needed": raw["needed"].map(format.whole),
             "Ends known to a factor of": raw["ends_factor"].map(format.three),
             "Best value": raw["best"],
-            "Success %": (100 * raw["success"]).map(format.one),
-            "95 % interval": format.interval(100 * raw[["low", "high"]], "low", "high"),
+            "Success %": format.with_interval(100 * raw[["success", "low", "high"]], *_RATE),
         }
     )
     best = max((judgement for _, judgement in tried), key=lambda one: one.value)
@@ -134,7 +135,7 @@ def importances_table(importances: Mapping[str, Mapping[str, float]], values: in
         {
             "Objective": raw["objective"],
             "Key": raw["key"],
-            "Importance %": (100 * raw["importance"]).map(format.percent),
+            "Importance %": (100 * raw["importance"]).map(format.whole),
         }
     )
     caption = (
@@ -158,8 +159,7 @@ def pareto_table(front: Sequence[tuple[str, Judgement]], values: int) -> format.
     frame = pd.DataFrame(
         {
             "Value": raw["value"],
-            "Success %": (100 * raw["success"]).map(format.one),
-            "95 % interval": format.interval(100 * raw[["low", "high"]], "low", "high"),
+            "Success %": format.with_interval(100 * raw[["success", "low", "high"]], *_RATE),
             "Plan, s": raw["plan_s"].map(format.three),
         }
     )

@@ -145,12 +145,12 @@ def test_an_episode_plays_from_its_start_to_its_end(opened):
 def test_curves_say_their_values_where_the_pointer_is(opened):
     page = opened()
     chart = page.locator("#chart .plot > svg")
-    last = page.locator("#chart li b").all_inner_texts()
+    last = page.locator("#chart li strong").all_inner_texts()
     assert "last values" in page.locator("#chart li").first.inner_text()
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] / 2)
-    there = page.locator("#chart li b").all_inner_texts()
+    there = page.locator("#chart li strong").all_inner_texts()
     assert "at step" in page.locator("#chart li").first.inner_text()
     assert all(float(a) > float(b) for a, b in zip(there, last, strict=True))  # the losses fall
     page.locator("#chart select").nth(1).select_option("latent_std")

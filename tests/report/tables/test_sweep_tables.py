@@ -91,7 +91,7 @@ def test_a_front_and_importances_show_what_they_are_given():
     ]
     table = sweep.pareto_table(front, 7)
     assert table.raw["value"].tolist() == ["a=2", "a=1"]  # the fastest first
-    assert table.sections[0].frame["95 % interval"].tolist() == ["[40.0, 60.0]", "[80.0, 95.0]"]
+    assert table.sections[0].frame["Success %"].tolist() == ["50 [40, 60]", "90 [80, 95]"]
     assert sweep.pareto_table([], 7).sections[0].frame.empty
     table = sweep.importances_table({"success": {"train.lr": 0.75, "mpc.horizon": 0.25}}, 9)
     assert table.sections[0].frame["Importance %"].tolist() == ["75", "25"]
