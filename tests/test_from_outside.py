@@ -375,12 +375,3 @@ def test_a_broken_package_costs_only_who_asks_for_it(package, capsys):
     assert run.main(["suite=smoke", "methods=broken"]) == command.USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert "method broken of students-work 1.2: ModuleNotFoundError" in line
-
-
-# -- README
-
-
-def test_the_readmes_method_is_the_example():
-    text = (started.ROOT / "README.md").read_text()
-    code = text.split("```python\n")[1].split("```")[0]
-    assert code.partition("\n")[2].strip() in Path(METHOD).read_text()

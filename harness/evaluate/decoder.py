@@ -120,7 +120,7 @@ def train(
 
 
 def _share(step: int, steps: int) -> float:
-    """Of the highest learning rate: a linear warm-up, then a cosine to zero."""
+    """The learning rate as a share of the highest one: a linear warm-up, then a cosine to zero."""
     return min(1.0, (step + 1) / (_WARMUP * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 

@@ -81,12 +81,12 @@ def _cost(row: rows.TrialRow, speed: float) -> _Cost:
     """The cost on this machine alone: of a trial on a CPU that had to share it, the time without
     what others took.
     """
-    slower = row.cpu_yardstick / speed if row.cpu_yardstick and speed else 1.0
+    scale = row.cpu_yardstick / speed if row.cpu_yardstick and speed else 1.0
     if row.cpu_s and not row.driver:  # a CPU has none
-        slower *= min(1.0, row.cpu_s / row.total_s)
+        scale *= min(1.0, row.cpu_s / row.total_s)
     step_s = row.train_s / row.train_steps if row.train_steps else 0.0
     rest_s = max(0.0, row.total_s - row.train_s)
-    return _Cost(row.train_steps, slower * step_s, slower * rest_s)
+    return _Cost(row.train_steps, scale * step_s, scale * rest_s)
 
 
 def _trials(root: str) -> list[rows.TrialRow]:

@@ -1,5 +1,5 @@
-"""What suites vary beside tasks, methods and seeds: one table for settings that need a training
-each, and what is evaluated on one training in several ways.
+"""The variations of suites beside tasks, methods and seeds: a table of settings that need a
+training each, and the ways in which one training is evaluated.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def variant(axis_name: str, value: Any) -> str:
 
 
 def of(names: tuple[str, ...], method: str) -> Iterator[tuple[str, Axis]]:
-    """Those of these ablations that vary the method, by name."""
+    """Yield the ablations among `names` that vary the method."""
     for name in names:
         if method in ABLATIONS[name].methods:
             yield name, ABLATIONS[name]

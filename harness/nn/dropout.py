@@ -13,7 +13,7 @@ class Dropout(nn.Dropout):
     """torch's Dropout, its mask drawn by `dropout`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Of any shape."""
+        """Drop values of an input of any shape, in training alone."""
         return dropout(input, self.p if self.training else 0.0)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from harness.contracts.planning import CostFn, IterationRunner, Noise, Plan
 from harness.contracts.setting import Settings, setting
+from harness.planning.candidates import around, take
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,7 @@ class CEM:
         config = self.config
 
         def iterate(iteration: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            draws = noise(iteration, (config.candidates, *init.shape[1:]))  # (B, N, K, A)
-            draws[:, 0] = 0
-            candidates = mean[:, None] + std[:, None] * draws
+            candidates = around(noise, iteration, config.candidates, mean, std)  # (B, N, K, A)
             cost = cost_fn(candidates)  # (B, N)
             assert cost.shape == candidates.shape[:2], (cost.shape, candidates.shape)
             elite_cost, index = cost.topk(config.elites, dim=1, largest=False)
@@ -74,9 +73,3 @@ class CEM:
             mean, std, cost = run(iterate, iteration, mean, std)
             costs.append(cost)
         return Plan(mean, costs[-1], torch.stack(costs))
-
-
-def take(candidates: Tensor, index: Tensor) -> Tensor:
-    """Rows `index` (B, M) of candidates (B, N, K, A)."""
-    rows = torch.arange(len(index), device=index.device)[:, None]
-    return candidates[rows, index]

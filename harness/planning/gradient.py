@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harness.contracts.planning import CostFn, IterationRunner, Noise, Plan
 from harness.contracts.setting import Settings, setting
-from harness.planning.cem import take
+from harness.planning.candidates import around, take
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ class GradientDescent:
         """Descend from `init` (B, K, A) on; the cost must let gradients through."""
         config = self.config
         start = torch.arange(1, device=init.device)[0]
-        draws = noise(start, (config.candidates, *init.shape[1:]))  # (B, N, K, A)
-        draws[:, 0] = 0
-        plans = init[:, None] + config.initial_std * draws
+        plans = around(noise, start, config.candidates, init, config.initial_std)  # (B, N, K, A)
         with torch.enable_grad():
             plans = plans.detach().requires_grad_()
             optimizer = self._optimizer([plans], lr=config.lr)
@@ -85,7 +83,7 @@ class GradientDescent:
 
 
 def _cheapest(plans: Tensor, cost: Tensor) -> tuple[Tensor, Tensor]:
-    """Of plans (B, N, K, A) the cheapest of each pair, (B, K, A), and its cost (B,)."""
+    """Find the cheapest plan of each pair, (B, K, A) out of (B, N, K, A), and its cost (B,)."""
     cost, index = cost.min(dim=1, keepdim=True)
     return take(plans, index)[:, 0], cost[:, 0]
 

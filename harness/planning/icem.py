@@ -19,7 +19,8 @@ from torch import Tensor
 
 from harness.contracts.planning import CostFn, IterationRunner, Noise, Plan
 from harness.contracts.setting import setting
-from harness.planning.cem import CEMConfig, take
+from harness.planning.candidates import spread, take
+from harness.planning.cem import CEMConfig
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,7 @@ class ICEM:
             iteration: Tensor, mean: Tensor, std: Tensor, best: Tensor
         ) -> tuple[Tensor, ...]:
             draws = noise(iteration, (config.candidates, *init.shape[1:]))  # (B, N, K, A)
-            draws = _mixed(colours, draws)
-            draws[:, 0] = 0
-            candidates = mean[:, None] + std[:, None] * draws
+            candidates = spread(_mixed(colours, draws), mean, std)
             if keep:
                 candidates[:, 1 : keep + 1] = best[:, :keep]
             elite_cost, index = cost_fn(candidates).topk(config.elites, dim=1, largest=False)

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from harness.contracts.planning import CostFn, IterationRunner, Noise, Plan
 from harness.contracts.setting import setting
-from harness.planning.cem import CEMConfig, take
+from harness.planning.candidates import around, take
+from harness.planning.cem import CEMConfig
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,7 @@ class MPPI:
         config = self.config
 
         def iterate(iteration: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            draws = noise(iteration, (config.candidates, *init.shape[1:]))  # (B, N, K, A)
-            draws[:, 0] = 0
-            candidates = mean[:, None] + std[:, None] * draws
+            candidates = around(noise, iteration, config.candidates, mean, std)  # (B, N, K, A)
             elite_cost, index = cost_fn(candidates).topk(config.elites, dim=1, largest=False)
             elites = take(candidates, index)  # (B, elites, K, A)
             weights = path_weights(elite_cost, config.temperature)

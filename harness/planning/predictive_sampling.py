@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harness.contracts.planning import CostFn, IterationRunner, Noise, Plan
 from harness.contracts.setting import Settings, setting
-from harness.planning.cem import take
+from harness.planning.candidates import around, take
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ class PredictiveSampling:
         config = self.config
 
         def iterate(iteration: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
-            draws = noise(iteration, (config.candidates, *init.shape[1:]))  # (B, N, K, A)
-            draws[:, 0] = 0
-            candidates = best[:, None] + config.std * draws
+            candidates = around(noise, iteration, config.candidates, best, config.std)
             cost, index = cost_fn(candidates).min(dim=1, keepdim=True)
             return take(candidates, index)[:, 0], cost[:, 0]
 

@@ -18,8 +18,10 @@ _OF_A_PLAN = ("planner.", "mpc.")  # keys of a sweep that change what a plan cos
 _CAPTION = (
     "Success on {split} pairs with 95 % intervals over the operations of one plan of one pair "
     "(matrix products, attention and convolutions, 2 for each multiply-add): the same weights "
-    "with other settings of the planner. A method whose planner has one setting is one point."
+    "with other settings of the protocols' planner, CEM; other planners stand in the table of "
+    "evaluations. A method whose planner has one setting is one point."
 )
+_PLANNER = "cem"  # that of every protocol, and of rows that do not say theirs
 
 
 def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
@@ -46,7 +48,9 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     points = points.drop(columns="seeds").merge(run.cells, left_on="cell", right_index=True)
     points = points[points["cell"].isin(swept["cell"]) | (points["variant"] == "")]
     points["gflop"] = points["cell"].map(_flops(run)) / 1e9
-    points = points[points["gflop"] > 0]
+    planners = run.trials.groupby("cell").apply(load.setting, "planner_name")
+    planned = points["cell"].map(planners).fillna(_PLANNER) == _PLANNER
+    points = points[planned & (points["gflop"] > 0)]
     base = points["protocol"].str.removesuffix(" modified")
     points["section"] = list(zip(points["split"], points["scale"], base, strict=True))
     several = points.groupby(["task", "section", "method"])["gflop"].transform("nunique") > 1

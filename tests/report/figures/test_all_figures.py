@@ -255,6 +255,9 @@ def test_success_at_equal_compute_has_a_point_for_each_setting_of_the_planner(ru
         planned(run, "lewm", candidates, successes, candidates * 1e9)
     planned(run, "gcbc", 0, 5, 2e9)
     run.trial(method="pldm", outcome=outcome(1, 10))  # its plan has no known cost
+    other = "config: {planner_name: adam, planner: {candidates: 30, iterations: 10}}"
+    adam = [("sweep", "planner.adam.iterations", 0, 10, ""), ("plan_time", "flops", 0, 3e10, "")]
+    run.trial(variant="adam", key="adam", outcome=outcome(9, 10), metrics=adam, config=other)
     weight = [("sweep", "method.pldm.var", 0, 1, ""), ("plan_time", "flops", 0, 1e9, "FLOP")]
     run.trial(method="pldm", variant="var-1", key="var", outcome=outcome(1, 10), metrics=weight)
     loaded, estimates = tables(run)
