@@ -48,9 +48,9 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     points = points.drop(columns="seeds").merge(run.cells, left_on="cell", right_index=True)
     points = points[points["cell"].isin(swept["cell"]) | (points["variant"] == "")]
     points["gflop"] = points["cell"].map(_flops(run)) / 1e9
-    planners = run.trials.groupby("cell").apply(load.setting, "planner_name")
-    planned = points["cell"].map(planners).fillna(_PLANNER) == _PLANNER
-    points = points[planned & (points["gflop"] > 0)]
+    points = points[points["gflop"] > 0]
+    names = {cell: load.setting(own, "planner_name") for cell, own in run.trials.groupby("cell")}
+    points = points[points["cell"].map(names).fillna(_PLANNER).eq(_PLANNER)]
     base = points["protocol"].str.removesuffix(" modified")
     points["section"] = list(zip(points["split"], points["scale"], base, strict=True))
     several = points.groupby(["task", "section", "method"])["gflop"].transform("nunique") > 1
