@@ -1,7 +1,9 @@
 # Sourced by run.sh and test.sh in the repository root; by itself it only defines functions.
-# `prepare` makes .venv and installs what pyproject.toml pins, once: the stamp says what is there.
+# `prepare` makes .venv and installs what requirements.lock pins, once: the stamp says what is there.
+# NEWEST=1 installs the newest versions that pyproject.toml allows instead.
 
 STAMP=.venv/setup.stamp
+UNLOCKED=.venv/setup.unlocked # why the versions are not those of requirements.lock
 GL_PACKAGES="libegl1 libgl1 libosmesa6 libgl1-mesa-dri"
 
 prepare() {
@@ -31,7 +33,8 @@ setup_needed() {
 
 # What an installation depends on; written after it, compared before the next one.
 wanted_stamp() {
-    cksum <pyproject.toml
+    cksum pyproject.toml requirements.lock
+    echo "newest: ${NEWEST:-}"
     "${PYTHON:-.venv/bin/python}" -V 2>&1 || true
     echo "absent:" $(gl_absent)
 }
@@ -87,7 +90,16 @@ install_packages() {
     "${pip[@]}" "$torch" || die "pip could not install $torch for $(.venv/bin/python -V), see" \
         "above; where no version fits this Python, name another: PYTHON=python3.11 ./run.sh ..."
     say "installing the other packages"
-    "${pip[@]}" -e '.[test,field]'
+    rm -f "$UNLOCKED"
+    if [[ -n ${NEWEST:-} ]]; then
+        "${pip[@]}" --upgrade --upgrade-strategy eager -e '.[test,field]'
+        echo "the newest versions were asked for" >"$UNLOCKED"
+    elif ! "${pip[@]}" --constraint requirements.lock -e '.[test,field]'; then
+        say "the versions of requirements.lock cannot be had here (see above);" \
+            "installing others that pyproject.toml allows"
+        "${pip[@]}" -e '.[test,field]'
+        echo "versions of requirements.lock could not be had" >"$UNLOCKED"
+    fi
     .venv/bin/python -c 'import torch' || die "torch does not load; remove .venv and call again"
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -9,10 +10,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import outside_entries
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from harness import trial
 from harness.experiment import config, manual, suites
@@ -20,7 +24,7 @@ from harness.sweep import space
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-SCRIPTS = ("run.sh", "test.sh", "setup.sh", ".ci/run")
+SCRIPTS = ("run.sh", "test.sh", "setup.sh", ".ci/run", ".ci/lock", ".ci/newest", ".ci/audit")
 ENTRY = re.compile(
     r"^[\w.<>-]+(/[\w.<>-]+)*(/|\.\w+)$"
 )  # "harness/", "rows.py", "results/published/"
@@ -57,6 +61,7 @@ DECIDE = "if setup_needed; then echo install; else echo nothing; fi"
 def installed(tmp_path):
     """A folder that looks as after an installation."""
     (tmp_path / "pyproject.toml").write_text("[project]\n")
+    (tmp_path / "requirements.lock").write_text("rich==15.0.0\n")
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
     bash(tmp_path, 'wanted_stamp >"$STAMP"')
@@ -68,9 +73,14 @@ def test_nothing_to_do_when_the_stamp_matches(installed):
     assert bash(installed, "prepare 2>&1; echo end") == "end"
 
 
-def test_install_when_pyproject_changed(installed):
-    (installed / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+@pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock"])
+def test_install_when_a_list_of_packages_changed(installed, name):
+    (installed / name).write_text("# changed\n")
     assert bash(installed, DECIDE) == "install"
+
+
+def test_install_when_the_newest_are_asked_for(installed):
+    assert bash(installed, DECIDE, NEWEST="1") == "install"
 
 
 def test_install_when_there_is_no_stamp_or_no_environment(installed):
@@ -123,6 +133,7 @@ def checkout(tmp_path):
     root = tmp_path / "a checkout"
     (root / ".venv" / "bin").mkdir(parents=True)
     (root / "pyproject.toml").write_text("[project]\n")
+    (root / "requirements.lock").write_text("")
     (root / ".venv" / "bin" / "python").write_text(STUB)
     (root / ".venv" / "bin" / "python").chmod(0o755)
     for script in ("run.sh", "test.sh", "setup.sh"):
@@ -186,6 +197,36 @@ def test_a_file_of_the_callers_folder_hides_no_module(checkout, tmp_path):
 def test_torch_is_pinned_exactly_and_found_by_the_script():
     pin = bash(ROOT, """sed -n 's/^ *"\\(torch==[^"]*\\)".*/\\1/p' pyproject.toml""")
     assert pin == "torch==2.13.0"
+
+
+def locked() -> dict[str, str]:
+    """Name and version by requirements.lock, for this Python on this system."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    all_of_them = [Requirement(line) for line in lines if not line.startswith("#")]
+    here = [r for r in all_of_them if not r.marker or r.marker.evaluate()]
+    return {canonicalize_name(r.name): str(r.specifier).removeprefix("==") for r in here}
+
+
+def test_the_lock_has_every_package_in_its_range():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for line in project["dependencies"] + extras["test"] + extras["field"]:
+        wanted = Requirement(line)
+        if wanted.name != "torch":  # pinned by itself, see setup.sh
+            assert wanted.specifier.contains(locked()[canonicalize_name(wanted.name)]), line
+
+
+def test_these_tests_run_with_what_the_lock_says():
+    """In an environment of setup.sh, so that a clone of next year installs what was tested."""
+    unlocked = ROOT / ".venv" / "setup.unlocked"
+    if unlocked.exists() or not (ROOT / ".venv" / "setup.stamp").exists():
+        pytest.skip(unlocked.read_text() if unlocked.exists() else "no environment of setup.sh")
+    wrong = {
+        name: (version, importlib.metadata.version(name))
+        for name, version in locked().items()
+        if importlib.metadata.version(name) != version
+    }
+    assert not wrong, "locked and installed; .ci/lock writes the lock anew"
 
 
 # -- README
