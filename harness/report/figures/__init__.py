@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import PurePath
 from typing import NamedTuple
 
 import pandas as pd
 
-from harness.report import load
+from harness.report import load, success_rates
 from harness.report.figures import (
+    ablations,
     aggregates,
     compute,
     decoder,
     episodes,
     geometry,
     horizons,
+    hyperparameters,
     learning,
     open_loop,
     plan_time,
@@ -47,7 +51,9 @@ def draw(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> dict[s
             **planners.figures(run, estimates),
             **horizons.figures(run, estimates),
             **learning.figures(run, estimates),
+            **ablations.figures(run, estimates),
             "sweep": sweep.figure(run, estimates),
+            "hyperparameters": hyperparameters.figure(run, estimates),
             **training.figures(run),
             **probing.figures(run),
             **surprise.figures(run),
@@ -64,3 +70,20 @@ def draw(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> dict[s
         }
     films = {name: Image(kinds, "") for name, kinds in episodes.films(filmed).items()}
     return images | films
+
+
+def of_sweeps(run_folders: Sequence[str]) -> Image | None:
+    """The figure of hyperparameters of several runs; None where none swept numbers of one or two
+    keys. Raises load.NoTrials.
+    """
+    with style.style():
+        runs = {PurePath(folder).name: load.load(folder) for folder in run_folders}
+        points = []
+        for name, run in runs.items():
+            estimates = success_rates.estimates(success_rates.outcomes(run))
+            points.append(hyperparameters.data(run, estimates).assign(run=name))
+        joined = pd.concat(points, ignore_index=True)
+        if joined.empty:
+            return None
+        drawn = hyperparameters.draw(runs, joined)
+        return Image(style.render(drawn.figure), drawn.caption)

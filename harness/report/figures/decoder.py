@@ -50,15 +50,17 @@ def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     curves = panels.by_task(run, "decoder", _whole(run, data(run)))
     shown = panels.by_task(run, "imagined", _whole(run, picture_data(run)), _PICTURED)
     on_their_way = panels.by_task(run, "snapshots", snapshot_data(run), _ON_THEIR_WAY)
-    return {
-        name: style.Drawn(draw(part), f"{about} {_CAPTION}") for name, part, about in curves
-    } | {
-        name: style.Drawn(draw_pictures(part), f"{about} {_PICTURES}")
-        for name, part, about in shown
-    } | {
-        name: style.Drawn(draw_snapshots(part), f"{about} {_SNAPSHOTS}")
-        for name, part, about in on_their_way
-    }
+    return (
+        {name: style.Drawn(draw(part), f"{about} {_CAPTION}") for name, part, about in curves}
+        | {
+            name: style.Drawn(draw_pictures(part), f"{about} {_PICTURES}")
+            for name, part, about in shown
+        }
+        | {
+            name: style.Drawn(draw_snapshots(part), f"{about} {_SNAPSHOTS}")
+            for name, part, about in on_their_way
+        }
+    )
 
 
 def _whole(run: load.RunTables, frame: pd.DataFrame) -> pd.DataFrame:

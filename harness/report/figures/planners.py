@@ -129,9 +129,7 @@ def _looks(rows: pd.DataFrame) -> dict[str, style.Look]:
     return found | {name: style.Look(colour, "h", "-.") for name, colour in colours}
 
 
-def _caption(
-    run: load.RunTables, rows: pd.DataFrame, costs: list[str], methods: list[str]
-) -> str:
+def _caption(run: load.RunTables, rows: pd.DataFrame, costs: list[str], methods: list[str]) -> str:
     words = [_CAPTION.format(costs="; ".join(_WORDS[cost] for cost in costs))]
     if rows["paper"].notna().any():
         words.append(f"Diamonds: the paper's success with each whole planner ({_PAPER[1]}).")
