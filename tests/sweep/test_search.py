@@ -239,8 +239,8 @@ def test_asha_stops_the_trainings_of_values_that_are_worse_by_then(tmp_path):
     assert set(ends.index) == {"ok", "pruned"}
     assert set(ends["pruned"]) <= {f"pruned after {n} % of its training" for n in (25, 50)}
     (spec, *_) = driven.sweep.specs(driven.standing.pruned[0].params)
-    words = search.outcome(driven.sweep.folders, spec)
-    assert re.match(r"pruned after (25|50) % of its training, [\d.]+ % of 40", words)
+    said = search.outcome(driven.sweep.folders, spec)
+    assert re.match(r"pruned after (25|50) % of its training, [\d.]+ % of 40", said)
     again = Driven(tmp_path, *words, end=by_weight).run()
     assert again.ran == []
 
