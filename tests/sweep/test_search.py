@@ -191,6 +191,22 @@ def test_bisection_ends_the_sweep_when_the_plateau_is_bracketed(tmp_path, togeth
     assert not finer.standing.complete  # the same study goes on
 
 
+def test_values_as_good_as_the_best_are_named(tmp_path):
+    """Three of four values solve all pairs; the one tried first is the best."""
+    words = [LOG, "sampler=grid", "points=4"]
+    end = lambda weight, *_: Ended(1.0 if weight < 0.5 else 0.5)  # noqa: E731
+    driven = Driven(tmp_path / "ties", *words, end=end).run()
+    best = sweep_command._best(driven.standing)
+    tried = [weight for weight, *_ in driven.ran if weight < 0.5]
+    assert best[0].params[WEIGHT] == tried[0]
+    said = sweep_command._ties(driven.sweep, driven.standing, best)
+    others = ", ".join(f"{WEIGHT}={weight}" for weight in tried[1:])
+    assert said == f"as good on these pairs: {others}; the one tried first is named"
+    alone = Driven(tmp_path / "alone", *words, end=by_weight).run()
+    best = sweep_command._best(alone.standing)
+    assert sweep_command._ties(alone.sweep, alone.standing, best) == ""
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_the_other_samplers_draw_as_many_as_asked(tmp_path, sampler):
     driven = Driven(tmp_path, LOG, f"sampler={sampler}", "trials=6", end=by_weight).run(together=2)
