@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 _LOG_EVERY_S = 10.0
+_TELLING = 0.05  # share of all costs; what ends before that, such as a control, says nothing
 
 
 @dataclass
@@ -128,11 +129,13 @@ class Display:
         self._show_overall()
 
     def _words(self) -> str:
-        """ "2/4, 40 s left" once an item has ended whose cost was known; else by the rate."""
-        if not self._spent:
+        """ "2/4, 40 s left" once enough of the known costs is spent; by the rate without costs."""
+        if not self._costs and not self._spent:
             return self._all.words()
-        seconds = time.monotonic() - self._all.began
-        left = sum(self._costs.values()) * seconds / self._spent
+        left = sum(self._costs.values())
+        if self._spent < _TELLING * (self._spent + left):
+            return f"{self._all.done}/{self._all.total}"
+        left *= (time.monotonic() - self._all.began) / self._spent
         return f"{self._all.done}/{self._all.total}, {left:.0f} s left"
 
     def _show_overall(self) -> None:

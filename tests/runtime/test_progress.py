@@ -42,15 +42,18 @@ def test_the_time_left_follows_from_what_each_item_may_take(monkeypatch, caplog)
     caplog.set_level(logging.INFO)
     clock = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    costs = {"training": 100.0, "a": 10.0, "b": None, "c": 10.0}  # b: the median of the others
-    with progress.Display(4, costs=costs) as display:
+    costs = {"noop": 1.0, "training": 100.0, "a": 10.0, "b": None, "c": 11.0}  # b: the median
+    with progress.Display(5, costs=costs) as display:
+        clock[0] += 2
+        display.finish("noop", "ok, 2 s")  # too little to tell
         clock[0] += 200  # this machine takes twice as long
         display.finish("training", "ok, 200 s")
         clock[0] += 20
         display.finish("a", "ok, 20 s")
     assert [record.message for record in caplog.records] == [
-        "training: ok, 200 s (trials 1/4, 60 s left)",
-        "a: ok, 20 s (trials 2/4, 40 s left)",
+        "noop: ok, 2 s (trials 1/5)",
+        "training: ok, 200 s (trials 2/5, 63 s left)",
+        "a: ok, 20 s (trials 3/5, 43 s left)",
     ]
 
 
