@@ -12,12 +12,13 @@ import pickle
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from harness import trial, zoo
 from harness.data import collect, importing, sources
 from harness.data.episodes import DatasetError
-from harness.experiment import config, identity
+from harness.experiment import config, identity, suites
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows
@@ -49,18 +50,27 @@ def _is_done(spec: TrialSpec, folders: RunFolders) -> bool:
     return rows.is_done(folders.trial(spec), identity.config_hash(spec), stages)
 
 
-def launch(specs: Sequence[TrialSpec], folders: RunFolders, run: config.RunConfig) -> None:
-    """Run the trials, whose datasets are there already (prepare_datasets). Each writes its own
-    rows, also where it fails. Raises LaunchError.
+def launch(
+    specs: Sequence[TrialSpec],
+    folders: RunFolders,
+    run: config.RunConfig,
+    estimates: Mapping[str, float | None] = MappingProxyType({}),
+) -> None:
+    """Run the trials, whose datasets are there already (prepare_datasets), those that need the
+    weights of others last. Each writes its own rows, also where it fails. `estimates` are the
+    seconds that trials may take, by key: progress says by them how long all still take. Raises
+    LaunchError.
     """
     if specs:
         provenance.git()  # says once, here, where no commit can be recorded
+    costs = {spec.key: estimates.get(spec.key) for spec in specs}
     if run.backend == "loop" and specs:
-        with Display(len(specs)) as display:
-            _loop(specs, folders, display)
+        with Display(len(specs), costs=costs) as display:
+            for wave in suites.waves(specs):
+                _loop(wave, folders, display)
     elif specs:
         before = {spec.key: attempts(spec, folders) for spec in specs}
-        under_ray(run, _by_ray, specs, before, folders, run)
+        under_ray(run, _by_ray, specs, before, folders, run, costs)
 
 
 def under_ray(run: config.RunConfig, function: Callable[..., None], *arguments: Any) -> None:
@@ -170,23 +180,27 @@ def _by_ray(
     before: Mapping[str, int],
     folders: RunFolders,
     run: config.RunConfig,
+    costs: Mapping[str, float | None],
 ) -> None:
-    """Run one Tune trial for each spec that has not ended since it had `before` attempts. Specs
-    that no node can hold are recorded as failed at once.
+    """Run one Tune trial for each spec that has not ended since it had `before` attempts, those
+    that need the weights of others last. Specs that no node can hold are recorded as failed at
+    once.
     """
     nodes = cluster(scratch, run)
     left = [spec for spec in specs if attempts(spec, folders) == before[spec.key]]
-    with Display(len(specs), len(specs) - len(left)) as display:
-        possible = {}
-        for spec in left:
-            reason = unavailable_reason(spec, nodes)
-            if reason:
-                _fail(spec, folders, reason)
-                display.finish(spec.key, outcome(spec, folders))
-            else:
-                possible[spec.key] = spec
-        if possible:
-            _tune(scratch, possible, before, folders, display)
+    costs = {spec.key: costs[spec.key] for spec in left}
+    with Display(len(specs), len(specs) - len(left), costs=costs) as display:
+        for wave in suites.waves(left):
+            possible = {}
+            for spec in wave:
+                reason = unavailable_reason(spec, nodes)
+                if reason:
+                    _fail(spec, folders, reason)
+                    display.finish(spec.key, outcome(spec, folders))
+                else:
+                    possible[spec.key] = spec
+            if possible:
+                _tune(scratch, possible, before, folders, display)
 
 
 def _tune(

@@ -85,8 +85,8 @@ def _run(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> 
     started = time.time()
     with loggers.following(run.log, run.folder, run.run):
         with plan.without_old_marks(run.folder, planned):
-            for wave in suites.waves(todo):
-                launch.launch(wave, folders, run)
+            estimates = {trial.key: trial.estimate_s for trial in planned}
+            launch.launch(todo, folders, run, estimates)
         _show_share(todo, folders, started)
         reported = _report(run.folder)
     failures = _show_failures(specs, folders, argv)

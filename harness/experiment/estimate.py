@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pyarrow import fs as pafs
 
+from harness.experiment import suites
 from harness.experiment.identity import TrialSpec
 from harness.records import rows, storage
 
@@ -19,24 +20,30 @@ _REFERENCE = str(Path(__file__).resolve().parents[2] / "results" / "reference")
 
 
 class Estimator:
-    """Estimates from the medians of finished trials of the same (method, task, scale, protocol),
-    or else of fewer of these: seconds of a training step, and seconds of everything else. `speed`
-    is this machine's yardstick (runtime/yardstick.py); 0 leaves times as they were.
+    """Estimates from the medians of finished trials of the same (stages, method, task, scale,
+    protocol), or else of fewer of these: seconds of a training step, and seconds of everything
+    else. Trials that took the weights of others stand for those that will, and for no training.
+    `speed` is this machine's yardstick (runtime/yardstick.py); 0 leaves times as they were.
     """
 
     def __init__(self, results: str, speed: float):
         self._known: dict[tuple[str, ...], list[_Cost]] = {}
         for root in (_REFERENCE, results):
             for row in _trials(root):
-                if row.status == "ok" and not row.weights:  # those say nothing of a training
-                    cost = _cost(row, speed)
-                    for key in _kinds(row.method, row.task, row.scale, row.protocol):
+                if row.status == "ok":
+                    cost, of = _cost(row, speed), (row.method, row.task, row.scale, row.protocol)
+                    for key in _kinds(*of, rows.stages_of(row), trains=not row.weights):
                         self._known.setdefault(key, []).append(cost)
 
     def seconds(self, spec: TrialSpec) -> float | None:
         """The estimate for one trial; None when nothing like it has run."""
         cfg = spec.config
-        for key in _kinds(spec.method, spec.task, cfg.scale, cfg.protocol.name):
+        of = spec.method, spec.task, cfg.scale, cfg.protocol.name
+        trains = not cfg.weights.identity
+        keys = _kinds(*of, spec.stages, trains)
+        if not trains:  # else a trial that trained, without its training
+            keys += _kinds(*of, spec.stages, trains=True)
+        for key in keys:
             if key in self._known:
                 costs = self._known[key]
                 steps = cfg.train.steps or statistics.median(c.steps for c in costs)
@@ -48,10 +55,17 @@ class Estimator:
     def total(
         self, specs: Sequence[TrialSpec], machine: Mapping[str, float] | None
     ) -> tuple[float, int]:
-        """Seconds of wall time for all trials, and how many have no estimate. The trials run side
-        by side on a machine with that many "CPU" and "GPU", or one after the other where it is
-        None.
+        """Seconds of wall time for all trials, and how many have no estimate. The trials of a wave
+        (suites.waves) run side by side on a machine with that many "CPU" and "GPU", or one after
+        the other where it is None; one wave follows the other.
         """
+        parts = [self._of_wave(wave, machine) for wave in suites.waves(specs)]
+        return sum(seconds for seconds, _ in parts), sum(unknown for _, unknown in parts)
+
+    def _of_wave(
+        self, specs: Sequence[TrialSpec], machine: Mapping[str, float] | None
+    ) -> tuple[float, int]:
+        """The total of trials that wait for no other."""
         costs = [(self.seconds(spec), _share(spec, machine) if machine else 1.0) for spec in specs]
         known = [(seconds, share) for seconds, share in costs if seconds is not None]
         shared = sum(seconds * share for seconds, share in known)
@@ -72,9 +86,14 @@ class _Cost(NamedTuple):
     rest_s: float
 
 
-def _kinds(method: str, task: str, scale: str, protocol: str) -> list[tuple[str, ...]]:
+def _kinds(
+    method: str, task: str, scale: str, protocol: str, stages: Sequence[str], trains: bool
+) -> list[tuple[str, ...]]:
     """Keys that trials share whose times resemble each other, the closest likeness first."""
-    return [(method, task, scale, protocol), (method, task, scale), (method, scale)]
+    names = " ".join(sorted(name.partition("@")[0] for name in stages))
+    kind = "trains" if trains else "weights of others"
+    known = [(method, task, scale, protocol), (method, task, scale), (method, scale)]
+    return [(kind, names, *known[0]), *((kind, *key) for key in known)]
 
 
 def _cost(row: rows.TrialRow, speed: float) -> _Cost:
@@ -84,6 +103,8 @@ def _cost(row: rows.TrialRow, speed: float) -> _Cost:
     scale = row.cpu_yardstick / speed if row.cpu_yardstick and speed else 1.0
     if row.cpu_s and not row.driver:  # a CPU has none
         scale *= min(1.0, row.cpu_s / row.total_s)
+    if row.weights:  # `train_s` is of the trial that trained
+        return _Cost(0, 0.0, scale * row.total_s)
     step_s = row.train_s / row.train_steps if row.train_steps else 0.0
     rest_s = max(0.0, row.total_s - row.train_s)
     return _Cost(row.train_steps, scale * step_s, scale * rest_s)

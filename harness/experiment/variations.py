@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from harness import zoo
 from harness.experiment.identity import TrialSpec
 
 
@@ -89,8 +90,11 @@ _DESCENDING_SHARE = 10  # one in so many of CEM's candidates descends a gradient
 
 def planners(spec: TrialSpec) -> Mapping[str, Evaluation]:
     """Every planner with as many rollouts as the trial's CEM, and stopped early after a share of
-    its iterations (LeWM table 10, and success at equal compute).
+    its iterations (LeWM table 10, and success at equal compute). Nothing for methods that do not
+    plan.
     """
+    if not zoo.METHODS[spec.method].plans:
+        return {}
     cem = spec.config.planner
     found = {}
     for name in (*_POPULATION, *_GRADIENT):
@@ -125,16 +129,20 @@ def blame(spec: TrialSpec) -> Mapping[str, Evaluation]:
 
 OFFSETS_STEPS = (25, 50, 75, 100)
 HORIZONS_BLOCKS = (2, 3, 5, 8)
-EXECUTED_BLOCKS = (1, 2, 3, 5)
+EXECUTED_BLOCKS = (1, 2, 3, 4, 5)
 
 
 def horizons(spec: TrialSpec) -> Mapping[str, Evaluation]:
-    """Goals further away, with twice their distance as budget; longer plans; earlier replans."""
+    """Goals further away, with twice their distance as budget; of methods that plan also longer
+    plans and earlier replans.
+    """
     found = {}
     for offset in OFFSETS_STEPS:
         layer = {"protocol": {"offset_steps": offset, "budget_steps": 2 * offset}}
         key = "protocol.offset_steps"
         found[f"offset-{offset}"] = Evaluation(key, layer, of_controls=True)
+    if not zoo.METHODS[spec.method].plans:
+        return found
     executed = spec.config.mpc.execute_blocks
     for blocks in HORIZONS_BLOCKS:
         mpc = {"horizon_blocks": blocks, "execute_blocks": min(blocks, executed)}

@@ -58,7 +58,8 @@ class TrialRow:
     config_hash: str  # of everything that decides the outcome, seed included
     setting_hash: str  # the same without the seed: trials that may be averaged share it
     config_yaml: str
-    status: str  # "ok", "error", or "paused": evaluated before the end of its training
+    # "ok"; "error"; or evaluated before the end of its training: "paused", "pruned" by a sweep
+    status: str
     error: str = ""
     note: str = ""  # shown in every table and figure, e.g. "untrained encoder"
     git_commit: str = ""
@@ -431,6 +432,15 @@ def read_trial(folder: str) -> TrialRow | None:
             one_line(error),
         )
         return None
+
+
+def end_otherwise(folder: str, status: str, error: str) -> None:
+    """Give the trial that was written into `folder` another status and reason. Raises OSError."""
+    row = read_trial(folder)
+    if row is not None:
+        fs, base = filesystem(folder)
+        row = dataclasses.replace(row, status=status, error=error)
+        _write_rows(fs, f"{base}/trial.parquet", TrialRow, [row])
 
 
 def is_done(folder: str, config_hash: str, stages: Collection[str] = ()) -> bool:

@@ -85,7 +85,8 @@ def load(run_folder: str, compacting: bool = False) -> RunTables:
         tasks=tasks,
         cells=_cells(trials, sweep_values(metrics), methods, tasks),
         trials=trials,
-        failed=trial[~ok & (trial["status"] != "paused")],  # those that a sweep has pruned
+        # those that a sweep has pruned; older rows of these are paused
+        failed=trial[~ok & ~trial["status"].isin(["paused", "pruned"])],
         episodes=number_pairs(_of_trials(tables.episodes, trials)),
         metrics=metrics,
         frames=_of_trials(_first_frames(run_folder, trials, tables.pictured), trials),
@@ -107,6 +108,14 @@ def flat_config(config_yaml: str) -> dict[str, Any]:
 def setting(trials: pd.DataFrame, key: str) -> Any:
     """A setting ("train.batch_size") of the first of these trials, None where none is recorded."""
     return flat_config(trials["config_yaml"].iloc[0]).get(f"config.{key}")
+
+
+def config_key(key: str) -> str:
+    """A key of the command line as `setting` takes it, without the name of the method or planner:
+    "method.dropout" for "method.lewm.dropout".
+    """
+    branch, *path = key.split(".")
+    return ".".join([branch, *(path[1:] if branch in ("method", "planner") else path)])
 
 
 def number_pairs(episodes: pd.DataFrame) -> pd.DataFrame:

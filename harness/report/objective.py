@@ -43,8 +43,9 @@ class Judgement(NamedTuple):
 
 def judge(tables: rows.Tables | None, statuses: Collection[str] = ("ok",)) -> Judgement:
     """The value of one trial, out of its tables, which count under these statuses."""
-    if tables is None or not tables.trial["status"].isin(statuses).all():
-        return Judgement(WORST, 0, "failed")
+    others = {"error"} if tables is None else set(tables.trial["status"]) - set(statuses)
+    if others:
+        return Judgement(WORST, 0, "pruned" if others == {"pruned"} else "failed")
     drawn = _drawn(tables)
     rate = float(drawn["success"].mean())
     if not math.isfinite(rate):

@@ -142,6 +142,14 @@ def ablation(name: str, setting: str) -> float:
     return known.get((name, setting), math.nan)
 
 
+def ablation_words(key: str) -> str:
+    """What the paper's figures of LeWM on Push-T say of a key whose numbers they do not print, with
+    the figure; "" where it has none.
+    """
+    known = {row["key"]: f"{row['words']} ({row['source']})" for row in _read(_ABLATION_WORDS)}
+    return known.get(key, "")
+
+
 def over_training_seeds(task: str, method: str) -> float:
     """Success in percent, the paper's mean over training seeds; NaN where it reports none."""
     known = {
@@ -196,6 +204,7 @@ _ITEMS = _File(
     ("stages", "tasks", "methods", "key", "values", "published", "command"),
 )
 _ABLATIONS = _File("paper_ablations.csv", ("ablation", "setting"), (("sr", 100),), ())
+_ABLATION_WORDS = _File("paper_ablation_words.csv", ("key",), (), ("words", "source"))
 _VARIANCE = _File(
     "paper_training_variance.csv", ("task", "method"), (("success_mean_pct", 100),), ()
 )

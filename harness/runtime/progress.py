@@ -5,9 +5,10 @@ elsewhere.
 from __future__ import annotations
 
 import logging
+import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rich import progress as bars
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 _LOG_EVERY_S = 10.0
+_TELLING = 0.05  # share of all costs; what ends before that, such as a control, says nothing
 
 
 @dataclass
@@ -52,10 +54,21 @@ class _Counter:
 class Display:
     """Progress over `total` items, e.g. trials or episodes, of which `done` are done at the start;
     a context manager. Items that take long show the progress of their own stages (`update`).
+
+    costs  the seconds that each item which is not done may take, by key, None where that is not
+           known: how long all still take follows from them and from how long those that are done
+           have taken, as far as any is known; else from the number of items
     """
 
-    def __init__(self, total: int, done: int = 0, title: str = "trials"):
+    def __init__(
+        self,
+        total: int,
+        done: int = 0,
+        title: str = "trials",
+        costs: Mapping[str, float | None] | None = None,
+    ):
         self._all = _Counter(title, done, total, began_at=done, logged=time.monotonic())
+        self._costs, self._spent = _filled(costs or {}), 0.0
         self._stages: dict[str, _Counter] = {}
         self._bars: dict[str, TaskID] = {}
         console = Console(stderr=True, emoji=False)
@@ -108,11 +121,31 @@ class Display:
         if bar is not None:
             self._progress.remove_task(bar)
         self._all.done += 1
+        self._spent += self._costs.pop(key, 0.0)
         if self._live:
             self._progress.console.print(f"{key}: {outcome}", markup=False, highlight=False)
         else:
-            log.info("%s: %s (%s %s)", key, outcome, self._all.name, self._all.words())
+            log.info("%s: %s (%s %s)", key, outcome, self._all.name, self._words())
         self._show_overall()
 
+    def _words(self) -> str:
+        """ "2/4, 40 s left" once enough of the known costs is spent; by the rate without costs."""
+        if not self._costs and not self._spent:
+            return self._all.words()
+        left = sum(self._costs.values())
+        if self._spent < _TELLING * (self._spent + left):
+            return f"{self._all.done}/{self._all.total}"
+        left *= (time.monotonic() - self._all.began) / self._spent
+        return f"{self._all.done}/{self._all.total}, {left:.0f} s left"
+
     def _show_overall(self) -> None:
-        self._progress.update(self._overall, completed=self._all.done, words=self._all.words())
+        self._progress.update(self._overall, completed=self._all.done, words=self._words())
+
+
+def _filled(costs: Mapping[str, float | None]) -> dict[str, float]:
+    """The costs, of which one that is not known is the median of the others; empty where none is
+    known.
+    """
+    known = [cost for cost in costs.values() if cost is not None]
+    usual = statistics.median(known) if known else 0.0
+    return {key: usual if cost is None else cost for key, cost in costs.items()} if known else {}

@@ -57,6 +57,7 @@ from harness.sweep.search import Standing
 from harness.sweep.space import BEST, Sweep
 
 _FAILURES = (OSError, launch.LaunchError, report.NoTrials, OptunaError)
+_NAMED_TIES = 4  # values as good as the best one that the end names
 _LEAST_FOR_IMPORTANCES = 8  # values; of fewer, fANOVA's forest says nothing
 
 
@@ -139,6 +140,21 @@ def _best(after: Standing) -> _Best | None:
     return best if best and best[1].value > objective.WORST else None
 
 
+def _ties(sweep: Sweep, after: Standing, best: _Best) -> str:
+    """Says which other values have as much success as the one that is named; "" where none has."""
+    same = [
+        " ".join(sweep.tried(trial.params))
+        for trial, judgement in after.settled
+        if judgement.value == best[1].value and trial.number != best[0].number
+    ]
+    others = list(dict.fromkeys(same))
+    if not others:
+        return ""
+    words = ", ".join(others[:_NAMED_TIES])
+    more = f" and {len(others) - _NAMED_TIES} more" if len(others) > _NAMED_TIES else ""
+    return f"as good on these pairs: {words}{more}; the one tried first is named"
+
+
 def _tables(sweep: Sweep, study: optuna.Study, after: Standing) -> list[format.Table]:
     """The tables that this sweep has something for."""
     found = []
@@ -193,6 +209,8 @@ def _conclude(
     best = _best(after)
     if best:
         _show_best(sweep, sweep.tried(best[0].params), best[1], tested.words)
+        if ties := _ties(sweep, after, best):
+            console.print(ties, markup=False)
     elif after.settled:
         console.print("no best value: every trial failed, collapsed or solved no pair")
     if after.pruned:

@@ -1,9 +1,12 @@
-"""Compares sweeps of the same keys by how many values each sampler needed to find the plateau.
+"""Compares sweeps: how many values each sampler needed to find the plateau, and how wide it is over
+the keys of one method beside those of another.
 
-  python -m harness.sweep compare results/RUN1 results/RUN2 ...
+  python -m harness.sweep compare results/RUN1 results/RUN2 ... [to=FOLDER]
 
-Each folder is the run of one sweep. The table is shown; with to=FOLDER it is also written there,
-as Markdown, CSV and LaTeX.
+Each folder is the run of one sweep; all are of one task, scale and protocol. The table has a
+section for each method and its keys. With to=FOLDER it is written there as Markdown, CSV and LaTeX,
+with a figure, hyperparameters.png and .svg: a panel for each method, a line over one key, a heat
+map over two, such as LeWM's one weight beside two of PLDM's (sampler=grid).
 """
 
 from __future__ import annotations
@@ -18,12 +21,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from harness import report
 from harness.records import rows
+from harness.report import figures
 from harness.report.tables import sweep as sweep_tables
 from harness.runtime import command
 from harness.runtime.command import ConfigError
 from harness.sweep import search, tables
 
-_SAME = ("task", "method", "scale", "protocol")  # what sweeps that are compared have in common
+_SAME = ("task", "scale", "protocol")  # what sweeps that are compared have in common
 
 
 class Words(NamedTuple):
@@ -31,6 +35,13 @@ class Words(NamedTuple):
 
     runs: tuple[str, ...]
     to: str  # "": nowhere
+
+
+class _Kind(NamedTuple):
+    """What is swept: sweeps of one kind are compared value by value."""
+
+    method: str
+    keys: tuple[str, ...]
 
 
 def parse(argv: Sequence[str]) -> Words:
@@ -44,7 +55,7 @@ def parse(argv: Sequence[str]) -> Words:
 
 
 def run(words: Words) -> int:
-    """Show the table and write it; the exit code."""
+    """Show the table and write it, with the figure; the exit code."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     read = {name: rows.read(name) for name in words.runs}
     for name, found in read.items():
@@ -52,12 +63,16 @@ def run(words: Words) -> int:
             raise report.NoTrials(
                 f"{name} holds no sweep: give the folder of a run of harness.sweep"
             )
-    _check_same(read)
-    sweeps = [
-        sweep_tables.Sweep(os.path.basename(name), sampler(name), sweep_tables.tried_values(found))
-        for name, found in read.items()
-    ]
-    tables.publish(words.to, [sweep_tables.needed_table(sweeps)])
+    kinds = _kinds(read)
+    sweeps: dict[_Kind, list[sweep_tables.Sweep]] = {}
+    for name, found in read.items():
+        values = sweep_tables.tried_values(found)
+        one = sweep_tables.Sweep(os.path.basename(name), sampler(name), values)
+        sweeps.setdefault(kinds[name], []).append(one)
+    named = {f"{kind.method}: {', '.join(kind.keys)}": own for kind, own in sweeps.items()}
+    tables.publish(words.to, [sweep_tables.needed_table(named)])
+    if words.to:
+        tables.write_figure(words.to, "hyperparameters", figures.of_sweeps(words.runs))
     return command.OK
 
 
@@ -73,19 +88,24 @@ def sampler(folder: str) -> str:
     return study.user_attrs.get(search.SAMPLER, "tpe")  # older studies do not say it
 
 
-def _check_same(read: dict[str, rows.Tables]) -> None:
-    """Raises ConfigError where the sweeps are of different keys, tasks, methods or pairs."""
-    seen: dict[tuple, str] = {}
+def _kinds(read: dict[str, rows.Tables]) -> dict[str, _Kind]:
+    """What each run sweeps. Raises ConfigError where it sweeps several things, or where two runs
+    are of different tasks or pairs.
+    """
+    kinds, seen = {}, {}
     for name, found in read.items():
         swept = found.metrics[found.metrics["stage"] == "sweep"]
         trials = found.trial[found.trial["config_hash"].isin(swept["config_hash"])]
-        keys = ", ".join(sorted(swept["name"].unique()))
-        for known in trials[list(_SAME)].drop_duplicates().itertuples(index=False, name=None):
-            seen.setdefault((keys, *known), name)
+        keys = tuple(sorted(swept["name"].unique()))
+        known = trials[[*_SAME, "method"]].drop_duplicates()
+        for *same, method in known.itertuples(index=False, name=None):
+            seen.setdefault(tuple(same), name)
+            kinds[name] = _Kind(method, keys)
     if len(seen) > 1:
         (first, *_), (second, *_) = list(seen.items())[:2]
         words = [f"{a} and {b}" for a, b in zip(first, second, strict=True) if a != b]
         raise ConfigError(
             f"{' and '.join(dict.fromkeys(list(seen.values())[:2]))} differ in {'; '.join(words)}: "
-            "compare sweeps of the same keys, task, method, scale and protocol"
+            "compare sweeps of one task, scale and protocol"
         )
+    return kinds

@@ -67,18 +67,21 @@ class Bracket(NamedTuple):
 
     def words(self) -> str:
         """The bracket in a sentence."""
-        if math.isnan(self.plateau[0]):
+        low, high = self.plateau
+        if math.isnan(low):
             return "no value solved anything"
+        if all(map(math.isnan, self.outside)):
+            return f"the plateau is the whole range, {low:.4g} to {high:.4g}"
         ends = [
-            f"to the {name} end of the range"
+            f"its {name} end is that of the range"
             if math.isnan(out)
-            else f"and ends {name} between {min(out, inside):.4g} and {max(out, inside):.4g}"
+            else f"its {name} end lies between {min(out, inside):.4g} and {max(out, inside):.4g}"
             for name, out, inside in zip(
                 ("lower", "upper"), self.outside, self.plateau, strict=True
             )
         ]
-        low, high = self.plateau
-        return f"the plateau holds from {low:.4g} to {high:.4g}, {', '.join(ends)}"
+        place = f"holds from {low:.4g} to {high:.4g}" if low < high else f"is {low:.4g} alone"
+        return f"the plateau {place}: {', '.join(ends)}"
 
 
 class Bisection(BaseSampler):

@@ -31,6 +31,7 @@ from harness.sweep.space import OBJECTIVES, Sweep
 log = logging.getLogger(__name__)
 
 STUDY_FILE = "sweep.db"  # inside the run's folder
+_UNFINISHED = ("paused", "pruned")  # statuses of trials that were evaluated on their way
 SAMPLER = "sampler"  # attribute of the study: the sampler's name
 
 
@@ -287,12 +288,17 @@ class Assignments:
             self._open.remove(one)
             self._tell(one.suggestion, _final(self._sweep, one.specs))
             return
-        judgement = objective.judge_seeds(tables, ("ok", "paused"))
+        judgement = objective.judge_seeds(tables, ("ok", *_UNFINISHED))
         one.suggestion.report(judgement.value, _step(one.rung))
+        share = self._shares[one.rung]
         one.rung += 1
         if one.suggestion.should_prune():
             self._open.remove(one)
             self._study.tell(one.suggestion, state=TrialState.PRUNED)
+            for spec in one.specs:
+                if spec.key not in one.failed:
+                    reason = f"pruned after {100 * share:.3g} % of its training"
+                    rows.end_otherwise(self.folders.trial(spec), "pruned", reason)
         else:
             self._start(one)
 
@@ -446,11 +452,11 @@ def _told(sweep: Sweep, judgement: objective.Judgement) -> list[float]:
 def outcome(folders: RunFolders, spec: TrialSpec) -> str:
     """How a trial has ended, and what it is worth."""
     tables = rows.read_one(folders.trial(spec))
-    judgement = objective.judge(tables, ("ok", "paused"))
+    judgement = objective.judge(tables, ("ok", *_UNFINISHED))
     if judgement.reason == "failed":
         return launch.outcome(spec, folders)
     row = tables.trial.iloc[0]
-    words = row["error"] if row["status"] == "paused" else launch.outcome(spec, folders)
+    words = row["error"] if row["status"] in _UNFINISHED else launch.outcome(spec, folders)
     return f"{words}, {judgement.words()}"
 
 

@@ -94,3 +94,37 @@ def test_trials_of_the_same_protocol_count_before_others(estimator, tmp_path):
     assert known.seconds(spec("lewm")) == 6 * 3 + 40
     lewm_v3 = tiny.spec("lewm", *WORDS, "protocol=lewm-v3")
     assert known.seconds(lewm_v3) == 6 * 1 + 5
+
+
+def weighted(spec_of, training):
+    """The trial with the weights of another trial of the run, which it evaluates."""
+    weights = dataclasses.replace(spec_of.config.weights, identity="w", trial=training)
+    settings = dataclasses.replace(spec_of.config, weights=weights)
+    return dataclasses.replace(spec_of, config=settings, stages=("control",))
+
+
+def test_one_wave_follows_the_other(estimator):
+    training, evaluation = spec("lewm"), weighted(spec("lewm"), "toy.lewm.s0")
+    assert estimator.seconds(evaluation) == 40  # a trial of its own, without its training
+    assert estimator.total([training, evaluation], {"CPU": 8, "GPU": 0}) == (58 + 40, 0)
+    assert estimator.total([evaluation] * 4, {"CPU": 2, "GPU": 0}) == (80, 0)
+
+
+def test_evaluations_of_others_weights_stand_for_their_like_and_for_no_training(
+    estimator, tmp_path
+):
+    made = dataclasses.replace(
+        row("lewm", "e", 10, 20, 7), weights="of toy.lewm.s0", stages="control"
+    )
+    rows.write(f"{tmp_path}/r/trials/{rows.folder_name('e', 'hash')}", made, [], [])
+    known = estimate.Estimator(str(tmp_path), 0.0)
+    assert known.seconds(weighted(spec("lewm"), "toy.lewm.s0")) == 7  # its train_s is another's
+    assert known.seconds(spec("lewm")) == 6 * 3 + 40
+
+
+def test_trials_of_the_same_stages_count_before_others(estimator, tmp_path):
+    alone = dataclasses.replace(row("lewm", "t", 10, 10, 12), stages="train")
+    rows.write(f"{tmp_path}/r/trials/{rows.folder_name('t', 'hash')}", alone, [], [])
+    known = estimate.Estimator(str(tmp_path), 0.0)
+    training = dataclasses.replace(spec("lewm"), stages=("train",))
+    assert known.seconds(training) == 6 * 1 + 2

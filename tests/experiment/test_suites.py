@@ -65,7 +65,7 @@ def test_planners_have_the_rollouts_of_cem_and_one_training():
 
 
 def test_horizons_move_the_goals_of_controls_too():
-    specs = expand("suite=horizons", "methods=lewm,random")
+    specs = expand("suite=horizons", "methods=lewm,gcbc,random")
     random = by_variant(spec for spec in specs if spec.method == "random")
     assert {name: spec.config.protocol.offset_steps for name, spec in random.items()} == {
         "offset-25": 25,
@@ -79,6 +79,14 @@ def test_horizons_move_the_goals_of_controls_too():
     assert (
         lewm["execute-1"].config.mpc.horizon_blocks == lewm["offset-25"].config.mpc.horizon_blocks
     )
+    assert {f"execute-{blocks}" for blocks in range(1, 6)} <= set(lewm)
+    gcbc = {spec.variant for spec in specs if spec.method == "gcbc"}
+    assert gcbc == {"training", *random}  # it does not plan
+
+
+def test_methods_that_do_not_plan_are_evaluated_once_by_the_suite_of_planners():
+    specs = expand("suite=planners", "methods=gcbc,lewm")
+    assert [spec.variant for spec in specs if spec.method == "gcbc"] == [""]
 
 
 def test_a_share_of_the_data_is_of_the_training_alone_and_older_trials_keep_their_hash():

@@ -164,7 +164,19 @@ def test_a_plateau_over_the_whole_range_reaches_both_ends():
     study = bisected(lambda value: 0.8)
     assert len(study.trials) == 3 + (BOUND - 3) / 4  # beside the best value, which is an end
     words = study.sampler.bracket(study).words()
-    assert "lower end of the range" in words and "upper end of the range" in words
+    assert words == "the plateau is the whole range, 0.0001 to 10"
+    nan = math.nan
+    one = samplers.Bracket((0.01, 0.1), (0.03, 0.03)).words()
+    assert one == (
+        "the plateau is 0.03 alone: its lower end lies between 0.01 and 0.03, "
+        "its upper end lies between 0.03 and 0.1"
+    )
+    low = samplers.Bracket((nan, 0.1), (0.001, 0.03)).words()
+    assert low == (
+        "the plateau holds from 0.001 to 0.03: its lower end is that of the range, "
+        "its upper end lies between 0.03 and 0.1"
+    )
+    assert samplers.Bracket((nan, nan), (nan, nan)).words() == "no value solved anything"
 
 
 def test_a_hill_between_two_equal_values_is_found():

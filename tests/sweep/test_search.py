@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import re
+import shutil
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -189,6 +191,22 @@ def test_bisection_ends_the_sweep_when_the_plateau_is_bracketed(tmp_path, togeth
     assert not finer.standing.complete  # the same study goes on
 
 
+def test_values_as_good_as_the_best_are_named(tmp_path):
+    """Three of four values solve all pairs; the one tried first is the best."""
+    words = [LOG, "sampler=grid", "points=4"]
+    end = lambda weight, *_: Ended(1.0 if weight < 0.5 else 0.5)  # noqa: E731
+    driven = Driven(tmp_path / "ties", *words, end=end).run()
+    best = sweep_command._best(driven.standing)
+    tried = [weight for weight, *_ in driven.ran if weight < 0.5]
+    assert best[0].params[WEIGHT] == tried[0]
+    said = sweep_command._ties(driven.sweep, driven.standing, best)
+    others = ", ".join(f"{WEIGHT}={weight}" for weight in tried[1:])
+    assert said == f"as good on these pairs: {others}; the one tried first is named"
+    alone = Driven(tmp_path / "alone", *words, end=by_weight).run()
+    best = sweep_command._best(alone.standing)
+    assert sweep_command._ties(alone.sweep, alone.standing, best) == ""
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_the_other_samplers_draw_as_many_as_asked(tmp_path, sampler):
     driven = Driven(tmp_path, LOG, f"sampler={sampler}", "trials=6", end=by_weight).run(together=2)
@@ -233,6 +251,12 @@ def test_asha_stops_the_trainings_of_values_that_are_worse_by_then(tmp_path):
     assert states.count(TrialState.PRUNED) == len(driven.standing.pruned) >= 3
     assert driven.standing.complete and not driven.standing.again
     assert driven.study.best_params == {WEIGHT: 1.0}
+    ends = rows.read(str(tmp_path / "r")).trial.groupby("status")["error"].unique()
+    assert set(ends.index) == {"ok", "pruned"}
+    assert set(ends["pruned"]) <= {f"pruned after {n} % of its training" for n in (25, 50)}
+    (spec, *_) = driven.sweep.specs(driven.standing.pruned[0].params)
+    said = search.outcome(driven.sweep.folders, spec)
+    assert re.match(r"pruned after (25|50) % of its training, [\d.]+ % of 40", said)
     again = Driven(tmp_path, *words, end=by_weight).run()
     assert again.ran == []
 
@@ -358,7 +382,7 @@ def test_pruned_trainings_and_one_look_at_test_pairs(datasets, tmp_path):
     trials = tables.trial.set_index("key")
     good, bad = "toy.true_state.lr-0p005.s0", "toy.true_state.lr-0p00001.s0"
     assert trials.loc[good, "status"] == "ok" and trials.loc[good, "train_steps"] == 60
-    assert trials.loc[bad, "status"] == "paused" and "pruned: 1 of 2 values" in said
+    assert trials.loc[bad, "status"] == "pruned" and "pruned: 1 of 2 values" in said
     assert trials.loc[bad, "train_steps"] in (15, 30)
     tested = trials.loc["toy.true_state.best.s0"]
     assert tested["checkpoint_hash"] == trials.loc[good, "checkpoint_hash"]
@@ -387,12 +411,28 @@ def test_sweeps_are_compared_by_their_folders(tmp_path, capsys):
     assert "namely sigreg_weight=0.03162" in " ".join(capsys.readouterr().out.split())
 
 
+def test_methods_and_keys_stand_beside_each_other(tmp_path, capsys):
+    rate = "space.train.lr=log:0.001:0.1"
+    Driven(tmp_path / "a", LOG, "sampler=grid", "points=3", end=by_weight).run()
+    both = [LOG, rate, "sampler=grid", "points=3"]
+    Driven(tmp_path / "b", *both, end=by_weight).run()
+    folders = [shutil.move(tmp_path / name / "r", tmp_path / f"run_{name}") for name in "ab"]
+    assert main(["compare", *map(str, folders), f"to={tmp_path}/t"]) == 0
+    table = pd.read_csv(tmp_path / "t" / "needed.csv")
+    assert table["swept"].tolist() == [f"lewm: {WEIGHT}", f"lewm: {WEIGHT}, train.lr"]
+    assert table["tried"].tolist() == [3, 9]
+    drawn = (tmp_path / "t" / "hyperparameters.svg").read_text()
+    assert "of 3 values on the plateau" in drawn and "of 9 values on the plateau" in drawn
+    assert (tmp_path / "t" / "hyperparameters.png").exists()
+    assert "run_a, run_b" in (tmp_path / "t" / "captions.md").read_text()
+
+
 def test_what_cannot_be_compared_says_why(tmp_path, capsys):
-    for name, words in {"a": [LOG], "b": ["space.train.lr=log:0.001:0.1"]}.items():
-        Driven(tmp_path / name, *words, "trials=1", end=by_weight).run()
+    for name, words in {"a": [], "b": ["protocol=lewm-v3"]}.items():
+        Driven(tmp_path / name, LOG, *words, "trials=1", end=by_weight).run()
     folders = [str(tmp_path / name / "r") for name in "ab"]
     assert main(["compare", *folders]) == 2
-    assert "differ in method.lewm.sigreg_weight and train.lr" in capsys.readouterr().err
+    assert "differ in smoke and lewm-v3" in capsys.readouterr().err
     assert main(["compare"]) == 2
     (tmp_path / "empty").mkdir()
     assert main(["compare", str(tmp_path / "empty")]) == 1

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import PurePath
 from typing import NamedTuple
 
 import pandas as pd
 
-from harness.report import load
+from harness.report import load, success_rates
 from harness.report.figures import (
+    ablations,
     aggregates,
     compute,
     decoder,
     episodes,
     geometry,
+    horizons,
+    hyperparameters,
+    learning,
     open_loop,
     plan_time,
+    planners,
     plans,
     probing,
     style,
@@ -41,7 +48,12 @@ def draw(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> dict[s
             "aggregates": aggregates.figure(run, outcomes),
             "plan_time": plan_time.figure(run, estimates),
             "compute": compute.figure(run, estimates),
+            **planners.figures(run, estimates),
+            **horizons.figures(run, estimates),
+            **learning.figures(run, estimates),
+            **ablations.figures(run, estimates),
             "sweep": sweep.figure(run, estimates),
+            "hyperparameters": hyperparameters.figure(run, estimates),
             **training.figures(run),
             **probing.figures(run),
             **surprise.figures(run),
@@ -58,3 +70,20 @@ def draw(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> dict[s
         }
     films = {name: Image(kinds, "") for name, kinds in episodes.films(filmed).items()}
     return images | films
+
+
+def of_sweeps(run_folders: Sequence[str]) -> Image | None:
+    """The figure of hyperparameters of several runs; None where none swept numbers of one or two
+    keys. Raises load.NoTrials.
+    """
+    with style.style():
+        runs = {PurePath(folder).name: load.load(folder) for folder in run_folders}
+        points = []
+        for name, run in runs.items():
+            estimates = success_rates.estimates(success_rates.outcomes(run))
+            points.append(hyperparameters.data(run, estimates).assign(run=name))
+        joined = pd.concat(points, ignore_index=True)
+        if joined.empty:
+            return None
+        drawn = hyperparameters.draw(runs, joined)
+        return Image(style.render(drawn.figure), drawn.caption)

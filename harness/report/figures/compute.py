@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from harness.report import load, success_rates
-from harness.report.figures import style
+from harness.report.figures import style, varied
 from harness.report.format import metric
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MOST_PANELS = 4
 _OF_A_PLAN = ("planner.", "mpc.")  # keys of a sweep that change what a plan costs
 _CAPTION = (
     "Success on {split} pairs with 95 % intervals over the operations of one plan of one pair "
     "(matrix products, attention and convolutions, 2 for each multiply-add): the same weights "
-    "with other settings of the protocols' planner, CEM; other planners stand in the table of "
-    "evaluations. A method whose planner has one setting is one point."
+    "with other settings of the protocols' planner, CEM; the figures of planners have the "
+    "others. A method whose planner has one setting is one point."
 )
 _PLANNER = "cem"  # that of every protocol, and of rows that do not say theirs
 
@@ -47,7 +42,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     points = estimates[(estimates["subset"] == success_rates.ALL) & ~estimates["cell"].isin(others)]
     points = points.drop(columns="seeds").merge(run.cells, left_on="cell", right_index=True)
     points = points[points["cell"].isin(swept["cell"]) | (points["variant"] == "")]
-    points["gflop"] = points["cell"].map(_flops(run)) / 1e9
+    points["gflop"] = points["cell"].map(flops(run)) / 1e9
     points = points[points["gflop"] > 0]
     names = {cell: load.setting(own, "planner_name") for cell, own in run.trials.groupby("cell")}
     points = points[points["cell"].map(names).fillna(_PLANNER).eq(_PLANNER)]
@@ -57,14 +52,13 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     first = points[several].groupby("task")["section"].first()
     points = points[points["section"] == points["task"].map(first)]
     points["title"] = points["task"].map(run.task_label)
-    note = (" (" + points["note"] + ")").where(points["note"] != "", "")
-    points["label"] = style.marked(run, points["method"].map(run.method_label) + note)
+    points["label"] = varied.by_method(run, points)
     points[["mean", "low", "high"]] *= 100
     columns = ["cell", "task", "title", "split", "method", "label", "gflop", "mean", "low", "high"]
     return points[columns].reset_index(drop=True)
 
 
-def _flops(run: load.RunTables) -> pd.Series:
+def flops(run: load.RunTables) -> pd.Series:
     """cell -> operations of a plan, NaN where they were not counted."""
     value = metric("plan_time", "flops")
     timed = run.metrics[run.metrics["stage"] == "plan_time"]
@@ -80,7 +74,7 @@ def draw(points: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
     figure, (axes,) = style.figure(1, len(tasks), 2.9, width)
     for task, ax in zip(tasks, axes, strict=True):
         rows = points[points["task"] == task]
-        _panel(ax, rows, looks)
+        varied.draw_lines(ax, rows, "gflop", looks)
         ax.set_title(rows["title"].iloc[0], fontweight="bold")
         ax.set_xlabel("GFLOP of one plan")
     for ax in axes[1:]:
@@ -91,17 +85,3 @@ def draw(points: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
     style.legend(figure, style.method_handles(shown))
     splits = " or ".join(points["split"].unique())
     return style.Drawn(figure, _CAPTION.format(split=splits))
-
-
-def _panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
-    import seaborn.objects as so
-
-    own = {name: look for name, look in looks.items() if name in set(rows["label"])}
-    plot = style.plot(rows, x="gflop", y="mean", ymin="low", ymax="high", color="label")
-    plot = plot.add(so.Range(linewidth=1.2, alpha=0.45), orient="x", legend=False)
-    line = so.Line(linewidth=1.4, pointsize=5)
-    plot = plot.add(line, so.Agg(), marker="label", linestyle="label", orient="x", legend=False)
-    plot.scale(x="log", **style.scales(own)).label(x="", y="").on(ax).plot()
-    ax.set_ylim(-3, 103)
-    ax.margins(x=0.08)
-    style.name_ticks(ax)

@@ -1,9 +1,10 @@
 """The figures of the decoder: how far decoded and imagined pictures are from the real ones over the
-horizon, and the pictures of one window.
+horizon, the pictures of one window, and the same as a training goes on (LeWM Fig. 10).
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +12,13 @@ import pandas as pd
 
 from harness.records.rows import PictureName
 from harness.report import load
-from harness.report.figures import panels, pictures, style
+from harness.report.figures import panels, pictures, style, varied
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PICTURED = 3  # methods; two rows of pictures each
+_ON_THEIR_WAY = 2  # methods whose training is shown; a row of pictures for each share
 _OF_MODEL = {"decoded": ("--", "decoded"), "imagined": ("-", "imagined")}
 _OF_NO_MODEL = {"copied": ("-", "first frame copied"), "mean": (":", "mean training frame")}
 _MEASURES = {"psnr": "PSNR, dB", "ssim": "SSIM"}
@@ -34,18 +36,37 @@ _PICTURES = (
     "Imagined: from the first frame and the recorded actions. Pictures are as the decoder draws "
     "them, blurred where the latent or the decoder's short training leaves something uncertain."
 )
+_SNAPSHOTS = (
+    "One window of test episodes as decoders of the same training's weights draw it, a decoder for "
+    "each share of the training, from the latents of the real frames above (LeWM Fig. 10). Beside "
+    "each row PSNR, the mean over the blocks of all windows that were measured; higher is nearer."
+)
 
 
 def figures(run: load.RunTables) -> dict[str, style.Drawn]:
-    """ "decoder_<task>": PSNR and SSIM over the horizon; "imagined_<task>": pictures."""
-    curves = panels.by_task(run, "decoder", data(run))
-    shown = panels.by_task(run, "imagined", picture_data(run), _PICTURED)
-    return {
-        name: style.Drawn(draw(part), f"{about} {_CAPTION}") for name, part, about in curves
-    } | {
-        name: style.Drawn(draw_pictures(part), f"{about} {_PICTURES}")
-        for name, part, about in shown
-    }
+    """ "decoder_<task>": PSNR and SSIM over the horizon; "imagined_<task>": pictures;
+    "snapshots_<task>": pictures over the shares of a training.
+    """
+    curves = panels.by_task(run, "decoder", _whole(run, data(run)))
+    shown = panels.by_task(run, "imagined", _whole(run, picture_data(run)), _PICTURED)
+    on_their_way = panels.by_task(run, "snapshots", snapshot_data(run), _ON_THEIR_WAY)
+    return (
+        {name: style.Drawn(draw(part), f"{about} {_CAPTION}") for name, part, about in curves}
+        | {
+            name: style.Drawn(draw_pictures(part), f"{about} {_PICTURES}")
+            for name, part, about in shown
+        }
+        | {
+            name: style.Drawn(draw_snapshots(part), f"{about} {_SNAPSHOTS}")
+            for name, part, about in on_their_way
+        }
+    )
+
+
+def _whole(run: load.RunTables, frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows without those of a training on its way, which have a figure of their own."""
+    shares = varied.shares(run)
+    return frame[~frame["cell"].isin(shares.index[shares < 1])]
 
 
 def data(run: load.RunTables) -> pd.DataFrame:
@@ -98,3 +119,39 @@ def draw_pictures(frame: pd.DataFrame) -> Figure:
     both = pd.concat([real.assign(row="real", words=words, place=-1), drawn])
     both = both.sort_values("place", kind="stable").assign(edge=style.CONTROL)
     return pictures.grid(both.assign(column=both.groupby("row").cumcount()))
+
+
+def snapshot_data(run: load.RunTables) -> pd.DataFrame:
+    """Tidy: the real and the decoded pictures of trainings on their way, in order of time, with
+    columns label (the method), share (of the training) and psnr (in dB, over all blocks).
+    """
+    shares = varied.shares(run)
+    frame = picture_data(run)
+    frame = frame[frame["cell"].isin(shares.index) & frame["kind"].isin(["real", "decoded"])]
+    psnr = run.metrics[run.metrics["stage"] == "decoder"]
+    psnr = psnr[psnr["name"] == PictureName("decoded", "psnr").text()]
+    psnr = psnr.groupby("cell")["value"].mean()
+    cells = frame["cell"]
+    frame = frame.assign(share=cells.map(shares), psnr=cells.map(psnr))
+    frame["label"] = frame["method"].map(run.method_label)
+    return frame.sort_values("share", kind="stable")
+
+
+def draw_snapshots(frame: pd.DataFrame) -> Figure:
+    """The real frames, and below them what each share of a training lets a decoder draw."""
+    real = frame[(frame["kind"] == "real") & (frame["cell"] == frame["cell"].iloc[0])]
+    words = np.where(real["step"] > 0, "step " + real["step"].astype(str), "first frame")
+    drawn = [own for _, own in frame[frame["kind"] == "decoded"].groupby("label", sort=False)]
+    rows = [real.assign(row="real", words=words)]
+    for own in drawn:
+        name = f"{style.wrap(own['label'].iloc[0], 19)}\n" if len(drawn) > 1 else ""
+        part = own["share"].map(_part)
+        rows.append(own.assign(row=name + part + own["psnr"].map("\n{:.1f} dB".format), words=""))
+    both = pd.concat(rows).assign(edge=style.CONTROL)
+    return pictures.grid(both.assign(column=both.groupby("row").cumcount()))
+
+
+def _part(share: float) -> str:
+    """ "1/16 of training"."""
+    words = Fraction(share).limit_denominator(100)
+    return f"{words} of training" if share < 1 else "whole training"

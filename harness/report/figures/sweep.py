@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from harness.report import load, objective, success_rates
-from harness.report.figures import style
+from harness.report import load, objective
+from harness.report.figures import style, varied
 from harness.report.tables import evaluations
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
     if points.empty:
         return None
     looks = {method: style.colour(run, method) for method in points["method"].unique()}
-    drawn = draw(points, controls(run, estimates), looks)
+    drawn = draw(points, varied.controls(run, estimates), looks)
     return drawn._replace(caption=f"{style.run_footer(run, points)} {drawn.caption}")
 
 
@@ -52,21 +52,15 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     panel shows, NaN where nothing was recorded), train_s where it is the training that was swept,
     paper (the published weight, in these batches) and paper_words.
     """
-    swept = load.sweep_values(run.metrics)
-    rates = estimates[estimates["subset"] == success_rates.ALL].drop(columns="seeds")
-    points = swept.merge(rates, on="cell").merge(run.cells, left_on="cell", right_index=True)
+    points = varied.of_sweeps(varied.points(run, estimates))
     if points.empty:
         return points
-    points[["mean", "low", "high"]] *= 100
-    order = points["cell"].map({cell: i for i, cell in enumerate(run.cells.index)})
-    points = points.assign(order=order).sort_values(["name", "order"], ignore_index=True)
     # points of keys that change the protocol's hash share a panel all the same
     own = points["protocol_hash"].where(~points["name"].str.startswith(evaluations.OF_PROTOCOL), "")
     by = ["name", "task", "method", "scale", "protocol", own, "split"]
     points["panel"] = points.groupby(by, sort=False).ngroup()
     names = points["method"].map(run.method_label) + ", " + points["task"].map(run.task_label)
     points["title"] = names + "\n" + points["split"] + " pairs"
-    points["alone"] = points["cell"].map(swept.groupby("cell").size()) == 1
     points["started"] = points["cell"].map(run.trials.groupby("cell")["started"].min())
     points["collapsed"] = points["cell"].isin(objective.collapsed(run.metrics, "cell"))
     timed = points["name"].isin(["train.steps", "train.epochs"])
@@ -80,16 +74,6 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
         points.loc[rows.index, ["paper", "paper_words"]] = _paper(run, rows)
     latents = _latents(run, points["cell"])
     return points.assign(latents=points["cell"].map(latents), latents_name=latents.name)
-
-
-def controls(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
-    """The lines of style.LINES, in percent: columns task, SECTION, split, kind, mean."""
-    kinds = run.cells["method"].where(run.cells["method"].isin(list(style.LINES)))
-    kinds = kinds.mask(run.cells["method"].isin(run.of_role("ceiling")), "ceiling")
-    cells = run.cells.assign(kind=kinds.where(run.cells["variant"] == "")).dropna(subset="kind")
-    rates = estimates[estimates["subset"] == success_rates.ALL][["cell", "split", "mean"]]
-    rates = cells.merge(rates, left_index=True, right_on="cell")
-    return rates.assign(mean=100 * rates["mean"])
 
 
 def _best(rows: pd.DataFrame) -> int | None:
@@ -183,8 +167,7 @@ def _column(
     rows = rows.assign(place=place)
     one_key = rows["alone"].all() and rows["place"].is_unique and not rows["word"].any()
     line = {"x": "place", "color": shade, "lw": 1, "ls": "-" if one_key else "", "errorbar": None}
-    for row in _same(rows, lines).itertuples():
-        top.axhline(row.mean, **style.LINES[row.kind], zorder=1)
+    varied.draw_controls(top, _same(rows, lines))
     sns.lineplot(rows, y="mean", alpha=0.45, ax=top, **line)
     _success(top, rows, shade)
     top.set_title(rows["title"].iloc[0])
@@ -258,9 +241,7 @@ def _handles(points: pd.DataFrame, kinds: set[str]) -> list:
         handles += [Line2D([], [], **hollow, label="collapsed")]
     if points["paper"].notna().any():
         handles += [Line2D([], [], color=style.FAINT, ls=":", label="published weight")]
-    return handles + [
-        Line2D([], [], **look, label=kind) for kind, look in style.LINES.items() if kind in kinds
-    ]
+    return handles + varied.control_handles(kinds)
 
 
 def _words(points: pd.DataFrame, panels: int) -> str:

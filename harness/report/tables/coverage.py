@@ -127,7 +127,7 @@ def _part(item: published.Item, cells: pd.DataFrame) -> _Part:
 
 def _swept(item: published.Item, cells: pd.DataFrame) -> _Part:
     """The values of the item's key at which it was measured."""
-    key = _config_key(item.key)
+    key = f"config.{load.config_key(item.key)}"
     at: dict[str, pd.Series] = {}
     for _, cell in cells.iterrows():
         if key in cell["config"]:
@@ -144,14 +144,6 @@ def _swept(item: published.Item, cells: pd.DataFrame) -> _Part:
     absent = [value for value in wanted if value not in at]
     gaps = [_gap(item, at[value], wanted[value]) for value in known] if found else []
     return _Part(found, len(wanted), f" ({short} {', '.join(absent)})" if absent else "", gaps)
-
-
-def _config_key(key: str) -> str:
-    """A key of the command line as configurations have it: without the method's or planner's
-    name.
-    """
-    branch, *path = key.split(".")
-    return ".".join(["config", branch, *(path[1:] if branch in ("method", "planner") else path)])
 
 
 def _gap(item: published.Item, cell: pd.Series, setting: str) -> float:

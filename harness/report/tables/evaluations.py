@@ -63,7 +63,7 @@ def _raw(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             format.identity(run, row.cell)
             | {"split": row.split, "kind": key.partition(".")[0], "key": key}
-            | {"value": keys.loc[row.cell, "value"], "rollouts": _rollouts(run, row.cell)}
+            | {"value": keys.loc[row.cell, "value"], "rollouts": rollouts(run, row.cell)}
             | {"success_pct": 100 * row.mean, "low_pct": 100 * row.low, "high_pct": 100 * row.high}
             | {"pairs": row.pairs, "seeds": row.seeds}
             | {"solve_1_p50_s": seconds.get(row.cell, np.nan)}
@@ -89,8 +89,8 @@ def _on_shared_pairs(run: load.RunTables, keys: pd.DataFrame) -> dict:
     return success_rates.outcomes(run._replace(episodes=load.number_pairs(episodes)))
 
 
-def _rollouts(run: load.RunTables, cell: int) -> float:
-    """Candidates times iterations of one plan; NaN for a method that does not plan."""
+def rollouts(run: load.RunTables, cell: int) -> float:
+    """Rollouts of one plan of one pair: candidates times iterations; NaN where none is planned."""
     trials = run.trials[run.trials["cell"] == cell]
     planner = load.setting(trials, "planner_name")
     sizes = [load.setting(trials, f"planner.{name}") for name in ("candidates", "iterations")]

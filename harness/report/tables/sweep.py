@@ -13,6 +13,7 @@ from harness.records import rows
 from harness.report import format, objective
 from harness.report.objective import Judgement
 
+_NAMED = 12  # values of a plateau that a caption lists
 _RATE = ("success", "low", "high")
 
 
@@ -46,10 +47,18 @@ def _of_trial(tables: rows.Tables, config_hash: str) -> rows.Tables:
     return rows.Tables(*(part[part["config_hash"] == config_hash] for part in parts))
 
 
-def needed_table(sweeps: Sequence[Sweep]) -> format.Table:
-    """How many values each sweep tried until its best one lay on the plateau, which is known from
-    the values of all of them.
+def needed_table(sweeps: Mapping[str, Sequence[Sweep]]) -> format.Table:
+    """How many values each sweep tried until its best one lay on the plateau; a section for each of
+    `sweeps`, named by what is swept. A plateau is known from the values of all sweeps of a section.
     """
+    parts = {name: _needed_section(name, own) for name, own in sweeps.items()}
+    raw = pd.concat([raw.assign(swept=name) for name, (raw, _) in parts.items()], ignore_index=True)
+    sections = [section for _, section in parts.values()]
+    return format.Table("needed", "How many values each sampler needs", raw, sections)
+
+
+def _needed_section(name: str, sweeps: Sequence[Sweep]) -> tuple[pd.DataFrame, format.Section]:
+    """The rows of the sweeps of the same keys, and how they are shown."""
     tried = [one for sweep in sweeps for one in sweep.values]
     flags = objective.on_plateau([judgement for _, judgement in tried])
     plateau = [words for (words, _), flag in zip(tried, flags, strict=True) if flag]
@@ -67,19 +76,21 @@ def needed_table(sweeps: Sequence[Sweep]) -> format.Table:
         }
     )
     best = max((judgement for _, judgement in tried), key=lambda one: one.value)
+    named = sorted(set(plateau), key=_number)
+    between = "; " if any(", " in words for words in named) else ", "
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     caption = (
         "Needed: how many values a sampler had tried, in the order of its suggestions, when the "
         "best of them first lay on the plateau; a dash: it never did. On the plateau are the "
         "values whose 95 % interval of success on validation pairs overlaps that of the best value "
         f"of all these runs together ({best.words()}): {len(plateau)} of {len(tried)}, namely "
-        f"{', '.join(sorted(set(plateau), key=_number)) or 'none'}. "
+        f"{between.join(named[:_NAMED]) or 'none'}{more}. "
         "Ends known to a factor of: how far apart the outermost value on the plateau and its "
         "neighbour off it are, on the side where that is more; a dash where neither side has both, "
         "or where a value is no number. A value that failed, collapsed or was pruned counts as "
         "tried."
     )
-    section = format.Section("Values until the plateau", caption, frame)
-    return format.Table("needed", "How many values each sampler needs", raw, [section])
+    return raw, format.Section(f"Values until the plateau, {name}", caption, frame)
 
 
 def _needed(sweep: Sweep, flags: Sequence[bool]) -> dict:

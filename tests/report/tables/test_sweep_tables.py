@@ -5,7 +5,7 @@ import pytest
 from synthetic_run import SyntheticRun
 
 from harness.records import rows
-from harness.report import objective
+from harness.report import load, objective
 from harness.report.tables import sweep
 
 KEY = "method.lewm.sigreg_weight"
@@ -59,7 +59,7 @@ def test_needed_counts_until_the_best_so_far_is_on_the_plateau_of_all_runs(tmp_p
         sweep.Sweep(name, "tpe", sweep.tried_values(write(tmp_path / name, rates)))
         for name, rates in runs.items()
     ]
-    table = sweep.needed_table(sweeps)
+    table = sweep.needed_table({"lewm: weight": sweeps})
     raw = table.raw.set_index("run")
     assert raw["needed"].fillna(-1).to_dict() == {"quick": 1, "slow": 4, "never": -1}
     assert raw["tried"].to_dict() == {"quick": 2, "slow": 5, "never": 2}
@@ -68,19 +68,42 @@ def test_needed_counts_until_the_best_so_far_is_on_the_plateau_of_all_runs(tmp_p
         assert raw.loc[name, "ends_factor"] == pytest.approx(factor, nan_ok=True)
     assert raw.loc["slow", "best"] == "sigreg_weight=0.05"
     (section,) = table.sections
+    assert section.title == "Values until the plateau, lewm: weight"
     assert section.frame["Needed"].tolist() == ["1", "4", "–"]
     assert "2 of 9, namely sigreg_weight=0.05, sigreg_weight=0.1" in section.caption
 
 
 def test_by_itself_every_run_reaches_its_own_plateau(tmp_path):
     tried = sweep.tried_values(write(tmp_path, {1.0: 0.5, 0.9: 0.7}))
-    table = sweep.needed_table([sweep.Sweep("alone", "tpe", tried)])
+    table = sweep.needed_table({"weight": [sweep.Sweep("alone", "tpe", tried)]})
     assert table.raw["needed"].tolist() == [2]
+
+
+def test_sweeps_of_other_keys_have_a_section_and_a_plateau_of_their_own(tmp_path):
+    sweeps = {
+        name: [sweep.Sweep(name, "tpe", sweep.tried_values(write(tmp_path / name, rates)))]
+        for name, rates in {"good": {0.1: 0.9, 0.2: 0.5}, "bad": {0.3: 0.2, 0.4: 0.3}}.items()
+    }
+    table = sweep.needed_table(sweeps)
+    assert table.raw.set_index("swept")["needed"].to_dict() == {"good": 1, "bad": 1}
+    assert "1 of 2, namely sigreg_weight=0.1." in table.sections[0].caption
+    assert "2 of 2, namely sigreg_weight=0.3, sigreg_weight=0.4." in table.sections[1].caption
+
+
+def test_a_pruned_value_is_worth_nothing_and_says_so(tmp_path):
+    (tried,) = sweep.tried_values(write(tmp_path, {0.1: 0.5}, protocol="p"))
+    (row,) = [rows.read_trial(str(path)) for path in (tmp_path / "trials").iterdir()]
+    folder = str(tmp_path / "trials" / rows.folder_name(row.key, row.config_hash))
+    rows.end_otherwise(folder, "pruned", "pruned after 25 % of its training")
+    ((_, judgement),) = sweep.tried_values(rows.read(str(tmp_path)))
+    assert tried[1].value == 0.5 and judgement.words() == "pruned: counts as 0"
+    assert rows.read_trial(folder).error == "pruned after 25 % of its training"
+    assert load.load(str(tmp_path)).failed.empty  # it did not fail
 
 
 def test_where_nothing_is_solved_there_is_no_plateau(tmp_path):
     tried = sweep.tried_values(write(tmp_path, {1.0: 0.0, 0.9: None}))
-    table = sweep.needed_table([sweep.Sweep("r", "tpe", tried)])
+    table = sweep.needed_table({"weight": [sweep.Sweep("r", "tpe", tried)]})
     assert table.raw["needed"].isna().all() and "namely none" in table.sections[0].caption
 
 

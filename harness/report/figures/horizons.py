@@ -1,0 +1,96 @@
+"""The figures of horizons: success over the distance of the goal, the length of plans, and how many
+blocks of a plan are executed before the next one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harness.report import load
+from harness.report.figures import panels, style, varied
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_OFFSET, _PLAN, _EXECUTED = "protocol.offset_steps", "mpc.horizon_blocks", "mpc.execute_blocks"
+_AXES = {  # key -> what its axis says
+    _OFFSET: "goal offset, steps",
+    _PLAN: "blocks of a plan",
+    _EXECUTED: "blocks executed before a replan",
+}
+_CAPTION = (
+    "Success with 95 % intervals. Left: goals further away in the recording, with twice their "
+    "distance as budget, each distance with pairs of its own; controls are evaluated on them too. "
+    "Middle: longer plans. Right: later replans; both on the pairs of one distance, whose controls "
+    "are lines across. Dotted upright lines: the settings of the protocol, which the other panels "
+    "keep."
+)
+
+
+def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Drawn]:
+    """ "horizons_<task>", where suite=horizons was evaluated."""
+    drawn = {}
+    for name, rows, about in varied.by_task(run, "horizons", data(run, estimates)):
+        words = f"{about} {_CAPTION}{style.notes(run, rows['label'])}"
+        drawn[name] = style.Drawn(draw(rows, _looks(run, rows)), words)
+    return drawn
+
+
+def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
+    """Tidy: the points of suite=horizons with columns label and, for each key of _AXES, the value
+    that the cell's configuration has, NaN where it does not say.
+    """
+    rows = varied.of_suite(varied.points(run, estimates), varied.HORIZONS)
+    rows = rows[rows["name"].isin(list(_AXES))].reset_index(drop=True)
+    trials = dict(list(run.trials[run.trials["cell"].isin(rows["cell"])].groupby("cell")))
+    settings = {
+        key: [load.setting(trials[cell], key) or math.nan for cell in rows["cell"]] for key in _AXES
+    }
+    return rows.assign(label=varied.by_method(run, rows), **settings)
+
+
+def draw(rows: pd.DataFrame, looks: dict[str, style.Look]) -> Figure:
+    """A panel a key, with a line a method."""
+    keys = [key for key in _AXES if (rows["name"] == key).any()]
+    width = {1: style.COLUMN_IN, 2: 6.0}.get(len(keys), style.WIDTH_IN)
+    figure, (axes,) = style.figure(1, len(keys), 3.2, width)
+    for ax, key in zip(axes, keys, strict=True):
+        own = rows[rows["name"] == key]
+        varied.draw_lines(ax, own, "value", looks, is_log=False)
+        _mark_own(ax, rows, key)
+        if key != _OFFSET:
+            _across(ax, rows, looks)
+        ax.set_xticks(sorted(own["value"].unique()))
+        ax.set_xlabel(_AXES[key])
+        ax.tick_params(axis="y", labelleft=ax is axes[0])
+    axes[0].set_ylabel("success, %")
+    return panels.finish(figure, rows, style.method_handles(looks))
+
+
+def _mark_own(ax: Axes, rows: pd.DataFrame, key: str) -> None:
+    """A line at the value that the protocol has, which is that of the cells of the other keys."""
+    own = rows.loc[rows["name"] != key, key].dropna().mode()
+    if len(own):
+        ax.axvline(own.iloc[0], color=style.FAINT, ls=":", lw=1.2, zorder=1)
+
+
+def _across(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    """A line for each control at the distance of the goals that this panel has."""
+    distance = rows.loc[rows["name"] != _OFFSET, _OFFSET].mode()
+    same = (rows["name"] == _OFFSET) & rows["value"].isin(distance)
+    for row in rows[same & rows["method"].isin(list(style.LINES))].itertuples():
+        look = looks[row.label]
+        ax.axhline(row.mean, color=look.colour, ls=look.line, lw=1.3, zorder=1)
+
+
+def _looks(run: load.RunTables, rows: pd.DataFrame) -> dict[str, style.Look]:
+    """label -> look; random and heuristic look as their lines do in other figures."""
+    looks = style.looks(run, rows)
+    for row in rows.drop_duplicates("label").itertuples():
+        if line := style.LINES.get(row.method):
+            looks[row.label] = style.Look(line["color"], looks[row.label].marker, line["ls"])
+    return looks

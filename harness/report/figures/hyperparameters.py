@@ -1,0 +1,184 @@
+"""The figure of hyperparameters: success over one key as a line, and over two as a heat map, so
+that a method with one weight to choose stands beside one with two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from harness.report import load, objective
+from harness.report.figures import style, varied
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST = 3  # panels
+_MOST_KEYS = 2
+_LOG_FROM = 10.0  # largest over smallest value from which an axis is logarithmic
+_FULL = 0.75  # share of a grid's places that must be known for a heat map
+_COLOURS = "viridis"
+_PLATEAU = "#e31a1c"
+PART = ["method", "task", "scale", "protocol", "split", "keys"]  # one panel each
+_CAPTION = (
+    "Success on {split} pairs over the values that sweeps have tried ({runs}): over one key with "
+    "95 % intervals, over two as a colour and a number in percent. Framed in red: the plateau, "
+    "the values whose interval overlaps that of the best one; above each panel how many of those "
+    "tried lie on it; shaded: from the first to the last of them. Crossed: the latents collapsed, "
+    "which is no value to choose."
+)
+
+
+def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
+    """The heat maps of a run; None where no two keys were swept together."""
+    points = data(run, estimates)
+    points = points[points["keys"].map(len) == _MOST_KEYS]
+    if points.empty:
+        return None
+    drawn = draw({run.name: run}, points.assign(run=run.name))
+    return drawn._replace(caption=f"{style.run_footer(run, points)} {drawn.caption}")
+
+
+def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
+    """Tidy: one row per tried value, or pair of values, of at most two keys that are numbers.
+
+    Columns: cell, those of PART (keys: a tuple of names), title, x and y (its values; y is NaN of
+    one key), mean, low, high (in percent), collapsed.
+    """
+    found = varied.of_sweeps(varied.points(run, estimates))
+    found = found[found.groupby("cell")["value"].transform(lambda own: own.notna().all())]
+    if found.empty:
+        return found.assign(keys=None)
+    known = ["method", "task", "scale", "protocol", "split", "mean", "low", "high"]
+    rows = []
+    for (cell, _), own in found.sort_values("name").groupby(["cell", "split"], sort=False):
+        if len(own) <= _MOST_KEYS:
+            x, y = [*own["value"], np.nan][:_MOST_KEYS]
+            first = own.iloc[0]
+            row = {name: first[name] for name in known}
+            rows.append(row | {"cell": cell, "keys": tuple(own["name"]), "x": x, "y": y})
+    points = pd.DataFrame(rows, columns=[*known, "cell", "keys", "x", "y"])
+    points["collapsed"] = points["cell"].isin(objective.collapsed(run.metrics, "cell"))
+    names = points["method"].map(run.method_label) + ", " + points["task"].map(run.task_label)
+    return points.assign(title=names)
+
+
+def draw(runs: Mapping[str, load.RunTables], points: pd.DataFrame) -> style.Drawn:
+    """A panel for each method and its keys; `points` are those of `data` with a column run."""
+    parts = [part for _, part in points.groupby(PART, sort=False)]
+    shown = parts[:_MOST]
+    width = {1: style.COLUMN_IN, 2: 7.0}.get(len(shown), style.WIDTH_IN)
+    figure, (axes,) = style.figure(1, len(shown), 3.4, width)
+    for ax, part in zip(axes, shown, strict=True):
+        part = part.assign(plateau=plateau(part)).reset_index(drop=True)
+        colour = style.colour(runs[part["run"].iloc[0]], part["method"].iloc[0])
+        _panel(ax, part, colour)
+        words = f"{part['plateau'].sum()} of {len(part)} values on the plateau"
+        ax.set_title(f"{part['title'].iloc[0]}\n{words}")
+    if any(part["y"].notna().any() for part in shown):
+        _colour_bar(figure, axes)
+    splits = " or ".join(points["split"].unique())
+    words = [_CAPTION.format(split=splits, runs=", ".join(points["run"].unique()))]
+    if len(parts) > _MOST:
+        words.append(f"Shown are {_MOST} of {len(parts)} panels.")
+    return style.Drawn(figure, " ".join(words))
+
+
+def plateau(part: pd.DataFrame) -> pd.Series:
+    """Which values' interval overlaps that of the best; none of a collapsed training."""
+    sound = part[~part["collapsed"] & (part["mean"] > 0)]
+    if sound.empty:
+        return pd.Series(False, index=part.index)
+    best = sound.loc[sound["mean"].idxmax()]
+    return ~part["collapsed"] & (part["high"] >= best["low"])
+
+
+def _panel(ax: Axes, part: pd.DataFrame, colour: str) -> None:
+    keys = part["keys"].iloc[0]
+    if len(keys) == 1:
+        _line(ax, part, colour)
+        ax.set_ylabel("success, %")
+    else:
+        places = part["x"].nunique() * part["y"].nunique()
+        tried = len(part[["x", "y"]].drop_duplicates())
+        (_heat_map if tried >= _FULL * places else _scatter)(ax, part)
+        ax.set_ylabel(style.wrap(load.config_key(keys[1]).removeprefix("method."), 22))
+    ax.set_xlabel(style.wrap(load.config_key(keys[0]).removeprefix("method."), 22))
+
+
+def _line(ax: Axes, part: pd.DataFrame, colour: str) -> None:
+    """Success over one key, the plateau shaded."""
+    import seaborn as sns
+
+    part = part.sort_values("x")
+    on = part.loc[part["plateau"], "x"]
+    if len(on) > 1:
+        ax.axvspan(on.min(), on.max(), color=colour, alpha=0.12, lw=0)
+    ax.vlines(part["x"], part["low"], part["high"], color=colour, lw=1.4)
+    sns.lineplot(part, x="x", y="mean", color=colour, lw=1, alpha=0.45, errorbar=None, ax=ax)
+    for collapsed, own in part.groupby("collapsed"):
+        look = {"marker": "X" if collapsed else "o", "s": 28, "zorder": 3, "clip_on": False}
+        sns.scatterplot(own, x="x", y="mean", color=colour, legend=False, ax=ax, **look)
+    ax.set_ylim(0, 100)
+    _log_where_long(ax, part, "x")
+
+
+def _heat_map(ax: Axes, part: pd.DataFrame) -> None:
+    """Success at each place of a grid of two keys; those never tried stay white."""
+    import seaborn as sns
+    from matplotlib.patches import Rectangle
+
+    def grid(column: str) -> pd.DataFrame:
+        return part.pivot_table(index="y", columns="x", values=column).sort_index(ascending=False)
+
+    means = grid("mean")
+    small = 8 if means.shape[1] <= 6 else 6.5
+    look = {"vmin": 0, "vmax": 100, "cmap": _COLOURS, "cbar": False, "square": False}
+    text = {"annot": True, "fmt": ".0f", "annot_kws": {"size": small}}
+    sns.heatmap(means, ax=ax, linewidths=0.5, linecolor="white", **look, **text)
+    ax.set_xticklabels([f"{x:.3g}" for x in means.columns], rotation=45 * (small < 8), fontsize=7.5)
+    ax.set_yticklabels([f"{y:.3g}" for y in means.index], rotation=0, fontsize=7.5)
+    ax.tick_params(length=0)
+    for marked, draw_mark in (("plateau", "frame"), ("collapsed", "cross")):
+        there = grid(marked).to_numpy() > 0
+        for row, column in zip(*np.nonzero(there), strict=True):
+            if draw_mark == "frame":
+                frame = {"fill": False, "ec": _PLATEAU, "lw": 1.6, "clip_on": False, "zorder": 4}
+                ax.add_patch(Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, **frame))
+            else:
+                ends = {"color": "white", "lw": 0.8}
+                ax.plot([column + 0.1, column + 0.9], [row + 0.1, row + 0.9], **ends)
+
+
+def _scatter(ax: Axes, part: pd.DataFrame) -> None:
+    """Success as the colour of dots, of two keys whose values are no grid."""
+    import seaborn as sns
+
+    look = {"hue_norm": (0, 100), "palette": _COLOURS, "s": 60, "legend": False, "zorder": 3}
+    for collapsed, own in part.groupby("collapsed"):
+        mark = "X" if collapsed else "o"
+        sns.scatterplot(own, x="x", y="y", hue="mean", marker=mark, ax=ax, **look)
+    on = part[part["plateau"]]
+    ax.scatter(on["x"], on["y"], s=110, fc="none", ec=_PLATEAU, lw=1.6, zorder=4)
+    _log_where_long(ax, part, "x")
+    _log_where_long(ax, part, "y")
+
+
+def _log_where_long(ax: Axes, part: pd.DataFrame, axis: str) -> None:
+    low, high = part[axis].min(), part[axis].max()
+    if 0 < _LOG_FROM * low <= high:
+        {"x": ax.set_xscale, "y": ax.set_yscale}[axis]("log")
+        {"x": ax.xaxis, "y": ax.yaxis}[axis].set_major_formatter("{x:g}")
+
+
+def _colour_bar(figure: Figure, axes: list[Axes]) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    scale = ScalarMappable(Normalize(0, 100), _COLOURS)
+    bar = figure.colorbar(scale, ax=axes, fraction=0.04, pad=0.02, label="success, %")
+    bar.outline.set_visible(False)

@@ -1,0 +1,139 @@
+"""The figures of planners: success against the time and the operations that a plan is given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harness.report import load, published
+from harness.report.figures import compute, panels, style, varied
+from harness.report.tables import efficiency, evaluations
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MOST = 4  # methods, a column of panels each
+_LOOKS = {  # planner -> its name and look; dashed: those that follow a gradient
+    "cem": ("CEM", style.Look(style.INK, "o", "-")),
+    "icem": ("iCEM", style.Look("#0072B2", "s", "-")),
+    "mppi": ("MPPI", style.Look("#009E73", "^", "-")),
+    "predictive_sampling": ("predictive sampling", style.Look("#E69F00", "v", "-")),
+    "adam": ("Adam", style.Look("#AA4499", "P", "--")),
+    "rmsprop": ("RMSProp", style.Look("#D55E00", "X", "--")),
+    "sgd": ("SGD", style.Look("#56B4E9", "<", "--")),
+}
+_OTHERS = ("#5B4FC0", "#999933", "#A65628", "#88CCEE")  # of planners from outside
+_COSTS = {"ms": "ms of one plan", "gflop": "GFLOP of one plan", "rollouts": "rollouts of one plan"}
+_PAPER = "push_t", "Tab. 10"  # where the paper compares planners
+_CAPTION = (
+    "Success with 95 % intervals of the same weights under each planner, stopped after an eighth, "
+    "a quarter, half and all of its iterations. {costs}."
+)
+_WORDS = {
+    "ms": "ms: median wall time of the plan of one pair alone, from pixels to actions",
+    "gflop": "GFLOP: operations of that plan (matrix products, attention and convolutions, 2 for "
+    "each multiply-add), so that planners one above the other had the same compute",
+    "rollouts": "rollouts: candidates times iterations, and three for a step down a gradient",
+}
+
+
+def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Drawn]:
+    """ "planners_<task>", where several planners, or one stopped early, were evaluated."""
+    lines = varied.controls(run, estimates)
+    drawn = {}
+    for name, rows, about in varied.by_task(run, "planners", data(run, estimates)):
+        figure, words = draw(run, rows, varied.beside(lines, rows))
+        drawn[name] = style.Drawn(figure, f"{about} {words}")
+    return drawn
+
+
+def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
+    """Tidy: the points of suite=planners with columns planner, label (its name), whole (not stopped
+    early), paper (the published success of this method and planner in percent, NaN where there is
+    none), and the costs ms, gflop and rollouts, NaN where they were not measured.
+    """
+    rows = varied.of_suite(varied.points(run, estimates), varied.PLANNERS)
+    names = rows["name"].str.split(".")
+    rows = rows[(names.str[0] == "planner") & (names.str.len() == 3)]
+    rows = rows.assign(planner=names.str[1])
+    rows["label"] = [_LOOKS[name][0] if name in _LOOKS else name for name in rows["planner"]]
+    times = efficiency.plan_times(run)
+    seconds = times[times["pairs"] == 1].groupby("cell")["p50_s"].median()
+    rows["ms"] = 1e3 * rows["cell"].map(seconds)
+    rows["gflop"] = rows["cell"].map(compute.flops(run)) / 1e9
+    rows["rollouts"] = [evaluations.rollouts(run, cell) for cell in rows["cell"]]
+    rows["whole"] = rows["variant"] == rows["planner"]
+    rows["paper"] = [_paper(row) for _, row in rows.iterrows()]
+    return rows.reset_index(drop=True)
+
+
+def _paper(row: pd.Series) -> float:
+    """The paper's success of a method with a whole planner."""
+    task, _ = _PAPER
+    if row["task"] != task or not row["whole"] or published.of_tests(row):
+        return float("nan")
+    return published.ablation(f"solver_{row['method']}", row["label"])
+
+
+def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.Drawn:
+    """A column a method: above success over the time of a plan, below over its operations."""
+    methods = rows.drop_duplicates("method")["method"].to_list()
+    looks = _looks(rows)
+    costs = [cost for cost in _COSTS if rows[cost].notna().any()][:2]
+    shown = methods[:_MOST]
+    width = {1: style.COLUMN_IN, 2: 6.0}.get(len(shown), style.WIDTH_IN)
+    height = min(style.HEIGHT_IN, 0.7 + 2.1 * len(costs))
+    figure, axes = style.figure(len(costs), len(shown), height, width)
+    for line, cost in zip(axes, costs, strict=True):
+        for ax, method in zip(line, shown, strict=True):
+            own = rows[rows["method"] == method]
+            varied.draw_controls(ax, lines)
+            varied.draw_lines(ax, own, cost, looks)
+            if cost == costs[-1]:
+                _published(ax, own, cost, looks)
+            ax.tick_params(axis="y", labelleft=ax is line[0])
+        _share_axis(line, rows[rows["method"].isin(shown)][cost])
+        line[0].set_ylabel("success, %")
+        line[len(shown) // 2].set_xlabel(_COSTS[cost])
+    for ax, method in zip(axes[0], shown, strict=True):
+        ax.set_title(run.method_label(method))
+    handles = style.method_handles(looks) + varied.control_handles(lines["kind"])
+    if rows["paper"].notna().any():
+        handles.append(style.published_handle())
+    panels.finish(figure, rows, handles)
+    return style.Drawn(figure, _caption(run, rows, costs, methods))
+
+
+def _share_axis(line: list[Axes], values: pd.Series) -> None:
+    """One logarithmic axis for the panels of a row, so that methods can be compared."""
+    low, high = values.min() / 1.25, values.max() * 1.25
+    for ax in line:
+        ax.set_xlim(low, high)
+        style.name_ticks(ax)
+
+
+def _published(ax: Axes, rows: pd.DataFrame, cost: str, looks: dict[str, style.Look]) -> None:
+    """A diamond in a planner's colour above or below its whole plan."""
+    for row in rows.dropna(subset=["paper", cost]).itertuples():
+        look = {"marker": "D", "ms": 5, "mfc": "none", "mec": looks[row.label].colour, "ls": ""}
+        ax.plot(getattr(row, cost), row.paper, **look, zorder=4)
+
+
+def _looks(rows: pd.DataFrame) -> dict[str, style.Look]:
+    """label -> look, in the order of _LOOKS, planners from outside last."""
+    known = set(rows["planner"])
+    found = dict(look for name, look in _LOOKS.items() if name in known)
+    others = sorted(known - set(_LOOKS))
+    colours = zip(others, _OTHERS * len(others), strict=False)
+    return found | {name: style.Look(colour, "h", "-.") for name, colour in colours}
+
+
+def _caption(run: load.RunTables, rows: pd.DataFrame, costs: list[str], methods: list[str]) -> str:
+    words = [_CAPTION.format(costs="; ".join(_WORDS[cost] for cost in costs))]
+    if rows["paper"].notna().any():
+        words.append(f"Diamonds: the paper's success with each whole planner ({_PAPER[1]}).")
+    if left_out := methods[_MOST:]:
+        names = ", ".join(map(run.method_label, left_out))
+        words.append(f"Not drawn, for want of room: {names}; the table of evaluations has them.")
+    return " ".join(words)

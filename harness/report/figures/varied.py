@@ -1,0 +1,135 @@
+"""Shared by the figures of values that a suite or a sweep has varied: how successful each value is,
+the controls beside, and a panel of lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harness.report import load, success_rates
+from harness.report.figures import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PLANNERS, HORIZONS, TRAINING_TIME, ABLATION = "planners", "horizons", "training_time", "ablation"
+_OWN = (PLANNERS, HORIZONS, TRAINING_TIME, ABLATION)  # beginnings of suites that have a figure each
+_SAME = ["task", "scale", "protocol", "split"]
+
+
+def points(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
+    """Tidy: one row per cell that has a varied key, per key and split, in table order.
+
+    Columns: cell, those of the cells, split, name (the key), value and word (its value; a word
+    where it is no number), alone (no other key was varied), suite, mean, low, high (in
+    percent).
+    """
+    varied = load.sweep_values(run.metrics)
+    rates = estimates[estimates["subset"] == success_rates.ALL].drop(columns="seeds")
+    found = varied.merge(rates, on="cell").merge(run.cells, left_on="cell", right_index=True)
+    order = found["cell"].map({cell: i for i, cell in enumerate(run.cells.index)})
+    found = found.assign(order=order).sort_values(["name", "order"], ignore_index=True)
+    found[["mean", "low", "high"]] *= 100
+    found["alone"] = found["cell"].map(varied.groupby("cell").size()) == 1
+    found["suite"] = found["cell"].map(run.trials.groupby("cell")["suite"].first())
+    return found
+
+
+def of_suite(found: pd.DataFrame, suite: str) -> pd.DataFrame:
+    """The points of the suites whose name begins like this, each of one varied key."""
+    return found[found["suite"].str.startswith(suite) & found["alone"]].reset_index(drop=True)
+
+
+def of_sweeps(found: pd.DataFrame) -> pd.DataFrame:
+    """The points of which no suite has a figure of its own."""
+    return found[~found["suite"].str.startswith(_OWN)].reset_index(drop=True)
+
+
+def shares(run: load.RunTables) -> pd.Series:
+    """cell -> the share of its training after which it was evaluated, of suite=training_time."""
+    trials = run.trials[run.trials["suite"] == TRAINING_TIME]
+    known = load.sweep_values(run.metrics[run.metrics["cell"].isin(trials["cell"])])
+    known = known.merge(run.cells[["task", "method"]], left_on="cell", right_index=True)
+    whole = known.groupby(["task", "method"])["value"].transform("max")
+    by_cell = dict(list(trials.groupby("cell")))
+    found = {
+        cell: load.setting(by_cell[cell], "weights.share") or value / of
+        for cell, value, of in zip(known["cell"], known["value"], whole, strict=True)
+    }
+    return pd.Series(found, dtype=float)
+
+
+def by_task(
+    run: load.RunTables, name: str, found: pd.DataFrame
+) -> Iterator[tuple[str, pd.DataFrame, str]]:
+    """For each task the name of its figure, the points of its first scale, protocol and split, with
+    the column task_label, and the start of the caption.
+    """
+    for task, rows in found.groupby("task", sort=False):
+        first = (rows[_SAME] == rows[_SAME].iloc[0]).all(axis=1)
+        rows = rows[first].assign(task_label=run.task_label(task)).reset_index(drop=True)
+        footer = style.run_footer(run, rows).removesuffix(".")
+        yield f"{name}_{task}", rows, f"{run.task_label(task)}. {footer}, {rows['split'][0]} split."
+
+
+def by_method(run: load.RunTables, found: pd.DataFrame) -> pd.Series:
+    """The labels of methods, with the mark of a note, whatever was varied."""
+    note = (" (" + found["note"] + ")").where(found["note"] != "", "")
+    return style.marked(run, found["method"].map(run.method_label) + note)
+
+
+def controls(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
+    """The lines of style.LINES, in percent: columns task, SECTION, split, kind, mean."""
+    kinds = run.cells["method"].where(run.cells["method"].isin(list(style.LINES)))
+    kinds = kinds.mask(run.cells["method"].isin(run.of_role("ceiling")), "ceiling")
+    cells = run.cells.assign(kind=kinds.where(run.cells["variant"] == "")).dropna(subset="kind")
+    rates = estimates[estimates["subset"] == success_rates.ALL][["cell", "split", "mean"]]
+    rates = cells.merge(rates, left_index=True, right_on="cell")
+    return rates.assign(mean=100 * rates["mean"])
+
+
+def beside(lines: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Of the controls those on the pairs of `rows`, one of each kind: a planner or a training that
+    varies changes the protocol's hash, or the trial's, and no pair.
+    """
+    known = rows[_SAME].drop_duplicates()
+    return lines.merge(known, on=_SAME).drop_duplicates(["task", "kind"])
+
+
+def draw_controls(ax: Axes, lines: pd.DataFrame) -> None:
+    """A line across the panel for each control."""
+    for row in lines.itertuples():
+        ax.axhline(row.mean, **style.LINES[row.kind], zorder=1)
+
+
+def control_handles(kinds: Iterable[str]) -> list:
+    """Legend entries of these kinds of controls."""
+    from matplotlib.lines import Line2D
+
+    known = set(kinds)
+    return [
+        Line2D([], [], **look, label=kind) for kind, look in style.LINES.items() if kind in known
+    ]
+
+
+def draw_lines(
+    ax: Axes, rows: pd.DataFrame, x: str, looks: dict[str, style.Look], is_log: bool = True
+) -> None:
+    """Success with its interval over x: a line and a marker for each label."""
+    import seaborn.objects as so
+
+    rows = rows.dropna(subset=[x])
+    own = {name: look for name, look in looks.items() if name in set(rows["label"])}
+    plot = style.plot(rows, x=x, y="mean", ymin="low", ymax="high", color="label")
+    plot = plot.add(so.Range(linewidth=1.2, alpha=0.45), orient="x", legend=False)
+    line = so.Line(linewidth=1.4, pointsize=5)
+    plot = plot.add(line, so.Agg(), marker="label", linestyle="label", orient="x", legend=False)
+    axis = {"x": "log"} if is_log else {}
+    plot.scale(**axis, **style.scales(own)).label(x="", y="").on(ax).plot()
+    ax.set_ylim(-3, 103)
+    ax.margins(x=0.08)
+    if is_log:
+        style.name_ticks(ax)
