@@ -321,10 +321,16 @@ def where(run: load.RunTables, cells: pd.DataFrame) -> str:
     """Run, protocols and scales of `cells`."""
     protocols = cells.drop_duplicates(load.SECTION).groupby(["scale", "protocol"])["protocol_hash"]
     named = [
-        f"protocol {protocol} ({', '.join(h[:8] for h in hashes)}), scale {scale}"
+        f"protocol {protocol} ({_few(hashes.str[:8].tolist())}), scale {scale}"
         for (scale, protocol), hashes in protocols
     ]
     return f"Run {run.name}; {'; '.join(named)}"
+
+
+def _few(hashes: list[str], most: int = 6) -> str:
+    """The hashes, of many the first ones."""
+    more = [f"and {len(hashes) - most} more"] if len(hashes) > most else []
+    return ", ".join([*hashes[:most], *more])
 
 
 def published_handle():

@@ -53,6 +53,6 @@ def geometry_table(run: load.RunTables) -> format.Table:
         for column in COLUMNS:
             frame[column.heading] = part[column.name].map(column.show)
         about = format.about(run, part)
-        title = format.tasks(run, section, part)
+        title = format.tasks(run, part)
         sections.append(format.Section(title, f"{about} {_CAPTION}", frame))
     return format.Table("geometry", "Geometry of the latents", raw, sections)
