@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from harness.records import plan, rows
+from harness.runtime import command
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def load(run_folder: str, compacting: bool = False) -> RunTables:
         raise NoTrials(
             f"{run_folder} holds no trials (trials/<key>.<hash>/trial.parquet)"
             f"{others if tables.left_out else ''}: give the folder of a run, "
-            "results/<run>, or make one with python -m harness.run"
+            f"results/<run>, or make one with {command.module('harness.run')}"
         )
     trial = tables.trial
     ok = trial["status"] == "ok"

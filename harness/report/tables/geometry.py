@@ -48,7 +48,7 @@ def geometry_table(run: load.RunTables) -> format.Table:
         rows.append(format.identity(run, cell) | values)
     raw = format.in_order(run, pd.DataFrame(rows))
     sections = []
-    for section, _, part in format.by_section(raw):
+    for _, _, part in format.by_section(raw):
         frame = format.method_columns(run, part)
         for column in COLUMNS:
             frame[column.heading] = part[column.name].map(column.show)

@@ -25,9 +25,9 @@ _INTERVALS = (
 _BOLD = (
     " Bold: the method with the highest rate of a task and those that the paired test (exact, over "
     "one sign for each group of pairs; p at least 0.05 after Holm's correction for all couples of "
-    "methods of that task) does not tell from it, where it tells any method from it. A lower number "
-    "is bold where these pairs are too few to tell it apart, which is no tie: the table of pairs "
-    "that a difference needs says how many would. Controls and ceilings do not compete."
+    "methods of that task) does not tell from it, where it tells any method from it. A lower "
+    "number is bold where these pairs are too few to tell it apart, which is no tie: the table of "
+    "pairs that a difference needs says how many would. Controls and ceilings do not compete."
 )
 _WAY_TITLE = "share of the way from the best trivial control to the ceiling"
 _WAY = (
@@ -304,9 +304,10 @@ def _corrected(rows: pd.DataFrame) -> str:
     """A sentence: what the p-values of a section are corrected for."""
     tests = rows.filter(regex="^(?!against).*_p_holm$").notna().sum()
     whole = int(tests[tests.index.str.startswith("minus_")].sum())
+    counted = format.count(pd.Series([whole]), "difference")
     words = (
-        f"Holm's p is corrected for one family: the {format.count(pd.Series([whole]), 'difference')}"
-        " on all pairs of this task (methods and references)."
+        f"Holm's p is corrected for one family: the {counted} on all pairs of this task (methods "
+        "and references)."
     )
     if strata := int(tests.sum()) - whole:
         words += (

@@ -90,7 +90,7 @@
     form.oninput = (event) => { filter(); remember(event.target.name, event.target.value); };
     form.onsubmit = (event) => event.preventDefault();
     filter();
-    const order = remembered.get("sort")?.match(/^([0-9])([ad])$/);
+    const order = remembered.get("sort")?.match(/^([0-9]+)([ad])$/);
     if (order) sort(one("#main"), Number(order[1]), order[2] === "a");
   }
 
