@@ -15,7 +15,9 @@ prepare() {
     install_gl
     wanted_stamp >"$STAMP.part"
     mv "$STAMP.part" "$STAMP"
-    say "done; 'python -m harness.doctor' checks the result"
+    local python=.venv/bin/python
+    [[ ${caller:-$PWD} == "$PWD" ]] || python=$PWD/$python # run.sh was called from elsewhere
+    say "done; '$python -m harness.doctor' checks the result"
 }
 
 # Variables that would lead Python or pip away from .venv: those of a module system, of another

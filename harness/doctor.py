@@ -14,7 +14,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 import sys
@@ -166,7 +165,7 @@ def _requirements(pyproject: Path) -> list[Requirement]:
 
 
 def _pip(*arguments: str) -> str:
-    return shlex.join([sys.executable, "-m", "pip", "install", *arguments])
+    return command.module("pip", "install", *arguments)
 
 
 def leftovers() -> Check:

@@ -19,7 +19,6 @@ import io
 import logging
 import math
 import os
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -31,6 +30,7 @@ from pyarrow import fs as pafs
 
 from harness.records import rows, storage
 from harness.report import load
+from harness.runtime import command
 from harness.runtime.command import ConfigError
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def check(names: Sequence[str], folder: str) -> None:
         if importlib.util.find_spec(package) is None:
             raise ConfigError(
                 f"log={name} needs the package {package}: "
-                f"{os.path.relpath(sys.executable)} -m pip install {_LOGGERS[name].install}"
+                f"{command.module('pip', 'install', _LOGGERS[name].install)}"
             )
         if name != "wandb" and "://" in folder and not os.environ.get("MLFLOW_TRACKING_URI"):
             raise ConfigError(

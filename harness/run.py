@@ -7,8 +7,6 @@ python -m harness.run protocols lewm-v3 clear-strict     what differs between tw
 from __future__ import annotations
 
 import logging
-import os
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -153,7 +151,7 @@ def _report(folder: str) -> bool:
         console.print(f"error: no report: {error}", markup=False)
         return False
     console.print(
-        f"wrote {len(written.paths)} files; open {shlex.quote(written.paths[-1])}", markup=False
+        f"wrote {len(written.paths)} files; open {command.path(written.paths[-1])}", markup=False
     )
     return not written.broken
 
@@ -237,7 +235,7 @@ def _show_failures(specs: list[TrialSpec], folders: RunFolders, argv: Sequence[s
     for spec in failed:
         console.print(f"{spec.key} failed: {launch.outcome(spec, folders)}", markup=False)
     if failed:
-        again = shlex.join([os.path.relpath(sys.executable), "-P", "-m", "harness.run", *argv])
+        again = command.module("harness.run", *argv)
         command.show_command(f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}")
     return FAILED if failed else OK
 

@@ -73,7 +73,7 @@ def _run(figure: ModuleType, options: settings.Common) -> int:
         console.print(f"written: {figure.run(options)}", markup=False)
     except ImportError as error:
         console.print(
-            f"error: {error}; python -m harness.doctor says what to install", markup=False
+            f"error: {error}; {command.module('harness.doctor')} says what to install", markup=False
         )
         return FAILED
     except (OSError, LaunchError) as error:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from harness.nn import published_names
 from harness.nn.jepa import JEPANetwork
+from harness.runtime import command
 from harness.tasks import rendering
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ def find() -> str:
         version = importlib.metadata.version(NAME)
         _module("solver"), _module("wm.lewm"), _module("wm.lewm.module"), _module("wm.loss")
     except importlib.metadata.PackageNotFoundError:
-        log.info("%s is not installed: figures are without it (pip install %s)", NAME, NAME)
+        fix = command.module("pip", "install", NAME)
+        log.info("%s is not installed: figures are without it (%s)", NAME, fix)
         return ""
     except ImportError as error:
         log.info("%s %s cannot be imported (%s): figures are without it", NAME, version, error)

@@ -523,8 +523,10 @@ def read(run_folder: str, without: Collection[str] = (), compacting: bool = Fals
         log.warning(words, below, entry.folder, entry.reason)
     for name in left_out:
         log.warning("%s/%s is left out: %s", below, name, LEFT_OUT)
-    for column, count in sorted(ignored.items()):
-        log.warning("column %s is ignored (trials that have it: %d)", column, count)
+    if ignored:
+        columns = [f"{column} (trials: {count})" for column, count in sorted(ignored.items())]
+        words = "not read, since this version does not know it and another one wrote it: %s"
+        log.warning(words, ", ".join(columns))
     tables["episodes"] = tables["episodes"].drop_columns(list(without))
     frames = {}
     for name in FILES:

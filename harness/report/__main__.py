@@ -5,14 +5,13 @@ python -m harness.report results/<run> [--watch]     write tables, figures and p
 python -m harness.report results/A results/B [results/C ...] [methods=lewm,pldm] [out=FOLDER]
     B minus A on the pairs that both were evaluated on, and what cannot be compared and why: methods
     of the same name, and a method that only one run has with all of the other's. Nothing is written
-    but into FOLDER. Exit code 2 where nothing can be compared.
+    but into FOLDER. Exit code 1 where nothing can be compared.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 
@@ -27,8 +26,8 @@ log = logging.getLogger("harness.report")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code 0, 1 when a trial's tables cannot be read or there is nothing to report, or 2 when
-    no folder is given or nothing can be compared.
+    """Exit code 0, 1 when a trial's tables cannot be read, or there is nothing to report or to
+    compare, or 2 when the command line is wrong.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     failures = (OSError, report.NoTrials)
@@ -54,7 +53,7 @@ def _job(argv: Sequence[str]) -> Callable[[], int]:
 
 def _publish(folder: str, is_watched: bool) -> int:
     written = report.watch(folder) if is_watched else report.publish(folder)
-    log.info("wrote %d files; open %s", len(written.paths), shlex.quote(written.paths[-1]))
+    log.info("wrote %d files; open %s", len(written.paths), command.path(written.paths[-1]))
     return command.FAILED if written.broken else command.OK
 
 
@@ -66,10 +65,10 @@ def _compare(folders: Sequence[str], methods: Sequence[str], out: str) -> int:
             terminal.print(shown)
     if out:
         for path in compare.write(out, found):
-            log.info("wrote %s", shlex.quote(path))
+            log.info("wrote %s", command.path(path))
     if found.compared.raw.empty:
         command.console.print("error: nothing can be compared", markup=False)
-        return command.USAGE
+        return command.FAILED
     return command.OK
 
 

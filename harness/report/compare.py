@@ -2,7 +2,8 @@
 
 Two trials can be compared where they were evaluated on the same pairs: the same task, protocol,
 dataset and split (their hashes), and the same pair, kind of sample, recorded episode and start.
-What cannot be compared is named with the reason.
+What cannot be compared is named with the reason: a line a reason on the terminal, a row each in the
+CSV.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ _CAPTION = (
     "evaluated on; a kind of pairs besides all has the extra pairs drawn for it. 95 % interval: "
     "bootstrap over recorded episodes, which are resampled jointly, and over training seeds. p: "
     "exact two-sided test over one sign for each episode's summed differences, with several "
-    "training seeds at least that of Welch's t-test; after Holm's correction for the {tests} "
-    "comparisons on all pairs, and for the {others} on kinds of pairs. Won, lost: pairs that the "
-    "first solves more often, or less."
+    "training seeds at least that of Welch's t-test; after Holm's correction for one family a "
+    "task: its differences on all pairs ({tests} in all). Those on kinds of pairs describe where a "
+    "difference comes from and are a family of their own. Won, lost: pairs that the first solves "
+    "more often, or less."
 )
 
 
@@ -36,6 +38,15 @@ class Comparison(NamedTuple):
 
     compared: format.Table
     refused: format.Table
+
+
+class _Refusal(NamedTuple):
+    """Something that is not compared."""
+
+    task: str  # "" where it is not known
+    what: str  # "LeWM (B), LeWM (A)"
+    reason: str  # alike for all that are refused alike
+    details: str = ""  # hashes and settings that differ
 
 
 class _Side(NamedTuple):
@@ -63,15 +74,15 @@ def compare(runs: Mapping[str, load.RunTables], methods: Collection[str] = ()) -
     outcomes = success_rates.outcomes(joined)
     sides = [_Side(*row) for row in joined.cells.reset_index()[list(_Side._fields)].values]
     sides = [side for side in sides if not methods or side.method in methods]
-    rows, reasons = [], _elsewhere(runs, methods)
+    rows, refusals = [], _elsewhere(runs, methods)
     for first, second in itertools.combinations(runs, 2):
         for a, b in _opposed(sides, first, second):
             found = _differences(joined, outcomes, a, b)
             rows += found
             if not found:
                 names = f"{b.label} ({b.run}), {a.label} ({a.run})"
-                reasons.append((a.task, names, _reason(joined, outcomes, a, b)))
-    return Comparison(_compared(runs, joined, rows), _refused(joined, reasons))
+                refusals.append(_Refusal(a.task, names, *_reason(joined, outcomes, a, b)))
+    return Comparison(_compared(runs, joined, rows), _refused(joined, refusals))
 
 
 def write(folder: str, comparison: Comparison) -> list[str]:
@@ -144,23 +155,25 @@ def _differences(
     return rows
 
 
-def _reason(joined: load.RunTables, outcomes: dict, a: _Side, b: _Side) -> str:
-    """Why two cells share no pair."""
+def _reason(joined: load.RunTables, outcomes: dict, a: _Side, b: _Side) -> tuple[str, str]:
+    """Why two cells share no pair, and what differs."""
     ours, theirs = (joined.trials[joined.trials["cell"] == side.cell] for side in (a, b))
-    names = {column: (set(ours[column]), set(theirs[column])) for column in _HASHES}
     for column, (what, keys) in _HASHES.items():
-        if not names[column][0] & names[column][1]:
-            hashes = " and ".join(f"{', '.join(sorted(own))[:8]}" for own in names[column])
-            protocols = ""
-            if column == "protocol_hash":
-                protocols = f" {ours['protocol'].iloc[0]} and {theirs['protocol'].iloc[0]}"
-            return f"other {what}{protocols} ({hashes}{_differing_keys(ours, theirs, keys)})"
+        one, other = set(ours[column]), set(theirs[column])
+        if not one & other:
+            hashes = " and ".join(", ".join(sorted(own))[:8] for own in (one, other))
+            details = f"{hashes}{_differing_keys(ours, theirs, keys)}"
+            names = [own["protocol"].iloc[0] for own in (ours, theirs)]
+            if column == "protocol_hash" and names[0] == names[1]:
+                return f"{what} {names[0]} with other settings", details
+            words = f" {names[0]} and {names[1]}" if column == "protocol_hash" else ""
+            return f"other {what}{words}", details
     splits = [{split for cell, split in outcomes if cell == side.cell} for side in (a, b)]
     if not all(splits):
-        return "no episodes were recorded"
+        return "no episodes were recorded", ""
     if not splits[0] & splits[1]:
-        return f"{', '.join(splits[0])} pairs and {', '.join(splits[1])} pairs"
-    return "no pair in common"
+        return f"{', '.join(splits[0])} pairs and {', '.join(splits[1])} pairs", ""
+    return "no pair in common", ""
 
 
 _HASHES = {
@@ -186,23 +199,23 @@ def _differing_keys(ours: pd.DataFrame, theirs: pd.DataFrame, prefixes: tuple[st
     return "".join(f"; {word}" for word in words)
 
 
-def _elsewhere(
-    runs: Mapping[str, load.RunTables], methods: Collection[str]
-) -> list[tuple[str, str, str]]:
-    """(task, what, reason) of trials that failed, and of tasks that only one of two runs has."""
-    reasons = []
+def _elsewhere(runs: Mapping[str, load.RunTables], methods: Collection[str]) -> list[_Refusal]:
+    """Trials that failed, and tasks that only one of two runs has."""
+    refusals = []
     for name, run in runs.items():
         for trial in run.failed.sort_values("key").itertuples():
             if not methods or trial.method in methods:
                 label = run.method_label(trial.method, trial.variant)
                 why = f"failed: {load.error_line(trial.error)[:120]}"
-                reasons.append((trial.task, f"{label}, seed {trial.seed} ({name})", why))
+                what = f"{label}, seed {trial.seed} ({name})"
+                refusals.append(_Refusal(trial.task, what, why))
         for folder, why in run.broken:
-            reasons.append(("", f"{folder} ({name})", f"cannot be read: {why}"))
+            refusals.append(_Refusal("", f"{folder} ({name})", f"cannot be read: {why}"))
     for one, other in itertools.permutations(runs, 2):
         for task in sorted(set(runs[one].cells["task"]) - set(runs[other].cells["task"])):
-            reasons.append((task, one, f"{other} has no finished trial of this task"))
-    return reasons
+            why = f"{other} has no finished trial of this task"
+            refusals.append(_Refusal(task, one, why))
+    return refusals
 
 
 def _compared(
@@ -214,7 +227,7 @@ def _compared(
     ranks = raw["task"].map(joined.tasks["rank"])
     raw = raw.loc[ranks.sort_values(kind="stable").index].reset_index(drop=True)
     is_whole = raw["subset"] == success_rates.ALL  # not one of the kinds of pairs
-    raw["p_holm"] = raw.groupby(is_whole)["p_value"].transform(stats.holm)
+    raw["p_holm"] = raw.groupby(["task", "split", is_whole])["p_value"].transform(stats.holm)
     raw[["rate", "other_rate", *_POINTS]] *= 100
     frame = pd.DataFrame(
         {
@@ -232,8 +245,7 @@ def _compared(
             "Pairs": raw["pairs"].map(format.whole),
         }
     )
-    counts = {"tests": is_whole.sum(), "others": (~is_whole).sum()}
-    caption = _CAPTION.format(runs=", ".join(runs), **counts)
+    caption = _CAPTION.format(runs=", ".join(runs), tests=is_whole.sum())
     units = {"rate": "pct", "other_rate": "pct"} | dict.fromkeys(_POINTS, "points")
     raw = raw.rename(columns={name: f"{name}_{unit}" for name, unit in units.items()})
     section = format.Section(" and ".join(runs), caption, frame)
@@ -250,20 +262,27 @@ def _against(row: Any) -> str:
     return f"{row.method} ({row.run}) − {row.other_method} ({row.other_run})"
 
 
-def _refused(joined: load.RunTables, reasons: list[tuple[str, str, str]]) -> format.Table:
-    """Tasks, methods and reasons; methods with the same reason share a row."""
-    raw = pd.DataFrame(reasons, columns=["task", "what", "reason"]).drop_duplicates()
+def _refused(joined: load.RunTables, refusals: list[_Refusal]) -> format.Table:
+    """A line a reason: how much it concerns, on which tasks, and the first case in full."""
+    raw = pd.DataFrame(refusals, columns=_Refusal._fields).drop_duplicates()
     if raw.empty:
         return format.Table(f"not_{NAME}", "Not compared", raw, [])
     ranks = raw["task"].map(joined.tasks["rank"]).sort_values(kind="stable", na_position="first")
-    by_reason = raw.loc[ranks.index].groupby(["task", "reason"], sort=False)
-    frame = by_reason["what"].agg("; ".join).reset_index()
+    raw = raw.loc[ranks.index].reset_index(drop=True)
+    by_reason = raw.assign(task=raw["task"].map(joined.task_label)).groupby("reason", sort=False)
+    first = by_reason[["what", "details"]].first()
     shown = pd.DataFrame(
         {
-            "Task": frame["task"].map(joined.task_label),
-            "Method": frame["what"],
-            "Reason": frame["reason"],
+            "Reason": first.index,
+            "Cases": by_reason.size().map(format.whole),
+            "Tasks": by_reason["task"].agg(lambda own: ", ".join(filter(None, own.unique()))),
+            "Example": first["what"] + (": " + first["details"]).where(first["details"] != "", ""),
         }
+    ).reset_index(drop=True)
+    words = (
+        "What cannot be compared, and why. A case is a method of one run with one of another, a "
+        "trial that failed, or a task that one run does not have; with out=FOLDER, "
+        f"not_{NAME}.csv has all of them."
     )
-    section = format.Section("Not compared", "What cannot be compared, and why.", shown)
+    section = format.Section("Not compared", words, shown)
     return format.Table(f"not_{NAME}", "Not compared", raw, [section])

@@ -12,6 +12,7 @@ import pandas as pd
 from harness.report import load, published
 
 BLANK = "–"
+_MOST_IDS = 6  # of a task in a caption
 _LATE = 0.95  # share of the steps from which a curve counts as at its end
 
 
@@ -129,9 +130,20 @@ def task_id(task: str, protocol: str, protocol_hash: str) -> str:
 
 
 def task_ids(rows: pd.DataFrame) -> str:
-    """The ids of the tasks of these rows."""
+    """The ids of the tasks of these rows, of a task with many protocols the first ones."""
     known = rows[["task", "protocol", "protocol_hash"]].drop_duplicates()
-    return ", ".join(task_id(*row) for row in known.itertuples(index=False, name=None))
+    place = known.groupby("task").cumcount()
+    ids = [task_id(*row) for row in known[place < _MOST_IDS].itertuples(index=False, name=None)]
+    more = int((place >= _MOST_IDS).sum())
+    return ", ".join(ids) + (f" and {more} more, which the CSV names" if more else "")
+
+
+def protocol_column(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """A column with each row's protocol and its hash, where a task has several; else none."""
+    if (rows.groupby("task")["protocol_hash"].nunique() < 2).all():
+        return {}
+    known = zip(rows["protocol"], rows["protocol_hash"], strict=True)
+    return {"Protocol": [f"{protocol}#{digest[:8]}" for protocol, digest in known]}
 
 
 def about(run: load.RunTables, rows: pd.DataFrame) -> str:
@@ -140,14 +152,15 @@ def about(run: load.RunTables, rows: pd.DataFrame) -> str:
     return f"Run {run.name}, scale {scale}: {task_ids(rows)}.{ceiling_note(run, rows)}"
 
 
-def tasks(run: load.RunTables, section: tuple[str, str, str], rows: pd.DataFrame) -> str:
-    """Title of a section that spans tasks: the tasks and the protocol."""
-    return ", ".join([*rows["task"].map(run.task_label).unique(), section[1]])
+def tasks(run: load.RunTables, rows: pd.DataFrame) -> str:
+    """Title of a section that spans tasks: the tasks and their protocols."""
+    return ", ".join([*rows["task"].map(run.task_label).unique(), *rows["protocol"].unique()])
 
 
 def method_columns(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
-    """First columns of a table that spans tasks."""
-    return pd.DataFrame({"Task": rows["task"].map(run.task_label), "Method": rows["label"]})
+    """First columns of a table that spans tasks, and protocols where a task has several."""
+    columns = {"Task": rows["task"].map(run.task_label), "Method": rows["label"]}
+    return pd.DataFrame(columns | protocol_column(rows))
 
 
 def fold(frame: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, str]:
@@ -172,10 +185,11 @@ def count(values: pd.Series, noun: str) -> str:
 def published_columns(name: str, paper: published.Published | None) -> dict[str, Any]:
     """A published number with its source; blanks where there is none."""
     known = paper or published.Published(np.nan, 0, "")
+    stale = f" (stale: {known.stale})" if known.stale else ""
     return {
         name: known.value,
         "published_episodes": known.episodes or np.nan,
-        "published_source": known.source,
+        "published_source": known.source + stale,
     }
 
 

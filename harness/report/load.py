@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from harness.records import plan, rows
+from harness.runtime import command
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def load(run_folder: str, compacting: bool = False) -> RunTables:
         raise NoTrials(
             f"{run_folder} holds no trials (trials/<key>.<hash>/trial.parquet)"
             f"{others if tables.left_out else ''}: give the folder of a run, "
-            "results/<run>, or make one with python -m harness.run"
+            f"results/<run>, or make one with {command.module('harness.run')}"
         )
     trial = tables.trial
     ok = trial["status"] == "ok"
@@ -139,6 +140,16 @@ def sweep_values(metrics: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
+def one_per_training(trials: pd.DataFrame) -> pd.DataFrame:
+    """Those of `trials` that stand for their training: the one that trained, else the first that
+    evaluated its weights. The others are evaluations, under other protocols, of the same weights.
+    """
+    borrowed = trials["weights_config_hash"] != ""
+    trained = trials["weights_config_hash"].where(borrowed, trials["config_hash"])
+    first = trained[borrowed.sort_values(kind="stable").index].drop_duplicates()
+    return trials.loc[trials.index.isin(first.index)]
+
+
 def error_line(error: str) -> str:
     """The line of a recorded error that says why: the last one of a traceback, else the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -204,6 +215,7 @@ def _cells(
             "is_ceiling": is_ceiling,  # between the other methods and the controls
             "rank": cells["method"].map(methods["rank"]),
             "method": cells["method"],
+            "key": swept.groupby("cell")["name"].first().reindex(cells.index).fillna(""),
             "value": swept.groupby("cell")["value"].first().reindex(cells.index),
             "label": cells["label"],
         }
@@ -212,10 +224,14 @@ def _cells(
 
 
 def _sweep_words(swept: pd.DataFrame) -> dict[int, str]:
-    """cell -> "sigreg_weight=0.01, lr=0.001": how a sweep's variants are shown."""
+    """cell -> "sigreg_weight=0.01, lr=0.001": how a sweep's variants are shown, with the planner
+    whose key it is ("icem.iterations=4").
+    """
     parts: dict[int, list[str]] = {}
     for cell, name, value, word in swept.itertuples(index=False):
-        parts.setdefault(cell, []).append(f"{name.rpartition('.')[2]}={word or f'{value:g}'}")
+        key = name.removeprefix("planner.")
+        short = key if key != name else name.rpartition(".")[2]
+        parts.setdefault(cell, []).append(f"{short}={word or f'{value:g}'}")
     return {cell: ", ".join(words) for cell, words in parts.items()}
 
 

@@ -77,8 +77,10 @@ def differences(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) 
 
     On the pairs that both were evaluated on: of the protocol's draw, and of each stratum. Two
     references are compared once, the later one with the earlier; a ceiling is no competitor and is
-    compared with none. p_holm: p_value after Holm's correction over all rows of one task, protocol,
-    scale and split, which is what one table shows.
+    compared with none. p_holm: p_value after Holm's correction over one family: the differences of
+    a task, protocol, scale and split on all pairs, of each method to each reference. Those on
+    strata, which describe where a difference comes from, are a second family and cost the first
+    nothing.
     """
     references = _plain(run, outcomes, REFERENCES)
     comparisons = _comparisons(run)
@@ -94,7 +96,7 @@ def differences(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) 
                 rows += [row | part for part in paired(outcome, other)]
     columns = ["cell", "split", "reference", "subset", *stats.Difference._fields]
     table = pd.DataFrame(rows, columns=columns)
-    family = [table["cell"].map(comparisons), table["split"]]
+    family = [table["cell"].map(comparisons), table["split"], table["subset"] == ALL]
     table["p_holm"] = table.groupby(family)["p_value"].transform(stats.holm)
     return table
 

@@ -9,6 +9,8 @@ import contextlib
 import difflib
 import logging
 import os
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,7 +49,8 @@ def main(
     """
     try:
         if HELP & set(argv):
-            sys.stdout.write(help_text([word for word in argv if word not in HELP]) + "\n")
+            text = help_text([word for word in argv if word not in HELP])
+            sys.stdout.write(text.replace("python -m ", f"{python()} -m ") + "\n")
             return OK
         with ended_by_signals():
             return execute(parse(argv))
@@ -114,6 +117,30 @@ def interrupted(error: KeyboardInterrupt, rest: str = "the same command goes on 
     """Say that the command was interrupted; its exit code: 130 for Ctrl-C, 143 for SIGTERM."""
     console.print(f"interrupted; {rest}")
     return 128 + (error.number if isinstance(error, Ended) else signal.SIGINT)
+
+
+def python() -> str:
+    """This interpreter as a user types it in this folder: "python" where PATH leads to it, else its
+    path, from here or from / on, whichever is shorter.
+    """
+    own = os.path.abspath(sys.executable)
+    first = shutil.which("python")
+    if first and os.path.abspath(first) == own:
+        return "python"
+    here = os.path.relpath(own)
+    here = here if os.sep in here else f"./{here}"  # else the shell would look on PATH
+    return shlex.quote(min(here, own, key=len))
+
+
+def module(*words: str) -> str:
+    """The command that runs a module of this installation: ".venv/bin/python -m harness.doctor"."""
+    return f"{python()} -m {shlex.join(words)}"
+
+
+def path(whole: str) -> str:
+    """A path as a user types it in this folder: from here on where it lies below, else whole."""
+    from_here = whole if "://" in whole else os.path.relpath(whole)
+    return shlex.quote(whole if from_here.startswith("..") else from_here)
 
 
 def show_command(line: str) -> None:

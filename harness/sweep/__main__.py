@@ -36,7 +36,6 @@ Ask further: --help tasks|methods|scales|method.lewm|train.lr|...; python -m har
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -100,7 +99,7 @@ def _run(sweep: Sweep, argv: Sequence[str]) -> int:
         written = report.publish(sweep.run.folder)
     tables.publish(f"{sweep.run.folder}/tables", _tables(sweep, study, after))
     console.print(
-        f"wrote {len(written.paths)} files; open {shlex.quote(written.paths[-1])}", markup=False
+        f"wrote {len(written.paths)} files; open {command.path(written.paths[-1])}", markup=False
     )
     code = _conclude(sweep, study, after, tested, argv)
     return FAILED if written.broken or tested.failed else code
@@ -230,7 +229,7 @@ def _conclude(
             words = launch.outcome(spec, sweep.folders)
             console.print(f"{spec.key} failed: {words}", markup=False)
     missing = sweep.trials - len(after.settled) - len(after.pruned)
-    again = shlex.join(["python", "-m", "harness.sweep", *argv])
+    again = command.module("harness.sweep", *argv)
     command.show_command(
         f"{missing} of {sweep.trials} trials failed or did not run; to retry them: {again}"
     )
@@ -249,7 +248,7 @@ def _show_best(sweep: Sweep, tried: list[str], judgement: objective.Judgement, t
         *tried,
         "seeds=3",
     ]
-    command.show_command(f"on test pairs: python -m harness.run {shlex.join(words)}")
+    command.show_command(f"on test pairs: {command.module('harness.run', *words)}")
 
 
 def _run_words(sweep: Sweep) -> list[str]:

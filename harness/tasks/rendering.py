@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from harness.runtime import command
 from harness.tasks import swm_scene
 
 if TYPE_CHECKING:
@@ -187,7 +188,8 @@ def _choose_backend() -> None:
             else ""
         )
         raise GraphicsError(
-            f"no pictures can be drawn ({reasons}): {fix}see what python -m harness.doctor says"
+            f"no pictures can be drawn ({reasons}): {fix}see what "
+            f"{command.module('harness.doctor')} says"
         )
     others = [
         f"{name}={value}" for name, value in environment.items() if value not in ("", backend)
@@ -199,7 +201,8 @@ def _choose_backend() -> None:
         )
     elif len(failures) > 1:
         log.info(
-            "EGL does not start; OSMesa is used (python -m harness.doctor says what to install)"
+            "EGL does not start; OSMesa is used (%s says what to install)",
+            command.module("harness.doctor"),
         )
     os.environ.update(dict.fromkeys(VARIABLES, backend))
 

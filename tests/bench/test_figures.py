@@ -15,6 +15,7 @@ from harness.bench import peer, plan, profile, settings, suite, versus
 from harness.contracts.data import Obs
 from harness.experiment import config
 from harness.planning import cost
+from harness.runtime import command
 
 needs_peer = pytest.mark.skipif(
     importlib.util.find_spec("stable_worldmodel") is None, reason="the peer is not installed"
@@ -111,7 +112,8 @@ def test_a_package_that_is_missing_is_said(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(suite, "run", without_ray)
     assert bench.main(["suite", f"results={tmp_path}"]) == 1
-    assert "error: No module named 'ray'; python -m harness.doctor" in capsys.readouterr().err
+    words = f"error: No module named 'ray'; {command.module('harness.doctor')}"
+    assert words in capsys.readouterr().err
 
 
 @needs_peer

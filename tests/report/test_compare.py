@@ -23,8 +23,11 @@ def compared(*runs, methods=()):
 
 
 def reasons(refused):
-    """(task, what) -> reason."""
-    return {(row.task, row.what): row.reason for row in refused.itertuples()}
+    """(task, what) -> reason, with its details."""
+    return {
+        (row.task, row.what): row.reason + (f" ({row.details})" if row.details else "")
+        for row in refused.itertuples()
+    }
 
 
 def test_the_difference_is_that_of_the_same_pairs(runs):
@@ -117,6 +120,43 @@ def test_what_is_not_the_same_is_refused_with_the_reason(runs, kind):
     assert reasons(refused) == {("two_room", "LeWM (b), LeWM (a)"): reason}
 
 
+def test_what_is_refused_for_one_reason_is_one_line_with_its_count(runs, capsys):
+    a, b = runs
+    for task in ("two_room", "push_t"):
+        for method in ("lewm", "pldm", "gcbc"):
+            config = {"config": CONFIG.format(25, 800), "protocol_hash": f"feed{task}"}
+            a.trial(task, method, outcome=outcome(20), **config)
+            other = {"config": CONFIG.format(100, 800), "protocol_hash": f"dead{task}"}
+            b.trial(task, method, outcome=outcome(20), **other)
+    named = {run.folder.name: load.load(str(run.folder)) for run in runs}
+    (section,) = compare.compare(named).refused.sections
+    assert section.frame.to_dict("records") == [
+        {
+            "Reason": "protocol quick-v1 with other settings",
+            "Cases": "6",
+            "Tasks": "Two-Room, Push-T",
+            "Example": "LeWM (b), LeWM (a): feedtwo_ and deadtwo_; protocol.offset_steps 25 and "
+            "100",
+        }
+    ]
+    assert len(compared(a, b)[1]) == 6  # the CSV has each
+    assert command.main([str(a.folder), str(b.folder)]) == 1
+    assert capsys.readouterr().out.count("with other settings") == 1
+
+
+def test_a_task_is_a_family_of_tests(runs):
+    a, b = runs
+    for task in ("two_room", "push_t"):
+        for method in ("lewm", "pldm"):
+            a.trial(task, method, outcome=outcome(20), strata=("near", "far"))
+            b.trial(task, method, outcome=outcome(30), strata=("near", "far"))
+    rows = compared(a, b)[0]
+    whole, strata = rows[rows["subset"] == "all"], rows[rows["subset"] != "all"]
+    assert len(whole) == 4 and len(strata) == 8
+    assert list(whole["p_holm"]) == pytest.approx(list(2 * whole["p_value"]))
+    assert list(strata["p_holm"]) == pytest.approx(list(4 * strata["p_value"]))
+
+
 def test_failed_trials_and_tasks_of_one_run_are_named(runs):
     a, b = runs
     for run in runs:
@@ -161,7 +201,7 @@ def test_exit_codes(runs, capsys):
     a, b = runs
     a.trial("push_t", outcome=outcome(20))
     b.trial("two_room", outcome=outcome(20))
-    assert command.main([str(a.folder), str(b.folder)]) == 2
+    assert command.main([str(a.folder), str(b.folder)]) == 1
     assert "nothing can be compared" in capsys.readouterr().err
     assert command.main([str(a.folder), str(a.folder) + "/"]) == 2
     assert command.main([str(a.folder), str(a.folder.parent / "none")]) == 1

@@ -39,7 +39,7 @@ def test_tasks_and_methods_are_known_here(caplog):
     assert times["lewm"] == published.Published(0.98, 0, "Fig. 3 (transcribed), L40S")
 
 
-HEADER = "method,task,success_pct,n_episodes,source"
+HEADER = "method,task,success_pct,n_episodes,source,stale"
 
 
 @pytest.mark.parametrize(
@@ -47,18 +47,18 @@ HEADER = "method,task,success_pct,n_episodes,source"
     [
         ("", "has no column task, its columns are: "),
         (HEADER.replace("success_pct", "success"), "has no column success_pct, its columns are: "),
-        (f"{HEADER}\nlewm,push_t,96 %,50,x", "has success_pct '96 %' in row 1, not a number from"),
-        (f"{HEADER}\nlewm,push_t,,50,x", "has success_pct '' in row 1"),
-        (f"{HEADER}\nlewm,push_t,nan,50,x", "has success_pct 'nan' in row 1"),
-        (f"{HEADER}\nlewm,push_t,960,50,x", "has success_pct '960' in row 1, not a number from"),
+        (f"{HEADER}\nlewm,push_t,96 %,50,x,", "has success_pct '96 %' in row 1, not a number from"),
+        (f"{HEADER}\nlewm,push_t,,50,x,", "has success_pct '' in row 1"),
+        (f"{HEADER}\nlewm,push_t,nan,50,x,", "has success_pct 'nan' in row 1"),
+        (f"{HEADER}\nlewm,push_t,960,50,x,", "has success_pct '960' in row 1, not a number from"),
         (
-            f"{HEADER}\nlewm,push_t,96,-1,x",
+            f"{HEADER}\nlewm,push_t,96,-1,x,",
             "has n_episodes '-1' in row 1, not a number of at least",
         ),
-        (f"{HEADER}\nlewm,push_t,96,50,a,b", "has 6 fields instead of 5 in row 1"),
-        (f"{HEADER}\nlewm,push_t,96,50", "has 4 fields instead of 5 in row 1"),
+        (f"{HEADER}\nlewm,push_t,96,50,a,b,c", "has 7 fields instead of 6 in row 1"),
+        (f"{HEADER}\nlewm,push_t,96,50", "has 4 fields instead of 6 in row 1"),
         (
-            f"{HEADER}\nlewm,push_t,96,50,x\n\nlewm,push_t,97,50,x",
+            f"{HEADER}\nlewm,push_t,96,50,x,\n\nlewm,push_t,97,50,x,",
             "has a second row for push_t lewm, row 2",
         ),
         (f'{HEADER}\nlewm,push_t,96,50,"x', "cannot be read (unexpected end of data)"),

@@ -17,12 +17,12 @@ import torch
 
 from harness.data.episodes import DatasetError
 from harness.data.sources import interface
+from harness.runtime import command
 
 _STATES, _VELOCITIES, _ACTIONS = "states.pth", "velocities.pth", "rel_actions.pth"
 _LENGTHS, _VIDEOS = "seq_lengths.pkl", "obses"
 _PARTS = ("train", "val")
 _ACTION_SCALE = 100.0  # px in a stored action, where an action of this project is 1
-_INSTALL = "pip install av"
 
 
 class _Part(NamedTuple):
@@ -131,7 +131,9 @@ def _frames(path: str, begin: int, end: int) -> np.ndarray:
     try:
         import av
     except ImportError as error:
-        raise DatasetError(f"{path} needs the package av ({error}): {_INSTALL}") from None
+        raise DatasetError(
+            f"{path} needs the package av ({error}): {command.module('pip', 'install', 'av')}"
+        ) from None
     frames = []
     try:
         with av.open(path) as video:

@@ -19,6 +19,7 @@ from harness.data.episodes import DatasetError
 from harness.data.sources import interface
 from harness.data.sources.interface import EPISODE_COLUMNS, PIXELS
 from harness.records import storage
+from harness.runtime import command
 
 _NO_COLUMNS = ("ep_len", "ep_offset")
 _PART = 1 << 16  # rows read at a time
@@ -84,7 +85,8 @@ class HDF5:
             if missing:
                 raise DatasetError(
                     f"{self.place}: {data.name[1:]} is compressed by filter {missing}, which "
-                    f"hdf5plugin does not have here: pip install -U hdf5plugin"
+                    f"hdf5plugin does not have here: "
+                    f"{command.module('pip', 'install', '-U', 'hdf5plugin')}"
                 ) from None
             raise DatasetError(
                 f"{self.place}: {data.name[1:]} cannot be read ({_line(error)})"

@@ -16,8 +16,7 @@ import pyarrow as pa
 from harness.data.episodes import DatasetError
 from harness.data.sources import interface
 from harness.data.sources.interface import EPISODE_COLUMNS, PIXELS
-
-_INSTALL = "pip install pylance"
+from harness.runtime import command
 
 
 class Lance:
@@ -90,7 +89,10 @@ def _open(place: str) -> Any:
     try:
         import lance
     except ImportError as error:
-        raise DatasetError(f"{place} needs the package pylance ({error}): {_INSTALL}") from None
+        raise DatasetError(
+            f"{place} needs the package pylance ({error}): "
+            f"{command.module('pip', 'install', 'pylance')}"
+        ) from None
     try:
         return lance.dataset(place)
     except (OSError, ValueError) as error:

@@ -32,7 +32,6 @@ LINES = {  # kind of method -> its line
     "heuristic": {"color": FAINT, "ls": ":", "lw": 1.6},
     "ceiling": CEILING,
 }
-_HASHES = 4  # of a protocol that a caption lists
 _MARKERS = "os^vPX<>ph"  # a diamond is a published number
 # Okabe-Ito and Tol's muted set: told apart without red-green vision. A method has the colour at its
 # rank
@@ -322,16 +321,16 @@ def where(run: load.RunTables, cells: pd.DataFrame) -> str:
     """Run, protocols and scales of `cells`."""
     protocols = cells.drop_duplicates(load.SECTION).groupby(["scale", "protocol"])["protocol_hash"]
     named = [
-        f"protocol {protocol} ({_hashes(list(hashes))}), scale {scale}"
+        f"protocol {protocol} ({_few(hashes.str[:8].tolist())}), scale {scale}"
         for (scale, protocol), hashes in protocols
     ]
     return f"Run {run.name}; {'; '.join(named)}"
 
 
-def _hashes(hashes: list[str]) -> str:
-    """The beginnings of a few hashes; evaluations that vary a protocol have dozens."""
-    words = [known[:8] for known in hashes[:_HASHES]]
-    return ", ".join(words) + (f" and {more} more" if (more := len(hashes) - len(words)) else "")
+def _few(hashes: list[str], most: int = 6) -> str:
+    """The hashes, of many the first ones."""
+    more = [f"and {len(hashes) - most} more"] if len(hashes) > most else []
+    return ", ".join([*hashes[:most], *more])
 
 
 def published_handle():

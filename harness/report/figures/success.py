@@ -77,9 +77,10 @@ def _kinds(run: load.RunTables, tidy: pd.DataFrame) -> np.ndarray:
 
 
 def _published(row: pd.Series) -> published.Published | None:
-    """The papers' number for all test pairs."""
+    """The papers' number for all test pairs; none that does not hold any more."""
     beside = row["split"] == "test" and row["subset"] == success_rates.ALL
-    return published.success(row) if beside else None
+    paper = published.success(row) if beside else None
+    return paper if paper and not paper.stale else None
 
 
 def _parts(tidy: pd.DataFrame) -> Iterator[pd.DataFrame]:

@@ -20,6 +20,7 @@ _STAR = {"mfc": "#f7d038", "mec": style.INK, "zorder": 5, "clip_on": False}
 _GROWS_WITH_THE_BATCH = dict.fromkeys(
     ("method.lewm.sigreg_weight", "method.lewm_idm.sigreg_weight"), (0.1, 128)
 )
+_PLANNERS = r"^planner\.(\w+)\."  # of a key
 _LOG_FROM = 10.0  # largest over smallest value from which the axis is logarithmic
 _COLUMNS, _MOST_PANELS = 4, 8
 _LATENTS = {  # measure -> its name; the first that was recorded is drawn
@@ -46,11 +47,11 @@ def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """Tidy: one row per trial of a sweep and swept key.
 
-    Columns: cell, panel (a number), title, name (the key), value and word (its value; a word where
-    it is no number), method, task, split, SECTION, mean, low, high (in percent), collapsed, best
-    (the value to choose, on validation pairs), plateau, latents and latents_name (what the lower
-    panel shows, NaN where nothing was recorded), train_s where it is the training that was swept,
-    paper (the published weight, in these batches) and paper_words.
+    Columns: cell, panel (a number), title, name (the key), axis (its label), value and word (its
+    value; a word where it is no number), method, task, split, SECTION, mean, low, high (in
+    percent), collapsed, best (the value to choose, on validation pairs), plateau, latents and
+    latents_name (what the lower panel shows, NaN where nothing was recorded), train_s where it is
+    the training that was swept, paper (the published weight, in these batches) and paper_words.
     """
     points = varied.of_sweeps(varied.points(run, estimates))
     if points.empty:
@@ -60,7 +61,9 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     by = ["name", "task", "method", "scale", "protocol", own, "split"]
     points["panel"] = points.groupby(by, sort=False).ngroup()
     names = points["method"].map(run.method_label) + ", " + points["task"].map(run.task_label)
-    points["title"] = names + "\n" + points["split"] + " pairs"
+    planner = points["name"].str.extract(_PLANNERS)[0]  # the axis has the rest of such a key
+    points["title"] = names + "\n" + (planner + ", ").fillna("") + points["split"] + " pairs"
+    points["axis"] = points["name"].where(planner.isna(), points["name"].str.rpartition(".")[2])
     points["started"] = points["cell"].map(run.trials.groupby("cell")["started"].min())
     points["collapsed"] = points["cell"].isin(objective.collapsed(run.metrics, "cell"))
     timed = points["name"].isin(["train.steps", "train.epochs"])
@@ -170,7 +173,9 @@ def _column(
     varied.draw_controls(top, _same(rows, lines))
     sns.lineplot(rows, y="mean", alpha=0.45, ax=top, **line)
     _success(top, rows, shade)
-    top.set_title(rows["title"].iloc[0])
+    lines_of_title = rows["title"].iloc[0].split("\n")
+    width = 64 // top.get_subplotspec().get_gridspec().ncols + 8  # characters
+    top.set_title("\n".join(style.wrap(line, width) for line in lines_of_title))
     top.set(xlabel="", ylabel="success, %" if is_first else "")
     for below in axes[1:]:
         known = rows.dropna(subset="latents")
@@ -182,7 +187,7 @@ def _column(
         words = rows["latents_name"].iloc[0].replace(" ", "\n")
         below.set_ylabel(words if is_first else "", fontsize=8)
         top.tick_params(axis="x", labelbottom=False)
-    axes[-1].set_xlabel(style.wrap(rows["name"].iloc[0], 22))
+    axes[-1].set_xlabel(style.wrap(rows["axis"].iloc[0], 22))
 
 
 def _same(rows: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:

@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 _POINTS = 200  # of a curve, at most
 _NORM, _STD = "grad_norm", "latent_std"
-_TERMS = {  # Tol's bright and muted sets; a term looks alike in every panel, and apart in grey
-    "pred": ("#4477AA", "-"),
-    "visual": ("#44AA99", "-"),
-    "sigreg": ("#EE6677", "--"),
-    "var": ("#EE7733", "--"),
-    "cov": ("#CCBB44", ":"),
-    "time_sim": ("#66CCEE", "-."),
-    "time_var": ("#AA3377", "-."),
-    "time_cov": ("#117733", "--"),
-    "idm": ("#332288", ":"),
-    "proprio": ("#999933", "--"),
-    "policy": ("#228833", "-"),
-    "value": ("#EE8866", "--"),
-    "critic": ("#882255", ":"),
+_TERMS = {  # a term looks alike in every panel; no two hues lie near each other in CIELAB (tests)
+    "pred": ("#0057B8", "-"),
+    "visual": ("#00A6A6", "-"),
+    "sigreg": ("#D7191C", "--"),
+    "var": ("#FF9500", "--"),
+    "cov": ("#8C5A2B", ":"),
+    "time_sim": ("#3DB8FF", "-."),
+    "time_var": ("#E0219E", "-."),
+    "time_cov": ("#0B7A33", "--"),
+    "idm": ("#6A1FB0", ":"),
+    "proprio": ("#9AA600", "--"),
+    "policy": ("#35C759", "-"),
+    "value": ("#F2A0B5", "--"),
+    "critic": ("#7A0C2E", ":"),
     "loss": (style.INK, "-"),
     _NORM: (style.CONTROL, "-"),
 }

@@ -20,16 +20,18 @@ from harness.records import rows
 from harness.report import figures, format, load, success_rates
 from harness.report.page import inline_svg, main_table, payload, progress, provenance
 
-_BESIDE = {
-    "efficiency": "plan_time",
-    "stability": "training",
-}  # table -> figure, where they differ in name
+_BESIDE = {  # table -> figures, where they differ in name
+    "efficiency": ("plan_time",),
+    "stability": ("training",),
+    "evaluations": ("compute", "sweep"),
+}
 _EXTRA = {  # of no table: name and title
     "map": "Maps of the latents",
     "decoder": "What latents hold and what rollouts imagine",
     "compute": "Success at equal compute",
     "sweep": "Sweep",
 }
+_LEADING = ("success", "evaluations")  # chapters before the episodes
 _ALT = {
     "success": "Success by task and method with 95 % intervals, and by stratum below",
     "surprise": "Surprise over time around events, by method, with 95 % intervals",
@@ -88,6 +90,8 @@ def build(
     shares = success_rates.shares(run, outcomes)
     films = payload.films(run)
     chapters = _chapters(tables, drawn, films)
+    others = [chapter for chapter in chapters if chapter.id not in _LEADING]
+    lines = main_table.lines(run, estimates, shares, holes)
     return _template("page.html.j2").render(
         title=f"Report of {run.name}",
         run=run,
@@ -96,14 +100,15 @@ def build(
         left_out=", ".join(run.left_out),
         left_out_reason=rows.LEFT_OUT,
         holes=holes,
-        lines=main_table.lines(run, estimates, shares, holes),
+        lines=lines,
+        protocol_words=main_table.protocol_words(lines),
         films=films if films["scenes"] else None,
         film_files=_film_files(run, images),
         curves=payload.curves(run),
-        success=next((chapter for chapter in chapters if chapter.id == "success"), None),
-        chapters=[chapter for chapter in chapters if chapter.id != "success"],
+        **{name: next((c for c in chapters if c.id == name), None) for name in _LEADING},
+        chapters=others,
         facts=provenance.facts(run),
-        hashes=provenance.hashes(run),
+        protocol_names=provenance.names(run),
         protocols=provenance.protocols(run, state.plan.protocols),
         parquet=[(path, urllib.parse.quote(path)) for path in parquet],
     )
@@ -130,7 +135,7 @@ def _chapters(tables: list[format.Table], drawn: dict[str, Figure], films: dict)
     if films["scenes"]:
         _take(left, "episodes")  # they are there to be played
     for table in tables:
-        own = _take(left, _BESIDE.get(table.name, table.name))
+        own = _take(left, *_BESIDE.get(table.name, (table.name,)))
         if own or not table.raw.empty:
             kinds = ("md", "csv", "tex") if not table.raw.empty else ()
             files = [(kind, f"tables/{table.name}.{kind}") for kind in kinds]
@@ -138,16 +143,16 @@ def _chapters(tables: list[format.Table], drawn: dict[str, Figure], films: dict)
         if table.name == "geometry" and (own := _take(left, "map")):
             chapters.append(Chapter("map", _EXTRA["map"], own, [], []))
     for name, title in _EXTRA.items():
-        own = _take(left, name) + (_take(left, "imagined") if name == "decoder" else [])
+        own = _take(left, *((name, "imagined") if name == "decoder" else (name,)))
         if own:
             chapters.append(Chapter(name, title, own, [], []))
     others = [figure for figure in left.values() if figure.svg or figure.png]
     return [*chapters, Chapter("others", "More figures", others, [], [])] if others else chapters
 
 
-def _take(left: dict[str, Figure], kind: str) -> list[Figure]:
-    """Take out the figure of that name, or those of the tasks ("surprise_push_t")."""
-    names = [name for name in left if f"{name}_".startswith(f"{kind}_")]
+def _take(left: dict[str, Figure], *kinds: str) -> list[Figure]:
+    """Take out the figures of these names, or those of the tasks ("surprise_push_t")."""
+    names = [name for kind in kinds for name in left if f"{name}_".startswith(f"{kind}_")]
     return [left.pop(name) for name in names]
 
 

@@ -21,7 +21,8 @@ class Line(NamedTuple):
     colour: str  # CSS
     stratum: str
     split: str
-    protocol: str
+    protocol: str  # provenance.titles
+    protocol_id: str  # "#11ca4ee2"
     success: float | None = None
     low: float | None = None
     high: float | None = None
@@ -31,6 +32,7 @@ class Line(NamedTuple):
     seeds: int | None = None
     published: float | None = None
     source: str = ""  # of the published number
+    stale: str = ""  # why the published number does not hold any more
     state: str = ""  # of a hole
     reason: str = ""
 
@@ -60,6 +62,7 @@ def lines(
                 stratum=estimate.subset,
                 split=estimate.split,
                 protocol=titles[tuple(cell[load.SECTION])],
+                protocol_id=f"#{cell['protocol_hash'][:8]}",
                 success=100 * estimate.mean,
                 low=100 * estimate.low,
                 high=100 * estimate.high,
@@ -69,6 +72,7 @@ def lines(
                 seeds=estimate.seeds,
                 published=paper.value if paper and shown else None,
                 source=paper.source if paper else "",
+                stale=paper.stale if paper and shown else "",
             )
         )
     alike: dict[tuple, list[progress.Hole]] = {}
@@ -78,6 +82,18 @@ def lines(
     for group in alike.values():
         by_task.setdefault(group[0].task_label, []).append(_of_holes(run, group))
     return [line for of_task in by_task.values() for line in of_task]
+
+
+def protocol_words(lines: Sequence[Line]) -> dict[str, str]:
+    """A protocol's title -> the same with its hash on each task, as the menu shows it."""
+    ids: dict[str, dict[str, None]] = {}
+    for line in lines:
+        if line.protocol:
+            ids.setdefault(line.protocol, {})[line.protocol_id] = None
+    return {
+        title: title if "#" in title else f"{title} ({', '.join(own)})"
+        for title, own in ids.items()
+    }
 
 
 def _floors(run: load.RunTables, estimates: pd.DataFrame) -> dict[tuple, float]:
@@ -118,6 +134,7 @@ def _of_holes(run: load.RunTables, alike: Sequence[progress.Hole]) -> Line:
         stratum=success_rates.ALL,
         split="",
         protocol="",
+        protocol_id="",
         state=hole.state,
         reason=f"{keys}: {hole.reason}" if hole.reason else keys,
     )

@@ -22,29 +22,65 @@ class Fact(NamedTuple):
     values: list[tuple[str, int]]
 
 
-class Protocols(NamedTuple):
-    """Settings of protocols side by side, those of the run first."""
+class Protocol(NamedTuple):
+    """A protocol of the table of protocols."""
 
-    names: list[str]  # of the columns
-    own: int  # how many columns are the run's
-    rows: list[tuple[str, list[str], list[bool]]]  # key, cells, is it unlike the run's first?
-    same: list[str]  # "key=value" of what all of them share
+    name: str
+    ids: str  # "Two-Room #11ca4ee2, Push-T #af9c5116"; "" of one that the run does not have
+    unlike: list[tuple[str, str]]  # settings, and values that are not those of the first protocol
+
+
+class Protocols(NamedTuple):
+    """The run's protocols, the named ones behind them, and what all of them share."""
+
+    rows: list[Protocol]
+    same: list[str]  # "key=value"
 
 
 def titles(run: load.RunTables) -> dict[tuple[str, str, str], str]:
-    """(scale, protocol, hash) -> how the page calls the protocol. Tasks differ in the hash of one
-    protocol, so the hash is named only where one task has several.
+    """(scale, protocol, hash) -> how the page calls the protocol: its name and, where a task has
+    several of that name, the settings in which they differ ("lewm-v3: icem, iterations 4"). Tasks
+    differ in the hash of one protocol and share its title; the hash is a part of it where the
+    settings do not tell two protocols of a task apart.
     """
-    known = run.trials[[*load.SECTION, "task"]].drop_duplicates()
-    hashes = known.groupby(["scale", "protocol", "task"])["protocol_hash"].nunique()
-    several = hashes.groupby(["scale", "protocol"]).max() > 1
-    scales = known["scale"].nunique() > 1
+    trials = run.trials.drop_duplicates([*load.SECTION, "task"])
+    several_scales = trials["scale"].nunique() > 1
+    found: dict[tuple[str, str, str], str] = {}
+    for (scale, protocol, _), own in trials.groupby(["scale", "protocol", "task"], sort=False):
+        hashes = own["protocol_hash"]
+        settings = dict(zip(hashes, map(_settings, own["config_yaml"]), strict=True))
+        for digest, words in _distinct(settings).items():
+            title = protocol + (f": {words}" if words else "")
+            title += f", scale {scale}" if several_scales else ""
+            found.setdefault((scale, protocol, digest), title)
+    return found
+
+
+def _distinct(settings: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """hash -> the planner where they differ in it, and the settings that most others do not have:
+    "icem, iterations 4". Settings of a planner are compared among the hashes of that planner.
+    """
+    planners = {digest: own.get("planner", "") for digest, own in settings.items()}
+    words: dict[str, list[str]] = {}
+    for digest, own in settings.items():
+        alike = [settings[d] for d, name in planners.items() if name == planners[digest]]
+        words[digest] = [planners[digest]] if len(alike) < len(settings) else []
+        for key, value in own.items():
+            others = alike if key.startswith("planner.") else list(settings.values())
+            if key != "planner" and value != _usual([other.get(key, "") for other in others]):
+                words[digest].append(f"{key.rpartition('.')[2]} {value}")
+    joined = {digest: ", ".join(filter(None, parts)) for digest, parts in words.items()}
+    counts = collections.Counter(joined.values())
     return {
-        (scale, protocol, digest): protocol
-        + (f" ({digest[:8]})" if several[scale, protocol] else "")
-        + (f", scale {scale}" if scales else "")
-        for scale, protocol, digest in known[load.SECTION].itertuples(index=False, name=None)
+        digest: text if counts[text] == 1 else f"{text} #{digest[:8]}".strip()
+        for digest, text in joined.items()
     }
+
+
+def _usual(values: list[str]) -> str | None:
+    """The value that more of them have than any other; None where there is no such."""
+    (value, count), *others = collections.Counter(values).most_common(2)
+    return value if not others or count > others[0][1] else None
 
 
 def facts(run: load.RunTables) -> list[Fact]:
@@ -72,50 +108,68 @@ def facts(run: load.RunTables) -> list[Fact]:
 def protocols(
     run: load.RunTables, named: Mapping[str, Mapping[str, Mapping[str, str]]]
 ) -> Protocols | None:
-    """The run's protocols beside the named ones (protocol -> key -> task -> value)."""
+    """The run's protocols before the named ones (protocol -> key -> task -> value)."""
     own = _own(run)
     if not own:
         return None
-    columns = own | {name: values for name, values in named.items() if name not in own}
-    keys = list(dict.fromkeys(key for values in columns.values() for key in values))
-    rows, same = [], []
-    for key in keys:
-        cells = [_cell(run, values.get(key, {})) for values in columns.values()]
-        if len(set(cells)) == 1:
-            same.append(f"{key}={cells[0]}")
-        else:
-            known = cells[0] != ""  # else the rows are older than the setting
-            rows.append((key, cells, [known and cell not in ("", cells[0]) for cell in cells]))
-    return Protocols(list(columns), len(own), rows, same)
+    known = own | {name: values for name, values in named.items() if name not in own}
+    cells = {
+        name: {key: _cell(run, value) for key, value in values.items()}
+        for name, values in known.items()
+    }
+    keys = dict.fromkeys(key for values in cells.values() for key in values)
+    same = [key for key in keys if len({values.get(key) for values in cells.values()}) == 1]
+    first, ids = next(iter(cells.values())), _ids(run)
+    rows = [
+        # a setting that one of both does not have is another planner's, or later than the rows
+        Protocol(
+            name,
+            ids.get(name, ""),
+            [(k, v) for k, v in values.items() if first.get(k, "") not in ("", v) and v],
+        )
+        for name, values in cells.items()
+    ]
+    return Protocols(rows, [f"{key}={first[key]}" for key in same])
+
+
+def _ids(run: load.RunTables) -> dict[str, str]:
+    """title -> "Two-Room #11ca4ee2, Push-T #af9c5116": a protocol's hash depends on the task."""
+    names, found = titles(run), {}
+    for *section, task in _sections(run):
+        words = f"{run.task_label(task)} #{section[2][:8]}"
+        found.setdefault(names[tuple(section)], []).append(words)
+    return {name: ", ".join(words) for name, words in found.items()}
+
+
+def _sections(run: load.RunTables) -> list[tuple[str, str, str, str]]:
+    """Scales, protocols, hashes and tasks of the run's cells, in table order."""
+    columns = [*load.SECTION, "task"]
+    return list(run.cells[columns].drop_duplicates().itertuples(index=False, name=None))
 
 
 def _own(run: load.RunTables) -> dict[str, dict[str, dict[str, str]]]:
     """The run's protocols in the form of the named ones."""
     found: dict[str, dict[str, dict[str, str]]] = {}
     names = titles(run)
-    for (*section, task), trials in run.trials.groupby([*load.SECTION, "task"], sort=False):
+    configs = run.trials.groupby([*load.SECTION, "task"])["config_yaml"].first()
+    for *section, task in _sections(run):
         of_protocol = found.setdefault(names[tuple(section)], {})
-        for key, text in _settings(trials["config_yaml"].iloc[0]).items():
+        for key, text in _settings(configs[*section, task]).items():
             of_protocol.setdefault(key, {})[task] = text
     return found
 
 
-def hashes(run: load.RunTables) -> list[tuple[str, str, str]]:
-    """(protocol, scale, "Two-Room 11ca4ee2, ..."): a protocol's hash depends on the task."""
-    found: dict[tuple[str, str], list[str]] = {}
-    columns = ["protocol", "scale", "task", "protocol_hash"]
-    for name, scale, task, digest in (
-        run.trials[columns].drop_duplicates().itertuples(index=False, name=None)
-    ):
-        found.setdefault((name, scale), []).append(f"{run.task_label(task)} {digest[:8]}")
-    return [(name, scale, ", ".join(sorted(words))) for (name, scale), words in found.items()]
+def names(run: load.RunTables) -> list[tuple[str, str]]:
+    """The names of the run's protocols, each with its scale."""
+    known = run.cells[["protocol", "scale"]].drop_duplicates()
+    return list(known.itertuples(index=False, name=None))
 
 
 def _settings(config_yaml: str) -> dict[str, str]:
     """What a protocol decides, under the keys of the command line."""
     flat = load.flat_config(config_yaml)
     planner = flat.get("config.planner_name", "cem")
-    found: dict[str, str] = {}
+    found: dict[str, str] = {"planner": planner} if flat else {}
     for key, value in flat.items():
         section, _, rest = key.removeprefix("config.").partition(".")
         if not key.startswith("config.") or section not in _SECTIONS or rest in _OF_NO_USE:

@@ -13,17 +13,21 @@ from harness.report.format import Column, max_of, mean_of, metric
 
 
 def efficiency_table(run: load.RunTables) -> format.Table:
-    """One row per cell, device and thread count: sizes, training, one plan and many together."""
+    """One row per cell, device and thread count: sizes, training, one plan and many together; one
+    section of trainings a scale, since none depends on a protocol, and one of plans.
+    """
     times = plan_times(run)
     raw = _raw(run, times)
     sections = []
-    for section, _, rows in format.by_section(raw):
-        title = format.tasks(run, section, rows)
-        about = format.about(run, rows)
-        frame, more = format.fold(_training_frame(run, rows), ["Training seeds", *_MACHINE])
-        sections.append(format.Section(title, f"{about} {_TRAINING}{more}", frame))
-        planned = rows[rows["timed"].notna() | rows["plan_flops"].notna()]
-        if not planned.empty:
+    for _, rows in raw.groupby("scale", sort=False) if len(raw) else ():
+        trained = rows[rows["trains"]].reset_index(drop=True)
+        if len(trained):
+            about, title = format.about(run, trained), format.tasks(run, trained)
+            frame, more = format.fold(_training_frame(run, trained), ["Training seeds", *_MACHINE])
+            sections.append(format.Section(title, f"{about} {_TRAINING}{more}", frame))
+        planned = rows[rows["timed"].notna() | rows["plan_flops"].notna()].reset_index(drop=True)
+        if len(planned):
+            about, title = format.about(run, planned), format.tasks(run, planned)
             sizes = sorted(times.loc[times["cell"].isin(planned["cell"]), "pairs"].unique())
             repetitions = [f"Repetitions of {n}" for n in sizes]
             frame, more = format.fold(
@@ -31,6 +35,7 @@ def efficiency_table(run: load.RunTables) -> format.Table:
             )
             caption = f"{about} {_PLAN}{more}{format.sources(run, planned, 'published_plan_s')}"
             sections.append(format.Section(f"{title}: one plan", caption, frame))
+    raw = raw.drop(columns="trains", errors="ignore")
     return format.Table("efficiency", "Efficiency", raw, sections)
 
 
@@ -74,6 +79,7 @@ _PLANNER = {"candidates": "planner", "iterations": "planner", "horizon_blocks": 
 _MACHINE = {"Device": "device", "Threads": "threads"}
 _SETTINGS = {
     "timed": "Timed",
+    "planner": "Planner",
     "candidates": "Candidates",
     "iterations": "Iterations",
     "horizon_blocks": "Horizon, blocks",
@@ -112,6 +118,7 @@ def _raw(run: load.RunTables, times: pd.DataFrame) -> pd.DataFrame:
     metrics = run.metrics.merge(run.trials[["key", "config_hash", *_MACHINE.values()]])
     metrics_of = dict(list(metrics.groupby(_BY)))
     times_of = dict(list(times.groupby(_BY)))
+    own_training = load.one_per_training(run.trials)["cell"].unique()
     rows = []
     for by, trials in run.trials.groupby(_BY):
         own, timed = metrics_of.get(by, metrics.iloc[:0]), times_of.get(by, times.iloc[:0])
@@ -119,6 +126,7 @@ def _raw(run: load.RunTables, times: pd.DataFrame) -> pd.DataFrame:
         if trained or len(timed):
             row = format.identity(run, by[0])
             row |= {column.name: column.value(trials, own) for column in COLUMNS}
+            row["trains"] = by[0] in own_training
             row["plan_flops"] = metric("plan_time", "flops")(trials, own)
             rows.append(row | _planned(run, by[0], timed) | dict(zip(_BY, by, strict=True)))
     return format.in_order(run, pd.DataFrame(rows))
@@ -127,7 +135,7 @@ def _raw(run: load.RunTables, times: pd.DataFrame) -> pd.DataFrame:
 def _planned(run: load.RunTables, cell: int, times: pd.DataFrame) -> dict[str, Any]:
     """Planner settings and times of a plan."""
     timed = None if times.empty else times["timed"].iloc[0]
-    row = _planner(run, cell) if timed == "plan" else dict.fromkeys(_PLANNER)
+    row = _planner(run, cell) if timed == "plan" else dict.fromkeys(["planner", *_PLANNER])
     row["timed"] = timed
     for size in times.itertuples():
         row[f"solve_{size.pairs}_p50_s"] = size.p50_s
@@ -143,7 +151,8 @@ def _planned(run: load.RunTables, cell: int, times: pd.DataFrame) -> dict[str, A
 def _planner(run: load.RunTables, cell: int) -> dict[str, Any]:
     """Planner settings of a cell, None where its configuration does not say."""
     part = run.trials[run.trials["cell"] == cell]
-    return {key: load.setting(part, f"{branch}.{key}") for key, branch in _PLANNER.items()}
+    known = {key: load.setting(part, f"{branch}.{key}") for key, branch in _PLANNER.items()}
+    return {"planner": load.setting(part, "planner_name")} | known
 
 
 def _training_frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:

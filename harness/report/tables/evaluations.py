@@ -14,12 +14,19 @@ OF_PROTOCOL = ("protocol.", "planner.", "mpc.")  # keys that are no training's
 _WHOLE = ("cem", "model")  # variants that the others of a method are compared with
 _CAPTION = (
     "{pairs} {split} pairs of a task each. Success in percent [95 % interval, as in the table of "
-    "success]. Rollouts: those of one plan; a step down a gradient counts as three. Seconds: "
-    "median wall time of one plan of one pair. − whole: points of success minus those of the same "
-    "weights as the protocol has them (CEM with all its iterations; the model itself), on the same "
-    "pairs, with the bootstrap's 95 % interval over groups of pairs; p: exact, after Holm's "
-    "correction for all comparisons of this table."
+    "success]. Evaluation: its name in the trials' keys; a number behind a planner's is the share "
+    "of its iterations that it does. Rollouts: those of one plan; a step down a gradient counts as "
+    "three. Seconds: median wall time of one plan of one pair."
 )
+_COMPARED = (
+    " {heading}: points of success minus those of {whole}, with the same weights on the same pairs "
+    "and the bootstrap's 95 % interval over groups of pairs; p: exact, after Holm's correction for "
+    "all such comparisons of a task in this table."
+)
+_WHOLES = {  # kind of key -> heading of the difference, and what is subtracted
+    "planner": ("− CEM", "CEM with all its iterations"),
+    "mpc": ("− model", "the evaluation with the model's own dynamics and cost"),
+}
 _GRADIENT = ("adam", "rmsprop", "sgd")
 
 
@@ -37,8 +44,11 @@ def evaluations_table(run: load.RunTables, estimates: pd.DataFrame) -> format.Ta
     for (kind, scale, protocol, split), rows in raw.groupby(by, sort=False) if len(raw) else ():
         pairs = format.span(rows["pairs"])
         words = f"{format.about(run, rows)} {_CAPTION.format(pairs=pairs, split=split)}"
+        heading, whole = _WHOLES.get(kind, ("", ""))
+        if rows["minus_whole_points"].notna().any():
+            words += _COMPARED.format(heading=heading, whole=whole)
         title = f"{_TITLES[kind]}, {protocol}, scale {scale}, {split} pairs"
-        frame = _frame(run, rows.reset_index(drop=True))
+        frame = _frame(run, rows.reset_index(drop=True), heading)
         sections.append(format.Section(title, words, frame, headline=True))
     return format.Table("evaluations", "One training, several evaluations", raw, sections)
 
@@ -72,10 +82,24 @@ def _raw(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     raw = format.in_order(run, pd.DataFrame(rows))
     if raw.empty:
         return raw
-    tested = raw["minus_whole_p"].notna()
-    corrected = pd.Series(np.nan, index=raw.index)
-    corrected[tested] = stats.holm(raw.loc[tested, "minus_whole_p"].to_numpy())
-    return raw.assign(minus_whole_p_holm=corrected)
+    family = ["task", "kind", "scale", "protocol", "split"]
+    raw["minus_whole_p_holm"] = raw.groupby(family)["minus_whole_p"].transform(stats.holm)
+    return _ordered(run, raw)
+
+
+def _ordered(run: load.RunTables, raw: pd.DataFrame) -> pd.DataFrame:
+    """Rows by task, method and key: CEM, which the others are compared with, before the other
+    planners, and each planner from all of its iterations down.
+    """
+    is_planner = raw["kind"] == "planner"
+    order = raw.assign(
+        task=raw["task"].map(run.tasks["rank"]),
+        method=raw["method"].map(run.methods["rank"]),
+        other=~raw["key"].str.startswith("planner.cem."),
+        value=raw["value"].where(~is_planner, -raw["value"]),
+        share=raw["variant"].str.len(),  # "cem" before "cem-0.5", where both do one iteration
+    ).sort_values(["task", "method", "other", "key", "value", "share"], kind="stable")
+    return raw.loc[order.index].reset_index(drop=True)
 
 
 def _on_shared_pairs(run: load.RunTables, keys: pd.DataFrame) -> dict:
@@ -118,7 +142,8 @@ def _difference(run: load.RunTables, outcomes: dict, cell: int, split: str) -> d
     return blank
 
 
-def _frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
+def _frame(run: load.RunTables, rows: pd.DataFrame, heading: str) -> pd.DataFrame:
+    """`heading`: of the column of differences."""
     shown = {
         "Task": rows["task"].map(run.task_label),
         "Method": rows["method"].map(run.method_label),
@@ -131,6 +156,6 @@ def _frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
         shown["Seconds"] = rows["solve_1_p50_s"].map(format.three)
     if rows["minus_whole_points"].notna().any():
         names = (f"minus_whole_{name}" for name in ("points", "low_points", "high_points"))
-        shown["− whole"] = format.with_interval(rows, *names, format.signed)
+        shown[heading] = format.with_interval(rows, *names, format.signed)
         shown["p"] = rows["minus_whole_p_holm"].map(format.p_value)
     return pd.DataFrame(shown)

@@ -48,11 +48,11 @@ def geometry_table(run: load.RunTables) -> format.Table:
         rows.append(format.identity(run, cell) | values)
     raw = format.in_order(run, pd.DataFrame(rows))
     sections = []
-    for section, _, part in format.by_section(raw):
+    for _, _, part in format.by_section(raw):
         frame = format.method_columns(run, part)
         for column in COLUMNS:
             frame[column.heading] = part[column.name].map(column.show)
         about = format.about(run, part)
-        title = format.tasks(run, section, part)
+        title = format.tasks(run, part)
         sections.append(format.Section(title, f"{about} {_CAPTION}", frame))
     return format.Table("geometry", "Geometry of the latents", raw, sections)

@@ -30,8 +30,8 @@ def plans_table(run: load.RunTables) -> format.Table:
     """One row per cell: pairs, what loses them, costs, rank correlations."""
     raw = _raw(run)
     sections = []
-    for section, _, rows in format.by_section(raw):
-        title = format.tasks(run, section, rows)
+    for _, _, rows in format.by_section(raw):
+        title = format.tasks(run, rows)
         about = format.about(run, rows)
         sections.append(format.Section(title, f"{about} {_CAPTION}", _frame(run, rows)))
     return format.Table("plans", "Why plans fail", raw, sections)

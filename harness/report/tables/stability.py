@@ -14,11 +14,14 @@ NO_TERMS = {  # logged besides
 
 
 def stability_table(run: load.RunTables) -> format.Table:
-    """One row per cell: spread and rank of the latents, gradient norms, final terms of the loss."""
+    """One row per cell: spread and rank of the latents, gradient norms, final terms of the loss;
+    one section a scale, since no training depends on a protocol.
+    """
     raw = _raw(run)
     sections = []
-    for section, _, rows in format.by_section(raw):
-        title = format.tasks(run, section, rows)
+    for _, rows in raw.groupby("scale", sort=False) if len(raw) else ():
+        rows = rows.reset_index(drop=True)
+        title = format.tasks(run, rows)
         about = format.about(run, rows)
         frame, more = format.fold(_frame(run, rows), ["Training seeds", "Diverged", "Collapsed"])
         sections.append(format.Section(title, f"{about} {_CAPTION}{more}", frame))
@@ -68,13 +71,14 @@ COLUMNS = [  # in this order; a new metric is one entry more
 
 
 def _raw(run: load.RunTables) -> pd.DataFrame:
-    trials = run.trials
+    trials = load.one_per_training(run.trials)
     trained = trials[(trials["train_steps"] > 0) | (trials["parameters_trained"] > 0)]
     metrics = dict(list(run.metrics.groupby("cell")))
     broken = diverged(run)
     rows = []
     for cell, part in trained.groupby("cell"):
         own = metrics.get(cell, run.metrics.iloc[:0])
+        own = own[own["config_hash"].isin(part["config_hash"])]
         known = run.cells.loc[cell, load.GROUP]
         failed = int((broken[load.GROUP] == known).all(axis=1).sum())
         row = format.identity(run, cell) | _counts(part, own, failed)

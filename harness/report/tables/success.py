@@ -25,8 +25,9 @@ _INTERVALS = (
 _BOLD = (
     " Bold: the method with the highest rate of a task and those that the paired test (exact, over "
     "one sign for each group of pairs; p at least 0.05 after Holm's correction for all couples of "
-    "methods of that task) does not tell from it, where it tells any method from it; controls and "
-    "ceilings do not compete."
+    "methods of that task) does not tell from it, where it tells any method from it. A lower "
+    "number is bold where these pairs are too few to tell it apart, which is no tie: the table of "
+    "pairs that a difference needs says how many would. Controls and ceilings do not compete."
 )
 _WAY_TITLE = "share of the way from the best trivial control to the ceiling"
 _WAY = (
@@ -301,11 +302,19 @@ def _left_out(rows: pd.DataFrame, outcomes: dict) -> str:
 
 def _corrected(rows: pd.DataFrame) -> str:
     """A sentence: what the p-values of a section are corrected for."""
-    tests = int(rows.filter(regex="^(?!against).*_p_holm$").notna().to_numpy().sum())
-    return (
-        f"Holm's p is corrected for all {format.count(pd.Series([tests]), 'comparison')}"
-        " of this table (methods, references and kinds of pairs)."
+    tests = rows.filter(regex="^(?!against).*_p_holm$").notna().sum()
+    whole = int(tests[tests.index.str.startswith("minus_")].sum())
+    counted = format.count(pd.Series([whole]), "difference")
+    words = (
+        f"Holm's p is corrected for one family: the {counted} on all pairs of this task (methods "
+        "and references)."
     )
+    if strata := int(tests.sum()) - whole:
+        words += (
+            f" The {strata} on kinds of pairs describe where a difference comes from and are a"
+            " family of their own."
+        )
+    return words
 
 
 def _notes(run: load.RunTables, rows: pd.DataFrame) -> str:

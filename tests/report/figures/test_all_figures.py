@@ -159,6 +159,13 @@ def test_published_numbers_stand_beside_test_pairs_alone(run, split):
     assert ("published" in texts(run, "success")) == (split == "test")
 
 
+def test_a_published_number_that_is_stale_is_no_mark(run):
+    for method in ("random", "lewm"):
+        run.trial(method=method, outcome=np.ones(10))
+    rows = success.data(*tables(run)).set_index("method")["published"]
+    assert rows["lewm"] == 87 and np.isnan(rows["random"])
+
+
 def test_further_protocols_have_a_figure_of_their_own(run):
     for protocol in ("quick-v1", "strict"):
         known = dict(protocol=protocol, protocol_hash=protocol, config_hash=protocol)
@@ -310,6 +317,22 @@ def test_a_sweep_has_its_figure_and_no_dots_of_success(run, split):
     run.trial(method="oracle", role="ceiling", split=split, outcome=np.ones(20))
     report.write(run.folder)
     assert "ceiling" in texts(run, "sweep")
+
+
+def test_a_planner_s_key_is_in_title_and_axis(run):
+    for name in ("cem", "predictive_sampling"):
+        for value in (1.0, 2.0):
+            run.trial(
+                key=f"{name}{value}",
+                setting_hash=f"{name}{value}",
+                outcome=outcome(5, 10),
+                metrics=[("sweep", f"planner.{name}.iterations", 0, value, "1")],
+            )
+    with style.style():
+        axes = sweep.figure(*tables(run)).figure.axes
+    titles = [ax.get_title(loc="left") for ax in axes]
+    assert titles[0] == "LeWM, Two-Room\ncem, test pairs" and "predictive_sampling" in titles[1]
+    assert [ax.get_xlabel() for ax in axes] == ["iterations"] * 2
 
 
 def swept(run, value, successes, std=1.0, name="method.lewm.sigreg_weight", rank=None):

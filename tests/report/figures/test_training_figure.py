@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
+import pytest
 from synthetic_run import full_run
 
 from harness import report
@@ -60,3 +62,21 @@ def test_the_papers_two_stand_first_and_curves_are_thinned_alike(run):
     with style.style():
         figure = training.draw(tidy)
     assert len(figure.axes) == 4
+
+
+def lab(colour):
+    """A colour in CIELAB (D65), by its definition."""
+    channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = to_xyz @ linear / [0.9505, 1.0, 1.089]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_terms_are_told_apart_by_their_colours():
+    assert lab("#ffffff") == pytest.approx([100, 0, 0], abs=0.1)
+    assert lab("#ff0000") == pytest.approx([53.2, 80.1, 67.2], abs=0.2)
+    points = {name: lab(colour) for name, (colour, _) in training._TERMS.items()}
+    for one, other in itertools.combinations(points, 2):
+        assert np.linalg.norm(points[one] - points[other]) > 30, (one, other)

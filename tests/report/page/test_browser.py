@@ -71,6 +71,23 @@ def test_it_opens_without_an_error_and_fits_the_screen(opened, scheme, size):
     assert (light > dark + 300) == (scheme == "light") and abs(light - dark) > 300
 
 
+def test_a_phone_shows_whole_figures_and_enlarges_them(opened):
+    page = opened(size="phone")
+    box = "[x.scrollWidth, x.clientWidth, x.getBoundingClientRect().right]"
+    widths = f"(parts) => parts.map((x) => {box})"
+    figures, buttons = page.locator(".drawn"), page.locator(".drawn + .enlarge")
+    assert figures.count() == buttons.count() > 3
+    for inner, outer, right in figures.evaluate_all(widths):
+        assert inner <= outer and right <= SIZES["phone"][0]
+    assert "swipe" in buttons.first.inner_text()
+    buttons.first.click()
+    inner, outer, _ = figures.evaluate_all(widths)[0]
+    assert inner > outer  # it scrolls in its card
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert "whole" in buttons.first.inner_text()
+    assert not opened().locator(".enlarge").first.is_visible()  # a wide screen needs none
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_words_of_figures_follow_light_and_dark(opened, scheme):
     page = opened(scheme)

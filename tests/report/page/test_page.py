@@ -167,21 +167,105 @@ def test_curves_are_thinned_and_keep_their_end(run):
 def test_protocols_stand_beside_one_another(reported):
     tables = load.load(str(reported.folder))
     named = {"clear-strict": {"planner.cem.candidates": {"two_room": "300", "push_t": "9"}}}
-    both = provenance.protocols(tables, named)
-    assert (both.names, both.own) == (["quick-v1", "clear-strict"], 1)
-    cells = {key: (cells, differs) for key, cells, differs in both.rows}
-    assert cells["planner.cem.candidates"] == (["300", "300; Push-T 9"], [False, True])
-    assert cells["mpc.horizon_blocks"] == (["5", ""], [False, False])
+    ours, other = provenance.protocols(tables, named).rows
+    assert (ours.name, ours.unlike) == ("quick-v1", [])
+    assert ours.ids.startswith("Two-Room #") and ", Push-T #" in ours.ids
+    assert other == provenance.Protocol(
+        "clear-strict",
+        "",
+        [("planner.cem.candidates", "300; Push-T 9")],  # nothing of what it does not say
+    )
 
 
 def test_one_protocol_with_two_hashes_on_a_task_is_two(run, success):
     for pairs, digest in ((10, "a" * 12), (20, "b" * 12)):
         config = f"config: {{protocol: {{pairs: {pairs}}}}}"
         run.trial(key=digest, config=config, protocol_hash=digest, outcome=success)
-    tables = load.load(str(run.folder))
-    both = provenance.protocols(tables, {})
-    assert both.names == ["quick-v1 (aaaaaaaa)", "quick-v1 (bbbbbbbb)"]
-    assert both.rows == [("protocol.pairs", ["10", "20"], [False, True])]
+    ours, other = provenance.protocols(load.load(str(run.folder)), {}).rows
+    assert (ours.name, ours.ids) == ("quick-v1: pairs 10", "Two-Room #aaaaaaaa")
+    assert (other.name, other.unlike) == ("quick-v1: pairs 20", [("protocol.pairs", "20")])
+
+
+def test_settings_that_no_title_tells_apart_have_their_hash(run, success):
+    for digest in ("a" * 12, "b" * 12):
+        run.trial(key=digest, protocol_hash=digest, outcome=success)
+    titles = set(provenance.titles(load.load(str(run.folder))).values())
+    assert titles == {"quick-v1: #aaaaaaaa", "quick-v1: #bbbbbbbb"}
+
+
+@pytest.fixture
+def evaluated(run, success):
+    """One training on two tasks, evaluated by CEM with 4 and 8 iterations and by MPPI with 8."""
+    for task in ("two_room", "push_t"):
+        trained = f"{task}.lewm.s0"
+        curve = [("train", "loss", i, 1.0 / (i + 1), "1") for i in range(9)]
+        run.trial(task, outcome=(), variant="training", metrics=curve, train_steps=9, train_s=1.0)
+        for name, iterations in (("cem", 8), ("cem", 4), ("mppi", 8)):
+            planner = f"planner_name: {name}, planner: {{candidates: 30, iterations: {iterations}}}"
+            variant = f"{name}-{iterations}"
+            run.trial(
+                task,
+                key=f"{task}.lewm.{variant}.s0",
+                variant=variant,
+                config=f"config: {{{planner}, protocol: {{offset_steps: 25}}}}",
+                setting_hash=variant,
+                protocol_hash=f"{task[0]}{name}{iterations}zzzz",
+                weights_config_hash=trained,
+                train_steps=9,
+                outcome=success,
+                metrics=[
+                    ("sweep", f"planner.{name}.iterations", 0, float(iterations), "1"),
+                    *(("plan_time", "solve_s_1", i, 0.1, "s") for i in range(3)),
+                    ("latents", "latent_std", 0, 1.0, ""),
+                ],
+            )
+    report.write(run.folder)
+    return run
+
+
+def test_the_menu_of_protocols_says_what_differs_and_the_page_opens_on_all(evaluated):
+    menu = text(evaluated).partition('<select name="protocol">')[2].partition("</select>")[0]
+    options = re.findall(r'<option value="(.*?)"( selected)?>(.*?)</option>', menu)
+    assert [(value, words) for value, _, words in options] == [
+        ("", "every protocol"),
+        ("quick-v1: cem, iterations 4", "quick-v1: cem, iterations 4 (#tcem4zzz, #pcem4zzz)"),
+        ("quick-v1: cem, iterations 8", "quick-v1: cem, iterations 8 (#tcem8zzz, #pcem8zzz)"),
+        ("quick-v1: mppi", "quick-v1: mppi (#tmppi8zz, #pmppi8zz)"),
+    ]
+    assert not any(chosen for _, chosen, _ in options)  # the first one it is
+    lines = rows(evaluated, 'id="main"')
+    assert len({(line[0], line[1]) for line in lines}) == 6
+    assert "quick-v1: mppi #tmppi8zz" in [" ".join(line[-2].split()) for line in lines]
+
+
+def test_a_training_stands_in_one_line_however_often_it_is_evaluated(evaluated):
+    page = text(evaluated)
+    headings = re.findall(r"<h3>(.*?)</h3>", page)
+    for kind in ("stability", "efficiency"):
+        table = pd.read_csv(evaluated.folder / "tables" / f"{kind}.csv")
+        trained = table if kind == "stability" else table[table["train_s"] > 0]
+        assert trained["label"].tolist() == ["LeWM training"] * 2
+    assert headings.count("Two-Room, Push-T, quick-v1") == 2  # of efficiency and of stability
+    assert headings.count("Two-Room, Push-T, quick-v1: one plan") == 1
+    plans = (evaluated.folder / "tables" / "efficiency.md").read_text().partition("one plan")[2]
+    assert "mppi" in plans and "quick-v1#tmppi8zz" in plans
+
+
+def test_evaluations_stand_open_before_what_is_of_training(evaluated):
+    page = text(evaluated)
+    card = page.partition('id="evaluations">')[2].partition("</section>")[0]
+    assert "<details open>" in card and "<svg" in card and "mppi-8" in card
+    assert page.index('id="evaluations"') < page.index('id="training"')
+
+
+def test_a_published_number_that_is_stale_has_no_mark(run, success):
+    for method in ("random", "lewm"):
+        run.trial(method=method, outcome=success)
+    report.write(run.folder)
+    known = {row[1]: row for row in rows(run, 'id="main"') if "all" in row}
+    assert "0.0 (stale)" in known["Random"] and "87.0" in known["LeWM"]
+    assert text(run).count('class="paper"') == 1  # LeWM's
+    assert "Stale, and therefore without a diamond: Two-Room, Random" in text(run)
 
 
 SVG = (

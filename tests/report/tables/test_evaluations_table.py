@@ -42,6 +42,10 @@ def test_planners_stand_in_a_table_of_their_own_beside_whole_cem(run):
     assert rows["solve_1_p50_s"].to_dict() == pytest.approx({"cem": 1, "cem-0.5": 0.5, "adam": 3.3})
     p = rows["minus_whole_p"].dropna()
     assert rows.loc[p.index, "minus_whole_p_holm"].tolist() == [min(1, 2 * p.min())] * 2
+    shown = table(run, "evaluations", "md")
+    lines = [line for line in shown.splitlines() if line.startswith("| Two-Room")]
+    assert [line.split(" | ")[2].strip() for line in lines] == ["cem", "cem-0.5", "adam"]
+    assert "| − CEM |" in shown and "minus those of CEM with all its iterations" in shown
     assert "Planners, quick-v1, scale laptop, test pairs" in table(run, "evaluations", "md")
     assert raw(run, "success")["method"].tolist() == ["random"]  # not one section a planner
 

@@ -60,8 +60,8 @@ def test_episodes_of_one_family_count_as_one_where_they_agree(run):
     assert row.minus_lewm_p == pytest.approx(2 / 2**2)
 
 
-def test_p_values_are_corrected_over_their_table_and_no_further(run):
-    """Push-T has 2 comparisons on all pairs and 2 on each stratum, Two-Room has one."""
+def test_one_family_of_tests_is_a_task_s_differences_on_all_pairs(run):
+    """Push-T has 3 of them and 6 on its strata, Two-Room has one."""
     for method, successes in (("random", 10), ("lewm", 20), ("mine", 11)):
         run.trial("push_t", method, outcome=outcome(successes), strata=("near", "far"))
     for method, successes in (("random", 10), ("mine", 20)):
@@ -71,11 +71,14 @@ def test_p_values_are_corrected_over_their_table_and_no_further(run):
     assert alone.minus_random_p_holm == alone.minus_random_p == pytest.approx(2 / 2**10)
     best = rows.loc[("push_t", "lewm")]
     assert best.minus_random_p == pytest.approx(2 / 2**10)
-    assert best.minus_random_p_holm == pytest.approx(9 * 2 / 2**10)
+    assert best.minus_random_p_holm == pytest.approx(3 * 2 / 2**10)  # strata cost it nothing
+    assert best.near_minus_random_p == pytest.approx(2 / 2**5)
+    assert best.near_minus_random_p_holm == pytest.approx(6 * 2 / 2**5)
     assert rows.loc[("push_t", "mine"), "minus_random_p_holm"] == 1.0
     shown = table(run, "success", "md")
-    assert "corrected for all 9 comparisons" in shown and "| 0.018 |" in shown
-    assert "corrected for all 1 comparison of" in shown
+    assert "the 3 differences on all pairs of this task" in shown and "| 0.006 |" in shown
+    assert "The 6 on kinds of pairs describe" in shown
+    assert "the 1 difference on all pairs of this task" in shown
 
 
 def test_strata_and_pairs_not_solved_at_start(run):
@@ -129,6 +132,13 @@ def test_published_numbers_stand_beside(run):
         "LeWM small": -1,
     }
     assert rows.loc["LeWM", "published_episodes"] == 50
+
+
+def test_a_stale_number_keeps_its_place_in_the_table_with_the_reason(run):
+    run.trial(method="random", outcome=outcome(10))
+    row = raw(run).iloc[0]
+    assert row.published_success_pct == 0 and "(stale: others measure 26" in row.published_source
+    assert "(stale: others measure 26" in table(run, "success", "md")
 
 
 def test_nothing_published_stands_beside_a_protocol_of_tests(run):

@@ -26,6 +26,19 @@
     root.colorScheme = now === "dark" ? "light" : "dark";
   } });
 
+  // -- figures: a narrow screen shows them whole and small, a button as large as they can be read
+
+  for (const drawn of all(".drawn")) {
+    const button = make("button", { type: "button", className: "enlarge" });
+    const show = (large) => {
+      drawn.classList.toggle("large", large);
+      button.textContent = large ? "Show it whole" : "Enlarge, and swipe sideways";
+    };
+    button.onclick = () => show(!drawn.classList.contains("large"));
+    show(false);
+    drawn.after(button);
+  }
+
   // -- tables: a click on a heading sorts; the address remembers the main table's filters and order
 
   const value = (row, column) => {
@@ -77,7 +90,7 @@
     form.oninput = (event) => { filter(); remember(event.target.name, event.target.value); };
     form.onsubmit = (event) => event.preventDefault();
     filter();
-    const order = remembered.get("sort")?.match(/^([0-9])([ad])$/);
+    const order = remembered.get("sort")?.match(/^([0-9]+)([ad])$/);
     if (order) sort(one("#main"), Number(order[1]), order[2] === "a");
   }
 

@@ -1,0 +1,51 @@
+"""What a command says to a user: calls and paths that work in the folder in which it was called."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from harness.runtime import command
+
+
+@pytest.fixture
+def interpreter(tmp_path, monkeypatch):
+    """An interpreter in the environment of a checkout, and a PATH without it."""
+    python = tmp_path / "checkout" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    return python
+
+
+def test_a_hint_names_the_interpreter_as_it_is_typed_here(interpreter, monkeypatch):
+    monkeypatch.chdir(interpreter.parents[2])
+    assert command.python() == ".venv/bin/python"
+    hint = command.module("harness.run", "run=my run")
+    assert hint == ".venv/bin/python -m harness.run 'run=my run'"
+    for folder in (interpreter.parent, "/usr/share"):
+        monkeypatch.chdir(folder)
+        call = f"{command.python()} -c 'print(7)'"
+        assert subprocess.run(call, shell=True, capture_output=True).stdout == b"7\n", folder
+
+
+def test_an_activated_environment_needs_no_path(interpreter, monkeypatch):
+    monkeypatch.setenv("PATH", f"{interpreter.parent}:/usr/bin")
+    assert command.python() == "python"
+
+
+def test_a_path_is_from_here_where_it_lies_below(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command.path(f"{tmp_path}/results/my run/index.html") == "'results/my run/index.html'"
+    assert command.path("/elsewhere/index.html") == "/elsewhere/index.html"
+    assert command.path("s3://bucket/run/index.html") == "s3://bucket/run/index.html"
+
+
+def test_help_says_the_interpreter_of_this_installation(interpreter, monkeypatch, capsys):
+    monkeypatch.chdir(interpreter.parents[2])
+    help_text = "python -m harness.report results/<run>"
+    assert command.main(["--help"], lambda _: help_text, list, lambda _: 0) == 0
+    assert capsys.readouterr().out == ".venv/bin/python -m harness.report results/<run>\n"
