@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from harness.records import compact
+from harness.records import compact, digest
 from harness.records.storage import delete, filesystem, one_line, whole_file
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,8 @@ class TrialRow:
     # whose weights were evaluated, where the trial did not train them, and the trial that did
     weights: str = field(default="", metadata=LATER)
     weights_config_hash: str = field(default="", metadata=LATER)
+    # of the values of this and the trial's other tables (digest.py); `write` fills it in
+    digests: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -241,8 +243,9 @@ class Tables(NamedTuple):
 LEFT_OUT = "a copy, or renamed: a trial counts in its own folder alone"
 _BATCH = 128  # trials read by one thread at a time
 _WORTH_COMPACTING = 200  # trials that were read from files of their own: half a second
-FILES = {"metrics": MetricRow, "episodes": EpisodeRow, "trial": TrialRow}  # in the order of writing
-_FILE_NAMES = {f"{name}.parquet": name for name in (*FILES, "frames")}
+FILES = {"metrics": MetricRow, "episodes": EpisodeRow, "trial": TrialRow}
+_ROWS = FILES | {"frames": FrameRow}
+_FILE_NAMES = {f"{name}.parquet": name for name in _ROWS}
 _ARROW = {
     str: pa.string(),
     int: pa.int64(),
@@ -270,28 +273,32 @@ def write(
     episodes: list[EpisodeRow],
     metrics: list[MetricRow],
     frames: Sequence[FrameRow] = (),
-) -> None:
-    """Write one trial's tables into `folder`, each whole or not at all, trial.parquet last. There
-    is a table of pictures only where there are pictures.
+) -> TrialRow:
+    """Write one trial's tables into `folder`, each whole or not at all, trial.parquet last, and
+    return its row with the digests of all. There is a table of pictures only where there are
+    pictures.
 
     Raises OSError when the folder cannot be written.
     """
     fs, base = filesystem(folder)
     fs.create_dir(base, recursive=True)
-    pictures = f"{base}/frames.parquet"
+    tables = {"metrics": _table(MetricRow, metrics), "episodes": _table(EpisodeRow, episodes)}
     if frames:
-        _write_rows(fs, pictures, FrameRow, frames)
+        tables["frames"] = _table(FrameRow, frames)
     else:
-        delete(fs, pictures)  # of an earlier attempt
-    for name, rows in (("metrics", metrics), ("episodes", episodes), ("trial", [trial])):
-        _write_rows(fs, f"{base}/{name}.parquet", FILES[name], rows)
+        delete(fs, f"{base}/frames.parquet")  # of an earlier attempt
+    undigested = _table(TrialRow, [dataclasses.replace(trial, digests="")])
+    trial = dataclasses.replace(trial, digests=_digests(tables | {"trial": undigested}))
+    for name, table in (tables | {"trial": _table(TrialRow, [trial])}).items():
+        _write_table(fs, f"{base}/{name}.parquet", table)
+    return trial
 
 
 def write_table(path: str, row: type, lines: Sequence) -> None:
     """Write rows of one dataclass as one Parquet file, whole or not at all; raises OSError."""
     fs, base = filesystem(path)
     fs.create_dir(base.rpartition("/")[0] or ".", recursive=True)
-    _write_rows(fs, base, row, lines)
+    _write_table(fs, base, _table(row, lines))
 
 
 def read_trial(folder: str) -> TrialRow | None:
@@ -352,15 +359,26 @@ def read_back(folder: str) -> Written | None:
         return None
     pictures = fs.get_file_info(f"{base}/frames.parquet").type == pafs.FileType.File
     tables["frames"] = _read_frames(fs, base) if pictures else None
-    kinds = {"trial": TrialRow, "episodes": EpisodeRow, "metrics": MetricRow, "frames": FrameRow}
-    names = {kind: [f.name for f in dataclasses.fields(row)] for kind, row in kinds.items()}
+    names = {kind: [f.name for f in dataclasses.fields(row)] for kind, row in _ROWS.items()}
     read = {
         kind: [row(**line) for line in tables[kind].select(names[kind]).to_pylist()]
         if tables[kind]
         else []
-        for kind, row in kinds.items()
+        for kind, row in _ROWS.items()
     }
     return Written(read["trial"][0], read["episodes"], read["metrics"], read["frames"])
+
+
+def changed(written: Written) -> list[str]:
+    """The tables whose values are not those that the trial wrote, by the digests in its row; all of
+    them where it has none. Pictures that are no longer there are left out.
+    """
+    recorded = digest.read(written.trial.digests)
+    trial = dataclasses.replace(written.trial, digests="")
+    parts = {"trial": [trial], "episodes": written.episodes, "metrics": written.metrics}
+    parts |= {"frames": written.frames} if written.frames else {}
+    now = digest.read(_digests({name: _table(_ROWS[name], part) for name, part in parts.items()}))
+    return [name for name in now if now[name] != recorded.get(name)]
 
 
 def read(run_folder: str, without: Collection[str] = (), compacting: bool = False) -> Tables:
@@ -646,8 +664,17 @@ def _whole_schema(row: type) -> pa.Schema:
     return own if row is TrialRow else own.append(pa.field("config_hash", pa.string()))
 
 
-def _write_rows(fs: pafs.FileSystem, path: str, row: type, rows: Sequence) -> None:
-    table = pa.Table.from_pylist([dataclasses.asdict(r) for r in rows], schema=schema(row))
+def _table(row: type, rows: Sequence) -> pa.Table:
+    return pa.Table.from_pylist([dataclasses.asdict(r) for r in rows], schema=schema(row))
+
+
+def _digests(tables: Mapping[str, pa.Table]) -> str:
+    return digest.text(
+        {name: digest.of_table(table, _ROWS[name]) for name, table in tables.items()}
+    )
+
+
+def _write_table(fs: pafs.FileSystem, path: str, table: pa.Table) -> None:
     with whole_file(fs, path) as sink:
         # one file has few rows: dictionaries and statistics take more than they save
         pq.write_table(
