@@ -30,7 +30,7 @@ from harness.experiment.identity import TrialSpec
 from harness.nn import published_names
 from harness.nn.jepa import JEPAConfig
 from harness.records import rows, storage
-from harness.records.rows import ProbeName
+from harness.records.metric_names import ProbeName
 from harness.report import stats
 from harness.runtime import command
 from harness.training import checkpoint, weight_files

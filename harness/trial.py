@@ -18,10 +18,9 @@ from typing import NamedTuple
 
 import torch
 
-from harness import zoo
+from harness import trial_context, zoo
 from harness.contracts.method import LatentModel, Method, StatePolicy, WorldModel
-from harness.data import clips, collect, normalize, privileged
-from harness.data.episodes import open_dataset
+from harness.data import clips, privileged
 from harness.evaluate import (
     control,
     decoder,
@@ -108,16 +107,11 @@ def _results(
     memory.keep_freed()
     memory.reset_peak(device)
     progress("data", 0, 1)
-    task = zoo.task(spec.task, spec.config.data.scene)
-    dataset = open_dataset(collect.ensure(task, spec.config.data, folders.datasets))
-    yield Result(facts=rows.DataFacts(dataset.hash, dataset.split_hash))
+    context = trial_context.with_data(spec, folders, device, progress)
+    yield Result(facts=rows.DataFacts(context.dataset.hash, context.dataset.split_hash))
     method = zoo.METHODS[spec.method]
     if method.trained and device.type == "cpu":
         yield Result(facts=rows.SpeedFacts(yardstick.steps_per_cpu_s()))
-    if method.sees_pose:
-        dataset = privileged.with_pose(dataset, task)
-    normalizer = normalize.fit(dataset, spec.config.data.normalizer, task.spec.released_actions)
-    context = Context(spec, folders, device, progress, dataset, normalizer)
     if "control" in spec.stages:
         for eval_seed in spec.config.protocol.eval_seeds:
             context.pairs(eval_seed)  # a PairError before anything is trained
@@ -409,8 +403,7 @@ def _write(
         episodes = episodes or earlier.episodes
         stages = {row.stage for row in frames}
         frames = [f for f in earlier.frames if f.stage not in stages] + frames
-    rows.write(folders.trial(spec), trial, episodes, metrics, frames)
-    return trial
+    return rows.write(folders.trial(spec), trial, episodes, metrics, frames)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from harness import policies, zoo
 from harness.contracts.data import Obs, Pair
 from harness.contracts.method import EndCost, LatentModel, MethodConfig, Policy, StatePolicy
 from harness.contracts.task import ModelDims, Simulator, Task
-from harness.data import collect
+from harness.data import collect, normalize, privileged
 from harness.data.episodes import Dataset, open_dataset
 from harness.data.normalize import Normalizer
 from harness.data.privileged import PoseTask
@@ -174,3 +174,17 @@ class Context:
             return control.goal_observation([pair], self.normalizer)
 
         return policies.latent_cost(self.model, now, wanted, self.device)
+
+
+def with_data(
+    spec: TrialSpec, folders: RunFolders, device: torch.device, progress: Progress
+) -> Context:
+    """The context of a trial that begins: its data, collected where they are missing, and the
+    normalizer that is fitted to them.
+    """
+    task = zoo.task(spec.task, spec.config.data.scene)
+    dataset = open_dataset(collect.ensure(task, spec.config.data, folders.datasets))
+    if zoo.METHODS[spec.method].sees_pose:
+        dataset = privileged.with_pose(dataset, task)
+    normalizer = normalize.fit(dataset, spec.config.data.normalizer, task.spec.released_actions)
+    return Context(spec, folders, device, progress, dataset, normalizer)

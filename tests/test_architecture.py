@@ -56,6 +56,8 @@ MAY_IMPORT = {
     "loggers": GROUND | {"report"},
     "run": GROUND | {"experiment", "launch", "loggers", "report", "trial", "zoo"},
     "sweep": GROUND | {"experiment", "launch", "loggers", "report", "trial", "zoo"},
+    "verify": GROUND
+    | {"data", "evaluate", "experiment", "report", "training", "trial", "trial_context", "zoo"},
     "bench": EVERY_PART
     | {"experiment", "launch", "training", "trial", "zoo", "report.published", "report.figures"},
 }

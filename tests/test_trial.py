@@ -14,7 +14,7 @@ from harness import trial, zoo
 from harness.evaluate import pairs
 from harness.experiment import config, identity
 from harness.experiment.run_folders import RunFolders
-from harness.records import rows
+from harness.records import metric_names, rows
 from harness.runtime import provenance
 from harness.trial_context import Result
 
@@ -193,4 +193,4 @@ def test_stages_that_look_inside_leave_rows(method, folders):
     assert row.status == "ok", row.error
     found = set(rows.read_one(folders.trial(spec)).metrics["stage"])
     assert {"open_loop"} <= found
-    assert ({"probing", "geometry", rows.MAP} <= found) == (method == "lewm")
+    assert ({"probing", "geometry", metric_names.MAP} <= found) == (method == "lewm")

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from harness.runtime import seeding
 FORMAT = 1  # grows when the layout below changes
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation", "test")
+_HASHED_TOGETHER = 1024  # pictures
 ADVICE = "delete the folder; it is collected again"
 _NO_PERMISSION = "ask for the right to read it, or give another datasets=FOLDER"
 
@@ -242,10 +243,22 @@ def write_shard(folder: str, file: str, columns: Columns, storage: pixels.Storag
     path = os.path.join(folder, file)
     with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.record_batch(arrays, schema=schema))
-    digest = hashlib.sha256()
-    for values in columns:
-        digest.update(np.ascontiguousarray(values))
-    return Shard(file, len(columns.step), os.path.getsize(path), digest.hexdigest())
+    digest = _shard_hash(columns[:-1], [columns.pixels])
+    return Shard(file, len(columns.step), os.path.getsize(path), digest)
+
+
+def changed_shards(folder: str) -> list[str]:
+    """The files of a dataset whose contents do not have the hash in its manifest. Raises
+    DatasetError as `open_dataset` does.
+    """
+    manifest, changed = read_manifest(folder), []
+    for shard in manifest.shards:
+        columns = _read_shard(folder, manifest, shard)
+        firsts = range(0, shard.rows, _HASHED_TOGETHER)
+        pictures = (columns.pixels.span(i, min(i + _HASHED_TOGETHER, shard.rows)) for i in firsts)
+        if _shard_hash(columns[:-1], pictures) != shard.hash:
+            changed.append(shard.file)
+    return changed
 
 
 def write_manifest(folder: str, manifest: Manifest) -> None:
@@ -283,6 +296,14 @@ def _schema(state: int, proprio: int, action: int, size: int, storage: pixels.St
         ],
         metadata={"pixels": json.dumps(layout)},
     )
+
+
+def _shard_hash(columns: Iterable[np.ndarray], pictures: Iterable[np.ndarray]) -> str:
+    """sha256 over the columns but the last, and over that one, the pictures, part after part."""
+    digest = hashlib.sha256()
+    for values in itertools.chain(columns, pictures):
+        digest.update(np.ascontiguousarray(values))
+    return digest.hexdigest()
 
 
 def _arrow(field: pa.Field, values: np.ndarray) -> pa.Array:

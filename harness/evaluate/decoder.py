@@ -29,7 +29,7 @@ from harness.data.normalize import Normalizer
 from harness.data.windows import Windows
 from harness.evaluate import control, film, similarity
 from harness.nn.picture_decoder import Decoder
-from harness.records import rows
+from harness.records import metric_names, rows
 from harness.runtime import seeding
 from harness.runtime.progress import Progress
 
@@ -159,7 +159,7 @@ def _pictures(
         return decoder(latents.flatten(0, 1)).clamp(0, 1).unflatten(0, real.shape[:2])
 
     sources = (drawn(z), drawn(imagined), real[:, :1], decoder.mean)
-    named = zip(rows.PICTURE_SOURCES, sources, strict=True)
+    named = zip(metric_names.PICTURE_SOURCES, sources, strict=True)
     return real, {name: pictures.expand_as(real) for name, pictures in named}
 
 
@@ -174,9 +174,9 @@ def _rows(
     of block 0 for sources that have the real first frame or its latent.
     """
     found = []
-    for source in rows.PICTURE_SOURCES:
+    for source in metric_names.PICTURE_SOURCES:
         means = value(torch.cat([part[source] for part in parts]).mean(0))
-        name = rows.PictureName(source, measure).text()
+        name = metric_names.PictureName(source, measure).text()
         first = 1 if source in ("imagined", "copied") else 0
         found += [
             rows.MetricRow(key, "decoder", name, k, float(means[k]), unit)

@@ -19,7 +19,7 @@ from harness.data.normalize import Normalizer
 from harness.evaluate import held_out, latents
 from harness.evaluate.held_out import Rollouts
 from harness.nn.straightness import straightness
-from harness.records import rows
+from harness.records import metric_names, rows
 from harness.runtime import seeding
 
 MAP_SIDE = 20  # cells of a map's grid of states, one way
@@ -112,7 +112,7 @@ def map_rows(
         for name, column, unit in zip(names, columns, units, strict=True)
     ]
     return [
-        rows.MetricRow(key, rows.MAP, name, i, float(value), unit)
+        rows.MetricRow(key, metric_names.MAP, name, i, float(value), unit)
         for name, values, unit in curves
         for i, value in enumerate(values)
     ]

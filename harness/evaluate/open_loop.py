@@ -7,7 +7,7 @@ from torch import Tensor
 
 from harness.evaluate.held_out import Rollouts
 from harness.evaluate.probing import KINDS, Probe
-from harness.records import rows
+from harness.records import metric_names, rows
 
 _SHARE = "share of variance"
 
@@ -16,10 +16,12 @@ def measure(key: str, rollouts: Rollouts, probe: Probe) -> list[rows.MetricRow]:
     """Metric rows of the trial `key`: mean errors after 1, 2, ... blocks, of the latents and of
     every quantity of the probe, by the model and by guesses that need no model.
     """
-    tables = {(rows.LATENT, _SHARE): latent_errors(rollouts.z, rollouts.rolled)}
+    tables = {(metric_names.LATENT, _SHARE): latent_errors(rollouts.z, rollouts.rolled)}
     tables |= quantity_errors(rollouts, probe)
     return [
-        rows.MetricRow(key, "open_loop", rows.OpenLoopName(what, by).text(), k, float(error), unit)
+        rows.MetricRow(
+            key, "open_loop", metric_names.OpenLoopName(what, by).text(), k, float(error), unit
+        )
         for (what, unit), guesses in tables.items()
         for by, errors in guesses.items()
         for k, error in enumerate(errors, start=1)

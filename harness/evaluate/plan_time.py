@@ -19,7 +19,8 @@ from harness.contracts.setting import Settings, setting
 from harness.contracts.task import Task
 from harness.data.normalize import Normalizer
 from harness.evaluate.control import start_and_goal
-from harness.records.rows import MetricRow, PlanTimeName
+from harness.records.metric_names import PlanTimeName
+from harness.records.rows import MetricRow
 
 
 @dataclass(frozen=True)

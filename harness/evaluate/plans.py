@@ -35,7 +35,7 @@ from harness.contracts.task import Simulator, Task
 from harness.data.episodes import Dataset
 from harness.data.normalize import Normalizer
 from harness.evaluate import control
-from harness.records import rows
+from harness.records import metric_names, rows
 from harness.runtime import seeding
 from harness.runtime.progress import Progress
 
@@ -83,7 +83,7 @@ class Costs(NamedTuple):
 
 
 def outcome(costs: Costs, solved: bool) -> str:
-    """Whether a pair is solved, or what loses it; one of rows.PLAN_OUTCOMES."""
+    """Whether a pair is solved, or what loses it; one of metric_names.PLAN_OUTCOMES."""
     if solved:
         return "solved"
     if costs.executed <= costs.tolerance:
@@ -103,8 +103,8 @@ def measure(
     progress: Progress,
 ) -> list[rows.MetricRow]:
     """Metric rows of the trial `key`, each with the pair's id as index: its Costs, its outcome as a
-    place in rows.PLAN_OUTCOMES and, for the first pairs, `rank_first` and `rank_last`: Spearman's
-    correlation of predicted and executed cost over candidates of that iteration.
+    place in metric_names.PLAN_OUTCOMES and, for the first pairs, `rank_first` and `rank_last`:
+    Spearman's correlation of predicted and executed cost over candidates of that iteration.
 
     Nothing is measured where goals lie further away than a plan reaches, or nearer than a block.
     """
@@ -126,7 +126,7 @@ def _lines(
         return
     ends, solved = plans.execute(np.arange(len(plans.pairs)), trace.plan.actions)
     for pair, costs, hit in zip(plans.pairs, plans.costs(trace.plan, ends), solved, strict=True):
-        found = rows.PLAN_OUTCOMES.index(outcome(costs, bool(hit)))
+        found = metric_names.PLAN_OUTCOMES.index(outcome(costs, bool(hit)))
         values = costs._asdict() | {"outcome": float(found)}
         yield from ((name, pair.pair_id, value) for name, value in values.items())
     progress("plans", len(plans.pairs), len(plans.pairs))

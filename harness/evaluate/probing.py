@@ -22,7 +22,7 @@ from harness.contracts.task import TaskSpec
 from harness.data.episodes import Dataset
 from harness.data.normalize import Normalizer
 from harness.evaluate import held_out
-from harness.records import rows
+from harness.records import metric_names, rows
 from harness.runtime import seeding
 
 FRAMES = {"train": 10_000, "validation": 2000, "test": 2000}  # to fit, to stop early, to evaluate
@@ -263,7 +263,9 @@ def _rows(key: str, source: str, probe: Probe, test: Pairs, speeds: bool) -> lis
                     ),
                 }
                 for measure, (value, unit) in measures.items():
-                    name = rows.ProbeName(quantity.name, source, kind, probe.frames, measure)
+                    name = metric_names.ProbeName(
+                        quantity.name, source, kind, probe.frames, measure
+                    )
                     found.append(rows.MetricRow(key, "probing", name.text(), seed, value, unit))
     return found
 

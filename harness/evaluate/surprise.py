@@ -19,7 +19,7 @@ from harness.contracts.data import Obs
 from harness.contracts.method import WorldModel
 from harness.data.clips import Clips
 from harness.data.normalize import Normalizer
-from harness.records import rows
+from harness.records import metric_names, rows
 
 FIRST = 3  # frames from here on count as normal ones: those before have a shorter history
 FALSE_ALARMS = 1 / 1000  # share of normal frames above the threshold of detection
@@ -52,7 +52,7 @@ def measure(
     for source, values in surprise(model, clips, normalizer, device).items():
         normal = values[0, :, FIRST - 1 :]
         values = (values - normal.mean()) / max(float(normal.std()), 1e-12)
-        for kind, own in zip((rows.UNDISTURBED, *clips.kinds), values, strict=True):
+        for kind, own in zip((metric_names.UNDISTURBED, *clips.kinds), values, strict=True):
             found += _curve(key, kind, source, own, clips)
         for kind, own in zip(clips.kinds, values[1:], strict=True):
             found += _event(key, kind, source, own, values[0], clips)
@@ -69,7 +69,7 @@ def _curve(
     half = stats.t.ppf((1 + LEVEL) / 2, max(count - 1, 1)) * spread / math.sqrt(count)
     return [
         rows.MetricRow(
-            *(key, "surprise", rows.SurpriseName(kind, source, measure).text()),
+            *(key, "surprise", metric_names.SurpriseName(kind, source, measure).text()),
             *(frame - clips.event, float(value), "std"),
         )
         for measure, curve in (("mean", means.mean(0)), ("half_width", half))
@@ -93,7 +93,7 @@ def _event(
     }
     return [
         rows.MetricRow(
-            key, "surprise", rows.SurpriseName(kind, source, measure).text(), 0, value, unit
+            key, "surprise", metric_names.SurpriseName(kind, source, measure).text(), 0, value, unit
         )
         for measure, (value, unit) in found.items()
     ]
@@ -113,7 +113,7 @@ def surprise(
     "stay", that of the last latent; "pixels", the mean squared difference of two pictures.
     """
     model.eval()
-    parts: dict[str, list[np.ndarray]] = {source: [] for source in rows.SURPRISE_SOURCES}
+    parts: dict[str, list[np.ndarray]] = {source: [] for source in metric_names.SURPRISE_SOURCES}
     for first in range(0, len(clips.family), _CHUNK):
         part = slice(first, first + _CHUNK)
         plain, events = _observe(clips, part, normalizer, device)

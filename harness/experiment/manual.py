@@ -87,6 +87,7 @@ def overview() -> str:
             *_wrapped(
                 "harness.doctor (what this machine lacks), harness.moments (what data are like), "
                 "harness.data (import and audit), harness.report (tables and figures again), "
+                "harness.verify (recomputes what can be recomputed of a run), "
                 "harness.sweep (values of a key, by Optuna), harness.bench (speed), harness.trial "
                 "(one, without Ray), harness.clear (CLEAR-LeWM's formats), harness.export "
                 "(weights)",

@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from harness.records import compact
+from harness.records import compact, digest
 from harness.records.storage import delete, filesystem, one_line, whole_file
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,8 @@ class TrialRow:
     # whose weights were evaluated, where the trial did not train them, and the trial that did
     weights: str = field(default="", metadata=LATER)
     weights_config_hash: str = field(default="", metadata=LATER)
+    # of the values of this and the trial's other tables (digest.py); `write` fills it in
+    digests: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -203,128 +205,6 @@ class MetricRow:
     unit: str
 
 
-# what a probe reads: latents; of several tokens their mean; and the controls
-PROBE_SOURCES = ("latent", "pooled", "untrained", "pixels", "shuffled")
-
-
-# metric "outcome" of stage "plans" is a place in this tuple: solved, or what loses the pair
-PLAN_OUTCOMES = ("solved", "search", "model", "cost")
-
-
-class ProbeName(NamedTuple):
-    """The name of a metric of stage "probing": what was read from what, by which probe. The row's
-    index is the probe's seed.
-
-    Rows written before there were controls have three of the five parts; their probes were fitted
-    on 6,000 frames, and the network had one hidden layer of 128 units.
-    """
-
-    quantity: str  # "block_angle"
-    source: str  # of PROBE_SOURCES
-    probe: str  # "linear"; "mlp2x256": hidden layers x units
-    frames: int  # that the probe was fitted on; of speeds, pairs of frames
-    measure: str  # "r"; "mse" of standardised values; "error" in the quantity's unit
-
-    def text(self) -> str:
-        """The name as a row holds it."""
-        return ".".join(map(str, self))
-
-    @classmethod
-    def of(cls, text: str) -> ProbeName:
-        """The parts of a row's name; raises ValueError for another text."""
-        parts = text.split(".")
-        if len(parts) == 3:
-            quantity, probe, measure = parts
-            return cls(quantity, "latent", {"mlp": "mlp1x128"}.get(probe, probe), 6000, measure)
-        quantity, source, probe, frames, measure = parts
-        return cls(quantity, source, probe, int(frames), measure)
-
-
-UNDISTURBED = "undisturbed"
-SURPRISE_SOURCES = ("model", "stay", "pixels")  # all but the first know no physics
-
-
-class SurpriseName(NamedTuple):
-    """The name of a metric of stage "surprise": what happened, whose surprise, which measure."""
-
-    kind: str  # UNDISTURBED, or the name of a contracts.Surprise
-    source: str  # of SURPRISE_SOURCES
-    measure: str  # "mean" and "half_width" of a curve; "gap", "auc", "detected", "t_test", ...
-
-    def text(self) -> str:
-        """The name as a row holds it."""
-        return ".".join(self)
-
-    @classmethod
-    def of(cls, text: str) -> SurpriseName | None:
-        """The parts of a row's name, None for the name of another metric of the stage."""
-        parts = text.split(".")
-        return cls(*parts) if len(parts) == 3 else None
-
-
-LATENT = "latent"  # the quantity of OpenLoopName that is the latent itself
-MAP = "map"  # stage of the points of a map: "tsne_1", "tsne_2", and the two states of each point
-
-
-class OpenLoopName(NamedTuple):
-    """The name of a metric of stage "open_loop": an error of what, by which guess. The row's index
-    is the number of blocks since the last frame that was seen.
-    """
-
-    quantity: str  # LATENT, or what a probe reads
-    guess: str  # "model"; "copy": the last frame seen; "mean"; "seen": read from the true latent
-
-    def text(self) -> str:
-        """The name as a row holds it: "block.model"."""
-        return f"{self.quantity}.{self.guess}"
-
-    @classmethod
-    def of(cls, text: str) -> OpenLoopName:
-        """The parts of a row's name."""
-        return cls(*text.split("."))
-
-
-class PlanTimeName(NamedTuple):
-    """The name of a wall time of stage "plan_time": which call was timed, for how many pairs."""
-
-    timed: str  # "solve" of a planner, "inference" of a feed-forward policy
-    pairs: int  # together in one call
-
-    def text(self) -> str:
-        """The name as a row holds it: "solve_s_50"."""
-        return f"{self.timed}_s_{self.pairs}"
-
-    @classmethod
-    def of(cls, text: str) -> PlanTimeName | None:
-        """The parts of a row's name, None for the name of another metric. The oldest rows are of
-        one pair and say no number.
-        """
-        match = re.fullmatch(r"(solve|inference)_s(?:_(\d+))?", text)
-        return cls(match[1], int(match[2] or 1)) if match else None
-
-
-PICTURE_SOURCES = ("decoded", "imagined", "copied", "mean")  # evaluate/decoder.py says of what
-
-
-class PictureName(NamedTuple):
-    """The name of a metric of stage "decoder": how near pictures of a source are to the real ones,
-    so many blocks (its index) after the first frame of a window.
-    """
-
-    source: str  # of PICTURE_SOURCES
-    measure: str  # "psnr" or "ssim"
-
-    def text(self) -> str:
-        """The name as a row holds it: "imagined.psnr"."""
-        return ".".join(self)
-
-    @classmethod
-    def of(cls, text: str) -> PictureName:
-        """The parts of a row's name; raises ValueError for another text."""
-        source, measure = text.split(".")
-        return cls(source, measure)
-
-
 @dataclass(frozen=True)
 class FrameRow:
     """One picture that a trial shows: of stage "control", of an episode or of its goal; of stage
@@ -364,8 +244,9 @@ class Tables(NamedTuple):
 LEFT_OUT = "a copy, or renamed: a trial counts in its own folder alone"
 _BATCH = 128  # trials read by one thread at a time
 _WORTH_COMPACTING = 200  # trials that were read from files of their own: half a second
-FILES = {"metrics": MetricRow, "episodes": EpisodeRow, "trial": TrialRow}  # in the order of writing
-_FILE_NAMES = {f"{name}.parquet": name for name in (*FILES, "frames")}
+FILES = {"metrics": MetricRow, "episodes": EpisodeRow, "trial": TrialRow}
+_ROWS = FILES | {"frames": FrameRow}
+_FILE_NAMES = {f"{name}.parquet": name for name in _ROWS}
 _ARROW = {
     str: pa.string(),
     int: pa.int64(),
@@ -393,28 +274,32 @@ def write(
     episodes: list[EpisodeRow],
     metrics: list[MetricRow],
     frames: Sequence[FrameRow] = (),
-) -> None:
-    """Write one trial's tables into `folder`, each whole or not at all, trial.parquet last. There
-    is a table of pictures only where there are pictures.
+) -> TrialRow:
+    """Write one trial's tables into `folder`, each whole or not at all, trial.parquet last, and
+    return its row with the digests of all. There is a table of pictures only where there are
+    pictures.
 
     Raises OSError when the folder cannot be written.
     """
     fs, base = filesystem(folder)
     fs.create_dir(base, recursive=True)
-    pictures = f"{base}/frames.parquet"
+    tables = {"metrics": _table(MetricRow, metrics), "episodes": _table(EpisodeRow, episodes)}
     if frames:
-        _write_rows(fs, pictures, FrameRow, frames)
+        tables["frames"] = _table(FrameRow, frames)
     else:
-        delete(fs, pictures)  # of an earlier attempt
-    for name, rows in (("metrics", metrics), ("episodes", episodes), ("trial", [trial])):
-        _write_rows(fs, f"{base}/{name}.parquet", FILES[name], rows)
+        delete(fs, f"{base}/frames.parquet")  # of an earlier attempt
+    undigested = _table(TrialRow, [dataclasses.replace(trial, digests="")])
+    trial = dataclasses.replace(trial, digests=_digests(tables | {"trial": undigested}))
+    for name, table in (tables | {"trial": _table(TrialRow, [trial])}).items():
+        _write_table(fs, f"{base}/{name}.parquet", table)
+    return trial
 
 
 def write_table(path: str, row: type, lines: Sequence) -> None:
     """Write rows of one dataclass as one Parquet file, whole or not at all; raises OSError."""
     fs, base = filesystem(path)
     fs.create_dir(base.rpartition("/")[0] or ".", recursive=True)
-    _write_rows(fs, base, row, lines)
+    _write_table(fs, base, _table(row, lines))
 
 
 def read_trial(folder: str) -> TrialRow | None:
@@ -484,15 +369,26 @@ def read_back(folder: str) -> Written | None:
         return None
     pictures = fs.get_file_info(f"{base}/frames.parquet").type == pafs.FileType.File
     tables["frames"] = _read_frames(fs, base) if pictures else None
-    kinds = {"trial": TrialRow, "episodes": EpisodeRow, "metrics": MetricRow, "frames": FrameRow}
-    names = {kind: [f.name for f in dataclasses.fields(row)] for kind, row in kinds.items()}
+    names = {kind: [f.name for f in dataclasses.fields(row)] for kind, row in _ROWS.items()}
     read = {
         kind: [row(**line) for line in tables[kind].select(names[kind]).to_pylist()]
         if tables[kind]
         else []
-        for kind, row in kinds.items()
+        for kind, row in _ROWS.items()
     }
     return Written(read["trial"][0], read["episodes"], read["metrics"], read["frames"])
+
+
+def changed(written: Written) -> list[str]:
+    """The tables whose values are not those that the trial wrote, by the digests in its row; all of
+    them where it has none. Pictures that are no longer there are left out.
+    """
+    recorded = digest.read(written.trial.digests)
+    trial = dataclasses.replace(written.trial, digests="")
+    parts = {"trial": [trial], "episodes": written.episodes, "metrics": written.metrics}
+    parts |= {"frames": written.frames} if written.frames else {}
+    now = digest.read(_digests({name: _table(_ROWS[name], part) for name, part in parts.items()}))
+    return [name for name in now if now[name] != recorded.get(name)]
 
 
 def read(run_folder: str, without: Collection[str] = (), compacting: bool = False) -> Tables:
@@ -780,8 +676,17 @@ def _whole_schema(row: type) -> pa.Schema:
     return own if row is TrialRow else own.append(pa.field("config_hash", pa.string()))
 
 
-def _write_rows(fs: pafs.FileSystem, path: str, row: type, rows: Sequence) -> None:
-    table = pa.Table.from_pylist([dataclasses.asdict(r) for r in rows], schema=schema(row))
+def _table(row: type, rows: Sequence) -> pa.Table:
+    return pa.Table.from_pylist([dataclasses.asdict(r) for r in rows], schema=schema(row))
+
+
+def _digests(tables: Mapping[str, pa.Table]) -> str:
+    return digest.text(
+        {name: digest.of_table(table, _ROWS[name]) for name, table in tables.items()}
+    )
+
+
+def _write_table(fs: pafs.FileSystem, path: str, table: pa.Table) -> None:
     with whole_file(fs, path) as sink:
         # one file has few rows: dictionaries and statistics take more than they save
         pq.write_table(

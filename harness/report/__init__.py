@@ -17,7 +17,7 @@ from harness.report import figures, format, load, page, render, success_rates, t
 from harness.report.load import NoTrials
 from harness.report.page import progress
 
-__all__ = ["NoTrials", "Report", "console", "publish", "watch", "write"]
+__all__ = ["NoTrials", "Report", "console", "publish", "table_files", "watch", "write"]
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,13 @@ def publish(run_folder: str) -> Report:
     return Report(paths, parts.run.broken)
 
 
+def table_files(run_folder: str) -> dict[str, bytes]:
+    """The tables that `write` makes of the rows, by their paths in the run's folder, where nothing
+    is written. Raises NoTrials when the folder holds no readable trial.
+    """
+    return _table_files(_build(str(run_folder), compacting=False))
+
+
 def watch(run_folder: str, poll_s: int = 5) -> Report:
     """`publish` the report of a run that goes on: again whenever its rows have changed, until every
     trial that the last command planned has ended. While one runs, the page alone is written again,
@@ -119,11 +126,7 @@ def _draw(parts: _Parts) -> dict[str, figures.Image]:
 
 
 def _write(run_folder: str, parts: _Parts, images: dict, refresh_s: int = 0) -> list[str]:
-    contents: dict[str, bytes] = {}
-    for table in parts.tables:
-        if not table.raw.empty:
-            for kind, text in (("md", render.markdown), ("csv", render.csv), ("tex", render.tex)):
-                contents[f"tables/{table.name}.{kind}"] = text(table).encode()
+    contents = _table_files(parts)
     for name, image in images.items():
         contents |= {f"figures/{name}.{kind}": content for kind, content in image.kinds.items()}
     if captions := {name: image.caption for name, image in images.items() if image.caption}:
@@ -138,6 +141,16 @@ def _page(run_folder: str, parts: _Parts, images: dict, refresh_s: int = 0) -> b
     files = _parquet(run_folder, parts.run.left_out)
     state = progress.read(run_folder)
     return page.build(*parts, images, files, state, refresh_s).encode()
+
+
+def _table_files(parts: _Parts) -> dict[str, bytes]:
+    texts = {"md": render.markdown, "csv": render.csv, "tex": render.tex}
+    return {
+        f"tables/{table.name}.{kind}": text(table).encode()
+        for table in parts.tables
+        if not table.raw.empty
+        for kind, text in texts.items()
+    }
 
 
 def _show(parts: _Parts) -> None:
@@ -160,8 +173,8 @@ def _show(parts: _Parts) -> None:
         terminal.print(Text(f"left out: {folder}: {rows.LEFT_OUT}", style="yellow"))
 
 
-def _build(run_folder: str) -> _Parts:
-    run = load.load(run_folder, compacting=True)
+def _build(run_folder: str, compacting: bool = True) -> _Parts:
+    run = load.load(run_folder, compacting)
     outcomes = success_rates.outcomes(run)
     estimates = success_rates.estimates(outcomes)
     return _Parts(run, outcomes, estimates, tables.of(run, outcomes, estimates))

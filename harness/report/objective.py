@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from harness.records import rows
+from harness.records import metric_names, rows
 from harness.report import stats
 
 COLLAPSED_STD = 0.05  # a mean std of the latents below this says nothing of the picture any more
@@ -93,7 +93,7 @@ def collapsed(metrics: pd.DataFrame, column: str) -> set:
 def _plan_s(metrics: pd.DataFrame) -> float:
     """The median time of a plan of one pair alone; WORST_PLAN_S where none was timed."""
     times = metrics[metrics["stage"] == "plan_time"]
-    names = times["name"].map(rows.PlanTimeName.of)
+    names = times["name"].map(metric_names.PlanTimeName.of)
     alone = times.loc[[name is not None and name.pairs == 1 for name in names], "value"]
     median = float(alone.median()) if len(alone) else math.nan
     return median if math.isfinite(median) else WORST_PLAN_S

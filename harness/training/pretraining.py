@@ -60,22 +60,41 @@ def ready(
     """
     if not pool:
         return method
+    facts = _facts(method, pool)
+    digest = _digest(facts)
+
+    def make(part: str) -> None:
+        result = _pretrain(method, pool, part, digest, device, progress)
+        _write_manifest(part, facts, result)
+
+    folder = atomic_dirs.once(root, _folder_name(digest), make)
+    _check_manifest(folder, facts)
+    return dataclasses.replace(method, weights=folder)
+
+
+def has(method: MethodConfig, pool: Sequence[Dataset], root: str) -> bool:
+    """Whether `ready` has nothing to train."""
+    folder = os.path.join(root, _folder_name(_digest(_facts(method, pool)))) if pool else root
+    return os.path.isdir(folder)
+
+
+def _facts(method: MethodConfig, pool: Sequence[Dataset]) -> dict:
+    """Everything that decides the weights of the encoder, as the manifest has it."""
     facts = {
         "format": FORMAT,
         "datasets": [dataset.hash for dataset in pool],
         "splits": [dataset.split_hash for dataset in pool],
         "config": {k: v for k, v in dataclasses.asdict(method).items() if k in _DECIDES},
     }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    facts = json.loads(json.dumps(facts))  # tuples are lists, as they will be in the manifest
+    return json.loads(json.dumps(facts))  # tuples become lists
 
-    def make(part: str) -> None:
-        result = _pretrain(method, pool, part, digest, device, progress)
-        _write_manifest(part, facts, result)
 
-    folder = atomic_dirs.once(root, f"mae-{digest[:12]}", make)
-    _check_manifest(folder, facts)
-    return dataclasses.replace(method, weights=folder)
+def _digest(facts: dict) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _folder_name(digest: str) -> str:
+    return f"mae-{digest[:12]}"
 
 
 def inputs(model: LatentModel, dataset: Dataset) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -63,6 +64,23 @@ def test_compressed_pictures_are_the_same_data_in_less_space(dataset, tmp_path):
     assert np.array_equal(packed.episode(3).pixels, dataset.episode(3).pixels)
     sizes = [sum(shard.bytes for shard in d.manifest.shards) for d in (packed, dataset)]
     assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("storage", ["raw", "lz4"])
+def test_a_changed_value_is_found_in_any_column(dataset, tmp_path, storage, monkeypatch):
+    """The hash is that of the recording, however many pictures are read at once."""
+    config = collect.DataConfig(**dataset.manifest.config | {"storage": storage})
+    folder = Path(collect.ensure(zoo.TASKS[dataset.manifest.task], config, str(tmp_path)))
+    monkeypatch.setattr(episodes, "_HASHED_TOGETHER", 7)
+    assert episodes.changed_shards(str(folder)) == []
+    shard = dataset.manifest.shards[0]
+    file, whole = folder / shard.file, (folder / shard.file).read_bytes()
+    for name in ("state", "proprio", "actions"):
+        at = whole.index(getattr(dataset, name)[: shard.rows].tobytes())
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert episodes.changed_shards(str(folder)) == [shard.file]
+    file.write_bytes(whole)
+    assert episodes.changed_shards(str(folder)) == []
 
 
 def test_read_pixels_over_shards_in_any_order(dataset):

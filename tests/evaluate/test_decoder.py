@@ -14,7 +14,7 @@ from harness.data import normalize
 from harness.evaluate import decoder, similarity
 from harness.evaluate.decoder import DecoderConfig
 from harness.nn.picture_decoder import Decoder
-from harness.records import rows
+from harness.records import metric_names
 
 CPU = torch.device("cpu")
 SMALL = DecoderConfig(patch=16, width=64, depth=1, lr=4e-3, steps=700, batch_size=16)
@@ -86,8 +86,8 @@ def test_rows_and_pictures_of_a_model_that_stays_as_it_is(method, datasets):
     assert all(parameter.grad is None for parameter in model.parameters())
     found = {}
     for row in metrics:
-        found.setdefault(rows.PictureName.of(row.name), {})[row.index] = row.value
-    assert {name.source for name in found} == set(rows.PICTURE_SOURCES)
+        found.setdefault(metric_names.PictureName.of(row.name), {})[row.index] = row.value
+    assert {name.source for name in found} == set(metric_names.PICTURE_SOURCES)
     horizon = settings.horizon_blocks
     for name, values in found.items():
         first = 1 if name.source in ("imagined", "copied") else 0

@@ -9,7 +9,7 @@ from harness import zoo
 from harness.data import normalize
 from harness.evaluate import geometry, held_out, latents
 from harness.evaluate.held_out import Rollouts
-from harness.records import rows
+from harness.records import metric_names
 from lewm import sigreg
 
 CPU = torch.device("cpu")
@@ -105,7 +105,7 @@ def test_rows_of_a_map_of_a_real_model(datasets):
     count = names.count("tsne_1")
     assert 20 < count <= geometry.MAP_SIDE**2
     assert list(dict.fromkeys(names)) == ["tsne_1", "tsne_2", "x", "y"]
-    assert {row.stage for row in made} == {rows.MAP} and len(made) == 4 * count
+    assert {row.stage for row in made} == {metric_names.MAP} and len(made) == 4 * count
     test_states = data.state[data.split_rows("test"), 0]
     assert {row.value for row in made if row.name == "x"} <= set(test_states)
     rolled = held_out.rollouts(model, data, known, 5, CPU)

@@ -7,7 +7,7 @@ from test_probing import SPEC, planted
 
 from harness.evaluate import open_loop, probing
 from harness.evaluate.held_out import Rollouts
-from harness.records import rows
+from harness.records import metric_names
 
 
 def walk(windows=200, blocks=4, dims=3):
@@ -65,8 +65,8 @@ def test_rows_name_what_and_by_which_guess(probe):
     start = planted(np.random.default_rng(2), 30)
     z = torch.from_numpy(start.features["latent"]).float()
     made = open_loop.measure("k", Rollouts(z, z[:, 1:], start.state), probe)
-    names = {rows.OpenLoopName.of(row.name) for row in made}
-    assert {name.guess for name in names if name.quantity == rows.LATENT} == {
+    names = {metric_names.OpenLoopName.of(row.name) for row in made}
+    assert {name.guess for name in names if name.quantity == metric_names.LATENT} == {
         *("model", "copy", "mean"),
     }
     assert {name.guess for name in names if name.quantity == "place"} == {

@@ -15,7 +15,7 @@ from harness.evaluate.plans import Costs
 from harness.planning.cem import CEM, CEMConfig
 from harness.planning.plan_search import PlanSearch
 from harness.planning.receding_horizon import MPCPolicy
-from harness.records import rows
+from harness.records import metric_names
 from harness.tasks import toy
 
 HORIZON, BLOCK = 5, 5
@@ -84,7 +84,7 @@ def found(case, search=SEARCH, protocol=None, **world):
 
 
 def outcomes(values):
-    return [rows.PLAN_OUTCOMES[int(i)] for i in values["outcome"]]
+    return [metric_names.PLAN_OUTCOMES[int(i)] for i in values["outcome"]]
 
 
 def test_an_exact_model_solves_every_pair_and_its_costs_come_true(case):

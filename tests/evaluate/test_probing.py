@@ -12,7 +12,7 @@ from harness import zoo
 from harness.data import normalize
 from harness.evaluate import held_out, probing
 from harness.evaluate.probing import Pairs, Quantity
-from harness.records import rows
+from harness.records import metric_names
 
 CPU = torch.device("cpu")
 SPEC = dataclasses.replace(
@@ -67,7 +67,7 @@ def found(made):
     """(quantity, source, "linear" or "mlp", measure) -> values by seed."""
     values = defaultdict(list)
     for row in made:
-        name = rows.ProbeName.of(row.name)
+        name = metric_names.ProbeName.of(row.name)
         kind = "linear" if name.probe == "linear" else "mlp"
         assert row.index == len(values[name.quantity, name.source, kind, name.measure])
         values[name.quantity, name.source, kind, name.measure].append(row.value)
@@ -110,11 +110,13 @@ def test_what_is_not_in_the_latent_is_not_found(found):
 
 
 def test_constants_and_the_solvers_memory_are_left_out(made):
-    names = [rows.ProbeName.of(row.name) for row in made]
+    names = [metric_names.ProbeName.of(row.name) for row in made]
     assert {name.quantity for name in names} == {"place", "angle", "noise", "speed"}
     assert {name.frames for name in names if name.quantity == "speed"} == {600}  # pairs
     assert {name.frames for name in names if name.quantity == "place"} == {1200}
-    units = {rows.ProbeName.of(r.name).quantity: r.unit for r in made if r.name.endswith("error")}
+    units = {
+        metric_names.ProbeName.of(r.name).quantity: r.unit for r in made if r.name.endswith("error")
+    }
     assert units == {"place": "px", "angle": "rad", "noise": "1", "speed": "px/s"}
 
 

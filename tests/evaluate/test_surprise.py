@@ -13,7 +13,7 @@ from harness.contracts.method import WorldModel
 from harness.data import clips, normalize
 from harness.evaluate import surprise
 from harness.experiment.run_folders import RunFolders
-from harness.records import rows
+from harness.records import metric_names, rows
 
 CPU = torch.device("cpu")
 COUNT, FRAMES, EVENT = 20, 13, 6
@@ -64,7 +64,7 @@ def measured(found):
     """(kind, source, measure) -> index -> value of the metric rows."""
     out = {}
     for row in found:
-        name = rows.SurpriseName.of(row.name)
+        name = metric_names.SurpriseName.of(row.name)
         if name:
             assert name.text() == row.name
             out.setdefault(tuple(name), {})[row.index] = row.value
@@ -77,12 +77,12 @@ def of(jump):
 
 def test_identical_clips_surprise_alike():
     found = of(0.0)
-    for source in rows.SURPRISE_SOURCES:
+    for source in metric_names.SURPRISE_SOURCES:
         known = {"auc": 0.5, "gap": 0.0, "t_test": 1.0, "wilcoxon": 1.0, "effect": 0.0}
         for measure, value in known.items():
             assert found["jumped", source, measure][0] == value, (source, measure)
     curve = found["jumped", "model", "mean"]
-    assert curve == found[rows.UNDISTURBED, "model", "mean"]
+    assert curve == found[metric_names.UNDISTURBED, "model", "mean"]
     assert list(curve) == list(range(1 - EVENT, FRAMES - EVENT))
 
 
@@ -94,7 +94,7 @@ def test_planted_jumps_are_all_found_and_at_their_frame_alone():
     assert found["jumped", "model", "wilcoxon"][0] == pytest.approx(2 / 2**10)  # 10 families
     assert found["jumped", "model", "rank_effect"][0] == 1.0
     assert found["jumped", "model", "gap"][0] > 100
-    curve, plain = (found[kind, "model", "mean"] for kind in ("jumped", rows.UNDISTURBED))
+    curve, plain = (found[kind, "model", "mean"] for kind in ("jumped", metric_names.UNDISTURBED))
     assert [i for i in curve if abs(curve[i] - plain[i]) > 1e-3] == [0]
     assert found["jumped", "stay", "auc"][0] > 0.9  # farther than any block leads
     assert found["jumped", "pixels", "auc"][0] == 0.5  # the pictures are all black
@@ -102,7 +102,7 @@ def test_planted_jumps_are_all_found_and_at_their_frame_alone():
 
 def test_normal_frames_have_mean_0_and_std_1():
     found = of(0.0)
-    curve = found[rows.UNDISTURBED, "model", "mean"]
+    curve = found[metric_names.UNDISTURBED, "model", "mean"]
     normal = [value for index, value in curve.items() if index + EVENT >= surprise.FIRST]
     assert len(normal) == FRAMES - surprise.FIRST
     assert np.mean(normal) == pytest.approx(0, abs=1e-9)
@@ -213,10 +213,10 @@ def test_the_stage_is_of_every_world_model_and_of_no_other(method, datasets, tmp
         assert found.empty
         return
     assert np.isfinite(found["value"]).all()
-    names = {rows.SurpriseName.of(name) for name in found["name"]} - {None}
-    kinds = {rows.UNDISTURBED, *(kind.name for kind in zoo.TASKS["toy"].surprises())}
+    names = {metric_names.SurpriseName.of(name) for name in found["name"]} - {None}
+    kinds = {metric_names.UNDISTURBED, *(kind.name for kind in zoo.TASKS["toy"].surprises())}
     assert {name.kind for name in names} == kinds
-    assert {name.source for name in names} == set(rows.SURPRISE_SOURCES)
+    assert {name.source for name in names} == set(metric_names.SURPRISE_SOURCES)
     if method == "true_state":  # a pose has no colour
-        auc = rows.SurpriseName("recoloured", "model", "auc").text()
+        auc = metric_names.SurpriseName("recoloured", "model", "auc").text()
         assert found.set_index("name").loc[auc, "value"] == 0.5

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from harness.records.rows import PictureName
+from harness.records.metric_names import PictureName
 from harness.report import load
 from harness.report.figures import panels, pictures, style, varied
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from harness.records import rows as record
+from harness.records import metric_names
 from harness.report import load
 from harness.report.figures import panels, style
 
@@ -81,7 +81,7 @@ def _ends(ax: Axes, ends: pd.DataFrame) -> None:
 
 def map_data(run: load.RunTables) -> pd.DataFrame:
     """Tidy: one row per point: t-SNE (u, v), state (x, y) and the state's names, by cell."""
-    maps = run.metrics[run.metrics["stage"] == record.MAP]
+    maps = run.metrics[run.metrics["stage"] == metric_names.MAP]
     maps = maps[~maps["cell"].isin(load.sweep_values(run.metrics)["cell"])]
     maps = maps[maps["seed"] == maps.groupby("cell")["seed"].transform("min")]
     points = [maps[:0].assign(u=0.0)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.records.rows import LATENT
+from harness.records.metric_names import LATENT
 from harness.report import load
 from harness.report.figures import panels, style
 from harness.report.tables import open_loop

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.records import rows as record
+from harness.records import metric_names
 from harness.report import load
 from harness.report.figures import panels, style
 from harness.report.tables import plans
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LOW, _HIGH = 1e-3, 1e2  # shares beyond these stand at the edge
-_SHADES = dict(zip(record.PLAN_OUTCOMES, ("#2a8a3e", "#E69F00", "#AA4499", "#0072B2"), strict=True))
-_MARKERS = dict(zip(record.PLAN_OUTCOMES, "osX^", strict=True))
+_SHADES = dict(
+    zip(metric_names.PLAN_OUTCOMES, ("#2a8a3e", "#E69F00", "#AA4499", "#0072B2"), strict=True)
+)
+_MARKERS = dict(zip(metric_names.PLAN_OUTCOMES, "osX^", strict=True))
 _WORDS = {
     "solved": "solved",
     "search": "lost by the search",
@@ -90,6 +92,6 @@ def _handles(outcomes: set[str]) -> list:
             *([], []), ls="none", ms=5, marker=_MARKERS[name], color=_SHADES[name], mec="white",
             label=_WORDS[name],
         )
-        for name in record.PLAN_OUTCOMES
+        for name in metric_names.PLAN_OUTCOMES
         if name in outcomes
     ]  # fmt: skip

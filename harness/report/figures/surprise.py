@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.records import rows as record
+from harness.records import metric_names
 from harness.report import load
 from harness.report.figures import panels, style
 from harness.report.tables import surprise
@@ -40,7 +40,7 @@ def data(run: load.RunTables) -> pd.DataFrame:
     method the first setting.
     """
     metrics = surprise.surprise_rows(run)
-    metrics = metrics[metrics["source"] == record.SURPRISE_SOURCES[0]]
+    metrics = metrics[metrics["source"] == metric_names.SURPRISE_SOURCES[0]]
     plain = run.cells.index[run.cells["variant"] == ""]
     plain = plain.difference(load.sweep_values(run.metrics)["cell"])
     metrics = metrics[metrics["cell"].isin(plain)]
@@ -57,8 +57,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     """Panels with the same axis, on which every kind of event has its colour."""
     from matplotlib.ticker import FixedLocator, MaxNLocator
 
-    events = [kind for kind in frame["kind"].unique() if kind != record.UNDISTURBED]
-    kinds = [record.UNDISTURBED, *events]
+    events = [kind for kind in frame["kind"].unique() if kind != metric_names.UNDISTURBED]
+    kinds = [metric_names.UNDISTURBED, *events]
     palette = dict(zip(kinds, (style.FAINT, *_EVENTS), strict=False))
     styles = dict(zip(kinds, (":", *_LINES), strict=False))
     methods = frame.groupby("label", sort=False)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.records.rows import PlanTimeName
+from harness.records.metric_names import PlanTimeName
 from harness.report import format, load, published
 from harness.report.format import Column, max_of, mean_of, metric
 

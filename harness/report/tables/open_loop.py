@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from harness.records import rows as record
-from harness.records.rows import OpenLoopName
+from harness.records import metric_names
+from harness.records.metric_names import OpenLoopName
 from harness.report import format, load
 
 _CAPTION = (
@@ -37,7 +37,7 @@ def errors(run: load.RunTables) -> pd.DataFrame:
     """The metrics of rollouts, with columns quantity, guess and index (blocks)."""
     metrics = run.metrics
     old = metrics[(metrics["stage"] == "latents") & metrics["name"].isin(_OLDER)]
-    old = old.assign(quantity=record.LATENT, guess=[_OLDER[name] for name in old["name"]])
+    old = old.assign(quantity=metric_names.LATENT, guess=[_OLDER[name] for name in old["name"]])
     new = metrics[metrics["stage"] == "open_loop"]
     names = [OpenLoopName.of(name) for name in new["name"]]
     new = new.assign(quantity=[n.quantity for n in names], guess=[n.guess for n in names])

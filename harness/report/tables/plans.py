@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.records import rows as record
+from harness.records import metric_names
 from harness.report import format, load, stats
 
-LOST_BY = record.PLAN_OUTCOMES[1:]
+LOST_BY = metric_names.PLAN_OUTCOMES[1:]
 RANKS = {"rank_first": "first iteration", "rank_last": "last iteration"}
 _CAPTION = (
     "The first plan of each of the protocol's first pairs (not solved at the start), executed to "
@@ -47,7 +47,7 @@ def plan_rows(run: load.RunTables) -> pd.DataFrame:
         return pd.DataFrame()
     by = ["cell", "seed", "index"]
     wide = metrics.pivot_table("value", by, "name").reset_index().rename(columns={"index": "pair"})
-    wide["outcome"] = [record.PLAN_OUTCOMES[int(place)] for place in wide["outcome"]]
+    wide["outcome"] = [metric_names.PLAN_OUTCOMES[int(place)] for place in wide["outcome"]]
     for name in ("predicted", "executed", "recorded", "tolerance"):
         wide[f"{name}_share"] = wide[name] / wide["start"].where(wide["start"] > 0)
     for name in RANKS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.records import rows as record
+from harness.records import metric_names
 from harness.report import format, load, published
 
 _PROBING = (
@@ -59,10 +59,10 @@ def probing_table(run: load.RunTables) -> format.Table:
 def probe_rows(run: load.RunTables) -> pd.DataFrame:
     """The metrics of stage "probing" with the parts of their names as columns."""
     metrics = run.metrics[run.metrics["stage"] == "probing"]
-    names = {name: record.ProbeName.of(name) for name in metrics["name"].unique()}
+    names = {name: metric_names.ProbeName.of(name) for name in metrics["name"].unique()}
     parts = pd.DataFrame(
         [names[name] for name in metrics["name"]],
-        columns=record.ProbeName._fields,
+        columns=metric_names.ProbeName._fields,
         index=metrics.index,
     )
     return metrics.join(parts)
@@ -103,7 +103,7 @@ def _frame(rows: pd.DataFrame, controls: bool) -> pd.DataFrame:
         shown[f"{words} MSE"] = _with_std(rows, f"{kind}_mse", format.short)
         shown[f"{words} r"] = _with_std(rows, f"{kind}_r", format.three_decimals)
     shown["MLP error"] = rows["mlp_error"].map(format.three) + units
-    for control in record.PROBE_SOURCES[1:] if controls else ():
+    for control in metric_names.PROBE_SOURCES[1:] if controls else ():
         if f"{control}_mlp_r" in rows:
             both = zip(rows[f"{control}_linear_r"], rows[f"{control}_mlp_r"], strict=True)
             shown[f"r, {control}"] = [

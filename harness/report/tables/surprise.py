@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.records import rows as record
+from harness.records import metric_names
 from harness.report import format, load, stats
 
 _CAPTION = (
@@ -48,11 +48,11 @@ def surprise_rows(run: load.RunTables) -> pd.DataFrame:
     as columns.
     """
     metrics = run.metrics[run.metrics["stage"] == "surprise"]
-    names = {name: record.SurpriseName.of(name) for name in metrics["name"].unique()}
+    names = {name: metric_names.SurpriseName.of(name) for name in metrics["name"].unique()}
     metrics = metrics[metrics["name"].map(names).notna()]
     parts = pd.DataFrame(
         [names[name] for name in metrics["name"]],
-        columns=record.SurpriseName._fields,
+        columns=metric_names.SurpriseName._fields,
         index=metrics.index,
     )
     return metrics.join(parts)
@@ -71,7 +71,7 @@ def _raw(run: load.RunTables) -> pd.DataFrame:
     for (cell, kind), part in metrics.groupby(["cell", "kind"], sort=False):
         line = format.identity(run, cell) | {"event": kind} | _counts(run, cell)
         for (source, measure), values in part.groupby(["source", "measure"])["value"]:
-            prefix = "" if source == record.SURPRISE_SOURCES[0] else f"{source}_"
+            prefix = "" if source == metric_names.SURPRISE_SOURCES[0] else f"{source}_"
             line[f"{prefix}{measure}"] = values.agg(_pooled(measure))
         lines.append(line)
     raw = format.in_order(run, pd.DataFrame(lines))

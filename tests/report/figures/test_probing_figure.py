@@ -6,7 +6,7 @@ import pytest
 from synthetic_run import outcome
 
 from harness import report
-from harness.records.rows import PROBE_SOURCES, ProbeName
+from harness.records.metric_names import PROBE_SOURCES, ProbeName
 from harness.report import load
 from harness.report.figures import probing, style
 

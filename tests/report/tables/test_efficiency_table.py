@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from synthetic_run import outcome, raw, table
 
-from harness.records.rows import PlanTimeName
+from harness.records.metric_names import PlanTimeName
 
 
 def test_plan_time_quantiles(run):

@@ -8,7 +8,7 @@ import numpy as np
 from synthetic_run import outcome, raw
 
 from harness import report
-from harness.records import rows
+from harness.records import metric_names
 from harness.report import load
 from harness.report.figures import geometry
 
@@ -23,10 +23,10 @@ def surveyed(straight, spectrum):
         *(("train", "straightness", step, 0.1 + step / 1000, "") for step in range(0, 101, 5)),
         *(("geometry", name, 0, value, "") for name, value in scalars.items()),
         *(("geometry", "spectrum", i, s, "") for i, s in enumerate(spectrum, start=1)),
-        *((rows.MAP, "tsne_1", i, v, "") for i, v in enumerate(rng.normal(size=16))),
-        *((rows.MAP, "tsne_2", i, v, "") for i, v in enumerate(rng.normal(size=16))),
-        *((rows.MAP, "agent_x", i, v, "px") for i, v in enumerate(grid[:, 0])),
-        *((rows.MAP, "agent_y", i, v, "px") for i, v in enumerate(grid[:, 1])),
+        *((metric_names.MAP, "tsne_1", i, v, "") for i, v in enumerate(rng.normal(size=16))),
+        *((metric_names.MAP, "tsne_2", i, v, "") for i, v in enumerate(rng.normal(size=16))),
+        *((metric_names.MAP, "agent_x", i, v, "px") for i, v in enumerate(grid[:, 0])),
+        *((metric_names.MAP, "agent_y", i, v, "px") for i, v in enumerate(grid[:, 1])),
     ]
 
 

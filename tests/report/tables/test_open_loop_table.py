@@ -6,14 +6,14 @@ import math
 
 from synthetic_run import outcome, raw, table
 
-from harness.records import rows
+from harness.records import metric_names
 from harness.report import load
 from harness.report.figures import open_loop, style
 
 
 def rolled(quantity, unit, **curves):
     return [
-        ("open_loop", rows.OpenLoopName(quantity, guess).text(), k, value, unit)
+        ("open_loop", metric_names.OpenLoopName(quantity, guess).text(), k, value, unit)
         for guess, curve in curves.items()
         for k, value in enumerate(curve, start=1)
     ]
@@ -84,5 +84,5 @@ def test_the_figure_has_means_over_seeds_and_a_panel_a_quantity(run):
 
 
 def test_a_name_is_read_as_it_was_written():
-    name = rows.OpenLoopName("block_angle", "copy")
-    assert rows.OpenLoopName.of(name.text()) == name
+    name = metric_names.OpenLoopName("block_angle", "copy")
+    assert metric_names.OpenLoopName.of(name.text()) == name

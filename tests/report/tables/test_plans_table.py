@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from synthetic_run import outcome, raw, table
 
-from harness.records import rows
+from harness.records import metric_names
 from harness.report import load
 from harness.report.figures import plans
 
@@ -13,7 +13,7 @@ from harness.report.figures import plans
 def plan(pair, word, predicted=1.0, executed=2.0, start=4.0, **more):
     """Metrics of stage "plans" of one pair."""
     values = dict(predicted=predicted, executed=executed, recorded=0.5, tolerance=0.1, start=start)
-    values |= {"outcome": rows.PLAN_OUTCOMES.index(word)} | more
+    values |= {"outcome": metric_names.PLAN_OUTCOMES.index(word)} | more
     return [("plans", name, pair, float(value), "") for name, value in values.items()]
 
 

@@ -7,7 +7,7 @@ from synthetic_run import outcome, raw, table
 
 from harness import report, zoo
 from harness.evaluate import probing
-from harness.records import rows
+from harness.records import metric_names
 from harness.report import published
 
 
@@ -16,7 +16,13 @@ def probed(mse, source="latent", quantity="block_angle", unit="rad", frames=1000
     seeds = 3 if source == "latent" else 1
     readings = [("linear", 0, mse + 0.1), *(("mlp2x256", s, mse + 0.01 * s) for s in range(seeds))]
     return [
-        ("probing", rows.ProbeName(quantity, source, kind, frames, what).text(), seed, value, of)
+        (
+            "probing",
+            metric_names.ProbeName(quantity, source, kind, frames, what).text(),
+            seed,
+            value,
+            of,
+        )
         for kind, seed, off in readings
         for what, value, of in (("r", 1 - off, ""), ("mse", off, ""), ("error", 3 * off, unit))
     ]
@@ -86,10 +92,10 @@ def test_a_run_of_older_rows_alone_has_a_table(run):
 
 
 def test_a_name_of_a_probe_is_read_as_it_was_written():
-    name = rows.ProbeName("block_angle", "untrained", "mlp2x256", 12000, "error")
-    assert rows.ProbeName.of(name.text()) == name
-    old = rows.ProbeName("block_angle", "latent", "mlp1x128", 6000, "r")
-    assert rows.ProbeName.of("block_angle.mlp.r") == old
+    name = metric_names.ProbeName("block_angle", "untrained", "mlp2x256", 12000, "error")
+    assert metric_names.ProbeName.of(name.text()) == name
+    old = metric_names.ProbeName("block_angle", "latent", "mlp1x128", 6000, "r")
+    assert metric_names.ProbeName.of("block_angle.mlp.r") == old
 
 
 @pytest.mark.parametrize(("task", "quantity"), published._PROPERTIES)
@@ -104,5 +110,5 @@ def test_published_properties_are_quantities_of_the_task(task, quantity):
 
 def test_sources_of_probes_are_declared():
     sources = {"latent", "pooled", "untrained", "pixels", "shuffled"}
-    assert set(rows.PROBE_SOURCES) == sources and rows.PROBE_SOURCES[0] == "latent"
+    assert set(metric_names.PROBE_SOURCES) == sources and metric_names.PROBE_SOURCES[0] == "latent"
     assert probing.KINDS[0] == "linear"

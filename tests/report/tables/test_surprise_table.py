@@ -8,7 +8,7 @@ import pytest
 from synthetic_run import outcome, raw, table
 
 from harness import report
-from harness.records import rows
+from harness.records import metric_names
 from harness.report import load
 from harness.report.figures import surprise as figure
 
@@ -22,19 +22,19 @@ def surprised(gap, p=0.0004, half=0.5):
     sizes = {"model": gap, "stay": gap / 2, "pixels": 1.0}
     found = [("clips", 0, 100.0, "clips"), ("families", 0, 40.0, "families")]
     for source, size in sizes.items():
-        for kind in (rows.UNDISTURBED, *KINDS):
+        for kind in (metric_names.UNDISTURBED, *KINDS):
             for block in range(-5, 7):
-                jump = size if block == 0 and kind != rows.UNDISTURBED else 0.0
+                jump = size if block == 0 and kind != metric_names.UNDISTURBED else 0.0
                 values = {"mean": jump, "half_width": half}
                 found += [
-                    (rows.SurpriseName(kind, source, measure).text(), block, value, "std")
+                    (metric_names.SurpriseName(kind, source, measure).text(), block, value, "std")
                     for measure, value in values.items()
                 ]
         for kind in KINDS:
             known = {"gap": size, "auc": 0.5 + size / 20, "detected": size / 10, "t_test": p}
             known |= {"wilcoxon": 0.25, "effect": size, "rank_effect": 0.9}
             found += [
-                (rows.SurpriseName(kind, source, measure).text(), 0, value, "")
+                (metric_names.SurpriseName(kind, source, measure).text(), 0, value, "")
                 for measure, value in known.items()
             ]
     return [("surprise", *metric) for metric in found]
@@ -85,7 +85,7 @@ def test_the_figure_has_a_panel_a_method_and_a_band_a_kind(surprising):
     one = tidy[(tidy["method"] == "lewm") & (tidy["index"] == 0)]
     means = one.set_index("kind")[["low", "mean", "high"]]
     assert means.loc["recoloured"].tolist() == [6.5, 7.0, 7.5]
-    assert means.loc[rows.UNDISTURBED].tolist() == [-0.5, 0.0, 0.5]
+    assert means.loc[metric_names.UNDISTURBED].tolist() == [-0.5, 0.0, 0.5]
     page = (surprising.folder / "index.html").read_text()
     assert "figures/surprise_two_room.png" in page and "<h2>Surprise</h2>" in page
 
