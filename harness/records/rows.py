@@ -288,8 +288,7 @@ def write(
         tables["frames"] = _table(FrameRow, frames)
     else:
         delete(fs, f"{base}/frames.parquet")  # of an earlier attempt
-    undigested = _table(TrialRow, [dataclasses.replace(trial, digests="")])
-    trial = dataclasses.replace(trial, digests=_digests(tables | {"trial": undigested}))
+    trial = _digested(trial, _digests(tables))
     for name, table in (tables | {"trial": _table(TrialRow, [trial])}).items():
         _write_table(fs, f"{base}/{name}.parquet", table)
     return trial
@@ -325,7 +324,8 @@ def end_otherwise(folder: str, status: str, error: str) -> None:
     if row is not None:
         fs, base = filesystem(folder)
         row = dataclasses.replace(row, status=status, error=error)
-        _write_rows(fs, f"{base}/trial.parquet", TrialRow, [row])
+        row = _digested(row, digest.read(row.digests)) if row.digests else row
+        _write_table(fs, f"{base}/trial.parquet", _table(TrialRow, [row]))
 
 
 def is_done(folder: str, config_hash: str, stages: Collection[str] = ()) -> bool:
@@ -387,7 +387,7 @@ def changed(written: Written) -> list[str]:
     trial = dataclasses.replace(written.trial, digests="")
     parts = {"trial": [trial], "episodes": written.episodes, "metrics": written.metrics}
     parts |= {"frames": written.frames} if written.frames else {}
-    now = digest.read(_digests({name: _table(_ROWS[name], part) for name, part in parts.items()}))
+    now = _digests({name: _table(_ROWS[name], part) for name, part in parts.items()})
     return [name for name in now if now[name] != recorded.get(name)]
 
 
@@ -680,10 +680,14 @@ def _table(row: type, rows: Sequence) -> pa.Table:
     return pa.Table.from_pylist([dataclasses.asdict(r) for r in rows], schema=schema(row))
 
 
-def _digests(tables: Mapping[str, pa.Table]) -> str:
-    return digest.text(
-        {name: digest.of_table(table, _ROWS[name]) for name, table in tables.items()}
-    )
+def _digests(tables: Mapping[str, pa.Table]) -> dict[str, str]:
+    return {name: digest.of_table(table, _ROWS[name]) for name, table in tables.items()}
+
+
+def _digested(trial: TrialRow, others: Mapping[str, str]) -> TrialRow:
+    """The row with the digests of the trial's other tables and of its own values."""
+    own = _digests({"trial": _table(TrialRow, [dataclasses.replace(trial, digests="")])})
+    return dataclasses.replace(trial, digests=digest.text({**others, **own}))
 
 
 def _write_table(fs: pafs.FileSystem, path: str, table: pa.Table) -> None:

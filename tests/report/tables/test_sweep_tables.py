@@ -98,6 +98,7 @@ def test_a_pruned_value_is_worth_nothing_and_says_so(tmp_path):
     ((_, judgement),) = sweep.tried_values(rows.read(str(tmp_path)))
     assert tried[1].value == 0.5 and judgement.words() == "pruned: counts as 0"
     assert rows.read_trial(folder).error == "pruned after 25 % of its training"
+    assert rows.changed(rows.read_back(folder)) == []  # its digest is of the new row
     assert load.load(str(tmp_path)).failed.empty  # it did not fail
 
 
