@@ -427,6 +427,11 @@ def _parse(argv: Sequence[str]) -> tuple[TrialSpec, RunFolders]:
         spec = config.from_yaml(Path(file).read_text())
     except OSError as error:
         raise config.ConfigError(str(error)) from error
+    if "/" in spec.key or not spec.key.isprintable():
+        raise config.ConfigError(
+            f"{file}: variant={spec.variant!r} is a part of the name of a folder: give one of "
+            "printable text without /"
+        )
     return spec, RunFolders(folders["results"], "trial", "", folders["datasets"])
 
 

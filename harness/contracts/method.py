@@ -225,6 +225,12 @@ class MethodConfig(Settings):
         """
         return ""
 
+    def misfit(self, image_size: int) -> str:
+        """Why the network cannot read pictures of that many px, and what to do, or ""; it begins
+        with the name of a key.
+        """
+        return ""
+
     @property
     def most_pairs(self) -> int:
         """How many of a protocol's pairs it is evaluated on, the first ones; 0: all."""

@@ -73,6 +73,14 @@ class MAEConfig(Settings):
     decoder_depth: int = setting(2, "Layers of the decoder.", ge=1, paper=8)
     decoder_heads: int = setting(4, "Attention heads of the decoder.", ge=1, paper=16)
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.decoder_width % self.decoder_heads:
+            raise ValueError(
+                f"decoder_heads={self.decoder_heads} must divide decoder_width="
+                f"{self.decoder_width}: give decoder_heads or decoder_width, too"
+            )
+
 
 @dataclass(frozen=True)
 class FrozenConfig(MethodConfig):
@@ -94,6 +102,14 @@ class FrozenConfig(MethodConfig):
         False, "Standardize tokens by the training frames.", paper=False
     )  # FrozenEncoder.fit
     mae: MAEConfig = field(default_factory=MAEConfig)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.encoder_width % self.encoder_heads:
+            raise ValueError(
+                f"encoder_heads={self.encoder_heads} must divide encoder_width="
+                f"{self.encoder_width}: give encoder_heads or encoder_width, too"
+            )
 
     @property
     def uses_frozen_encoder(self) -> bool:
@@ -122,6 +138,17 @@ class FrozenConfig(MethodConfig):
     def untrained(self) -> FrozenConfig:
         """The same sizes with random weights."""
         return dataclasses.replace(self, weights="random")
+
+    def misfit(self, image_size: int) -> str:
+        """Whether the patches of an encoder that is trained here divide the picture; others resize
+        it.
+        """
+        if self.weights != "mae" or image_size % self.encoder_patch == 0:
+            return ""
+        return (
+            f"encoder_patch={self.encoder_patch} must divide the picture's side, "
+            f"data.image_size={image_size}: choose another patch (8 or 16 for 64 px)"
+        )
 
     def unavailable_reason(self, key: str) -> str:
         """Why the weights cannot be had here, and what to do, or ""; `key` is the configuration
