@@ -33,7 +33,7 @@ from harness.experiment.identity import TrialSpec, Weights
 from harness.experiment.protocols import PROTOCOLS, ProtocolConfig
 from harness.experiment.scales import DEFAULT_PROTOCOL, EVERY_SCALE, SCALES
 from harness.planning.receding_horizon import MPCConfig
-from harness.records import manifest
+from harness.records import manifest, plain_yaml
 from harness.runtime import command, outside
 from harness.runtime.command import ConfigError, known, nearest
 from harness.training.loop import TrainConfig
@@ -299,7 +299,7 @@ def to_yaml(spec: TrialSpec) -> str:
 def from_yaml(text: str) -> TrialSpec:
     """The inverse of to_yaml; text is what is written there, quoted or not. Raises ConfigError."""
     try:
-        tree = yaml.load(text, Loader=yaml.BaseLoader)
+        tree = plain_yaml.load(text, yaml.BaseLoader)
         config = {name: {} for name in identity.STAGE_SECTIONS} | tree["config"]
         codes = {key: outside.Code(**code) for key, code in config.pop("outside", {}).items()}
         for key, code in codes.items():
@@ -318,7 +318,7 @@ def from_yaml(text: str) -> TrialSpec:
         return TrialSpec(**{**tree, "config": TrialConfig(**config, **parts)})
     except ConfigError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"not a trial's YAML: {_line(error)}") from error
 
 

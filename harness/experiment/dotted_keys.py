@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import yaml
 
 from harness.contracts.setting import kinds
+from harness.records import plain_yaml
 from harness.runtime.command import ConfigError, nearest
 
 T = TypeVar("T")
@@ -219,9 +220,9 @@ def _pairs(value: Any, key: str) -> Mapping[str, Any]:
 def _yaml(text: str, loader: type, key: str) -> Any:
     """The text as YAML: BaseLoader leaves values as text, SafeLoader reads numbers and dates."""
     try:
-        return yaml.load(text, Loader=loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{key}: cannot read the value {text!r}") from error
+        return plain_yaml.load(text, loader)
+    except ValueError as error:
+        raise ConfigError(f"{key}: cannot read the value {text[:80]!r} ({error})") from error
 
 
 def _refuse(key: str, value: Any, allowed: str) -> Any:

@@ -394,7 +394,7 @@ def _kind(folder: str) -> str:
     try:
         with open(os.path.join(folder, CONFIG), encoding="utf-8") as source:
             return str(json.load(source).get("model_type", ""))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return ""
 
 

@@ -137,7 +137,12 @@ def known(kind: str, name: str, names: Iterable[str]) -> str:
     """`name` if it is one of `names`; raises ConfigError that names the nearest and all."""
     if name in names:
         return name
-    raise ConfigError(f'unknown {kind} "{name}". {nearest(name, names)}')
+    raise ConfigError(f'unknown {kind} "{shown(name)}". {nearest(name, names)}')
+
+
+def shown(word: str) -> str:
+    """A word as a message of one line can show it."""
+    return (word if word.isprintable() else ascii(word)[1:-1])[:80]
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -155,9 +160,11 @@ def split(word: str) -> tuple[str, str]:
     """
     key, equals, text = word.partition("=")
     if not equals or not key:
-        raise ConfigError(f'"{word}" is not of the form key=value, e.g. scale=laptop. See --help.')
+        raise ConfigError(
+            f'"{shown(word)}" is not of the form key=value, e.g. scale=laptop. See --help.'
+        )
     if not text:
-        raise ConfigError(f"{key}= has no value; leave the word out or see --help")
+        raise ConfigError(f"{shown(key)}= has no value; leave the word out or see --help")
     if key.endswith(SOURCE):
         return key, source(text)
     return key, expanded(key, text) if key.rpartition(".")[2] in PATHS else text

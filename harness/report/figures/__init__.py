@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import pandas as pd
@@ -23,6 +24,8 @@ from harness.report.figures import (
     sweep,
     training,
 )
+
+_LONGEST_NAME = 100
 
 
 class Image(NamedTuple):
@@ -57,4 +60,9 @@ def draw(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> dict[s
             if drawn
         }
     films = {name: Image(kinds, "") for name, kinds in episodes.films(filmed).items()}
-    return images | films
+    return {file_name(name): image for name, image in (images | films).items()}
+
+
+def file_name(name: str) -> str:
+    """The name of a figure's files: a task's name is a part of it, and rows may say any."""
+    return re.sub(r"[^\w.+-]+", "_", name)[:_LONGEST_NAME]
