@@ -11,6 +11,11 @@ from harness.runtime import command
 from tests.fuzz import kinds, runner
 
 
+def say(line):
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main(argv):
     every = {kind.name: kind for kind in kinds.KINDS}
     defaults = {"cases": "1000", "seed": "0", "first": "0", "kinds": ",".join(every)}
@@ -18,8 +23,8 @@ def main(argv):
     chosen = [every[command.known("kind", name, every)] for name in words["kinds"].split(",")]
     cases, seed, first = (int(words[name]) for name in ("cases", "seed", "first"))
     shares, faults, details = sum(kind.share for kind in chosen), [], []
-    print(f"| {'kind':12} | {'cases':>6} | accepted | refused | faults | seconds |")
-    print("|:---|---:|---:|---:|---:|---:|")
+    say(f"| {'kind':12} | {'cases':>6} | accepted | refused | faults | seconds |")
+    say("|:---|---:|---:|---:|---:|---:|")
     for kind in chosen:
         count = max(1, round(cases * kind.share / shares))
         started = time.monotonic()
@@ -28,12 +33,12 @@ def main(argv):
         faults += result.faults
         cells = [result.counts[name] for name in (runner.ACCEPTED, runner.REFUSED, "faults")]
         line = " | ".join(map(str, [kind.name, count, *cells, round(time.monotonic() - started)]))
-        print(f"| {line} |", flush=True)
+        say(f"| {line} |")
         shown = {fault.what[:60]: fault for fault in result.faults}
         details += [f"{f.kind} {f.number}: {f.what}\n{f.details[-1500:]}" for f in shown.values()]
     for fault in faults:
-        print(f"{fault.kind} seed={seed} first={fault.number}: {fault.what}")
-    print("\n\n".join(details))
+        say(f"{fault.kind} seed={seed} first={fault.number}: {fault.what}")
+    say("\n\n".join(details))
     return command.FAILED if faults else command.OK
 
 

@@ -79,6 +79,7 @@ def _child(
     kind: Kind, case: Case, folder: Path, numbers: Sequence[int], seed: int
 ) -> Iterator[tuple[int, str, str]]:
     """Number, outcome and details of each case, until all are done or the child has died."""
+    shutil.rmtree(folder / "a", ignore_errors=True)  # of a child that has died
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)
     child = fork.Process(target=_cases, args=(theirs, kind, case, folder, numbers, seed))
