@@ -147,7 +147,9 @@ def test_the_frozen_encoder_s_pool_has_no_held_out_frame(clean, poisoned):
     assert np.isin(rows, clean.split_rows("train")).all()
 
 
-def test_a_probe_is_fitted_without_test_episodes(clean):
+def test_a_probe_is_fitted_without_test_episodes(clean, monkeypatch):
+    monkeypatch.setattr(probing, "EPOCHS", 2)
+    monkeypatch.setattr(probing, "SEEDS", 1)
     model, spec = tiny.model(tiny.spec("lewm")), zoo.TASKS["toy"].spec
     known = normalize.fit(clean)
     found = []

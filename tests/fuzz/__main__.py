@@ -36,8 +36,8 @@ def main(argv):
         say(f"| {line} |")
         shown = {fault.what[:60]: fault for fault in result.faults}
         details += [f"{f.kind} {f.number}: {f.what}\n{f.details[-1500:]}" for f in shown.values()]
-    for fault in faults:
-        say(f"{fault.kind} seed={seed} first={fault.number}: {fault.what}")
+        for fault in result.faults:
+            sys.stderr.write(f"{fault.kind} seed={seed} first={fault.number}: {fault.what}\n")
     say("\n\n".join(details))
     return command.FAILED if faults else command.OK
 
