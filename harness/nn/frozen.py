@@ -257,6 +257,9 @@ def weights_misfit(folder: str) -> str:
     return _misfit(folder, tuple((file.st_mtime_ns, file.st_size) for file in files))
 
 
+_LARGEST = 100_000  # number in a config.json
+
+
 @functools.lru_cache
 def _misfit(folder: str, _state: tuple) -> str:
     try:
@@ -266,6 +269,8 @@ def _misfit(folder: str, _state: tuple) -> str:
                 f"{WEIGHTS} holds {_listed(quantized)} as integers or in 8 bits: give a folder "
                 f"with the weights as they were before they were quantized"
             )
+        if too_large := _too_large(os.path.join(folder, CONFIG)):
+            return f"{CONFIG} has {too_large}, which no encoder has: copy it again"
         _load(folder, _kind(folder))
     except WeightsError as error:
         return str(error)
@@ -273,6 +278,18 @@ def _misfit(folder: str, _state: tuple) -> str:
         words = " ".join(str(error).split())[:200]
         return f"{CONFIG} and {WEIGHTS} cannot be read ({words}): copy them again"
     return ""
+
+
+def _too_large(path: str) -> str:
+    """A size in a config.json that would take for ever to build, as "name=value", or ""."""
+    with open(path, encoding="utf-8") as source:
+        sizes = json.load(source)
+    wrong = [
+        f"{name}={value}"
+        for name, value in sizes.items()
+        if isinstance(value, int | float) and not -1 <= value <= _LARGEST
+    ]
+    return wrong[0][:80] if wrong else ""
 
 
 def _quantized(path: str) -> list[str]:
