@@ -80,7 +80,7 @@ def open_study(sweep: Sweep) -> optuna.Study:
 
 # what Optuna and its database raise where the file has other values than they wrote
 _DAMAGED = (SQLAlchemyError, optuna.exceptions.OptunaError, LookupError, TypeError, ValueError)
-_DAMAGED += (AttributeError, AssertionError, RecursionError)
+_DAMAGED += (AttributeError, AssertionError, RuntimeError)
 
 
 def _check_values(sweep: Sweep, study: optuna.Study) -> None:
