@@ -84,6 +84,13 @@ class GoalConditionedConfig(FrozenConfig):
             return ("encoder",)
         return ("inputs", "reader", *(f.name for f in fields(FrozenConfig)))
 
+    def misfit(self, image_size: int) -> str:
+        """Whether the patches of the encoder that is read divide the picture."""
+        if self.uses_frozen_encoder:
+            return super().misfit(image_size)
+        reason = self.encoder.misfit(image_size)
+        return f"encoder.{reason}" if reason else ""
+
     def unavailable_reason(self, key: str) -> str:
         """FrozenConfig.unavailable_reason, and that there are other inputs."""
         reason = super().unavailable_reason(key)

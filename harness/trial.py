@@ -418,8 +418,13 @@ def _parse(argv: Sequence[str]) -> tuple[TrialSpec, RunFolders]:
     (file,), folders = command.read_words(argv, defaults, names=("SPEC.yaml",))
     try:
         spec = config.from_yaml(Path(file).read_text())
-    except OSError as error:
-        raise config.ConfigError(str(error)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise config.ConfigError(f"{file} cannot be read: {error}") from error
+    if "/" in spec.key or not spec.key.isprintable():
+        raise config.ConfigError(
+            f"{file}: variant={spec.variant!r} is a part of the name of a folder: give one of "
+            "printable text without /"
+        )
     return spec, RunFolders(folders["results"], "trial", "", folders["datasets"])
 
 

@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
 from harness import zoo
 from harness.bench import ceiling
-from harness.contracts.data import Batch, Obs, Pair
+from harness.contracts.data import Batch, Obs
 from harness.contracts.method import LatentModel, WorldModel
 from harness.contracts.planning import Noise
 from harness.contracts.setting import Settings, setting
@@ -95,8 +94,7 @@ def policy(
         seed=0,
         pairs_per_call=cfg.resources.pairs_per_rollout,
     )
-    nothing = np.zeros(0)
-    policy.reset([Pair(i, 0, 0, *[nothing] * 5, "", False) for i in range(pairs)])
+    policy.reset(range(pairs))
     return policy
 
 

@@ -144,8 +144,9 @@ class GoalPolicy(LatentModel):
 class Policy(Protocol):
     """Maps observations and goals to one block of actions each."""
 
-    def reset(self, pairs: Sequence[Pair], on_progress: Callable[[float], None] = ...) -> None:
-        """Start an evaluation of these pairs, which run side by side.
+    def reset(self, pair_ids: Sequence[int], on_progress: Callable[[float], None] = ...) -> None:
+        """Start an evaluation of the pairs with these ids, which run side by side. A policy is told
+        nothing else of them: their states and recorded actions would say the way.
 
         An `act` that takes long calls `on_progress` meanwhile with the number of blocks, counted
         from the next one, whose actions are planned so far. The number may be a fraction.
@@ -222,6 +223,12 @@ class MethodConfig(Settings):
     def unavailable_reason(self, key: str) -> str:
         """Why the method cannot run on this machine, and what to do, or ""; `key` is the branch of
         the configuration, "method.lewm".
+        """
+        return ""
+
+    def misfit(self, image_size: int) -> str:
+        """Why the network cannot read pictures of that many px, and what to do, or ""; it begins
+        with the name of a key.
         """
         return ""
 

@@ -11,11 +11,15 @@ declaration, as in a method from outside, works too: --help then shows its type 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import numbers
+import typing
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 _KEY = "setting"  # key in the metadata of a field
+MOST_WHOLE = 2**32 - 1  # the largest whole number of a key: numpy's seeds end there
 
 
 class Setting(NamedTuple):
@@ -48,11 +52,17 @@ class Setting(NamedTuple):
             and (self.lt is None or number < self.lt)
         )
 
-    def check(self, name: str, value: Any) -> None:
-        """Raise ValueError for a value that is not allowed, with its name and what is allowed."""
+    def check(self, name: str, value: Any, kind: Any = Any) -> None:
+        """Raise ValueError for a value that is not allowed, or not of the field's type `kind`, with
+        its name and what is allowed.
+        """
+        if unfit := _unfit(kind, value):
+            raise ValueError(f"{name}={value!r} must be {unfit}")
         if self.least and len(value) < self.least:
             raise ValueError(f"{name} must have at least {self.least} element(s)")
         for number in _numbers(value):
+            if isinstance(number, int) and self.le is None and number > MOST_WHOLE:
+                raise ValueError(f"{name}={number} must be at most {MOST_WHOLE}")
             if isinstance(number, float) and not math.isfinite(number):
                 allowed = ", ".join(filter(None, ("a finite number", self.range)))
                 raise ValueError(f"{name}={number} must be {allowed}")
@@ -94,7 +104,38 @@ class Settings:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             if declared := of(field):
-                declared.check(field.name, getattr(self, field.name))
+                kind = kinds(type(self))[field.name]
+                declared.check(field.name, getattr(self, field.name), kind)
+
+
+@functools.cache  # resolving the annotations takes longer than all the rest
+def kinds(cls: type) -> dict[str, Any]:
+    """The types of a dataclass's fields by their names."""
+    return typing.get_type_hints(cls)
+
+
+_KINDS = {  # type -> what its values are, and in words
+    bool: (bool, "true or false"),
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+    str: (str, "text"),
+}
+
+
+def _unfit(kind: Any, value: Any) -> str:
+    """What the value must be to be of the type, in words; "" where it is, or the type is not known
+    here.
+    """
+    inner = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal:
+        return "" if value in inner else f"one of {', '.join(map(str, inner))}"
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, tuple | list):
+            return "a list"
+        return next((words for item in value if (words := _unfit(inner[0], item))), "")
+    accepted, words = _KINDS.get(kind, (object, ""))
+    truth_for_number = isinstance(value, bool) and kind in (int, float)
+    return words if truth_for_number or not isinstance(value, accepted) else ""
 
 
 def _numbers(value: Any) -> Iterator[float]:

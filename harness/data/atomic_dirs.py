@@ -97,7 +97,7 @@ def read_notes(part: str) -> dict[str, dict[str, Any]]:
     for entry in os.scandir(part):
         if entry.name.endswith(".arrow.json"):
             with contextlib.suppress(ValueError), open(entry.path, encoding="utf-8") as source:
-                notes[entry.name.removesuffix(".json")] = json.load(source)
+                notes[entry.name.removesuffix(".json")] = storage.parse_json(source.read())
     return notes
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from harness.contracts.task import Simulator, Surprise, Task
 from harness.data import atomic_dirs
 from harness.data.episodes import REMAKE, Dataset, DatasetError, reading
+from harness.records.storage import parse_json
 from harness.runtime import seeding
 from harness.runtime.progress import Progress
 
@@ -223,7 +224,7 @@ def _mapped(folder: str, facts: dict) -> Clips:
     """The clips in the folder; raises DatasetError unless it holds those that `facts` describe."""
     with reading(folder):
         with open(os.path.join(folder, MANIFEST), encoding="utf-8") as source:
-            manifest = json.load(source)
+            manifest = parse_json(source.read())
         arrays = [np.load(os.path.join(folder, f"{name}.npy"), mmap_mode="r") for name in _ARRAYS]
     if manifest != facts:
         raise DatasetError(f"{folder} holds other clips than its name promises; {REMAKE}")

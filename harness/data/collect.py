@@ -352,10 +352,11 @@ def _split(
     name: str, config: DataConfig, families: np.ndarray, held_out: np.ndarray | None = None
 ) -> dict[str, list[int]]:
     """Episode ids by split; a family is never divided. Episodes that a source holds out (E,) are
-    the test split, whatever their families.
+    the test split, together with those that share a family with one of them.
     """
     if held_out is None:
         held_out = np.zeros(len(families), bool)
+    held_out = np.isin(families, families[held_out])
     order = np.unique(families[~held_out])
     order = seeding.stream("split", name, config.seed).permutation(order)
     test = 0 if held_out.any() else _share(config.test, len(order))

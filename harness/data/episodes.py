@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from harness.contracts.data import Episode
 from harness.data import pixels
+from harness.records.storage import parse_json
 from harness.runtime import seeding
 
 FORMAT = 1  # grows when the layout below changes
@@ -211,8 +212,9 @@ def read_manifest(folder: str) -> Manifest:
     path = os.path.join(folder, MANIFEST)
     try:
         with open(path, encoding="utf-8") as file:
-            raw = json.load(file)
+            raw = parse_json(file.read())
         manifest = Manifest(**{**raw, "shards": [Shard(**shard) for shard in raw["shards"]]})
+        _check_kinds(manifest)
     except FileNotFoundError:
         raise DatasetError(f"{folder}: there is no {MANIFEST}; {ADVICE}") from None
     except PermissionError as error:
@@ -229,6 +231,29 @@ def read_manifest(folder: str) -> Manifest:
                 f"{value[:12]}; {ADVICE}"
             )
     return manifest
+
+
+def _check_kinds(manifest: Manifest) -> None:
+    """Raises ValueError where a part of the manifest is not what its name promises, or a shard lies
+    outside the folder.
+    """
+    whole = {"lengths": (manifest.lengths, 1), "families": (manifest.families, -(2**31))}
+    whole |= {f"split {name}": (manifest.split[name], 0) for name in SPLITS}
+    whole |= {"rows of shards": ([shard.rows for shard in manifest.shards], 0)}
+    whole |= {"bytes of shards": ([shard.bytes for shard in manifest.shards], 0)}
+    whole |= {"image_size": ([manifest.image_size], 1)}
+    for name, (values, least) in whole.items():
+        if not all(type(value) is int and least <= value < 2**31 for value in values):
+            raise ValueError(f"its {name} are no whole numbers from {least} on")
+    texts = [manifest.hash, manifest.split_hash, *(shard.hash for shard in manifest.shards)]
+    files = [shard.file for shard in manifest.shards]
+    if not all(isinstance(text, str) for text in [*texts, *files]):
+        raise ValueError("its hashes and names of files are no texts")
+    if not all(isinstance(part, dict) for part in (manifest.config, manifest.collector_parameters)):
+        raise ValueError("its config and collector_parameters are no objects")
+    for file in files:
+        if file != os.path.basename(file) or not file.isprintable() or file in ("", ".", ".."):
+            raise ValueError(f"its shard {file[:80]!r} is not the name of a file in its folder")
 
 
 def write_shard(folder: str, file: str, columns: Columns, storage: pixels.Storage = "raw") -> Shard:
@@ -325,14 +350,18 @@ def _read_shard(folder: str, manifest: Manifest, shard: Shard) -> Columns:
         reader = pa.ipc.open_file(pa.memory_map(path))
         _check_schema(path, reader.schema, manifest.image_size)
         batch = reader.get_batch(0)
+        batch.validate(full=True)  # lengths and offsets lie inside the file
     except PermissionError as error:
         raise DatasetError(f"{path} cannot be read ({_line(error)}); {_NO_PERMISSION}") from None
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(f"{path} cannot be read ({_line(error)}); {ADVICE}") from None
     if reader.num_record_batches != 1 or batch.num_rows != shard.rows:
         raise DatasetError(f"{path} has {batch.num_rows} rows, not {shard.rows}; {ADVICE}")
-    read = [_numpy(batch.column(name)) for name in Columns._fields[:-1]]
-    return Columns(*read, pixels.from_arrow(batch.column("pixels"), manifest.image_size))
+    try:
+        read = [_numpy(batch.column(name)) for name in Columns._fields[:-1]]
+        return Columns(*read, pixels.from_arrow(batch.column("pixels"), manifest.image_size))
+    except ValueError as error:  # sizes that do not fit the buffers
+        raise DatasetError(f"{path} cannot be read ({_line(error)}); {ADVICE}") from None
 
 
 def _check_schema(path: str, schema: pa.Schema, size: int) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.data import atomic_dirs
 from harness.data.episodes import REMAKE, Dataset, DatasetError, reading
+from harness.records.storage import one_line, parse_json
 from harness.runtime.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -99,12 +100,12 @@ def _mapped(folder: str, facts: dict) -> np.ndarray:
     path = os.path.join(folder, ARRAY)
     with reading(folder):
         with open(os.path.join(folder, MANIFEST), encoding="utf-8") as source:
-            manifest = json.load(source)
+            manifest = parse_json(source.read())
         size = os.path.getsize(path)
     expected = facts | {"bytes": 2 * int(np.prod(facts["shape"]))}
     actual = manifest | {"bytes": size} if isinstance(manifest, dict) else {}
     differences = [
-        f"{name} is {actual.get(name)} instead of {value}"
+        f"{name} is {one_line(actual.get(name))} instead of {value}"
         for name, value in expected.items()
         if actual.get(name) != value
     ]

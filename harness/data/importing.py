@@ -235,7 +235,7 @@ def _check_splits(
     place: str, config: DataConfig, families: np.ndarray, held_out: np.ndarray | None
 ) -> None:
     """Raise DatasetError where a split that is wanted would have no family."""
-    ours = families if held_out is None else families[~held_out]
+    ours = families if held_out is None else families[~np.isin(families, families[held_out])]
     count = len(np.unique(ours))
     wanted = 1 + (config.validation > 0) + (config.test > 0 and held_out is None)
     if count < wanted:

@@ -157,7 +157,7 @@ def _run_blocks(
         shown = max(shown, min(done + int(blocks * block), budget))
         progress("control", shown, budget)
 
-    policy.reset(episodes.pairs, on_progress)
+    policy.reset([pair.pair_id for pair in episodes.pairs], on_progress)
     for done in range(0, budget, block):
         rows = episodes.running()
         if not len(rows):

@@ -61,7 +61,7 @@ def measure(
     for done, size in enumerate(sizes):
         first = done % len(chosen) if size == 1 else 0
         rows = np.arange(first, first + size)
-        policy.reset(chosen[first : first + size])
+        policy.reset([pair.pair_id for pair in chosen[first : first + size]])
         _, elapsed = policy.solve(obs.rows(rows), goal.rows(rows), np.arange(size))
         seconds.setdefault(size, []).append(elapsed)
         progress("plan_time", done + 1, len(sizes))

@@ -177,7 +177,7 @@ class _FirstPlans:
 
     def search(self) -> Trace:
         """The pairs' first plans, and what was tried for them."""
-        self._policy.reset(self.pairs)
+        self._policy.reset([pair.pair_id for pair in self.pairs])
         return self._policy.trace(self._obs, self._goal, np.arange(len(self.pairs)))
 
     def execute(self, index: np.ndarray, plans: Tensor) -> tuple[Obs, np.ndarray]:

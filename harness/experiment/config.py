@@ -33,7 +33,7 @@ from harness.experiment.identity import TrialSpec, Weights
 from harness.experiment.protocols import PROTOCOLS, ProtocolConfig
 from harness.experiment.scales import DEFAULT_PROTOCOL, EVERY_SCALE, SCALES
 from harness.planning.receding_horizon import MPCConfig
-from harness.records import manifest
+from harness.records import manifest, plain_yaml
 from harness.runtime import command, outside
 from harness.runtime.command import ConfigError, known, nearest
 from harness.training.loop import TrainConfig
@@ -58,7 +58,7 @@ class Resources(Settings):
 
 
 @dataclass(frozen=True)
-class TrialConfig:
+class TrialConfig(Settings):
     """Everything that decides a trial's outcome, and its resources."""
 
     data: DataConfig
@@ -66,7 +66,7 @@ class TrialConfig:
     protocol: ProtocolConfig
     planner: Any  # the planner's own dataclass
     method: Any  # the method's own dataclass
-    planner_name: str = "cem"
+    planner_name: str = setting("cem", "How world models plan.", text="a name of --help planners")
     mpc: MPCConfig = field(default_factory=MPCConfig)
     plan_time: PlanTimeConfig = field(default_factory=PlanTimeConfig)
     plans: PlansConfig = field(default_factory=PlansConfig)
@@ -77,8 +77,8 @@ class TrialConfig:
     outside: dict[str, outside.Code] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
     weights: Weights = field(default_factory=Weights)  # empty: the trial trains its own
-    scale: str = ""
-    device: str = "cpu"
+    scale: str = setting("", "How big; tables keep scales apart.", text="a name of --help scales")
+    device: Literal["cpu", "cuda"] = setting("cpu", "Where models are trained and plan.")
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def trial_spec(
     pool = [known("task", name, zoo.TASKS) for name in settings.pool]
     others = {name: _tree(run, name, method, suite_overlay) for name in pool}
     protocol = _with_manifest(_section("protocol", tree), task)
-    known(f"success rule of {task}", protocol.success_rule, zoo.TASKS[task].spec.success_rules)
+    _check_protocol(protocol, task)
     used = [("task", task), ("method", method), ("planner", run.planner)]
     used += [("task", name) for name in pool]
     config = TrialConfig(
@@ -259,6 +259,7 @@ def trial_spec(
         scale=run.scale,
         device=run.device if zoo.METHODS[method].trained else "cpu",
     )
+    _check_together(config, method, stages)
     return TrialSpec(task, method, seed, variant, stages, config)
 
 
@@ -298,7 +299,7 @@ def to_yaml(spec: TrialSpec) -> str:
 def from_yaml(text: str) -> TrialSpec:
     """The inverse of to_yaml; text is what is written there, quoted or not. Raises ConfigError."""
     try:
-        tree = yaml.load(text, Loader=yaml.BaseLoader)
+        tree = plain_yaml.load(text, yaml.BaseLoader)
         config = {name: {} for name in identity.STAGE_SECTIONS} | tree["config"]
         codes = {key: outside.Code(**code) for key, code in config.pop("outside", {}).items()}
         for key, code in codes.items():
@@ -315,7 +316,9 @@ def from_yaml(text: str) -> TrialSpec:
         tree |= {name: tuple(tree.get(name, ())) for name in ("stages", "swept")}
         tree["seed"] = dotted_keys.read(int, tree["seed"], "seed")
         return TrialSpec(**{**tree, "config": TrialConfig(**config, **parts)})
-    except (LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except ConfigError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"not a trial's YAML: {_line(error)}") from error
 
 
@@ -408,6 +411,32 @@ def _with_manifest(protocol: ProtocolConfig, task: str) -> ProtocolConfig:
     of_draw = listed.protocol.get("name", "pairs"), f"seed{listed.seed}", f"n{len(listed.pairs)}"
     name = f"{protocol.name} on {'-'.join(of_draw)}"
     return dataclasses.replace(protocol, name=name, manifest=path, manifest_hash=digest)
+
+
+def _check_protocol(protocol: ProtocolConfig, task: str) -> None:
+    """Raises ConfigError where the protocol names what the task does not have."""
+    spec = zoo.TASKS[task].spec
+    known(f"success rule of {task}", protocol.success_rule, spec.success_rules)
+    for name in (*protocol.strata, *protocol.strata_min):
+        known(f"stratum of {task}", name, spec.strata)
+
+
+def _check_together(config: TrialConfig, method: str, stages: tuple[str, ...]) -> None:
+    """Raises ConfigError where values of two sections do not go together."""
+    data, split = config.data, config.protocol.split
+    if split in ("test", "validation") and getattr(data, split) == 0 and not data.is_imported:
+        raise ConfigError(
+            f"data.{split}=0 leaves no episode for pairs of protocol.split={split}: give "
+            f"data.{split} a share above 0"
+        )
+    misfit = "" if config.method.given_weights else config.method.misfit(data.image_size)
+    if misfit:
+        raise ConfigError(f"method.{method}.{misfit}")
+    if "decoder" in stages and data.image_size % config.decoder.patch:
+        raise ConfigError(
+            f"decoder.patch={config.decoder.patch} must divide the picture's side, "
+            f"data.image_size={data.image_size}"
+        )
 
 
 def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resources:

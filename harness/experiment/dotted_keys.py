@@ -5,7 +5,7 @@ wrong key or value is named together with what is allowed.
 from __future__ import annotations
 
 import dataclasses
-import functools
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import yaml
 
+from harness.contracts.setting import kinds
+from harness.records import plain_yaml
 from harness.runtime.command import ConfigError, nearest
 
 T = TypeVar("T")
@@ -75,7 +77,7 @@ def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
         if dataclasses.is_dataclass(value):
             yield from leaves(value, f"{key}.")
         else:
-            yield Leaf(key, _kinds(type(config))[field.name], value, field)
+            yield Leaf(key, kinds(type(config))[field.name], value, field)
 
 
 def fill(base: T, values: Mapping[str, Any], where: str = "") -> T:
@@ -86,7 +88,7 @@ def fill(base: T, values: Mapping[str, Any], where: str = "") -> T:
     on what the dataclass refuses.
     """
     check_keys(where, values, [leaf.key for leaf in leaves(base)])
-    kinds, changed = _kinds(type(base)), {}
+    types_of, changed = kinds(type(base)), {}
     fields = {field.name.rstrip("_"): field.name for field in dataclasses.fields(base)}
     for key, value in values.items():
         if key not in fields:
@@ -97,11 +99,12 @@ def fill(base: T, values: Mapping[str, Any], where: str = "") -> T:
         if dataclasses.is_dataclass(inner):
             changed[name] = fill(inner, value, f"{where}{key}.")
         else:
-            changed[name] = read(kinds[name], value, where + key)
+            changed[name] = read(types_of[name], value, where + key)
     try:
         return dataclasses.replace(base, **changed)
-    except ValueError as error:  # of a __post_init__
-        raise ConfigError(f"{where}{error}") from error
+    except ValueError as error:  # of a __post_init__, which begins with the name of a field
+        name = re.match(r"\w*", str(error))[0].rstrip("_")
+        raise ConfigError(f"{where}{error}; {_page(where + name)}") from error
 
 
 def check_keys(where: str, values: Any, keys: Iterable[str]) -> None:
@@ -217,19 +220,19 @@ def _pairs(value: Any, key: str) -> Mapping[str, Any]:
 def _yaml(text: str, loader: type, key: str) -> Any:
     """The text as YAML: BaseLoader leaves values as text, SafeLoader reads numbers and dates."""
     try:
-        return yaml.load(text, Loader=loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{key}: cannot read the value {text!r}") from error
+        return plain_yaml.load(text, loader)
+    except ValueError as error:
+        raise ConfigError(f"{key}: cannot read the value {text[:80]!r} ({error})") from error
 
 
 def _refuse(key: str, value: Any, allowed: str) -> Any:
     shown = " ".join(str(value).split())[:80]
-    raise ConfigError(f"{key}={shown} must be {allowed}; see --help")
+    raise ConfigError(f"{key}={shown} must be {allowed}; {_page(key)}")
 
 
-@functools.cache  # resolving the annotations takes longer than all the rest
-def _kinds(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+def _page(key: str) -> str:
+    """Where a key is explained: those of a section have a page each."""
+    return f"see --help {key}" if "." in key else "see --help"
 
 
 def _copy(value: Any) -> Any:

@@ -38,14 +38,20 @@ class Weights(Settings):
     weights in another folder make the same trial.
     """
 
-    identity: str = setting("", "By what the weights are the same: a checksum, or their training.")
-    origin: str = setting("", "Whose weights they are, as a report says it.")
-    path: str = setting("", "The file; none where it is missing.")
-    sha256: str = setting("", "The file's checksum.")
-    config_hash: str = setting("", "Configuration of the trial that trained them.")
-    missing: str = setting("", "Why they are not there, and what to do.")
-    trial: str = setting("", "The trial of this run that keeps them while it trains.")
-    share: float = setting(1.0, "The share of that training after which they were kept.")
+    identity: str = setting(
+        "", "By what the weights are the same: a checksum, or their training.", text="text"
+    )
+    origin: str = setting("", "Whose weights they are, as a report says it.", text="text")
+    path: str = setting("", "The file; none where it is missing.", text="a path or URI")
+    sha256: str = setting("", "The file's checksum.", text="hexadecimal digits")
+    config_hash: str = setting(
+        "", "Configuration of the trial that trained them.", text="hexadecimal digits"
+    )
+    missing: str = setting("", "Why they are not there, and what to do.", text="text")
+    trial: str = setting("", "The trial of this run that keeps them while it trains.", text="a key")
+    share: float = setting(
+        1.0, "The share of that training after which they were kept.", gt=0, le=1
+    )
 
     @property
     def note(self) -> str:

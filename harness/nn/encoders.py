@@ -45,9 +45,22 @@ class EncoderConfig(Settings):
                 f"heads={self.heads} must divide width={self.width}: give heads or width, too"
             )
 
+    def misfit(self, image_size: int) -> str:
+        """Why the encoder cannot read pictures of that many px, and what to do, or ""."""
+        if self.kind == "resnet18" or image_size % self.patch == 0:
+            return ""
+        return (
+            f"patch={self.patch} must divide the picture's side, data.image_size={image_size}: "
+            f"choose another patch (4, 8 or 16 for 64 px, 14 for 224 px)"
+        )
+
 
 def build(config: EncoderConfig, image_size: int) -> Encoder:
-    """The encoder of `config` for square pictures of `image_size` px."""
+    """The encoder of `config` for square pictures of `image_size` px. Raises ValueError where they
+    do not go together.
+    """
+    if misfit := config.misfit(image_size):
+        raise ValueError(f"encoder.{misfit}")
     if config.kind == "vit":
         return ViT(config, image_size)
     if config.kind == "resnet18":
@@ -92,7 +105,6 @@ class ViT(Encoder):
 
     def __init__(self, config: EncoderConfig, image_size: int):
         super().__init__()
-        _check_patch(config, image_size)
         self.width = config.width
         self.tokens = (image_size // config.patch) ** 2 + 1
         transformers.AttentionInterface.register(_ATTENTION, _attend)
@@ -143,7 +155,6 @@ class Conv(Encoder):
 
     def __init__(self, config: EncoderConfig, image_size: int):
         super().__init__()
-        _check_patch(config, image_size)
         self.width = config.width
         first, *others = config.channels
         layers = [nn.Conv2d(3, first, config.patch, stride=config.patch, bias=False)]
@@ -196,11 +207,3 @@ def _mixed(q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
 
 def _channels_last(gradient: Tensor) -> Tensor:
     return gradient.contiguous(memory_format=torch.channels_last)
-
-
-def _check_patch(config: EncoderConfig, image_size: int) -> None:
-    if image_size % config.patch:
-        raise ValueError(
-            f"image_size {image_size} is not a multiple of encoder.patch {config.patch}: "
-            f"choose another patch (4, 8 or 16 for 64 px, 14 for 224 px)"
-        )

@@ -73,6 +73,14 @@ class MAEConfig(Settings):
     decoder_depth: int = setting(2, "Layers of the decoder.", ge=1, paper=8)
     decoder_heads: int = setting(4, "Attention heads of the decoder.", ge=1, paper=16)
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.decoder_width % self.decoder_heads:
+            raise ValueError(
+                f"decoder_heads={self.decoder_heads} must divide decoder_width="
+                f"{self.decoder_width}: give decoder_heads or decoder_width, too"
+            )
+
 
 @dataclass(frozen=True)
 class FrozenConfig(MethodConfig):
@@ -94,6 +102,14 @@ class FrozenConfig(MethodConfig):
         False, "Standardize tokens by the training frames.", paper=False
     )  # FrozenEncoder.fit
     mae: MAEConfig = field(default_factory=MAEConfig)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.encoder_width % self.encoder_heads:
+            raise ValueError(
+                f"encoder_heads={self.encoder_heads} must divide encoder_width="
+                f"{self.encoder_width}: give encoder_heads or encoder_width, too"
+            )
 
     @property
     def uses_frozen_encoder(self) -> bool:
@@ -122,6 +138,17 @@ class FrozenConfig(MethodConfig):
     def untrained(self) -> FrozenConfig:
         """The same sizes with random weights."""
         return dataclasses.replace(self, weights="random")
+
+    def misfit(self, image_size: int) -> str:
+        """Whether the patches of an encoder that is trained here divide the picture; others resize
+        it.
+        """
+        if self.weights != "mae" or image_size % self.encoder_patch == 0:
+            return ""
+        return (
+            f"encoder_patch={self.encoder_patch} must divide the picture's side, "
+            f"data.image_size={image_size}: choose another patch (8 or 16 for 64 px)"
+        )
 
     def unavailable_reason(self, key: str) -> str:
         """Why the weights cannot be had here, and what to do, or ""; `key` is the configuration
@@ -230,6 +257,9 @@ def weights_misfit(folder: str) -> str:
     return _misfit(folder, tuple((file.st_mtime_ns, file.st_size) for file in files))
 
 
+_LARGEST = 100_000  # number in a config.json
+
+
 @functools.lru_cache
 def _misfit(folder: str, _state: tuple) -> str:
     try:
@@ -239,6 +269,8 @@ def _misfit(folder: str, _state: tuple) -> str:
                 f"{WEIGHTS} holds {_listed(quantized)} as integers or in 8 bits: give a folder "
                 f"with the weights as they were before they were quantized"
             )
+        if too_large := _too_large(os.path.join(folder, CONFIG)):
+            return f"{CONFIG} has {too_large}, which no encoder has: copy it again"
         _load(folder, _kind(folder))
     except WeightsError as error:
         return str(error)
@@ -246,6 +278,18 @@ def _misfit(folder: str, _state: tuple) -> str:
         words = " ".join(str(error).split())[:200]
         return f"{CONFIG} and {WEIGHTS} cannot be read ({words}): copy them again"
     return ""
+
+
+def _too_large(path: str) -> str:
+    """A size in a config.json that would take for ever to build, as "name=value", or ""."""
+    with open(path, encoding="utf-8") as source:
+        sizes = json.load(source)
+    wrong = [
+        f"{name}={value}"
+        for name, value in sizes.items()
+        if isinstance(value, int | float) and not -1 <= value <= _LARGEST
+    ]
+    return wrong[0][:80] if wrong else ""
 
 
 def _quantized(path: str) -> list[str]:
@@ -367,7 +411,7 @@ def _kind(folder: str) -> str:
     try:
         with open(os.path.join(folder, CONFIG), encoding="utf-8") as source:
             return str(json.load(source).get("model_type", ""))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return ""
 
 

@@ -45,6 +45,11 @@ class JEPAConfig(MethodConfig):
         paper=False,
     )
 
+    def misfit(self, image_size: int) -> str:
+        """Whether the encoder's patches divide the picture (MethodConfig.misfit)."""
+        reason = self.encoder.misfit(image_size)
+        return f"encoder.{reason}" if reason and "encoder" not in self.unread else ""
+
 
 class LatentPredictor(WorldModel):
     """The three parts behind a latent, by the names that checkpoints have, and what LeWM predicts

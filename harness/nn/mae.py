@@ -21,11 +21,8 @@ class Autoencoder(encoders.Encoder, Trainable):
 
     def __init__(self, config: FrozenConfig, image_size: int):
         super().__init__()
-        if image_size % config.encoder_patch:
-            raise ValueError(
-                f"image_size {image_size} is no multiple of encoder_patch {config.encoder_patch}: "
-                f"choose another patch (8 or 16 for 64 px)"
-            )
+        if misfit := config.misfit(image_size):
+            raise ValueError(misfit)
         self.width = config.encoder_width
         self.tokens = (image_size // config.encoder_patch) ** 2
         self.masked = config.mae.mask_ratio > 0

@@ -9,10 +9,11 @@ ours             encoder.vit.layers.0.attention.q_proj.weight
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -83,28 +84,39 @@ def config(tensors: Mapping[str, Tensor], base: Config, written: Mapping[str, An
     Heads leave no trace in shapes: they come from `written`, a released config.json, or else are
     the paper's. Raises SizesError where a tensor that tells a size is missing or has no such shape.
     """
-    try:
+    with _naming_what_is_missing():
         return dataclasses.replace(
             base,
             encoder=_encoder(tensors, written.get("encoder", {})),
             **_predictor(tensors, written.get("predictor", {})),
             residual=False,
         )
-    except KeyError as error:
-        raise SizesError(f"there is no {error.args[0]}, which tells a size of LeWM") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise SizesError(f"the shapes are no LeWM's ({error})") from None
 
 
 def image_size(tensors: Mapping[str, Tensor]) -> int:
-    """The side in px of the pictures that the encoder's learned positions are for."""
-    positions = tensors[f"{_VIT}embeddings.position_embeddings"].shape[1] - 1  # one is CLS's
-    return math.isqrt(positions) * _patch(tensors)
+    """The side in px of the pictures that the encoder's learned positions are for. Raises
+    SizesError.
+    """
+    with _naming_what_is_missing():
+        positions = tensors[f"{_VIT}embeddings.position_embeddings"].shape[1] - 1  # one is CLS's
+        return math.isqrt(positions) * _patch(tensors)
 
 
 def block_dim(tensors: Mapping[str, Tensor]) -> int:
-    """The numbers in a block of actions."""
-    return tensors["action_embedder.smooth.weight"].shape[1]
+    """The numbers in a block of actions. Raises SizesError."""
+    with _naming_what_is_missing():
+        return tensors["action_embedder.smooth.weight"].shape[1]
+
+
+@contextlib.contextmanager
+def _naming_what_is_missing() -> Iterator[None]:
+    """Turn what looking at tensors raises into a SizesError."""
+    try:
+        yield
+    except KeyError as error:
+        raise SizesError(f"there is no {error.args[0]}, which tells a size of LeWM") from None
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise SizesError(f"the shapes are no LeWM's ({error})") from None
 
 
 def released_config(config: JEPAConfig, image_size: int, block_dim: int) -> dict[str, Any]:

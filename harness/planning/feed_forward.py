@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.contracts.data import Obs, Pair
+from harness.contracts.data import Obs
 from harness.contracts.method import Decision, GoalPolicy
 from harness.planning import chunks
 from harness.planning.batch_solver import BatchSolver, OnProgress
@@ -39,10 +39,10 @@ class FeedForwardPolicy:
         self._solver = BatchSolver(self._infer, self._device, pairs_per_solve)
 
     def reset(
-        self, pairs: Sequence[Pair], on_progress: Callable[[float], None] | None = None
+        self, pair_ids: Sequence[int], on_progress: Callable[[float], None] | None = None
     ) -> None:
         """Start an evaluation; nothing is remembered between calls, and none takes long."""
-        self._pairs_per_call = min(self._most_per_call, len(pairs))
+        self._pairs_per_call = min(self._most_per_call, len(pair_ids))
 
     def act(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Decision:
         """One block for each of the pairs."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.contracts.data import Obs, Pair
+from harness.contracts.data import Obs
 from harness.contracts.method import Decision
 from harness.contracts.planning import IterationRunner, Plan, Trace
 from harness.contracts.setting import Settings, setting
@@ -104,15 +104,19 @@ class MPCPolicy:
         )
 
     def reset(
-        self, pairs: Sequence[Pair], on_progress: Callable[[float], None] = lambda blocks: None
+        self,
+        pair_ids: Sequence[int],
+        on_progress: Callable[[float], None] = lambda blocks: None,
     ) -> None:
         """Forget all plans; the random streams follow the pairs' ids."""
-        self._first_means = torch.zeros(len(pairs), *self._search.plan_shape)  # of the next plans
+        self._first_means = torch.zeros(
+            len(pair_ids), *self._search.plan_shape
+        )  # of the next plans
         self._on_progress = on_progress
-        self._pairs_per_call = min(self._most_per_call, len(pairs))
-        self._pair_ids = [pair.pair_id for pair in pairs]
-        self._replans = [0] * len(pairs)
-        self._queues: list[deque[np.ndarray]] = [deque() for _ in pairs]
+        self._pairs_per_call = min(self._most_per_call, len(pair_ids))
+        self._pair_ids = list(pair_ids)
+        self._replans = [0] * len(pair_ids)
+        self._queues: list[deque[np.ndarray]] = [deque() for _ in pair_ids]
 
     def act(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Decision:
         """The next block of each pair's plan; pairs that have none left are planned first."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -70,7 +69,7 @@ def read(path: str) -> Listed:
     try:
         with open(path, "rb") as file:
             content = file.read()
-        parsed = json.loads(content)
+        parsed = storage.parse_json(content)
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path} cannot be read: {storage.one_line(error)}") from None
     found = parsed.get("schema_version") if isinstance(parsed, dict) else None
@@ -96,6 +95,8 @@ def _parsed(content: Mapping[str, Any]) -> Manifest:
     for name, kind in kinds.items():
         if not isinstance(values[name], kind):
             raise ValueError(f"{name} is {values[name]!r}")
+    if not isinstance(values["protocol"].get("name", ""), str):
+        raise ValueError(f"the protocol's name is {values['protocol']['name']!r}")
     return Manifest(pairs=pairs, **values)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -100,10 +99,31 @@ def read(run_folder: str) -> Plan:
     content = _json(fs, f"{base.rstrip('/')}/{FILE}")
     try:
         trials = [PlannedTrial(**line) for line in content.get("trials", [])]
+        plan = Plan(trials, content.get("protocols", {}))
+        _check_kinds(plan)
     except TypeError as error:
         log.warning("%s/%s is passed over: %s", run_folder, FILE, storage.one_line(error))
         return Plan()
-    return Plan(trials, content.get("protocols", {}))
+    return plan
+
+
+def _check_kinds(plan: Plan) -> None:
+    """Raises TypeError where a part of the plan is not of its type: the file may be damaged."""
+    for trial in plan.trials:
+        values = dataclasses.asdict(trial)
+        numbers = [values.pop(name) for name in ("seed", "planned", "estimate_s")]
+        texts = [*values.pop("stages"), *values.values()]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"a trial has {texts}, which are no texts")
+        if not all(isinstance(number, int | float | None) for number in numbers):
+            raise TypeError(f"a trial has {numbers}, which are no numbers")
+    level = [plan.protocols]
+    for _ in range(3):  # protocol, key, task
+        if not all(isinstance(part, dict) for part in level):
+            raise TypeError("its protocols are no dictionaries")
+        level = [item for part in level for item in part.values()]
+    if not all(isinstance(text, str) for text in level):
+        raise TypeError("its protocols have values that are no texts")
 
 
 @contextlib.contextmanager
@@ -150,7 +170,9 @@ def marks(run_folder: str, trials: Sequence[PlannedTrial]) -> dict[str, Mark]:
     for trial in trials:
         content = _json(fs, f"{base.rstrip('/')}/trials/{trial.folder}/{RUNNING}")
         with contextlib.suppress(TypeError):
-            found |= {trial.folder: Mark(**content)} if content else {}
+            mark = Mark(**content) if content else None
+            if mark and isinstance(mark.stage, str) and mark.done + mark.total + mark.at >= 0:
+                found[trial.folder] = mark
     return found
 
 
@@ -164,7 +186,7 @@ def _json(fs: pafs.FileSystem, path: str) -> dict:
     """The object in a JSON file; an empty one where there is none."""
     try:
         with fs.open_input_stream(path) as source:
-            content = json.loads(source.read())
+            content = storage.parse_json(source.read())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -47,6 +47,16 @@ def write_json(path: str, content: Mapping[str, Any]) -> None:
         sink.write(f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode())
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The content of JSON that somebody else may have written. Raises ValueError, also where it is
+    nested too deep.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
 def delete(fs: pafs.FileSystem, path: str) -> None:
     """Delete the file `path` where there is one."""
     if fs.get_file_info(path).type != pafs.FileType.NotFound:
@@ -59,6 +69,6 @@ def is_file(path: str) -> bool:
     return fs.get_file_info(base).type == pafs.FileType.File
 
 
-def one_line(error: BaseException) -> str:
-    """The first 200 characters of an error's message, on one line."""
+def one_line(error: object) -> str:
+    """The first 200 characters of an error's message, or of another text, on one line."""
     return " ".join(str(error).split())[:200]

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from harness.records import plan, rows
+from harness.records import plain_yaml, plan, rows
 from harness.runtime import command
 
 log = logging.getLogger(__name__)
@@ -99,9 +99,9 @@ def load(run_folder: str, compacting: bool = False) -> RunTables:
 def flat_config(config_yaml: str) -> dict[str, Any]:
     """Dotted keys and values of a configuration; empty, and logged, when it cannot be parsed."""
     try:
-        parsed = yaml.load(config_yaml, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        log.warning("a trial's config_yaml cannot be parsed: %s", " ".join(str(error).split()))
+        parsed = plain_yaml.load(config_yaml, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except ValueError as error:
+        log.warning("a trial's config_yaml cannot be parsed: %s", error)
         return {}
     return dict(_flatten(parsed, "")) if isinstance(parsed, dict) else {}
 

@@ -30,7 +30,12 @@ console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)  # 
 
 
 class ConfigError(ValueError):
-    """A word of the command line that is not understood; the message names what is."""
+    """A word of the command line that is not understood; the message names what is, in one line
+    whatever the word was.
+    """
+
+    def __init__(self, message: str):
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
 
 
 def main(
@@ -164,7 +169,7 @@ def known(kind: str, name: str, names: Iterable[str]) -> str:
     """`name` if it is one of `names`; raises ConfigError that names the nearest and all."""
     if name in names:
         return name
-    raise ConfigError(f'unknown {kind} "{name}". {nearest(name, names)}')
+    raise ConfigError(f'unknown {kind} "{name[:80]}". {nearest(name, names)}')
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -182,9 +187,11 @@ def split(word: str) -> tuple[str, str]:
     """
     key, equals, text = word.partition("=")
     if not equals or not key:
-        raise ConfigError(f'"{word}" is not of the form key=value, e.g. scale=laptop. See --help.')
+        raise ConfigError(
+            f'"{word[:80]}" is not of the form key=value, e.g. scale=laptop. See --help.'
+        )
     if not text:
-        raise ConfigError(f"{key}= has no value; leave the word out or see --help")
+        raise ConfigError(f"{key[:80]}= has no value; leave the word out or see --help")
     if key.endswith(SOURCE):
         return key, source(text)
     return key, expanded(key, text) if key.rpartition(".")[2] in PATHS else text

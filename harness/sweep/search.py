@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.pruners import NopPruner, SuccessiveHalvingPruner
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -63,8 +64,11 @@ def open_study(sweep: Sweep) -> optuna.Study:
         )
         if not sweep.run.dry:
             study.set_user_attr(SAMPLER, sweep.sampler)
-    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        reason = str(error).splitlines()[0]
+        _check_values(sweep, study)
+    except launch.LaunchError:
+        raise
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split())[:200]
         raise launch.LaunchError(
             f"{file} cannot be used ({reason}): delete it; finished trials stay"
         ) from error
@@ -73,6 +77,25 @@ def open_study(sweep: Sweep) -> optuna.Study:
     study.sampler = samplers.create(sweep.sampler, seed, sweep.space, sweep.resolution)
     study.pruner = _pruner(sweep)
     return study
+
+
+# what Optuna and its database raise where the file has other values than they wrote
+_DAMAGED = (SQLAlchemyError, optuna.exceptions.OptunaError, LookupError, TypeError, ValueError)
+_DAMAGED += (AttributeError, AssertionError, RuntimeError)
+
+
+def _check_values(sweep: Sweep, study: optuna.Study) -> None:
+    """Raises ValueError where a suggestion has values that its key cannot have."""
+    for suggestion in study.get_trials(deepcopy=False):
+        for key, value in _values(suggestion).items():
+            kind = sweep.space.get(key)
+            if isinstance(kind, CategoricalDistribution):
+                fits = value in kind.choices
+            else:
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                fits = kind is None or (number and kind.low <= value <= kind.high)
+            if not fits:
+                raise ValueError(f"suggestion {suggestion.number} has {key}={value!r:.80}")
 
 
 def importances(sweep: Sweep, settled: Sequence[FrozenTrial]) -> dict[str, dict[str, float]]:

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from optuna.distributions import (
     BaseDistribution,
@@ -19,6 +19,7 @@ from optuna.distributions import (
 )
 
 from harness import loggers, zoo
+from harness.contracts.setting import MOST_WHOLE, Settings, setting
 from harness.experiment import command_line, config, dotted_keys, identity, imported
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
@@ -36,11 +37,12 @@ _WORDS += ("sampler", "points", "resolution", "objectives", "prune", "test")
 _NOT_OURS = ("suite", "tasks", "methods", "seeds", "from_", "ray", "overrides")
 _DIGITS = 4  # significant digits of a suggested number; the rounded number is the one that runs
 _TRIALS = 8
+_MOST_GRID = 100_000  # values; each is a training
 _LONGEST_VALUE = 60  # characters in the name of a folder; of a path the last ones
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Settings):
     """A sweep: what stays the same, what varies, and how many values are tried."""
 
     run: config.RunConfig
@@ -48,14 +50,20 @@ class Sweep:
     task: str
     method: str
     seeds: tuple[int, ...]  # of the trainings of each value; the first also of what is suggested
-    trials: int  # how many values are tried
     space: dict[str, BaseDistribution]  # by key
-    sampler: str = "tpe"
-    points: int = 8  # of a grid, for each key
-    resolution: float = 1.5  # of bisection
-    objectives: tuple[str, ...] = ("success",)
-    prune: str = "none"
-    test: bool = False  # evaluate the best value's weights on test pairs
+    trials: int = setting(_TRIALS, "How many values are tried.", ge=1)
+    sampler: Literal["tpe", "random", "grid", "bisection"] = setting(
+        "tpe", "How values are chosen."
+    )
+    points: int = setting(8, "Values of a grid for each key.", ge=2)
+    resolution: float = setting(
+        1.5, "Factor to which bisection narrows the ends of the plateau.", gt=1
+    )
+    objectives: tuple[Literal["success", "plan_time"], ...] = setting(
+        ("success",), "What is made better.", least=1
+    )
+    prune: Literal["none", "asha"] = setting("none", "Which trainings stop early.")
+    test: bool = setting(False, "Evaluate the weights of the best value on test pairs.")
 
     @property
     def seed(self) -> int:
@@ -183,16 +191,13 @@ def parse(argv: Sequence[str]) -> Sweep:
         raise config.ConfigError(f"results={run.results}: a sweep needs a folder on this machine")
     distributions = _space(space, run.planner, method)
     _check_choice(own, choice, distributions, zoo.METHODS[method].trained)
-    sweep = Sweep(
-        run=command_line.local_paths(run),
-        words=tuple(rest),
-        task=task,
-        method=method,
-        seeds=seeds,
-        trials=_trials(own, choice, distributions, seeds[0]),
-        space=distributions,
-        **choice,
-    )
+    parts = {"run": command_line.local_paths(run), "words": tuple(rest), "task": task}
+    parts |= {"method": method, "seeds": seeds, "space": distributions}
+    trials = _trials(own, choice, distributions, seeds[0])
+    try:
+        sweep = Sweep(**parts, **choice, trials=trials)
+    except ValueError as error:
+        raise config.ConfigError(f"{error}; see --help") from error
     loggers.check(sweep.run.log, sweep.run.folder)
     _check(sweep)
     return sweep
@@ -207,8 +212,11 @@ def _entry(kind: str, word: str) -> str:
 
 
 def _whole(key: str, text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise config.ConfigError(f"{key}={text}: give a whole number of at least {least}")
+    allowed = text.isdecimal() and len(text) <= len(str(MOST_WHOLE))
+    if not allowed or not least <= int(text) <= MOST_WHOLE:
+        raise config.ConfigError(
+            f"{key}={text[:80]}: give a whole number from {least} to {MOST_WHOLE}"
+        )
     return int(text)
 
 
@@ -277,6 +285,13 @@ def _trials(
     if "trials" in own and choice["sampler"] != "grid":
         return _whole("trials", own["trials"], 1)
     if choice["sampler"] == "grid":
+        kinds = space.values()
+        size = math.prod(len(getattr(kind, "choices", range(choice["points"]))) for kind in kinds)
+        if size > _MOST_GRID:
+            raise config.ConfigError(
+                f"points={choice['points']}: a grid has at most {_MOST_GRID} values, and this one "
+                f"{size}: give fewer points or keys, or sampler=random"
+            )
         size = len(samplers.grid(space, choice["points"], seed))
         return min(size, _whole("trials", own["trials"], 1)) if "trials" in own else size
     if choice["sampler"] == "bisection":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 from collections.abc import Iterator, Mapping
 from pickle import UnpicklingError
 from typing import NamedTuple
@@ -80,8 +79,9 @@ class Checkpoint:
             return TrainingState(0, 0.0, [])
         try:
             saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-            saved_hash = saved["config_hash"]
+            saved_hash, inputs = str(saved["config_hash"]), dict(saved.get("inputs", {}))
         except (
+            AttributeError,
             RuntimeError,
             UnpicklingError,
             EOFError,
@@ -91,7 +91,7 @@ class Checkpoint:
         ) as error:
             raise CheckpointError(f"{self._path(TRAINING)} cannot be read: delete it") from error
         self._check(saved_hash, TRAINING)
-        self._check_inputs(saved.get("inputs", {}))
+        self._check_inputs(inputs)
         with self._fitting(TRAINING):
             self._load(model, saved["model"], TRAINING)
             optimizer.load_state_dict(saved["optimizer"])
@@ -124,7 +124,7 @@ class Checkpoint:
         except safetensors.SafetensorError as error:
             raise CheckpointError(f"{self._path(name)} cannot be read: delete it") from error
         header = int.from_bytes(data[:8], "little")  # safetensors: length, JSON, tensors
-        metadata = json.loads(data[8 : 8 + header]).get("__metadata__", {})
+        metadata = storage.parse_json(data[8 : 8 + header]).get("__metadata__", {})
         self._check(metadata.get("config_hash", ""), name)
         with self._fitting(name):
             self._load(model, tensors, name)
@@ -143,7 +143,7 @@ class Checkpoint:
 
     def _check_inputs(self, begun_with: Mapping[str, str]) -> None:
         for name, value in self._inputs.items():
-            before = begun_with.get(name, value)
+            before = str(begun_with.get(name, value))
             if before != value:
                 raise CheckpointError(
                     f"{self._path(TRAINING)} was begun with another {name} ({before[:8]}, now "

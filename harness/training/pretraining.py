@@ -22,6 +22,7 @@ from harness.data import atomic_dirs, features
 from harness.data.episodes import Dataset, DatasetError
 from harness.nn import frozen, mae
 from harness.nn.frozen import FrozenConfig
+from harness.records.storage import one_line, parse_json
 from harness.runtime import seeding
 from harness.runtime.progress import Progress
 from harness.training import checkpoint as checkpoints
@@ -109,7 +110,7 @@ def _check_manifest(folder: str, facts: dict) -> None:
     advice = "delete the folder, it is made again"
     try:
         with open(os.path.join(folder, MANIFEST), encoding="utf-8") as source:
-            manifest = json.load(source)
+            manifest = parse_json(source.read())
         differing = [name for name, value in facts.items() if manifest.get(name) != value]
         misfit = frozen.weights_misfit(folder)
     except FileNotFoundError as error:
@@ -124,7 +125,7 @@ def _check_manifest(folder: str, facts: dict) -> None:
     if differing:
         name = differing[0]
         raise DatasetError(
-            f"{folder} was made with another {name} ({manifest.get(name)} instead of "
+            f"{folder} was made with another {name} ({one_line(manifest.get(name))} instead of "
             f"{facts[name]}); {advice}"
         )
     if misfit:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -186,7 +185,7 @@ def sized(base: Config, file: WeightsFile, image_size: int, block_dim: int) -> C
 def _written_sizes(text: str) -> dict[str, Any]:
     """A config.json, as data. Raises WeightsError."""
     try:
-        config = json.loads(text or "{}")
+        config = storage.parse_json(text or "{}")
     except ValueError as error:
         raise WeightsError(f"its config.json cannot be read ({error})") from None
     parts = ("encoder", "predictor")
@@ -377,7 +376,7 @@ def _torch(path: str, data: bytes) -> dict[str, Tensor]:
 
 
 def _is_named_tensor(name: Any, value: Any) -> bool:
-    return isinstance(name, str) and torch.is_tensor(value)
+    return isinstance(name, str) and torch.is_tensor(value) and value.layout == torch.strided
 
 
 def _described(state: Any) -> str:

@@ -68,7 +68,7 @@ def test_the_convolutional_encoder_is_its_layers_one_by_one():
 
 
 def test_a_patch_must_divide_the_picture():
-    with pytest.raises(ValueError, match=r"image_size 64 is not a multiple of encoder.patch 14"):
+    with pytest.raises(ValueError, match=r"^encoder.patch=14 must divide .*data.image_size=64"):
         encoders.build(encoders.EncoderConfig("vit", patch=14), 64)
 
 

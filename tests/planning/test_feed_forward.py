@@ -54,7 +54,7 @@ def build(case, pairs_per_solve=0, pairs_per_call=1):
 
 
 def act(case, policy, rows):
-    policy.reset(case.pairs)
+    policy.reset([pair.pair_id for pair in case.pairs])
     return policy.act(case.obs.rows(rows), case.goal.rows(rows), rows)
 
 

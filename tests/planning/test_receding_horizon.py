@@ -73,7 +73,7 @@ def evaluate(case, policy, order=range(PAIRS)):
 def test_progress_is_reported_while_plans_are_made(case):
     heard = []
     policy = build(case)
-    policy.reset(case.pairs[:2], heard.append)
+    policy.reset([pair.pair_id for pair in case.pairs[:2]], heard.append)
     policy.act(*frames(case, case.pairs[:2]), np.arange(2))
     iterations = case.spec.config.planner.iterations
     assert heard == pytest.approx([EXECUTED * (i + 1) / iterations for i in range(iterations)])
@@ -110,7 +110,7 @@ def plans(case, policy, together, order=range(PAIRS)):
     order = np.array(order)
     chosen = [case.pairs[i] for i in order]
     now, goal = frames(case, chosen)
-    policy.reset(chosen)
+    policy.reset([pair.pair_id for pair in chosen])
     found = torch.empty(PAIRS, HORIZON, 10)
     for first in range(0, PAIRS, together):
         rows = np.arange(first, min(first + together, PAIRS))
@@ -248,7 +248,7 @@ def test_a_pair_that_is_timed_alone_is_not_filled_up(case):
     sizes = []
     policy = build(case, pairs_per_call=16, record=noting(sizes))
     for count in (1, 20):  # pairs of the evaluation
-        policy.reset(case.pairs[:count])
+        policy.reset([pair.pair_id for pair in case.pairs[:count]])
         policy.solve(*frames(case, case.pairs[:1]), np.zeros(1, dtype=int))
     assert sizes == [1, 16]
 
@@ -302,7 +302,7 @@ def test_each_replan_draws_anew(case):
     """Two plans from one and the same picture, one after the other."""
     policy = build(case)
     normalizer, one = case.normalizer, case.pairs[:1]
-    policy.reset(one)
+    policy.reset([pair.pair_id for pair in one])
     goal = control.goal_observation(one, normalizer)
     blocks = [policy.act(goal, goal, np.array([0])) for _ in range(2 * EXECUTED)]
     assert [len(decision.solves) for decision in blocks] == [1, 0, 1, 0]
@@ -337,13 +337,13 @@ def first_means(case, pairs_per_solve, executed=EXECUTED, **settings):
     planner = Numbered()
     policy = build(case, pairs_per_solve, executed=executed, planner=planner, **settings)
     chosen = case.pairs[:4]
-    policy.reset(chosen)
+    policy.reset([pair.pair_id for pair in chosen])
     policy.solve(*frames(case, chosen), np.arange(4))  # the first one warms up
     planner.inits.clear()
     planner.plans.clear()
     for _ in range(3 * executed):
         policy.act(*frames(case, chosen), np.arange(4))
-    policy.reset(chosen)
+    policy.reset([pair.pair_id for pair in chosen])
     policy.act(*frames(case, chosen), np.arange(4))
     return torch.cat(planner.inits).split(4), torch.cat(planner.plans).split(4)
 
@@ -366,7 +366,7 @@ def test_nothing_of_a_plan_is_left_where_it_is_not_asked_for_or_executed_whole(c
 def test_a_trace_is_the_search_of_the_first_plans_and_its_costs_are_the_model_s(case):
     policy, rows = build(case), np.arange(4)
     now, goal = frames(case, case.pairs[:4])
-    policy.reset(case.pairs[:4])
+    policy.reset([pair.pair_id for pair in case.pairs[:4]])
     plan, _ = policy.solve(now, goal, rows)
     trace = policy.trace(now, goal, rows)
     assert torch.equal(trace.plan.actions, plan.actions)

@@ -86,7 +86,7 @@ def _folders(place: str) -> list[str]:
 
 def _load(folder: str) -> _Part:
     states, velocities, actions = (_tensor(folder, n) for n in (_STATES, _VELOCITIES, _ACTIONS))
-    lengths = np.asarray(_plain_pickle(os.path.join(folder, _LENGTHS)), np.int64).reshape(-1)
+    lengths = _lengths(os.path.join(folder, _LENGTHS))
     longest = min(t.shape[1] for t in (states, velocities, actions)) if states.ndim == 3 else 0
     same = len(states) == len(velocities) == len(actions) == len(lengths) > 0
     if not same or lengths.min() < 1 or lengths.max() > longest:
@@ -102,9 +102,8 @@ def _tensor(folder: str, name: str) -> np.ndarray:
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
         return value.float().numpy()
-    except (OSError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DatasetError(f"{path} cannot be read ({reason})") from None
+    except _DAMAGED as error:
+        raise DatasetError(f"{path} cannot be read ({_line(error)})") from None
 
 
 class _Plain(pickle.Unpickler):
@@ -118,12 +117,22 @@ class _Plain(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}, which is not loaded")
 
 
-def _plain_pickle(path: str) -> Any:
+# what pickle raises on damaged bytes, besides UnpicklingError
+_DAMAGED = (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ImportError)
+_DAMAGED += (ArithmeticError, MemoryError, RecursionError, RuntimeError, pickle.UnpicklingError)
+
+
+def _lengths(path: str) -> np.ndarray:
+    """The whole numbers (E,) in a pickle."""
     try:
         with open(path, "rb") as file:
-            return _Plain(file).load()
-    except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise DatasetError(f"{path} cannot be read ({error})") from None
+            return np.asarray(_Plain(file).load(), np.int64).reshape(-1)
+    except _DAMAGED as error:
+        raise DatasetError(f"{path} cannot be read ({_line(error)})") from None
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120]
 
 
 def _frames(path: str, begin: int, end: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +14,9 @@ from harness.data.sources import interface
 from harness.data.sources.interface import PIXELS
 
 _LENGTHS, _OFFSETS = "ep_len", "ep_offset"
+# what numpy and zipfile raise on damaged bytes
+_DAMAGED = (OSError, EOFError, ValueError, LookupError, RuntimeError, MemoryError)
+_DAMAGED += (zipfile.BadZipFile, zlib.error)
 
 
 class Folder:
@@ -68,7 +72,7 @@ class Folder:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return archive[archive.files[0]]
-        except (OSError, ValueError, IndexError, zipfile.BadZipFile) as error:
+        except _DAMAGED as error:
             raise DatasetError(f"{path} cannot be read ({error})") from None
 
     def _picture(self, episode: int, step: int) -> np.ndarray:

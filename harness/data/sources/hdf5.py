@@ -23,6 +23,9 @@ from harness.runtime import command
 
 _NO_COLUMNS = ("ep_len", "ep_offset")
 _PART = 1 << 16  # rows read at a time
+_MOST_LEVELS = 8  # of groups in one another; a group may be inside itself
+# what h5py raises where a file is not what HDF5 allows
+_DAMAGED = (OSError, pa.ArrowException, RuntimeError, LookupError, ValueError, TypeError)
 
 
 class HDF5:
@@ -37,9 +40,10 @@ class HDF5:
         self.place = place
         try:
             self._file = h5py.File(_opened(place) if "://" in place else place, "r")
-        except (OSError, pa.ArrowException) as error:
+            sets = dict(_data_sets(self._file))
+        except _DAMAGED as error:
             raise DatasetError(f"{place} cannot be opened: {_line(error)}") from None
-        found = {name: data for name, data in _data_sets(self._file) if name not in _NO_COLUMNS}
+        found = {name: data for name, data in sets.items() if name not in _NO_COLUMNS}
         shape, kind = (found[PIXELS].shape, found[PIXELS].dtype) if PIXELS in found else ((), None)
         if len(shape) != 4 or shape[-1] != 3 or kind != np.uint8:
             raise DatasetError(f"{place} has no pictures: no {PIXELS} (N, height, width, 3) uint8")
@@ -47,7 +51,14 @@ class HDF5:
         self._columns = {name: d for name, d in found.items() if d.ndim and d.dtype.kind in "fiub"}
         self.columns = {n: int(np.prod(d.shape[1:])) for n, d in self._columns.items()}
         self.size = self._pixels.shape[1:3]
-        self.lengths, self._first = self._episodes()
+        try:
+            self.lengths, self._first = self._episodes()
+        except DatasetError:
+            raise
+        except (*_DAMAGED, MemoryError) as error:
+            raise DatasetError(
+                f"{place} does not say where episodes begin: {_line(error)}"
+            ) from None
         self.filters = _filters(self._pixels)
 
     @classmethod
@@ -80,7 +91,7 @@ class HDF5:
     def _rows(self, data: h5py.Dataset, first: int, end: int) -> np.ndarray:
         try:
             return data[first:end]
-        except OSError as error:
+        except (*_DAMAGED, MemoryError) as error:
             missing = _missing_filters(data)
             if missing:
                 raise DatasetError(
@@ -126,11 +137,18 @@ def _opened(uri: str) -> pa.NativeFile:
     return fs.open_input_file(path)
 
 
-def _data_sets(group: h5py.Group, above: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
-    """Every data set by its name; those in groups have the groups' names in front, with "_"."""
-    for name, item in group.items():
-        if isinstance(item, h5py.Group):
-            yield from _data_sets(item, f"{above}{name}_")
+def _data_sets(
+    group: h5py.Group, above: str = "", levels: int = _MOST_LEVELS
+) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Every data set by its name; those in groups have the groups' names in front, with "_". What a
+    link names in another file is no part of this one.
+    """
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            continue
+        item = group[name]
+        if isinstance(item, h5py.Group) and levels:
+            yield from _data_sets(item, f"{above}{name}_", levels - 1)
         elif isinstance(item, h5py.Dataset):
             yield f"{above}{name}", item
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import NamedTuple
@@ -30,6 +31,8 @@ from harness.report.figures import (
     sweep,
     training,
 )
+
+_LONGEST_NAME = 100
 
 
 class Image(NamedTuple):
@@ -69,7 +72,7 @@ def draw(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> dict[s
             if drawn
         }
     films = {name: Image(kinds, "") for name, kinds in episodes.films(filmed).items()}
-    return images | films
+    return {file_name(name): image for name, image in (images | films).items()}
 
 
 def of_sweeps(run_folders: Sequence[str]) -> Image | None:
@@ -87,3 +90,8 @@ def of_sweeps(run_folders: Sequence[str]) -> Image | None:
             return None
         drawn = hyperparameters.draw(runs, joined)
         return Image(style.render(drawn.figure), drawn.caption)
+
+
+def file_name(name: str) -> str:
+    """The name of a figure's files: a task's name is a part of it, and rows may say any."""
+    return re.sub(r"[^\w.+-]+", "_", name)[:_LONGEST_NAME]

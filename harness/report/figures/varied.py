@@ -34,7 +34,8 @@ def points(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     found = found.assign(order=order).sort_values(["name", "order"], ignore_index=True)
     found[["mean", "low", "high"]] *= 100
     found["alone"] = found["cell"].map(varied.groupby("cell").size()) == 1
-    found["suite"] = found["cell"].map(run.trials.groupby("cell")["suite"].first())
+    suites = run.trials.groupby("cell")["suite"].first()
+    found["suite"] = found["cell"].map(suites).astype(str)  # also where there are none
     return found
 
 
