@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.data import atomic_dirs
+from harness.data import atomic_dirs, cache
 from harness.data.episodes import REMAKE, Dataset, DatasetError, reading
 from harness.runtime.progress import Progress
 
@@ -51,8 +51,12 @@ def ensure(
     if not os.path.isdir(os.path.join(root, name)) and not _fits(root, needed):
         return None
     try:
-        folder = atomic_dirs.once(
-            root, name, lambda part: _compute(dataset, encode, facts, part, progress)
+        folder = cache.once(
+            root,
+            name,
+            lambda: atomic_dirs.once(
+                root, name, lambda part: _compute(dataset, encode, facts, part, progress)
+            ),
         )
     except atomic_dirs.NotWritable as error:
         log.warning(

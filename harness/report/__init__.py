@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import shlex
 import time
 from collections.abc import Container, Sequence
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from harness.report import figures, format, load, page, render, success_rates, t
 from harness.report.load import NoTrials
 from harness.report.page import progress
 
-__all__ = ["NoTrials", "Report", "console", "publish", "watch", "write"]
+__all__ = ["NoTrials", "Report", "console", "how_to_open", "publish", "watch", "write"]
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,13 @@ def publish(run_folder: str) -> Report:
     paths = _write(str(run_folder), parts, _draw(parts))
     _show(parts)
     return Report(paths, parts.run.broken)
+
+
+def how_to_open(page: str) -> str:
+    """The words that say how a page is looked at: a browser needs a file of this machine."""
+    if "://" in page:
+        return f"the page is one file, which can be downloaded and opened: {page}"
+    return f"open {shlex.quote(page)}"
 
 
 def watch(run_folder: str, poll_s: int = 5) -> Report:
@@ -195,4 +203,4 @@ def _save(run_folder: str, path: str, content: bytes) -> str:
     fs.create_dir(f"{base}/{path}".rpartition("/")[0], recursive=True)
     with storage.whole_file(fs, f"{base}/{path}") as sink:
         sink.write(content)
-    return f"{run_folder.rstrip('/')}/{path}"
+    return storage.join(run_folder, path)
