@@ -365,7 +365,7 @@ def _set_environment(scratch: str, joins: bool) -> None:
 
 
 def _token() -> str:
-    """Where Ray finds the token of a cluster that is joined: a variable or a file; "" if nowhere."""
+    """Where Ray finds the token of a cluster to join: a variable or a file; "" for nowhere."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return "RAY_AUTH_TOKEN"
     file = os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser(_TOKEN_FILE)

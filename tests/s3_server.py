@@ -11,7 +11,7 @@ import started
 
 needs_server = pytest.mark.skipif(
     importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask") is None,
-    reason="moto[server] is not installed: pip install -e .[test]",
+    reason="moto and flask are not installed: pip install -e .[test]",
 )
 BUCKET = "bucket"
 

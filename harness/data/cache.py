@@ -3,7 +3,7 @@ machine makes is uploaded for the others.
 
 `local` turns a location (a folder, or a URI such as s3://bucket/data) into a folder of this
 machine. For a URI that is a folder of its cache, in which a file says where its contents come from;
-`once` reads it, so everything that is made in the folder, datasets, tokens of frozen encoders and
+`shared` reads it, so everything that is made in the folder, datasets, tokens of frozen encoders and
 these encoders, is found in the store first and goes there afterwards.
 
 In the store, a folder is whole once it has CHECKSUMS, which is uploaded last.
@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs as pafs
 
+from harness.data import atomic_dirs
 from harness.data.episodes import DatasetError
 from harness.records import storage
 
@@ -82,7 +83,14 @@ def has(root: str, name: str) -> bool:
     return remote is not None and remote.checksums() is not None
 
 
-def once(root: str, name: str, make: Callable[[], object]) -> str:
+def once(root: str, name: str, make: Callable[[str], None]) -> str:
+    """The folder root/name, which `make` fills under a temporary name where it is missing: as
+    atomic_dirs.once does it, and as `shared` where `root` is a copy of a store.
+    """
+    return shared(root, name, lambda: atomic_dirs.once(root, name, make))
+
+
+def shared(root: str, name: str, make: Callable[[], object]) -> str:
     """The folder root/name, which `make` has made, here or on another machine.
 
     Where `root` is a copy of a store, the folder is downloaded from there; if it is not there,

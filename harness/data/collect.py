@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import logging
@@ -144,9 +145,8 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
     """
     root = cache.local(root)
     folder = _folder(task, config, root)
-    cache.once(
-        *os.path.split(folder), lambda: _collect_once(task, config, root, folder, workers)
-    )
+    collecting = functools.partial(_collect_once, task, config, root, folder, workers)
+    cache.shared(*os.path.split(folder), collecting)
     _check_dataset(folder, task, config)
     return folder
 

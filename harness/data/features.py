@@ -52,11 +52,7 @@ def ensure(
         return None
     try:
         folder = cache.once(
-            root,
-            name,
-            lambda: atomic_dirs.once(
-                root, name, lambda part: _compute(dataset, encode, facts, part, progress)
-            ),
+            root, name, lambda part: _compute(dataset, encode, facts, part, progress)
         )
     except atomic_dirs.NotWritable as error:
         log.warning(

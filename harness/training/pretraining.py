@@ -18,7 +18,7 @@ import torch
 
 from harness.contracts.data import Batch, Obs, Window
 from harness.contracts.method import LatentModel, MethodConfig
-from harness.data import atomic_dirs, cache, features
+from harness.data import cache, features
 from harness.data.episodes import Dataset, DatasetError
 from harness.nn import frozen, mae
 from harness.nn.frozen import FrozenConfig
@@ -73,8 +73,7 @@ def ready(
         result = _pretrain(method, pool, part, digest, device, progress)
         _write_manifest(part, facts, result)
 
-    root, name = cache.local(root), f"mae-{digest[:12]}"
-    folder = cache.once(root, name, lambda: atomic_dirs.once(root, name, make))
+    folder = cache.once(cache.local(root), f"mae-{digest[:12]}", make)
     _check_manifest(folder, facts)
     return dataclasses.replace(method, weights=folder)
 
