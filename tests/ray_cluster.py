@@ -68,11 +68,11 @@ class Cluster:
         raise AssertionError(said.read_text())
 
     def workers(self, i):
-        """The processes of node i that run a trial."""
+        """The processes of node i that run a trial now: an idle one has no name behind the dot."""
         return [
             p
             for p in started.descendants(self.nodes[i].pid)
-            if any(word.startswith("ray::ImplicitFunc") for word in _words(p))
+            if any(word.startswith("ray::ImplicitFunc.") for word in _words(p))
         ]
 
     def caches(self):
