@@ -47,7 +47,8 @@ class Cluster:
             self._wait(i)  # nodes of one machine that start at once take each other's sockets
 
     def _start(self, exits, name, words):
-        environment = _QUICK | {
+        environment = _QUICK | s3_server.CREDENTIALS
+        environment |= {
             "HOME": str(self.home),
             "RAY_AUTH_MODE": "token",
             "JEPA_BENCH_CACHE": str(self.folder / f"cache_{name}"),

@@ -14,6 +14,11 @@ needs_server = pytest.mark.skipif(
     reason="moto and flask are not installed: pip install -e .[test]",
 )
 BUCKET = "bucket"
+CREDENTIALS = {  # in the environment of every client
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_EC2_METADATA_DISABLED": "true",  # where AWS would be asked for other credentials
+}
 
 
 def free_port():
@@ -25,15 +30,9 @@ def free_port():
 
 @contextlib.contextmanager
 def serving(folder):
-    """The query that URIs (s3://bucket/...) of a fresh server take, with an empty bucket; clients
-    find its credentials in the environment.
-    """
+    """The query that URIs (s3://bucket/...) of a fresh server take, with an empty bucket."""
     port = free_port()
-    os.environ |= {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_EC2_METADATA_DISABLED": "true",  # where AWS would be asked for other credentials
-    }
+    os.environ |= CREDENTIALS
     words = ["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with started.process(words, folder / "s3_said") as server:
         _wait(server, port, folder / "s3_said")
