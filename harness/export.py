@@ -168,7 +168,7 @@ def _read(folder: str) -> Trial:
         raise ExportError(f"{folder} holds no trial: give a folder results/RUN/trials/KEY.HASH")
     if row.weights:
         raise ExportError(f"{row.key} evaluates weights {row.weights}: export the trial of those")
-    path = f"{folder.rstrip('/')}/checkpoint/{checkpoint.WEIGHTS}"
+    path = storage.join(folder, "checkpoint", checkpoint.WEIGHTS)
     if row.status != "ok" or not storage.is_file(path):
         reason = "has no weights" if row.status == "ok" else f"failed ({row.error})"
         raise ExportError(f"{folder} {reason}: give a finished trial of a trained method")

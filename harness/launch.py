@@ -10,6 +10,7 @@ import logging
 import os
 import pickle
 import secrets
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 _REPORT_EVERY_S = 1.0
 _OBJECT_STORE_BYTES = 100 * 2**20
 _FIRST_WORKER_S = 120.0  # that Ray's first worker process may take to start
+_CONNECT_S = 10.0
+_TOKEN_FILE = "~/.ray/auth_token"  # where `ray get-auth-token --generate` puts it
 _RETRIES = 1  # of a trial whose process died; it goes on from its checkpoint
 
 Node = Mapping[str, float]  # a machine's resources under Ray's names: "CPU", "GPU"
@@ -326,6 +329,7 @@ def cluster(scratch: str, run: config.RunConfig) -> list[Node]:
     machines. Ray ends with the process. Raises supervised.StartError.
     """
     _set_environment(scratch, joins=bool(run.ray.address))
+    _check_address(run.ray.address)
     import ray
 
     quiet = {"log_to_driver": run.verbose, "logging_level": logging.ERROR}
@@ -340,10 +344,9 @@ def cluster(scratch: str, run: config.RunConfig) -> list[Node]:
             ray.get(ray.remote(num_cpus=0)(_nothing).remote(), timeout=_FIRST_WORKER_S)
     except Exception as error:  # a timeout is a bare Exception
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise supervised.StartError(
-            f"Ray does not start ({reason}): check ray.address (a cluster with a token needs "
-            f"RAY_AUTH_MODE=token), or use backend=loop"
-        ) from error
+        if run.ray.address:
+            raise supervised.StartError(_not_joined(run.ray.address, reason)) from error
+        raise supervised.StartError(f"Ray does not start ({reason}): use backend=loop") from error
     if not run.verbose:
         logging.getLogger("ray").setLevel(logging.ERROR)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a dead worker gets our own row
@@ -363,13 +366,50 @@ def _set_environment(scratch: str, joins: bool) -> None:
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
-    if not joins and os.environ.get("RAY_AUTH_MODE") != "disabled":
+    if joins:
+        if _token():  # a cluster without tokens takes a client that has one
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+    elif os.environ.get("RAY_AUTH_MODE") != "disabled":
         # a token of this run's own: Ray would write one into the home folder
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN_PATH"] = os.path.join(scratch, "token")
         os.environ.pop("RAY_AUTH_TOKEN", None)  # comes before the path
         with open(os.environ["RAY_AUTH_TOKEN_PATH"], "w", encoding="utf-8") as sink:
             sink.write(secrets.token_hex(32))
+
+
+def _token() -> str:
+    """Where Ray finds the token of a cluster to join: a variable or a file; "" for nowhere."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return "RAY_AUTH_TOKEN"
+    file = os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser(_TOKEN_FILE)
+    return file if os.path.isfile(file) else ""
+
+
+def _check_address(address: str) -> None:
+    """Raises StartError where nothing listens at HOST:PORT: Ray itself would wait for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto", or a form that Ray judges
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise supervised.StartError(
+            f"nothing answers at ray.address={address} ({error}): give the address that `ray start "
+            f"--head` printed, or leave ray.address out"
+        ) from None
+
+
+def _not_joined(address: str, reason: str) -> str:
+    """Why a cluster that answers could not be joined, and what to do."""
+    if token := _token():
+        advice = f"is the token of this cluster in {token}, and Ray's version the same there?"
+    else:
+        advice = (
+            f"where it was started with a token, put that one (`ray get-auth-token` prints it "
+            f"there) into {_TOKEN_FILE} or RAY_AUTH_TOKEN here"
+        )
+    return f"the Ray cluster at {address} cannot be joined ({reason}): {advice}"
 
 
 def _nothing() -> None:

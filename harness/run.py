@@ -151,7 +151,7 @@ def _report(folder: str) -> bool:
         console.print(f"error: no report: {error}", markup=False)
         return False
     console.print(
-        f"wrote {len(written.paths)} files; open {command.path(written.paths[-1])}", markup=False
+        f"wrote {len(written.paths)} files; {report.how_to_open(written.paths[-1])}", markup=False
     )
     return not written.broken
 

@@ -38,7 +38,7 @@ from harness.evaluate import (
 from harness.experiment import config, identity, trial_row
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
-from harness.records import folder_lock, plan, rows
+from harness.records import folder_lock, plan, rows, storage
 from harness.runtime import command, memory, provenance, threads, yardstick
 from harness.runtime.progress import Display, Progress
 from harness.training import checkpoint, loop, pretraining, weight_files
@@ -167,8 +167,9 @@ def _on_its_way(context: Context, model: LatentModel) -> tuple[loop.TrainResult,
     and their sha256. Raises TrialError where it kept none.
     """
     weights = context.config.weights
-    folder, _, name = weights.path.rpartition("/")
-    training = rows.read_trial(folder.rpartition("/")[0])
+    folder = storage.parent(weights.path)
+    name = checkpoint.snapshot_name(weights.share)
+    training = rows.read_trial(storage.parent(folder))
     found = Checkpoint(folder, weights.config_hash).load_weights(model, name)
     if found is None or training is None:
         raise TrialError(f"{weights.trial} has not trained as far: the same command goes on there")

@@ -82,7 +82,8 @@ def _parse_results(argv: Sequence[str]) -> Callable[[], int]:
 
 
 def _absolute(values: dict[str, str]) -> dict[str, str]:
-    return values | {"datasets": os.path.abspath(values["datasets"])}
+    datasets = values["datasets"]
+    return values | {"datasets": datasets if "://" in datasets else os.path.abspath(datasets)}
 
 
 def write_results(places: Places) -> int:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.contracts.task import Simulator, Surprise, Task
-from harness.data import atomic_dirs
+from harness.data import atomic_dirs, cache
 from harness.data.episodes import REMAKE, Dataset, DatasetError, reading
 from harness.records.storage import parse_json
 from harness.runtime import seeding
@@ -106,7 +106,7 @@ def ensure(dataset: Dataset, task: Task, scene: str, progress: Progress) -> Clip
             json.dump(facts, sink)
 
     try:
-        folder = atomic_dirs.once(root, name, make)
+        folder = cache.once(root, name, make)
     except atomic_dirs.NotWritable as error:
         log.warning("%s cannot be written (%s): clips are drawn again", root, error.reason)
         return _draw(dataset, task, kinds, frames, start, progress)

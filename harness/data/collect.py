@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import logging
@@ -26,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from harness.contracts.setting import Settings, setting
 from harness.contracts.task import Collector, Simulator, Task
-from harness.data import atomic_dirs, episodes, importing, normalize, pixels, sources
+from harness.data import atomic_dirs, cache, episodes, importing, normalize, pixels, sources
 from harness.runtime import outside, processes, seeding
 from harness.runtime.progress import Display
 
@@ -127,11 +128,14 @@ class Chunk(NamedTuple):
 
 def has(task: Task, config: DataConfig, root: str) -> bool:
     """Whether the dataset exists and is complete."""
-    return os.path.isfile(os.path.join(_folder(task, config, root), episodes.MANIFEST))
+    folder = _folder(task, config, cache.local(root))
+    here = os.path.isfile(os.path.join(folder, episodes.MANIFEST))
+    return here or cache.has(*os.path.split(folder))
 
 
 def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
-    """The folder of the complete dataset under `root`, which is made first if it is missing.
+    """The folder of the complete dataset under `root`, which is made first if it is missing. Of a
+    URI it is this machine's copy (cache.py).
 
     Any number of processes may call this at once; the data do not depend on `workers`. An
     interrupted collection or import goes on after its last whole shard. Raises DatasetError for a
@@ -139,10 +143,18 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
     when the disk is full, and NotWritable where the dataset is missing and `root` cannot be
     written.
     """
+    root = cache.local(root)
     folder = _folder(task, config, root)
+    collecting = functools.partial(_collect_once, task, config, root, folder, workers)
+    cache.shared(*os.path.split(folder), collecting)
+    _check_dataset(folder, task, config)
+    return folder
+
+
+def _collect_once(task: Task, config: DataConfig, root: str, folder: str, workers: int) -> None:
+    """Collect or import the dataset into `folder`, unless there is one."""
     if os.path.exists(folder):
-        _check_dataset(folder, task, config)
-        return folder
+        return
     with atomic_dirs.claimed(root, os.path.basename(folder)) as part:
         try:
             local = sources.local(config.source, root) if config.is_imported else config.source
@@ -158,7 +170,6 @@ def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
                 _drop_others(part, whole)
                 if not whole:
                     shutil.rmtree(part, ignore_errors=True)
-    return folder
 
 
 def _drop_others(part: str, chunks: list[Chunk]) -> None:

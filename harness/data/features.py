@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.data import atomic_dirs
+from harness.data import atomic_dirs, cache
 from harness.data.episodes import REMAKE, Dataset, DatasetError, reading
 from harness.records.storage import one_line, parse_json
 from harness.runtime.progress import Progress
@@ -52,7 +52,7 @@ def ensure(
     if not os.path.isdir(os.path.join(root, name)) and not _fits(root, needed):
         return None
     try:
-        folder = atomic_dirs.once(
+        folder = cache.once(
             root, name, lambda part: _compute(dataset, encode, facts, part, progress)
         )
     except atomic_dirs.NotWritable as error:

@@ -53,10 +53,11 @@ def local_paths(run: config.RunConfig) -> config.RunConfig:
     paths = {
         name: path if "://" in path else os.path.abspath(path) for name, path in folders.items()
     }
-    try:
-        storage.filesystem(paths["results"])
-    except OSError as error:
-        raise config.ConfigError(f"results={error}") from error
+    for name in ("results", "datasets"):
+        try:
+            storage.filesystem(paths[name])
+        except OSError as error:
+            raise config.ConfigError(f"{name}={error}") from error
     return dataclasses.replace(run, **paths)
 
 

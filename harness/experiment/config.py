@@ -33,7 +33,7 @@ from harness.experiment.identity import TrialSpec, Weights
 from harness.experiment.protocols import PROTOCOLS, ProtocolConfig
 from harness.experiment.scales import DEFAULT_PROTOCOL, EVERY_SCALE, SCALES
 from harness.planning.receding_horizon import MPCConfig
-from harness.records import manifest, plain_yaml
+from harness.records import manifest, plain_yaml, storage
 from harness.runtime import command, outside
 from harness.runtime.command import ConfigError, known, nearest
 from harness.training.loop import TrainConfig
@@ -129,7 +129,7 @@ class RunConfig(Settings):
         text="a name, no path",
     )
     results: str = setting("results", "The folder in which that folder lies.", text="a path or URI")
-    datasets: str = setting("data", "The folder of the datasets, made once.", text="a path")
+    datasets: str = setting("data", "The folder of the datasets, made once.", text="a path or URI")
     from_: str = setting(
         "",
         "A run whose weights the trained methods take, instead of training anew.",
@@ -157,7 +157,7 @@ class RunConfig(Settings):
     def folder(self) -> str:
         """Where this run's results lie; in a URI the name is percent-encoded."""
         name = urllib.parse.quote(self.run, safe="") if "://" in self.results else self.run
-        return f"{self.results.rstrip('/')}/{name}"
+        return storage.join(self.results, name)
 
 
 _BRANCHES = (

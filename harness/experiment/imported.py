@@ -118,7 +118,7 @@ def _taken(spec: TrialSpec, run: config.RunConfig, source: Mapping[str, Any] | N
             f"training and method; this trains it: {_command(spec, run)}",
         )
     name = rows.folder_name(source["key"], source["config_hash"])
-    path = f"{run.from_.rstrip('/')}/trials/{name}/checkpoint/{checkpoint.WEIGHTS}"
+    path = storage.join(run.from_, "trials", name, "checkpoint", checkpoint.WEIGHTS)
     weights = dataclasses.replace(
         weights, sha256=source["checkpoint_hash"], config_hash=source["config_hash"]
     )

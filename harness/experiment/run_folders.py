@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.experiment import identity
 from harness.experiment.identity import TrialSpec
-from harness.records import rows
+from harness.records import rows, storage
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,10 @@ class RunFolders:
 
     def trial(self, spec: TrialSpec) -> str:
         """The trial's folder; a changed configuration has another one."""
-        return f"{self.folder}/trials/{rows.folder_name(spec.key, identity.config_hash(spec))}"
+        return storage.join(
+            self.folder, "trials", rows.folder_name(spec.key, identity.config_hash(spec))
+        )
 
     def checkpoint(self, spec: TrialSpec) -> str:
         """The folder of the trial's weights."""
-        return f"{self.trial(spec)}/checkpoint"
+        return storage.join(self.trial(spec), "checkpoint")

@@ -13,6 +13,7 @@ from harness.experiment import config, dotted_keys, identity, imported, variatio
 from harness.experiment.identity import TrialSpec, Weights
 from harness.experiment.run_folders import RunFolders
 from harness.experiment.variations import Evaluation, Evaluations
+from harness.records import storage
 from harness.training import checkpoint
 
 T = TypeVar("T")
@@ -266,7 +267,7 @@ def _with_weights_of(
     weights = Weights(
         identity=f"{share:g} of the training {identity.training_hash(spec)}",
         origin=f"of {training.key}",
-        path=f"{folder}/{checkpoint.snapshot_name(share)}",
+        path=storage.join(folder, checkpoint.snapshot_name(share)),
         config_hash=identity.config_hash(training),
         trial=training.key,
         share=share,

@@ -88,7 +88,7 @@ def write(run_folder: str, plan: Plan) -> None:
         "protocols": plan.protocols,
     }
     try:
-        storage.write_json(f"{run_folder.rstrip('/')}/{FILE}", content)
+        storage.write_json(storage.join(run_folder, FILE), content)
     except (OSError, pa.ArrowException) as error:
         log.warning("the plan of %s cannot be written: %s", run_folder, storage.one_line(error))
 
@@ -139,7 +139,7 @@ def marked(folder: str, progress: Progress) -> Iterator[Progress]:
             last.update(stage=stage, at=now)
             with contextlib.suppress(OSError, pa.ArrowException):
                 mark = Mark(stage, done, total, now)
-                storage.write_json(f"{folder}/{RUNNING}", mark._asdict())
+                storage.write_json(storage.join(folder, RUNNING), mark._asdict())
         progress(stage, done, total)
 
     try:
@@ -153,7 +153,7 @@ def without_old_marks(run_folder: str, trials: Sequence[PlannedTrial]) -> Iterat
     """Remove the marks that killed processes of these trials have left, before and after the block
     that runs them.
     """
-    folders = [f"{run_folder.rstrip('/')}/trials/{trial.folder}" for trial in trials]
+    folders = [storage.join(run_folder, "trials", trial.folder) for trial in trials]
     for folder in folders:
         _remove_mark(folder)
     try:

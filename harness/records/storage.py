@@ -22,6 +22,20 @@ def filesystem(path: str) -> tuple[pafs.FileSystem, str]:
     return pafs.LocalFileSystem(), str(path)
 
 
+def join(folder: str, *names: str) -> str:
+    """The path or URI of what lies in a folder; the query of a URI (s3://bucket/a?region=b) stays
+    behind it.
+    """
+    path, mark, query = folder.partition("?") if "://" in folder else (folder, "", "")
+    return "/".join([path.rstrip("/"), *names]) + mark + query
+
+
+def parent(path: str) -> str:
+    """The folder in which a path or URI of `join` lies."""
+    path, mark, query = path.partition("?") if "://" in path else (path, "", "")
+    return path.rstrip("/").rpartition("/")[0] + mark + query
+
+
 @contextlib.contextmanager
 def whole_file(fs: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
     """A new file to write into, which replaces `path` when the block ends and is deleted when it

@@ -16,8 +16,18 @@ from harness.records import rows, storage
 from harness.report import figures, format, load, page, render, success_rates, tables
 from harness.report.load import NoTrials
 from harness.report.page import progress
+from harness.runtime import command
 
-__all__ = ["NoTrials", "Report", "console", "publish", "table_files", "watch", "write"]
+__all__ = [
+    "NoTrials",
+    "Report",
+    "console",
+    "how_to_open",
+    "publish",
+    "table_files",
+    "watch",
+    "write",
+]
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +86,13 @@ def table_files(run_folder: str) -> dict[str, bytes]:
     is written. Raises NoTrials when the folder holds no readable trial.
     """
     return _table_files(_build(str(run_folder), compacting=False))
+
+
+def how_to_open(page: str) -> str:
+    """The words that say how a page is looked at: a browser needs a file of this machine."""
+    if "://" in page:
+        return f"the page is one file, which can be downloaded and opened: {page}"
+    return f"open {command.path(page)}"
 
 
 def watch(run_folder: str, poll_s: int = 5) -> Report:
@@ -209,4 +226,4 @@ def _save(run_folder: str, path: str, content: bytes) -> str:
     fs.create_dir(f"{base}/{path}".rpartition("/")[0], recursive=True)
     with storage.whole_file(fs, f"{base}/{path}") as sink:
         sink.write(content)
-    return f"{run_folder.rstrip('/')}/{path}"
+    return storage.join(run_folder, path)

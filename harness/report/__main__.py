@@ -53,7 +53,7 @@ def _job(argv: Sequence[str]) -> Callable[[], int]:
 
 def _publish(folder: str, is_watched: bool) -> int:
     written = report.watch(folder) if is_watched else report.publish(folder)
-    log.info("wrote %d files; open %s", len(written.paths), command.path(written.paths[-1]))
+    log.info("wrote %d files; %s", len(written.paths), report.how_to_open(written.paths[-1]))
     return command.FAILED if written.broken else command.OK
 
 

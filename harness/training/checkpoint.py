@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import safetensors.torch
 import torch
+from pyarrow import fs as pafs
 from torch import Tensor, nn
 
 from harness.records import storage
@@ -193,7 +194,9 @@ class Checkpoint:
 def drop_training(folder: str) -> None:
     """Delete the training state of a checkpoint's folder, once nothing needs it any more."""
     fs, base = storage.filesystem(folder)
-    storage.delete(fs, f"{base}/{TRAINING}")
+    for info in fs.get_file_info(pafs.FileSelector(base, allow_not_found=True)):
+        if info.base_name.startswith(TRAINING):  # and what a process killed while saving has left
+            fs.delete_file(info.path)
 
 
 def _check_shapes(optimizer: torch.optim.Optimizer) -> None:

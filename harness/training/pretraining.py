@@ -18,7 +18,7 @@ import torch
 
 from harness.contracts.data import Batch, Obs, Window
 from harness.contracts.method import LatentModel, MethodConfig
-from harness.data import atomic_dirs, features
+from harness.data import cache, features
 from harness.data.episodes import Dataset, DatasetError
 from harness.nn import frozen, mae
 from harness.nn.frozen import FrozenConfig
@@ -68,14 +68,15 @@ def ready(
         result = _pretrain(method, pool, part, digest, device, progress)
         _write_manifest(part, facts, result)
 
-    folder = atomic_dirs.once(root, _folder_name(digest), make)
+    folder = cache.once(cache.local(root), _folder_name(digest), make)
     _check_manifest(folder, facts)
     return dataclasses.replace(method, weights=folder)
 
 
 def has(method: MethodConfig, pool: Sequence[Dataset], root: str) -> bool:
     """Whether `ready` has nothing to train."""
-    folder = os.path.join(root, _folder_name(_digest(_facts(method, pool)))) if pool else root
+    own = cache.local(root)
+    folder = os.path.join(own, _folder_name(_digest(_facts(method, pool)))) if pool else own
     return os.path.isdir(folder)
 
 

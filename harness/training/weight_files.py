@@ -294,7 +294,7 @@ def _file_in(path: str) -> str:
         )
     names = [info.base_name for info in fs.get_file_info(pafs.FileSelector(base))]
     if "trial.parquet" in names and "checkpoint" in names:  # a trial's folder
-        return _file_in(f"{path.rstrip('/')}/checkpoint")
+        return _file_in(storage.join(path, "checkpoint"))
     found = [name for name in _FILES if name in names]
     found = found or [name for name in names if name.endswith((*_TORCH, ".safetensors"))]
     if len(found) != 1 and found[:1] != [_FILES[0]]:
@@ -302,7 +302,7 @@ def _file_in(path: str) -> str:
         raise WeightsError(
             f"{path} holds {which}: give the path of one file, *.pt or *.safetensors"
         )
-    return f"{path.rstrip('/')}/{found[0]}"
+    return storage.join(path, found[0])
 
 
 def _config_beside(path: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from harness.data import cache
 from harness.data.episodes import DatasetError
 from harness.data.sources import dino_wm, folder, hdf5, hub, lance
 from harness.data.sources.interface import Source
@@ -51,7 +52,7 @@ def to_download(place: str, root: str) -> int:
 
 
 def _downloads(root: str) -> str:
-    return os.path.join(root, "hub")
+    return os.path.join(cache.local(root), "hub")
 
 
 def open_source(place: str) -> Source:
