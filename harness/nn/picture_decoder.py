@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _STATISTICS = 1000  # frames
-_STD_FLOOR = 0.1  # share of the mean std; keeps floats that hardly vary from being blown up
+_STD_FLOOR = 0.1  # share of the std of all directions; keeps those that hardly vary small
 
 
 class Decoder(nn.Module):
     """Latents (M, *D) to pictures (M, 3, size, size) in 0..1, not clipped.
 
-    Latents are standardized, and pictures are drawn as differences from the mean one, by statistics
-    of the frames that it learns from (`fit_statistics`); without these neither is.
+    Latents are whitened, and pictures are drawn as differences from the mean one, by statistics of
+    the frames that it learns from (`fit_statistics`); without these neither is. Where latents vary
+    along few directions, as those of an EMA JEPA do, the others are too faint to be read otherwise.
     """
 
     def __init__(
@@ -42,24 +43,23 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.write = nn.Linear(width, 3 * patch**2)
         self.register_buffer("z_mean", torch.zeros(*latent_shape))
-        self.register_buffer("z_std", torch.ones(*latent_shape))
+        self.register_buffer("whiten", torch.eye(floats))
         self.register_buffer("mean", torch.zeros(3, size, size))
         self.register_buffer("std", torch.ones(()))
 
     def fit_statistics(self, z: Tensor, pixels: Tensor) -> None:
-        """Means and stds of latents (M, *D), and of at most _STATISTICS of their frames, pixels
-        (M, 3, size, size) uint8.
+        """Mean and covariance of latents (M, *D), and the mean and std of at most _STATISTICS of
+        their frames, pixels (M, 3, size, size) uint8.
         """
         pictures = pixels[:_STATISTICS].float() / 255
-        std = z.std(0)
         self.z_mean.copy_(z.mean(0))
-        self.z_std.copy_(std.clamp(min=max(_STD_FLOOR * float(std.mean()), 1e-6)))
+        self.whiten.copy_(_whitening((z - self.z_mean.to(z)).flatten(0, -2)))
         mean = pictures.mean(0)
         self.mean.copy_(mean)
         self.std.copy_((pictures - mean).pow(2).mean().sqrt().clamp(min=1e-3))
 
     def forward(self, z: Tensor) -> Tensor:
-        z = ((z - self.z_mean) / self.z_std).reshape(len(z), *self.places.shape[:-1], -1)
+        z = ((z - self.z_mean) @ self.whiten).reshape(len(z), *self.places.shape[:-1], -1)
         memory = self.read(z) + self.places  # (M, P, width)
         x = self.queries.expand(len(z), -1, -1)
         for block in self.blocks:
@@ -68,6 +68,16 @@ class Decoder(nn.Module):
         drawn = patches.unflatten(1, (self.side, self.side)).unflatten(-1, (3, self.patch, -1))
         drawn = drawn.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
         return self.mean + self.std * drawn
+
+
+def _whitening(x: Tensor) -> Tensor:
+    """The symmetric (D, D) by which centred vectors x (M, D) have unit variance in each direction,
+    but for those below the floor.
+    """
+    variance, directions = torch.linalg.eigh((x.T @ x / len(x)).double())
+    std = variance.clamp(min=0).sqrt()
+    floor = max(_STD_FLOOR * float(variance.mean().clamp(min=0).sqrt()), 1e-6)
+    return ((directions / std.clamp(min=floor)) @ directions.T).to(x.dtype)
 
 
 class CrossBlock(nn.Module):

@@ -44,6 +44,30 @@ def test_it_learns_sixteen_pictures_by_heart(shape):
     assert reached > 35 > mean + 10
 
 
+def test_what_lies_in_faint_directions_is_read_as_well():
+    """As where all floats of a latent move together, and little else tells pictures apart."""
+    pixels = discs(16).repeat(8, 1, 1, 1)
+    rng = torch.Generator().manual_seed(0)
+    faint = torch.randn(16, 24, generator=rng).repeat(8, 1)
+    loud = 300 * torch.randn(128, 1, generator=rng) * torch.randn(24, generator=rng)
+    found = decoder.train(faint + loud, pixels, SMALL, CPU, tiny.quiet)
+    reached, mean = quality(found, faint + loud.flip(0), pixels)
+    assert reached > 30 > mean + 5
+
+
+def test_whitened_latents_vary_alike_in_all_directions():
+    mixing = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(500, 6, generator=torch.Generator().manual_seed(1)) @ mixing + 3
+    found = Decoder((6,), 16)
+    found.fit_statistics(z, discs(500, 16))
+    white = (z - found.z_mean) @ found.whiten
+    torch.testing.assert_close(white.T @ white / 500, torch.eye(6), atol=1e-3, rtol=0)
+    with_floor = torch.cat([z, torch.full((500, 1), 2.0)], dim=1)  # a float that never varies
+    found = Decoder((7,), 16)
+    found.fit_statistics(with_floor, discs(500, 16))
+    assert found.whiten.isfinite().all()
+
+
 def test_equal_latents_give_the_mean_picture_and_no_more():
     pixels = discs(16)
     brief = dataclasses.replace(SMALL, steps=100)
