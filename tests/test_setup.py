@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 
 from harness import trial
 from harness.experiment import config, manual, suites
-from harness.sweep import space
+from harness.sweep import compare, space
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -278,7 +278,9 @@ def parse_run(words: list[str]) -> None:
 
 PARSERS = {  # what the module does with its words before anything runs
     "harness.run": parse_run,
-    "harness.sweep": space.parse,
+    "harness.sweep": lambda words: (
+        compare.parse(words[1:]) if words[0] == "compare" else space.parse(words)
+    ),
 }
 
 
