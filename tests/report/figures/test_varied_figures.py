@@ -8,7 +8,7 @@ import pytest
 from synthetic_run import outcome, picture
 
 from harness import report
-from harness.records.rows import PictureName
+from harness.records.metric_names import PictureName
 from harness.report import load, success_rates
 from harness.report.figures import (
     ablations,
