@@ -7,6 +7,7 @@ import os
 import unicodedata
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from harness.experiment import config
 from harness.records import storage
@@ -50,7 +51,7 @@ def local_paths(run: config.RunConfig) -> config.RunConfig:
                 f"{name.rstrip('_')}={path!r} is not text in UTF-8: rename that folder, or give "
                 f"another one"
             )
-    paths = {
+    paths: dict[str, Any] = {
         name: path if "://" in path else os.path.abspath(path) for name, path in folders.items()
     }
     try:
