@@ -253,9 +253,11 @@ class DinoWMRollout(CachedRollout):
         self._positions = nn.Buffer(positions.unflatten(0, (-1, model.frozen.tokens)))
 
     def conditions(self, actions: Tensor) -> list[Tensor]:
+        """Embedded blocks of actions."""
         return [self._embedder(actions)]
 
     def inputs(self, z: Tensor) -> Tensor:
+        """Latents as the predictor's tokens."""
         return self._model[0].to_predictor(z)
 
     def caches(self) -> list[LayerCache]:
@@ -269,6 +271,7 @@ class DinoWMRollout(CachedRollout):
         first: int,
         caches: list[LayerCache] | None,
     ) -> Tensor:
+        """The latent that follows the last of the frames."""
         tokens, width = inputs[0].shape[1:]
         frames = [
             torch.cat([z, action[:, None].expand(-1, tokens, -1)], dim=-1)

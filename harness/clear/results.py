@@ -32,7 +32,7 @@ class ResultError(ValueError):
 
 
 class Places(NamedTuple):
-    """Where an export reads and writes."""
+    """The folders that an export reads and writes."""
 
     run: str  # the folder of the run
     datasets: str

@@ -45,8 +45,8 @@ class Obs(NamedTuple):
 
 @dataclass(frozen=True)
 class GoalConfig(Settings):
-    """Which recorded frames serve as goals of a training window. The three shares, which add up to
-    1, are: the window's own first frame, a later frame of its episode, any frame of the split.
+    """The recorded frames that serve as goals of a training window. The three shares, which add up
+    to 1, are: the window's own first frame, a later frame of its episode, any frame of the split.
 
     A later frame is a whole number of blocks away. The number is uniform up to the end of the
     episode, or geometric with the discount of GoalSampling and cut off at the end of the episode.

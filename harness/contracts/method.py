@@ -177,7 +177,8 @@ class TimedPolicy(Policy, Protocol):
 class StatePolicy(Protocol):
     """A control: a policy that sees the simulator's state and acts one step at a time."""
 
-    def reset(self, pairs: Sequence[Pair]) -> None: ...
+    def reset(self, pairs: Sequence[Pair]) -> None:
+        """Start an evaluation of these pairs, which run side by side."""
 
     def act_state(self, state: np.ndarray, goal: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Choose actions (len(rows), a), in the task's units, for states and goals

@@ -40,7 +40,7 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass(frozen=True)
 class DataConfig(Settings):
-    """Where a dataset comes from and what it is like. The fields that decide its contents are part
+    """The origin of a dataset and what it is like. The fields that decide its contents are part
     of the hash in the folder's name.
     """
 

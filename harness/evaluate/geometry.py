@@ -78,8 +78,8 @@ def sigreg(z: Tensor) -> float:
 
 
 def _epps_pulley(u: np.ndarray) -> np.ndarray:
-    """For each column of scalars u (W, n): W times the integral of w(t) |ecf(t) - exp(-t^2 / 2)|^2
-    over [-3, 3], w(t) = exp(-t^2 / 2).
+    """The Epps-Pulley statistic (n,) of each column of scalars u (W, n): W times the integral of
+    w(t) |ecf(t) - exp(-t^2 / 2)|^2 over [-3, 3], with w(t) = exp(-t^2 / 2).
     """
     gaps = [
         np.abs(np.exp(1j * t * u).mean(axis=0) - np.exp(-(t**2) / 2)) ** 2 * np.exp(-(t**2) / 2)
@@ -126,8 +126,8 @@ def axes(spec: TaskSpec) -> list[str]:
 
 
 def grid(points: np.ndarray) -> np.ndarray:
-    """For each cell of a grid over points (M, 2) that has any, the index of the one that is nearest
-    to the cell's centre.
+    """The points (M, 2) nearest to the centres of the cells of a grid over them, as indices, one
+    for each cell that has any.
     """
     low, span = points.min(0), np.maximum(np.ptp(points, axis=0), 1e-9)
     scaled = (points - low) / span * MAP_SIDE

@@ -79,8 +79,8 @@ def _episodes(dataset: Dataset) -> Iterator[Moment]:
 
 
 def _pairs(dataset: Dataset, task: Task, offset_steps: int, rule: str) -> Iterator[Moment]:
-    """For all starts of each split: how many have a goal, the share that is solved already, and the
-    share of each stratum. NaN where there is no start.
+    """Count each split's starts that have a goal, with the share of them that is solved already and
+    the share of each stratum. Shares are NaN where there is no start.
     """
     splits = {ALL: np.arange(len(dataset.lengths)), **{s: dataset.split(s) for s in SPLITS}}
     for split, episodes in splits.items():

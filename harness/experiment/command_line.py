@@ -19,8 +19,9 @@ _LONGEST_NAME = 255  # bytes
 def of_data(
     words: Sequence[str], run_keys: Collection[str], own: Mapping[str, str], sections: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
-    """For a command about datasets: the values of its own keys, those of `own` where none is given,
-    and the words for config.parse, which are of `run_keys` or in one of the sections.
+    """Divide the words of a command about datasets: the values of its own keys, those of `own`
+    where none is given, and the words for config.parse, which are of `run_keys` or in one of the
+    sections.
 
     Raises config.ConfigError on other keys.
     """

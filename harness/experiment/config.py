@@ -85,7 +85,7 @@ class TrialConfig(Settings):
 
 @dataclass(frozen=True)
 class RayConfig(Settings):
-    """Where Ray runs."""
+    """The Ray that runs the trials."""
 
     address: str = setting(
         "", "HOST:PORT of a Ray cluster to join; without it a local Ray is started.", text="text"
@@ -157,7 +157,7 @@ class RunConfig(Settings):
 
     @property
     def folder(self) -> str:
-        """Where this run's results lie; in a URI the name is percent-encoded."""
+        """The folder of this run's results; in a URI the name is percent-encoded."""
         name = urllib.parse.quote(self.run, safe="") if "://" in self.results else self.run
         return f"{self.results.rstrip('/')}/{name}"
 

@@ -237,7 +237,7 @@ def _refuse(key: str, value: Any, allowed: str) -> NoReturn:
 
 
 def _page(key: str) -> str:
-    """Where a key is explained: those of a section have a page each."""
+    """The command that explains a key: keys of a section have a page each."""
     return f"see --help {key}" if "." in key else "see --help"
 
 

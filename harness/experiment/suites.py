@@ -278,5 +278,5 @@ def _with_weights_of(
 
 
 def _once(values: Iterable[T]) -> list[T]:
-    """Without repetitions: two trials of one name would share a folder."""
+    """The values without repetitions: two trials of one name would share a folder."""
     return list(dict.fromkeys(values))

@@ -122,6 +122,7 @@ class ViT(Encoder):
         )
 
     def features(self, x: Tensor) -> Tensor:
+        """Normalised pictures to the CLS token (M, width)."""
         x = self.vit.embeddings(x)
         for layer in self.vit.layers[:-1]:
             x = layer(x)
@@ -145,6 +146,7 @@ class ResNet18(Encoder):
         )
 
     def features(self, x: Tensor) -> Tensor:
+        """Normalised pictures to pooled features (M, 512)."""
         return self.resnet(x).pooler_output.flatten(1)
 
 
@@ -169,6 +171,7 @@ class Conv(Encoder):
         self.to(memory_format=torch.channels_last)
 
     def features(self, x: Tensor) -> Tensor:
+        """Normalised pictures to features (M, width) of all positions."""
         x = self.body(x)
         if x.requires_grad:  # in the layout of the head's gradient, ReLU's takes five times as long
             x.register_hook(_channels_last)

@@ -84,8 +84,8 @@ class MAEConfig(Settings):
 
 @dataclass(frozen=True)
 class FrozenConfig(MethodConfig):
-    """Which weights; the sizes are those of weights=random and weights=mae (the defaults DINOv2
-    ViT-S/14's), other weights bring their own.
+    """The weights of a frozen encoder; the sizes are those of weights=random and weights=mae (the
+    defaults DINOv2 ViT-S/14's), other weights bring their own.
     """
 
     weights: str = setting(
@@ -397,7 +397,7 @@ def _network(config: FrozenConfig, image_size: int) -> nn.Module:
 
 
 def _folder(weights: str) -> str:
-    """Where the weights lie that need no hub and no training."""
+    """The folder of weights that need no hub and no training."""
     return SHIPPED if weights == "shipped" else weights
 
 

@@ -59,6 +59,7 @@ class Decoder(nn.Module):
         self.std.copy_((pictures - mean).pow(2).mean().sqrt().clamp(min=1e-3))
 
     def forward(self, z: Tensor) -> Tensor:
+        """Latents (M, *D) to pictures (M, 3, size, size)."""
         z = ((z - self.z_mean) / self.z_std).reshape(len(z), *self.places.shape[:-1], -1)
         memory = self.read(z) + self.places  # (M, P, width)
         x = self.queries.expand(len(z), -1, -1)

@@ -32,6 +32,7 @@ class Replayed:
         self._replay: Replay | None = None
 
     def __call__(self, iterate: Iterate, *state: Tensor) -> tuple[Tensor, ...]:
+        """The result of iterate(*state), by the recording."""
         if self._replay is None:
             self._inputs = [tensor.clone() for tensor in state]
             self._replay, self._outputs = self._record(iterate, self._inputs)
@@ -51,7 +52,7 @@ class Recordings:
     def of(
         self, size: Hashable, tensors: tuple[Tensor, ...]
     ) -> tuple[tuple[Tensor, ...], IterationRunner]:
-        """For plans of one size: the tensors that the recorded iteration reads, which hold the
+        """The recording for plans of one size: the tensors that its iteration reads, which hold the
         values of `tensors` from now on, and its runner.
         """
         if size not in self._recordings:

@@ -130,7 +130,7 @@ def load(model: nn.Module, path: str, sha256: str) -> None:
 
 
 def difference(expected: Mapping[str, Tensor], actual: Mapping[str, Tensor]) -> str:
-    """Which tensors are missing, unexpected, or of another type or shape, or ""."""
+    """The names of tensors that are missing, unexpected, or of another type or shape, or ""."""
     differences = {
         "missing": sorted(expected.keys() - actual.keys()),
         "unexpected": sorted(actual.keys() - expected.keys()),

@@ -54,7 +54,9 @@ def read(run_folder: str) -> Progress:
 
 
 def holes(run: load.RunTables, progress: Progress) -> list[Hole]:
-    """Those that run first, then those that failed, cannot be read, or wait."""
+    """The planned trials without a result: first those that run, then those that failed, cannot be
+    read, or wait.
+    """
     waiting = _waiting(run, progress)
     known = {hole.key for hole in waiting}
     failed = [

@@ -1,4 +1,4 @@
-"""Where the numbers of a page come from: code, machine, data, and protocols beside one another."""
+"""The origin of a page's numbers: code, machine, data, and protocols beside one another."""
 
 from __future__ import annotations
 
