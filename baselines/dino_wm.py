@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +87,7 @@ class DinoWM(WorldModel):
         return self.frozen
 
     @property
-    def tokens_per_frame(self) -> int:
+    def tokens_per_frame(self) -> int:  # type: ignore[override] # nobody sets it
         """P, the latent tokens that planning carries for each frame."""
         return self.frozen.tokens
 
@@ -123,7 +124,8 @@ class DinoWM(WorldModel):
         terms = {"visual": squared[..., :width].mean()}
         if self.proprio_width:
             terms["proprio"] = squared[..., width:].sum(-1).mean() / width  # its weight is in z
-        return {"loss": sum(terms.values()), **terms, **diagnostics(z)}
+        loss: Any = sum(terms.values())  # not 0: there is at least one
+        return {"loss": loss, **terms, **diagnostics(z)}
 
     def fast_rollout(self) -> CachedRollout:
         """The same as `rollout` with less work."""
@@ -248,7 +250,10 @@ class DinoWMRollout(CachedRollout):
         super().__init__(model.history)
         self._model = [model]  # its weights are not the rollout's own
         self._embedder, self._norm = model.action_embedder, model.predictor.norm
-        self._blocks = nn.ModuleList(FastBlock(block) for block in model.predictor.blocks)
+        self._blocks = nn.ModuleList(
+            FastBlock(block)  # type: ignore[arg-type] # a ModuleList forgets the class
+            for block in model.predictor.blocks
+        )
         positions = model.predictor.positions.detach()[0]
         self._positions = nn.Buffer(positions.unflatten(0, (-1, model.frozen.tokens)))
 

@@ -63,8 +63,8 @@ def export(places: Places) -> Iterator[tuple[str, str]]:
     listed: dict[tuple, Listed] = {}
     floors: dict[tuple, Evaluation] = {}
     for evaluation in found:
-        group = evaluation.trial.task, evaluation.trial.protocol_hash, evaluation.eval_seed
-        group = *group, evaluation.trial.dataset_hash
+        trial = evaluation.trial
+        group = trial.task, trial.protocol_hash, evaluation.eval_seed, trial.dataset_hash
         try:
             if group not in listed:
                 listed[group] = _manifest(evaluation, places)

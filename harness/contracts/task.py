@@ -106,7 +106,7 @@ class Surprise(NamedTuple):
 
     name: str  # "tee_passed_through", in rows; words joined by "_"
     about: str  # one sentence
-    happen: Callable[[Simulator, np.ndarray, np.random.Generator], None]
+    happen: Callable[[Any, np.ndarray, np.random.Generator], None]  # of its own simulator
     telling: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 

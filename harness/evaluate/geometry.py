@@ -71,8 +71,8 @@ def sigreg(z: Tensor) -> float:
     the W latents of one time step are standard normal, 0.4 W where all are zero.
     """
     rng = seeding.stream("geometry", "sigreg")
-    sketch = rng.standard_normal((z.shape[-1], _DIRECTIONS))
-    sketch = torch.from_numpy(sketch / np.linalg.norm(sketch, axis=0)).float()
+    drawn = rng.standard_normal((z.shape[-1], _DIRECTIONS))
+    sketch = torch.from_numpy(drawn / np.linalg.norm(drawn, axis=0)).float()
     statistics = [_epps_pulley((z[:, t] @ sketch).double().numpy()) for t in range(z.shape[1])]
     return float(np.mean(statistics))
 
@@ -102,7 +102,7 @@ def map_rows(
     names = axes(spec)
     columns = [spec.state_names.index(name) for name in names]
     frames = dataset.split_rows("test")
-    chosen = frames[grid(dataset.state[np.ix_(frames, columns)])]
+    chosen = frames[grid(dataset.state[frames][:, columns])]
     read = held_out.read(held_out.latent(model), dataset, normalizer, chosen[:, None], device)
     points = tsne(read["latent"][:, 0])
     units = [name.partition(" ")[2].strip("[]") for name in names]

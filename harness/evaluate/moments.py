@@ -41,7 +41,7 @@ def measure(dataset: Dataset, task: Task, offset_steps: int, rule: str) -> list[
 
 def _actions(dataset: Dataset, task: Task) -> Iterator[Moment]:
     """Mean, std and the share at a bound, for each dimension of an action."""
-    low, high = (np.float32(bound) for bound in (task.spec.action_low, task.spec.action_high))
+    low, high = np.array((task.spec.action_low, task.spec.action_high), np.float32)
     actions = dataset.actions[dataset.acted]
     at_bounds = (actions <= low) | (actions >= high)
     for i, values in enumerate(actions.T.astype(np.float64)):

@@ -127,6 +127,7 @@ class JEPANetwork(LatentPredictor):
 
     def encode(self, obs: Obs) -> Tensor:
         """(B, T, D); every frame on its own."""
+        assert obs.pixels is not None
         features = self.encoder(obs.pixels.flatten(0, 1))
         return self.projector(features.unflatten(0, obs.pixels.shape[:2]))
 

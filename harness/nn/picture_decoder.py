@@ -21,6 +21,11 @@ class Decoder(nn.Module):
     of the frames that it learns from (`fit_statistics`); without these neither is.
     """
 
+    z_mean: Tensor
+    z_std: Tensor
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         latent_shape: Sequence[int],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ def graphs() -> Record:
 
 
 def _graph(
-    iterate: Iterate, inputs: Sequence[Tensor], pool: tuple[int, int]
+    iterate: Iterate, inputs: Sequence[Tensor], pool: Any
 ) -> tuple[Replay, tuple[Tensor, ...]]:
     """A CUDA graph of iterate(*inputs): the function that replays it, and its outputs."""
     aside = torch.cuda.Stream()

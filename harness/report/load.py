@@ -204,8 +204,8 @@ def _cells(
     weights = by_cell["weights"].first()  # those of others are in the note: no settings beside it
     for _, same in cells.groupby([*SECTION, "task", "method", "variant", weights]):
         if len(same) > 1:
-            for cell, words in _differences(same, by_cell).items():
-                remarks[cell].append(words)
+            for cell, differing in _differences(same, by_cell).items():
+                remarks[cell].append(differing)
     cells["label"] += [f" ({', '.join(r)})" if r else "" for r in remarks.values()]
     order = pd.DataFrame(
         {

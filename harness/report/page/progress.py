@@ -112,7 +112,9 @@ def _waiting(run: load.RunTables, progress: Progress) -> list[Hole]:
             Hole(
                 *(trial.key, trial.task, trial.method, trial.variant),
                 *(trial.task_label, f"{trial.method_label} {trial.variant}".strip()),
-                *(state, reason, mark.done / max(1, mark.total) if mark else 0.0),
+                state,
+                reason,
+                mark.done / max(1, mark.total) if mark else 0.0,
             )
         )
     return found
