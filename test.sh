@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The checks: lint, format, tests. Arguments go to pytest: ./test.sh tests/test_setup.py -k stamp
+# The checks: lint, format, types, tests. Arguments go to pytest: ./test.sh tests/test_setup.py -k stamp
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # it was called as: sh test.sh
 set -euo pipefail
 unset CDPATH
@@ -8,4 +8,5 @@ source ./setup.sh
 prepare
 .venv/bin/python -m ruff check .
 .venv/bin/python -m ruff format --check .
+.venv/bin/python -m mypy
 exec .venv/bin/python -m pytest "$@"

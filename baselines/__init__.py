@@ -1,0 +1,1 @@
+"""The methods beside LeWM, the controls and the ceiling: one file each."""

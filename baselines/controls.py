@@ -30,9 +30,11 @@ class Random:
         self._seed = seed
 
     def reset(self, pairs: Sequence[Pair]) -> None:
+        """Give each pair its own random stream."""
         self._streams = [seeding.stream("random", self._seed, pair.pair_id) for pair in pairs]
 
     def act_state(self, state: np.ndarray, goal: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Uniform actions (len(rows), a) within the bounds."""
         return np.stack([self._streams[row].uniform(self._low, self._high) for row in rows])
 
 
@@ -43,9 +45,10 @@ class Noop:
         self._dim = task.spec.action_dim
 
     def reset(self, pairs: Sequence[Pair]) -> None:
-        pass
+        """Nothing is remembered."""
 
     def act_state(self, state: np.ndarray, goal: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Zero actions (len(rows), a)."""
         return np.zeros((len(rows), self._dim))
 
 
@@ -58,10 +61,12 @@ class Replay:
         self._dim = task.spec.action_dim
 
     def reset(self, pairs: Sequence[Pair]) -> None:
+        """Read the recorded actions of the pairs from their beginning."""
         self._recorded = np.stack([pair.actions for pair in pairs])  # (pairs, offset, a)
         self._next = np.zeros(len(pairs), dtype=int)
 
     def act_state(self, state: np.ndarray, goal: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The next recorded actions (len(rows), a), zero after the last one."""
         step = self._next[rows]
         self._next[rows] += 1
         last = self._recorded.shape[1] - 1
@@ -76,7 +81,8 @@ class Heuristic:
         self._act = task.heuristic
 
     def reset(self, pairs: Sequence[Pair]) -> None:
-        pass
+        """Nothing is remembered."""
 
     def act_state(self, state: np.ndarray, goal: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The task's own trivial actions (len(rows), a)."""
         return self._act(state, goal)

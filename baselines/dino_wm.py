@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +87,7 @@ class DinoWM(WorldModel):
         return self.frozen
 
     @property
-    def tokens_per_frame(self) -> int:
+    def tokens_per_frame(self) -> int:  # type: ignore[override] # nobody sets it
         """P, the latent tokens that planning carries for each frame."""
         return self.frozen.tokens
 
@@ -123,7 +124,8 @@ class DinoWM(WorldModel):
         terms = {"visual": squared[..., :width].mean()}
         if self.proprio_width:
             terms["proprio"] = squared[..., width:].sum(-1).mean() / width  # its weight is in z
-        return {"loss": sum(terms.values()), **terms, **diagnostics(z)}
+        loss: Any = sum(terms.values())  # not 0: there is at least one
+        return {"loss": loss, **terms, **diagnostics(z)}
 
     def fast_rollout(self) -> CachedRollout:
         """The same as `rollout` with less work."""
@@ -248,14 +250,19 @@ class DinoWMRollout(CachedRollout):
         super().__init__(model.history)
         self._model = [model]  # its weights are not the rollout's own
         self._embedder, self._norm = model.action_embedder, model.predictor.norm
-        self._blocks = nn.ModuleList(FastBlock(block) for block in model.predictor.blocks)
+        self._blocks = nn.ModuleList(
+            FastBlock(block)  # type: ignore[arg-type] # a ModuleList forgets the class
+            for block in model.predictor.blocks
+        )
         positions = model.predictor.positions.detach()[0]
         self._positions = nn.Buffer(positions.unflatten(0, (-1, model.frozen.tokens)))
 
     def conditions(self, actions: Tensor) -> list[Tensor]:
+        """Embedded blocks of actions."""
         return [self._embedder(actions)]
 
     def inputs(self, z: Tensor) -> Tensor:
+        """Latents as the predictor's tokens."""
         return self._model[0].to_predictor(z)
 
     def caches(self) -> list[LayerCache]:
@@ -269,6 +276,7 @@ class DinoWMRollout(CachedRollout):
         first: int,
         caches: list[LayerCache] | None,
     ) -> Tensor:
+        """The latent that follows the last of the frames."""
         tokens, width = inputs[0].shape[1:]
         frames = [
             torch.cat([z, action[:, None].expand(-1, tokens, -1)], dim=-1)

@@ -86,11 +86,13 @@ class EMAJEPA(JEPANetwork):
 
     def encode_online(self, obs: Obs) -> Tensor:
         """(B, T, D) of the network that is trained."""
+        assert obs.pixels is not None
         features = self.encoder(obs.pixels.flatten(0, 1))
         return self.projector(features.unflatten(0, obs.pixels.shape[:2]))
 
     def encode(self, obs: Obs) -> Tensor:
         """(B, T, D) of the target network; every frame on its own."""
+        assert obs.pixels is not None
         features = self.target_encoder(obs.pixels.flatten(0, 1))
         return self.target_projector(features.unflatten(0, obs.pixels.shape[:2]))
 

@@ -29,5 +29,6 @@ class GCBC(GoalConditioned):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error of the first block, z-scored."""
+        assert batch.goals is not None
         actions = self.act(batch.obs.frames(slice(0, 1)), batch.goals.policy)
         return {"loss": F.mse_loss(actions, batch.actions[:, 0])}

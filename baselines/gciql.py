@@ -47,6 +47,7 @@ class GCIQL(ImplicitQBase):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Value, critic and policy loss, summed; "mse" is the policy's error without weights."""
+        assert batch.goals is not None and batch.goals.reached is not None
         inputs, actions = self.transition_inputs(batch), batch.actions[:, 0]
         z = self.features(inputs)
         values = self.value(z.now, z.value_goal)[0]  # (B,)

@@ -50,6 +50,7 @@ class GCIVL(ImplicitQBase):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Value loss plus policy loss; "mse" is the policy's error without weights."""
+        assert batch.goals is not None and batch.goals.reached is not None
         inputs = self.transition_inputs(batch)
         z = self.features(inputs)
         now, after = self._targets(inputs)  # (2, B) each

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -115,9 +115,12 @@ class GoalConditioned(GoalPolicy):
         self.encoder = self.new_encoder(config, dims)
         self.policy = head(2 * self.encoder.width, config, dims.block_dim, nn.Identity)
         with torch.no_grad():
-            self.policy[-1].weight.mul_(_LAST_LAYER_GAIN)
+            last: Any = self.policy[-1]
+            last.weight.mul_(_LAST_LAYER_GAIN)
 
-    def new_encoder(self, config: GoalConditionedConfig, dims: ModelDims) -> nn.Module:
+    def new_encoder(
+        self, config: GoalConditionedConfig, dims: ModelDims
+    ) -> encoders.Encoder | TokenPooler:
         """An untrained encoder of pixels or of frozen tokens."""
         if self.frozen is None:
             return encoders.build(config.encoder, dims.image_size)
@@ -129,7 +132,7 @@ class GoalConditioned(GoalPolicy):
         return self.frozen
 
     @property
-    def tokens_per_frame(self) -> int:
+    def tokens_per_frame(self) -> int:  # type: ignore[override] # nobody sets it
         """Tokens that `encoder` reads of a frame; a picture counts as one."""
         return 1 if self.frozen is None else self.frozen.tokens
 
@@ -139,8 +142,13 @@ class GoalConditioned(GoalPolicy):
 
         Encoded together, equal frames have equal features even where BatchNorm looks at the batch.
         """
-        read = [obs.pixels if self.frozen is None else self.frozen.read(obs) for obs in parts]
-        return torch.cat(read, dim=1)
+        return torch.cat([self._read(obs) for obs in parts], dim=1)
+
+    def _read(self, obs: Obs) -> Tensor:
+        if self.frozen is not None:
+            return self.frozen.read(obs)
+        assert obs.pixels is not None
+        return obs.pixels
 
     def encode(self, obs: Obs) -> Tensor:
         """(B, T, D); every frame on its own."""

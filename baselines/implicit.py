@@ -80,6 +80,7 @@ class ImplicitQBase(GoalConditioned):
 
     def transition_inputs(self, batch: Batch) -> Tensor:
         """Inputs of the encoders (B, 4, ...): frame, next frame, policy goal, value goal."""
+        assert batch.goals is not None and batch.goals.value is not None
         return self.inputs(batch.obs, batch.goals.policy, batch.goals.value)
 
     def features(self, inputs: Tensor) -> Features:
@@ -89,7 +90,8 @@ class ImplicitQBase(GoalConditioned):
     def target_features(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features of frame, next frame and value goal by the target encoder, (B, D) each."""
         needed = torch.cat([inputs[:, :2], inputs[:, 3:]], dim=1)  # an index takes 20 times as long
-        return each_frame(self.target_encoder, needed).unbind(1)
+        now, after, goal = each_frame(self.target_encoder, needed).unbind(1)
+        return now, after, goal
 
     def policy_loss(
         self, inputs: Tensor, actions: Tensor, advantage: Tensor

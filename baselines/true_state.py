@@ -52,6 +52,7 @@ class TrueState(LatentPredictor):
 
     def encode(self, obs: Obs) -> Tensor:
         """The pose (B, T, p) that takes the place of proprioception, padded to (B, T, D)."""
+        assert obs.proprio is not None
         return F.pad(obs.proprio, (0, self._padding))
 
     def moved(self, z: Tensor, projected: Tensor) -> Tensor:

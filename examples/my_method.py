@@ -22,13 +22,15 @@ from harness.nn.straightness import diagnostics
 
 
 @dataclass(frozen=True)
-class MyConfig(JEPAConfig):  # the architecture, with the sizes of every scale
+class MyConfig(JEPAConfig):
+    """The architecture, with the sizes of every scale, and a weight."""
+
     weight: float = setting(0.1, "Weight of my term beside the prediction error.", ge=0)
 
 
-class MyMethod(
-    JEPANetwork
-):  # LeWM's five parts, encode, predict and rollout, which may be overridden
+class MyMethod(JEPANetwork):
+    """LeWM's five parts, encode, predict and rollout, which may be overridden."""
+
     def __init__(self, config: MyConfig, dims: ModelDims):
         super().__init__(config, dims)
         self.weight = config.weight

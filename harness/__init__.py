@@ -1,0 +1,1 @@
+"""Trains and evaluates world models and baselines under one named protocol, and reports on them."""

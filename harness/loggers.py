@@ -332,4 +332,4 @@ def _parts(entries: list, size: int) -> Iterator[list]:
         yield entries[first : first + size]
 
 
-_LOGGERS = {"tensorboard": _TensorBoard, "wandb": _Wandb, "mlflow": _MLflow}
+_LOGGERS: dict[str, Any] = {"tensorboard": _TensorBoard, "wandb": _Wandb, "mlflow": _MLflow}

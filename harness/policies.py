@@ -91,6 +91,7 @@ def latent_cost(
 
     def cost(simulator: Simulator, pair: Pair) -> Tensor:
         obs, goal = now(simulator), model.encode(wanted(pair).to(device))[:, -1]
+        assert obs.pixels is not None
         parts = torch.arange(len(obs.pixels)).split(_FRAMES_PER_CALL)
         z = torch.cat([model.encode(obs.rows(part).to(device))[:, -1] for part in parts])
         return squared_distance(z, goal).cpu()

@@ -212,7 +212,7 @@ PLANNERS: dict[str, PlannerEntry] = {
 
 def task(name: str, scene: str) -> Task:
     """The task `name`; a task with several scenes is drawn in `scene` (DataConfig.scene)."""
-    entry = TASKS[name]
+    entry: Any = TASKS[name]
     return dataclasses.replace(entry, scene=scene) if hasattr(entry, "scene") else entry
 
 
@@ -282,7 +282,7 @@ def _defined(module: types.ModuleType, kind: str) -> dict[str, Any]:
     if one is None:
         return several
     is_task = kind == "task" and isinstance(one, Task)
-    return several | {one.spec.name if is_task else Path(module.__file__).stem: one}
+    return several | {one.spec.name if is_task else Path(module.__file__ or "").stem: one}
 
 
 def _enter(kind: str, name: str, entry: Any, code: outside.Code) -> None:

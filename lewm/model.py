@@ -108,6 +108,7 @@ class LeWM(JEPANetwork):
 
     def encode(self, obs: Obs) -> Tensor:
         """z_t = enc(o_t): latents (B, T, D), each frame on its own."""
+        assert obs.pixels is not None
         features = self.encoder(obs.pixels.flatten(0, 1))  # (B * T, width)
         return self.projector(features.unflatten(0, obs.pixels.shape[:2]))
 
@@ -146,5 +147,6 @@ class LeWM(JEPANetwork):
 
     def picture_error(self, z: Tensor, obs: Obs) -> Tensor:
         """Squared error of the pictures that the decoder draws of latents z (B, T, D)."""
+        assert obs.pixels is not None
         real = obs.pixels.flatten(0, 1).float() / 255
         return F.mse_loss(self.decoder(z.flatten(0, 1)).float(), real)

@@ -35,9 +35,9 @@ def sigreg(
 
 def statistic(u: Tensor, knots: int = KNOTS) -> Tensor:
     """The statistic of each column by its definition: scalars u (B, ...) float32 -> (...)."""
-    knots, weights = quadrature(u, knots)
-    angles = u[..., None] * knots  # (B, ..., knots)
-    real_gap = angles.cos().mean(0) - torch.exp(-(knots**2) / 2)
+    t, weights = quadrature(u, knots)
+    angles = u[..., None] * t  # (B, ..., knots)
+    real_gap = angles.cos().mean(0) - torch.exp(-(t**2) / 2)
     imaginary_gap = angles.sin().mean(0)
     return u.shape[0] * ((real_gap**2 + imaginary_gap**2) * weights).sum(-1)
 

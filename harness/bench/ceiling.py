@@ -38,7 +38,7 @@ def measure(threads: int) -> dict[str, float]:
 def shares(
     measured: Sequence[BenchRow], flops: int, ceilings: Mapping[str, float]
 ) -> list[BenchRow]:
-    """For each time of work of `flops` operations a row with its share, in percent, of the ceiling
+    """A row for each time of work of `flops` operations, with its share, in percent, of the ceiling
     (FLOP/s) that belongs to its figure; other figures have none.
     """
     return [

@@ -71,7 +71,7 @@ def run(options: Config) -> str:
 def _shares(
     measured: Sequence[versus.BenchRow], operations: dict[str, int], peaks: dict[str, float]
 ) -> list[versus.BenchRow]:
-    """For each time, the share of the ceiling in the number format that the side's name ends in."""
+    """Each time's share of the ceiling in the number format that the side's name ends in."""
     return [
         dataclasses.replace(
             row,
@@ -126,18 +126,23 @@ class Plain(WorldModel):
         self.model, self.history = model, model.history
 
     def encode(self, obs: Obs) -> Tensor:
+        """The model's own."""
         return self.model.encode(obs)
 
     def predict(self, z: Tensor, actions: Tensor) -> Tensor:
+        """The model's own."""
         return self.model.predict(z, actions)
 
     def rollout(self, z: Tensor, past: Tensor, plan: Tensor) -> Tensor:
+        """The model's own, in the plain form; fast_rollout returns it too."""
         return self.model.rollout(z, past, plan)
 
     def rollout_bytes(self, blocks: int) -> tuple[int, int]:
+        """The model's own; its fast rollout takes about as much."""
         return self.model.rollout_bytes(blocks)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The model's own."""
         return self.model.loss(batch)
 
 

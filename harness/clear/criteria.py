@@ -88,7 +88,7 @@ def criterion(spec: TrialSpec) -> dict[str, Any]:
     """When a pair of the trial's task is solved."""
     protocol = spec.config.protocol
     found = _CRITERIA.get(spec.task, {}).get(protocol.success_rule, {})
-    walls = {}
+    walls: dict[str, object] = {}
     if spec.task == "two_room":
         corrected = protocol.physics == "corrected"
         walls["tworoom_collision_mode"] = "swept" if corrected else "official"

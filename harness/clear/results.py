@@ -32,7 +32,7 @@ class ResultError(ValueError):
 
 
 class Places(NamedTuple):
-    """Where an export reads and writes."""
+    """The folders that an export reads and writes."""
 
     run: str  # the folder of the run
     datasets: str
@@ -63,8 +63,8 @@ def export(places: Places) -> Iterator[tuple[str, str]]:
     listed: dict[tuple, Listed] = {}
     floors: dict[tuple, Evaluation] = {}
     for evaluation in found:
-        group = evaluation.trial.task, evaluation.trial.protocol_hash, evaluation.eval_seed
-        group = *group, evaluation.trial.dataset_hash
+        trial = evaluation.trial
+        group = trial.task, trial.protocol_hash, evaluation.eval_seed, trial.dataset_hash
         try:
             if group not in listed:
                 listed[group] = _manifest(evaluation, places)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,15 +12,11 @@ from torch import Tensor
 from harness.contracts.setting import Settings, setting
 
 
-def _moved(value: Any, device: torch.device) -> Any:
-    """Move a tensor, or the tensors of nested tuples, to a device. A copy to a GPU is
-    asynchronous.
-    """
-    if isinstance(value, tuple):
-        return type(value)(*(_moved(part, device) for part in value))
-    if value is not None and value.is_cpu and device.type == "cuda":
-        return value.pin_memory().to(device, non_blocking=True)
-    return value if value is None else value.to(device)
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Move a tensor to a device. A copy to a GPU is asynchronous."""
+    if tensor.is_cpu and device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 class Obs(NamedTuple):
@@ -42,13 +38,15 @@ class Obs(NamedTuple):
         """The frames `index` of every window."""
         return Obs(*(None if part is None else part[:, index] for part in self))
 
-    to = _moved
+    def to(self, device: torch.device) -> Obs:
+        """The observations on a device; a copy to a GPU is asynchronous."""
+        return Obs(*(None if part is None else _moved(part, device) for part in self))
 
 
 @dataclass(frozen=True)
 class GoalConfig(Settings):
-    """Which recorded frames serve as goals of a training window. The three shares, which add up to
-    1, are: the window's own first frame, a later frame of its episode, any frame of the split.
+    """The recorded frames that serve as goals of a training window. The three shares, which add up
+    to 1, are: the window's own first frame, a later frame of its episode, any frame of the split.
 
     A later frame is a whole number of blocks away. The number is uniform up to the end of the
     episode, or geometric with the discount of GoalSampling and cut off at the end of the episode.
@@ -61,7 +59,7 @@ class GoalConfig(Settings):
         "uniform", "How far away later frames are: uniform, or geometric by the discount."
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         shares = (self.current, self.future, self.random)
         if abs(sum(shares) - 1) > 1e-6:
@@ -82,7 +80,14 @@ class Goals(NamedTuple):
     policy: Obs  # (B, 1, ...)
     value: Obs | None = None  # (B, 1, ...)
     reached: Tensor | None = None  # (B,) bool: the window's first frame is its value goal
-    to = _moved
+
+    def to(self, device: torch.device) -> Goals:
+        """The goals on a device; a copy to a GPU is asynchronous."""
+        return Goals(
+            self.policy.to(device),
+            None if self.value is None else self.value.to(device),
+            None if self.reached is None else _moved(self.reached, device),
+        )
 
 
 class Batch(NamedTuple):
@@ -91,7 +96,11 @@ class Batch(NamedTuple):
     obs: Obs
     actions: Tensor  # (B, T, A) float32, z-scored
     goals: Goals | None = None
-    to = _moved
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; a copy to a GPU is asynchronous."""
+        goals = None if self.goals is None else self.goals.to(device)
+        return Batch(self.obs.to(device), _moved(self.actions, device), goals)
 
 
 class Window(NamedTuple):

@@ -98,7 +98,7 @@ class WorldModel(LatentModel):
     history: int  # the largest number of frames that the predictor reads
 
     @property
-    def window_frames(self) -> int:
+    def window_frames(self) -> int:  # type: ignore[override] # nobody sets it after the building
         """Frames of a training window: the history and one target more."""
         return self.history + 1
 
@@ -177,7 +177,8 @@ class TimedPolicy(Policy, Protocol):
 class StatePolicy(Protocol):
     """A control: a policy that sees the simulator's state and acts one step at a time."""
 
-    def reset(self, pairs: Sequence[Pair]) -> None: ...
+    def reset(self, pairs: Sequence[Pair]) -> None:
+        """Start an evaluation of these pairs, which run side by side."""
 
     def act_state(self, state: np.ndarray, goal: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Choose actions (len(rows), a), in the task's units, for states and goals
@@ -260,13 +261,13 @@ class Method:
 
     label: str
     config: type[MethodConfig]
-    build: Callable[..., LatentModel | StatePolicy]
+    build: Callable[..., Any]  # what it returns depends on the kind of method, see above
     trained: bool
     version: int = 1
     about: str = ""  # one sentence
     role: Role = "method"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.role not in get_args(Role):
             allowed = ", ".join(get_args(Role))
             raise ValueError(f"the role of {self.label} is {self.role!r}, not one of {allowed}")

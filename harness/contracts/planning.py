@@ -42,7 +42,7 @@ class IterationRunner(Protocol):
     """
 
     def __call__(
-        self, iterate: Callable[..., tuple[Tensor, ...]], *state: Tensor
+        self, iterate: Callable[..., tuple[Tensor, ...]], /, *state: Tensor
     ) -> tuple[Tensor, ...]:
         """The result of iterate(*state). Within a plan, every call has the same function and
         tensors of the same shapes.

@@ -16,7 +16,7 @@ import math
 import numbers
 import typing
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 _KEY = "setting"  # key in the metadata of a field
 MOST_WHOLE = 2**32 - 1  # the largest whole number of a key: numpy's seeds end there
@@ -39,9 +39,8 @@ class Setting(NamedTuple):
     @property
     def range(self) -> str:
         """The bounds in words, "" without bounds."""
-        bounds = ((self.ge, "at least"), (self.gt, "above"), (self.le, "at most"))
-        bounds += ((self.lt, "below"),)
-        return " and ".join(f"{word} {bound}" for bound, word in bounds if bound is not None)
+        bounds = {"at least": self.ge, "above": self.gt, "at most": self.le, "below": self.lt}
+        return " and ".join(f"{w} {bound}" for w, bound in bounds.items() if bound is not None)
 
     def allows(self, number: float) -> bool:
         """Whether the number is within the bounds."""
@@ -89,9 +88,21 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def of(field: dataclasses.Field) -> Setting | None:
+def of(field: dataclasses.Field[Any]) -> Setting | None:
     """The declaration of a field, or None."""
     return field.metadata.get(_KEY)
+
+
+def about(field: dataclasses.Field[Any]) -> str:
+    """The sentence of a field's declaration, or ""."""
+    declared = of(field)
+    return declared.about if declared else ""
+
+
+class Dataclass(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
 
 class Settings:
@@ -101,16 +112,22 @@ class Settings:
     a field, because the configuration puts the section in front of it.
     """
 
-    def __post_init__(self):
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # of the subclasses
+
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if declared := of(field):
                 kind = kinds(type(self))[field.name]
                 declared.check(field.name, getattr(self, field.name), kind)
 
 
-@functools.cache  # resolving the annotations takes longer than all the rest
 def kinds(cls: type) -> dict[str, Any]:
     """The types of a dataclass's fields by their names."""
+    return _hints(cls)
+
+
+@functools.cache  # resolving the annotations takes longer than all the rest
+def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 

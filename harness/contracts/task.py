@@ -60,8 +60,8 @@ class TaskSpec:
 
 
 class FileColumns(NamedTuple):
-    """Which columns of other people's files hold the states of a task. Actions stand there in the
-    task's units, under "action".
+    """The columns of other people's files that hold the states of a task. Actions stand there in
+    the task's units, under "action".
     """
 
     choices: tuple[Mapping[str, int], ...]  # widths by name; the first that a file has is read
@@ -106,7 +106,7 @@ class Surprise(NamedTuple):
 
     name: str  # "tee_passed_through", in rows; words joined by "_"
     about: str  # one sentence
-    happen: Callable[[Simulator, np.ndarray, np.random.Generator], None]
+    happen: Callable[[Any, np.ndarray, np.random.Generator], None]  # of its own simulator
     telling: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -121,7 +121,7 @@ class Collector(Protocol):
         """Actions (n, a) within the bounds, for states (n, S)."""
 
     def done(self, state: np.ndarray) -> np.ndarray:
-        """Which episodes end here, before the step limit, (n,) bool."""
+        """Whether each episode ends here, before the step limit, (n,) bool."""
 
 
 @runtime_checkable
@@ -134,7 +134,8 @@ class Task(Protocol):
 
     spec: TaskSpec
 
-    def simulator(self, n: int, image_size: int) -> Simulator: ...
+    def simulator(self, n: int, image_size: int) -> Simulator:
+        """n copies of the task, whose pictures have sides of `image_size` px."""
 
     def make_env(self, seed: int, image_size: int = 64) -> Any:
         """A gymnasium.Env over one simulator copy; observation = {"pixels", "proprio"}."""

@@ -1,0 +1,1 @@
+"""Datasets: collected or imported, stored as Arrow files, read as training windows."""

@@ -24,7 +24,7 @@ from rich.table import Table
 from harness import zoo
 from harness.data import audit, collect, sources
 from harness.data.episodes import DatasetError, open_dataset
-from harness.experiment import command_line, config, suites
+from harness.experiment import command_line, config, dotted_keys, suites
 from harness.experiment.identity import TrialSpec
 from harness.records import storage
 from harness.runtime import command, machine
@@ -65,7 +65,7 @@ def parse(argv: Sequence[str]) -> Request:
     own, words = command_line.of_data(named, _RUN_KEYS, defaults, ("data",))
     if not own["task"]:
         raise command.ConfigError(f"task= is missing; it is one of {', '.join(zoo.TASKS)}")
-    states = config.dotted_keys.read(int, own["states"], "states")
+    states = dotted_keys.read(int, own["states"], "states")
     if states < 1:
         raise command.ConfigError(f"states={states} must be at least 1")
     task = command.known("task", own["task"], zoo.TASKS)

@@ -57,6 +57,7 @@ def claimed(root: str, name: str) -> Iterator[str]:
             break
     if part != fresh:
         os.rmdir(fresh)
+    assert lock is not None, fresh  # nobody else has `fresh`
     with lock:
         yield part
 
@@ -118,7 +119,7 @@ def _writing(root: str, name: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in _DISK_FULL:
             raise
-        raise NotWritable(root, name, error.strerror) from error
+        raise NotWritable(root, name, error.strerror or str(error)) from error
 
 
 def _is_part(entry: str, name: str) -> bool:

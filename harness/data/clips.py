@@ -63,7 +63,7 @@ class _Film(NamedTuple):
 
 
 class _Start(NamedTuple):
-    """Where clips begin: the episode and the row of the first frame, (n,) each."""
+    """The beginnings of clips: the episode and the row of the first frame, (n,) each."""
 
     episode: np.ndarray
     row: np.ndarray

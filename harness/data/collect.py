@@ -41,7 +41,7 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass(frozen=True)
 class DataConfig(Settings):
-    """Where a dataset comes from and what it is like. The fields that decide its contents are part
+    """The origin of a dataset and what it is like. The fields that decide its contents are part
     of the hash in the folder's name.
     """
 
@@ -294,7 +294,7 @@ def _run(
     Returns lengths (n,) and columns (n, max_steps, ...).
     """
     spec, n, steps, size = task.spec, simulator.n, config.max_steps, config.image_size
-    recorded = {
+    recorded: dict[str, np.ndarray] = {
         "state": np.empty((n, steps, len(spec.state_names)), np.float64),
         "proprio": np.empty((n, steps, len(spec.proprio_names)), np.float32),
         "action": np.empty((n, steps, len(spec.action_low)), np.float32),
@@ -306,7 +306,7 @@ def _run(
         state = simulator.state()
         # the executed actions are those that are stored, in float32, so that a replay is exact
         actions = np.asarray(collector.act(state), np.float32)
-        actions = np.clip(actions, np.float32(spec.action_low), np.float32(spec.action_high))
+        actions = np.clip(actions, *np.array((spec.action_low, spec.action_high), np.float32))
         recorded["state"][live, t] = state[live]
         recorded["proprio"][live, t] = simulator.proprio()[live]
         recorded["action"][live, t] = actions[live]

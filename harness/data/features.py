@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -48,7 +49,7 @@ def ensure(
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     name = f"features-{digest[:12]}"
-    needed = 2 * int(np.prod(facts["shape"]))  # bytes
+    needed = 2 * math.prod((len(dataset.state), *shape))  # bytes
     if not os.path.isdir(os.path.join(root, name)) and not _fits(root, needed):
         return None
     try:
@@ -90,7 +91,7 @@ def _compute(dataset: Dataset, encode: Encode, facts: dict, part: str, progress:
                     f"the frozen encoder gives NaN or values above float16's 65,504 for a frame "
                     f"among rows {first}..{rows[-1]} of {dataset.folder}: use other weights"
                 )
-            sink.write(features)
+            sink.write(features.data)
             progress("features", int(rows[-1]) + 1, total)
     with open(os.path.join(part, MANIFEST), "w", encoding="utf-8") as sink:
         json.dump(facts, sink)

@@ -176,7 +176,13 @@ class ActionStatistics(NamedTuple):
 
 def action_statistics(place: str, parts: Iterable[np.ndarray]) -> ActionStatistics:
     """Moments of the actions (n, a) in all parts. Raises DatasetError where none is a number."""
-    count, mean, squares = 0, 0.0, 0.0  # squares: summed squared deviations (Chan et al. 1979)
+    mean: Any  # numbers at first, then (a,)
+    squares: Any
+    count, mean, squares = (
+        0,
+        0.0,
+        0.0,
+    )  # numbers at first, then (a,); squares: summed squared deviations (Chan et al. 1979)
     for part in parts:
         values = part[np.isfinite(part).all(axis=1)].astype(np.float64)
         if not len(values):

@@ -138,6 +138,6 @@ def _goals(obs: list[Obs], rows: list[np.ndarray], first: np.ndarray) -> Goals |
     frames.
     """
     if len(obs) < 2:
-        return Goals(*obs) if obs else None
+        return Goals(obs[0]) if obs else None
     policy, value = obs
     return Goals(policy, value, torch.from_numpy(rows[1] == first))

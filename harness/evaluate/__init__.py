@@ -1,0 +1,1 @@
+"""The stages of a trial after its training: what is measured of a model or a control."""

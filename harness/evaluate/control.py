@@ -80,6 +80,7 @@ def run(
             policy.reset(pairs)
             _run_steps(policy, episodes, settings, progress)
         else:
+            assert normalizer is not None
             _run_blocks(policy, episodes, settings, normalizer, progress)
     finally:
         simulator.close()

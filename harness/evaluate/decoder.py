@@ -150,6 +150,7 @@ def _pictures(
     model: WorldModel, decoder: Decoder, batch: Batch
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The real frames of windows (B, T, 3, size, size) in 0..1, and the same from each source."""
+    assert batch.obs.pixels is not None
     real = batch.obs.pixels.float() / 255
     z, actions = model.encode(batch.obs).float(), batch.actions[:, :-1]
     rolled = model.fast_rollout()(z[:, :1], actions[:, :0], actions).float()

@@ -71,15 +71,15 @@ def sigreg(z: Tensor) -> float:
     the W latents of one time step are standard normal, 0.4 W where all are zero.
     """
     rng = seeding.stream("geometry", "sigreg")
-    sketch = rng.standard_normal((z.shape[-1], _DIRECTIONS))
-    sketch = torch.from_numpy(sketch / np.linalg.norm(sketch, axis=0)).float()
+    drawn = rng.standard_normal((z.shape[-1], _DIRECTIONS))
+    sketch = torch.from_numpy(drawn / np.linalg.norm(drawn, axis=0)).float()
     statistics = [_epps_pulley((z[:, t] @ sketch).double().numpy()) for t in range(z.shape[1])]
     return float(np.mean(statistics))
 
 
 def _epps_pulley(u: np.ndarray) -> np.ndarray:
-    """For each column of scalars u (W, n): W times the integral of w(t) |ecf(t) - exp(-t^2 / 2)|^2
-    over [-3, 3], w(t) = exp(-t^2 / 2).
+    """The Epps-Pulley statistic (n,) of each column of scalars u (W, n): W times the integral of
+    w(t) |ecf(t) - exp(-t^2 / 2)|^2 over [-3, 3], with w(t) = exp(-t^2 / 2).
     """
     gaps = [
         np.abs(np.exp(1j * t * u).mean(axis=0) - np.exp(-(t**2) / 2)) ** 2 * np.exp(-(t**2) / 2)
@@ -102,7 +102,7 @@ def map_rows(
     names = axes(spec)
     columns = [spec.state_names.index(name) for name in names]
     frames = dataset.split_rows("test")
-    chosen = frames[grid(dataset.state[np.ix_(frames, columns)])]
+    chosen = frames[grid(dataset.state[frames][:, columns])]
     read = held_out.read(held_out.latent(model), dataset, normalizer, chosen[:, None], device)
     points = tsne(read["latent"][:, 0])
     units = [name.partition(" ")[2].strip("[]") for name in names]
@@ -126,8 +126,8 @@ def axes(spec: TaskSpec) -> list[str]:
 
 
 def grid(points: np.ndarray) -> np.ndarray:
-    """For each cell of a grid over points (M, 2) that has any, the index of the one that is nearest
-    to the cell's centre.
+    """The points (M, 2) nearest to the centres of the cells of a grid over them, as indices, one
+    for each cell that has any.
     """
     low, span = points.min(0), np.maximum(np.ptp(points, axis=0), 1e-9)
     scaled = (points - low) / span * MAP_SIDE

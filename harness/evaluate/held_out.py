@@ -52,8 +52,8 @@ def rollouts(
         z = model.encode(obs).float()  # (B, K + 1, *D)
         rolled = rollout(z[:, :1], actions[:, :0], actions).float()  # (B, K, *D)
         parts.append((flat(z).cpu(), flat(rolled).cpu(), window.state))
-    z, rolled, state = zip(*parts, strict=True)
-    return Rollouts(torch.cat(z), torch.cat(rolled), np.concatenate(state))
+    latents, rollouts, states = zip(*parts, strict=True)
+    return Rollouts(torch.cat(latents), torch.cat(rollouts), np.concatenate(states))
 
 
 @torch.inference_mode()

@@ -41,7 +41,7 @@ def measure(dataset: Dataset, task: Task, offset_steps: int, rule: str) -> list[
 
 def _actions(dataset: Dataset, task: Task) -> Iterator[Moment]:
     """Mean, std and the share at a bound, for each dimension of an action."""
-    low, high = (np.float32(bound) for bound in (task.spec.action_low, task.spec.action_high))
+    low, high = np.array((task.spec.action_low, task.spec.action_high), np.float32)
     actions = dataset.actions[dataset.acted]
     at_bounds = (actions <= low) | (actions >= high)
     for i, values in enumerate(actions.T.astype(np.float64)):
@@ -79,8 +79,8 @@ def _episodes(dataset: Dataset) -> Iterator[Moment]:
 
 
 def _pairs(dataset: Dataset, task: Task, offset_steps: int, rule: str) -> Iterator[Moment]:
-    """For all starts of each split: how many have a goal, the share that is solved already, and the
-    share of each stratum. NaN where there is no start.
+    """Count each split's starts that have a goal, with the share of them that is solved already and
+    the share of each stratum. Shares are NaN where there is no start.
     """
     splits = {ALL: np.arange(len(dataset.lengths)), **{s: dataset.split(s) for s in SPLITS}}
     for split, episodes in splits.items():

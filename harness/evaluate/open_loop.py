@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
@@ -16,7 +18,9 @@ def measure(key: str, rollouts: Rollouts, probe: Probe) -> list[rows.MetricRow]:
     """Metric rows of the trial `key`: mean errors after 1, 2, ... blocks, of the latents and of
     every quantity of the probe, by the model and by guesses that need no model.
     """
-    tables = {(metric_names.LATENT, _SHARE): latent_errors(rollouts.z, rollouts.rolled)}
+    tables: dict[tuple[str, str], Any] = {
+        (metric_names.LATENT, _SHARE): latent_errors(rollouts.z, rollouts.rolled)
+    }
     tables |= quantity_errors(rollouts, probe)
     return [
         rows.MetricRow(

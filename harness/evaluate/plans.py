@@ -56,13 +56,17 @@ class PlansConfig(Settings):
 class Planning(Protocol):
     """The part of a policy that plans which this stage uses (planning/receding_horizon.py)."""
 
-    def reset(self, pairs: Sequence[Pair]) -> None: ...
+    def reset(self, pair_ids: Sequence[int]) -> None:
+        """Start an evaluation of the pairs with these ids."""
 
-    def trace(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Trace: ...
+    def trace(self, obs: Obs, goal: Obs, rows: np.ndarray) -> Trace:
+        """The search for the next plans of the pairs `rows`, with everything that it tries."""
 
-    def costs(self, obs: Obs, goal: Obs, plans: Tensor) -> Tensor: ...
+    def costs(self, obs: Obs, goal: Obs, plans: Tensor) -> Tensor:
+        """The costs (B, N) that the model predicts for plans (B, N, K, A)."""
 
-    def cost_at(self, obs: Obs, goal: Obs, of: np.ndarray) -> Tensor: ...
+    def cost_at(self, obs: Obs, goal: Obs, of: np.ndarray) -> Tensor:
+        """The cost (M,) of plans that ended at the frames obs, where goal[of[i]] was wanted."""
 
 
 class PlanSettings(Protocol):
@@ -250,5 +254,5 @@ class _FirstPlans:
         return torch.tensor([own.max(initial=0.0) for own in each])
 
     def _solves(self, states: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """Which states (M, S) solve the pairs `index` (M,)."""
+        """Whether states (M, S) solve the pairs `index` (M,)."""
         return self._task.success(states, self._goals[index], self._settings.success_rule)

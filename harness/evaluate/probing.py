@@ -125,6 +125,7 @@ def grey(floats: int) -> held_out.Read:
     side = max(1, round(min(floats, held_out.MOST_FEATURES) ** 0.5))
 
     def features(obs: Obs) -> dict[str, Tensor]:
+        assert obs.pixels is not None
         shades = obs.pixels.flatten(0, 1).float().mean(1, keepdim=True)
         small = F.adaptive_avg_pool2d(shades, min(side, shades.shape[-1]))
         return {"pixels": small.flatten(1).unflatten(0, obs.pixels.shape[:2])}

@@ -118,6 +118,7 @@ def surprise(
         part = slice(first, first + _CHUNK)
         plain, events = _observe(clips, part, normalizer, device)
         z = _whole(model.encode(plain).float(), model.encode(events).float(), clips.event)
+        assert plain.pixels is not None and events.pixels is not None
         pixels = _whole(plain.pixels, events.pixels, clips.event)
         actions = torch.from_numpy(normalizer.encode_actions(clips.actions[part])).to(device)
         actions = actions.repeat(len(z) // len(actions), 1, 1)
@@ -134,13 +135,14 @@ def _observe(
     seen = (clips.pixels[part], clips.proprio[part])
     disturbed = (clips.event_pixels[:, part], clips.event_proprio[:, part])
     pairs = (seen, tuple(values.reshape(-1, *values.shape[2:]) for values in disturbed))
-    return tuple(
+    plain, events = (
         Obs(
             torch.from_numpy(np.array(pixels)),
             torch.from_numpy(np.float32(normalizer.encode_proprio(proprio))),
         ).to(device)
         for pixels, proprio in pairs
     )
+    return plain, events
 
 
 def _whole(plain: Tensor, events: Tensor, event: int) -> Tensor:

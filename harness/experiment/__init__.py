@@ -1,0 +1,1 @@
+"""The command line becomes trials: configuration, hashes, suites, scales and protocols."""

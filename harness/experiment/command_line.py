@@ -7,6 +7,7 @@ import os
 import unicodedata
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from harness.experiment import config
 from harness.records import storage
@@ -18,8 +19,9 @@ _LONGEST_NAME = 255  # bytes
 def of_data(
     words: Sequence[str], run_keys: Collection[str], own: Mapping[str, str], sections: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
-    """For a command about datasets: the values of its own keys, those of `own` where none is given,
-    and the words for config.parse, which are of `run_keys` or in one of the sections.
+    """Divide the words of a command about datasets: the values of its own keys, those of `own`
+    where none is given, and the words for config.parse, which are of `run_keys` or in one of the
+    sections.
 
     Raises config.ConfigError on other keys.
     """
@@ -50,7 +52,7 @@ def local_paths(run: config.RunConfig) -> config.RunConfig:
                 f"{name.rstrip('_')}={path!r} is not text in UTF-8: rename that folder, or give "
                 f"another one"
             )
-    paths = {
+    paths: dict[str, Any] = {
         name: path if "://" in path else os.path.abspath(path) for name, path in folders.items()
     }
     for name in ("results", "datasets"):

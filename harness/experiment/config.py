@@ -35,7 +35,9 @@ from harness.experiment.scales import DEFAULT_PROTOCOL, EVERY_SCALE, SCALES
 from harness.planning.receding_horizon import MPCConfig
 from harness.records import manifest, plain_yaml, storage
 from harness.runtime import command, outside
-from harness.runtime.command import ConfigError, known, nearest
+from harness.runtime.command import ConfigError as ConfigError  # config.ConfigError is in use
+from harness.runtime.command import known as known
+from harness.runtime.command import nearest
 from harness.training.loop import TrainConfig
 
 
@@ -83,7 +85,7 @@ class TrialConfig(Settings):
 
 @dataclass(frozen=True)
 class RayConfig(Settings):
-    """Where Ray runs."""
+    """The Ray that runs the trials."""
 
     address: str = setting(
         "", "HOST:PORT of a Ray cluster to join; without it a local Ray is started.", text="text"
@@ -155,7 +157,7 @@ class RunConfig(Settings):
 
     @property
     def folder(self) -> str:
-        """Where this run's results lie; in a URI the name is percent-encoded."""
+        """The folder of this run's results; in a URI the name is percent-encoded."""
         name = urllib.parse.quote(self.run, safe="") if "://" in self.results else self.run
         return storage.join(self.results, name)
 
@@ -257,7 +259,7 @@ def trial_spec(
         outside={f"{k}.{name}": code for k, name in used if (code := outside.code(k, name))},
         resources=_resources(run, tree, zoo.METHODS[method].trained),
         scale=run.scale,
-        device=run.device if zoo.METHODS[method].trained else "cpu",
+        device="cuda" if run.device == "cuda" and zoo.METHODS[method].trained else "cpu",
     )
     _check_together(config, method, stages)
     return TrialSpec(task, method, seed, variant, stages, config)
@@ -272,7 +274,7 @@ def _tree(
         check_keys(f"for.{name}.", part, _BRANCHES[:-1])
         for branch in _PROTOCOL_BRANCHES:  # others are looked at where they are read
             check_keys(f"for.{name}.{branch}.", part.get(branch, {}), _under(branch))
-    layers = [PROTOCOLS[run.protocol], EVERY_SCALE, SCALES[run.scale]]
+    layers: list[Mapping[str, Any]] = [PROTOCOLS[run.protocol], EVERY_SCALE, SCALES[run.scale]]
     layers += [suite_overlay, run.overrides]
     tree: dict[str, Any] = {}
     for cls in reversed(zoo.METHODS[method].config.__mro__):
@@ -303,7 +305,8 @@ def from_yaml(text: str) -> TrialSpec:
         config = {name: {} for name in identity.STAGE_SECTIONS} | tree["config"]
         codes = {key: outside.Code(**code) for key, code in config.pop("outside", {}).items()}
         for key, code in codes.items():
-            zoo.same(*key.split("."), code)
+            kind, name = key.split(".")
+            zoo.same(kind, name, code)
         method = zoo.METHODS[known("method", tree["method"], zoo.METHODS)]
         planner = zoo.PLANNERS[known("planner", config["planner_name"], zoo.PLANNERS)]
         known("task", tree["task"], zoo.TASKS)
@@ -362,12 +365,15 @@ def _section(name: str, tree: Mapping[str, Any]) -> Any:
 def _data(tree: Mapping[str, Any], task: str) -> DataConfig:
     """The section "data" of a task."""
     try:
-        return _section("data", tree).of_task(task)
+        data: DataConfig = _section("data", tree).of_task(task)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    return data
 
 
-def _named_section(branch: str, name: str, entries: Mapping[str, Any], tree: Mapping) -> Any:
+def _named_section(
+    branch: str, name: str, entries: Mapping[str, Any], tree: Mapping[str, Any]
+) -> Any:
     """The configuration of entry `name`; the other entries' branches must be right too."""
     filled = {}
     check_keys(f"{branch}.", tree.get(branch, {}), entries)
@@ -441,7 +447,7 @@ def _check_together(config: TrialConfig, method: str, stages: tuple[str, ...]) -
 
 def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resources:
     """A control needs one core and no GPU; pairs in one call and GPUs follow the device."""
-    resources = _section("resources", tree)
+    resources: Resources = _section("resources", tree)
     together = resources.pairs_per_rollout or (16 if run.device == "cuda" else 1)
     resources = dataclasses.replace(resources, pairs_per_rollout=together)
     if not trained:

@@ -8,16 +8,16 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
 import yaml
 
-from harness.contracts.setting import kinds
+from harness.contracts.setting import Dataclass, kinds
 from harness.records import plain_yaml
 from harness.runtime.command import ConfigError, nearest
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Dataclass)
 
 MOST_SEEDS = 100_000
 _TRUE, _FALSE = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0")
@@ -30,7 +30,7 @@ class Leaf(NamedTuple):
     key: str  # dotted; the key of the field from_ is "from", which Python keeps to itself
     kind: Any  # the field's type
     default: Any
-    field: dataclasses.Field
+    field: dataclasses.Field[Any]
 
 
 def put(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -96,14 +96,14 @@ def fill(base: T, values: Mapping[str, Any], where: str = "") -> T:
             raise ConfigError(f'unknown key "{where}{key}". {nearest(where + key, names)}')
         name = fields[key]
         inner = getattr(base, name)
-        if dataclasses.is_dataclass(inner):
+        if dataclasses.is_dataclass(inner) and not isinstance(inner, type):
             changed[name] = fill(inner, value, f"{where}{key}.")
         else:
             changed[name] = read(types_of[name], value, where + key)
     try:
         return dataclasses.replace(base, **changed)
     except ValueError as error:  # of a __post_init__, which begins with the name of a field
-        name = re.match(r"\w*", str(error))[0].rstrip("_")
+        name = re.split(r"\W", str(error), maxsplit=1)[0].rstrip("_")
         raise ConfigError(f"{where}{error}; {_page(where + name)}") from error
 
 
@@ -131,7 +131,8 @@ def read(kind: Any, value: Any, key: str) -> Any:
         kinds = _repeated(inner, items := _items(value, inner[0], key))
         if len(kinds) != len(items):
             _refuse(key, value, f"a list of {len(kinds)}")
-        return origin(read(k, item, key) for k, item in zip(kinds, items, strict=True))
+        values = [read(k, item, key) for k, item in zip(kinds, items, strict=True)]
+        return values if origin is list else tuple(values)
     if origin is dict:
         pairs = _pairs(value, key).items()
         return {read(inner[0], k, key): read(inner[1], v, f"{key}.{k}") for k, v in pairs}
@@ -173,20 +174,25 @@ def _anything(value: Any, key: str) -> Any:
     return _yaml(value, yaml.SafeLoader, key) if isinstance(value, str) else value
 
 
-_READERS = {str: _text, float: _number, int: _whole, bool: _switch}
+_READERS: dict[Any, Callable[[Any, str], Any]] = {
+    str: _text,
+    float: _number,
+    int: _whole,
+    bool: _switch,
+}
 
 
 def _first_that_reads(kinds: Sequence[Any], value: Any, key: str) -> Any:
     if type(None) in kinds and (value is None or str(value).lower() in _NONE):
         return None
-    error = None
+    failures = []
     for kind in kinds:
         try:
             if kind is not type(None):
                 return read(kind, value, key)
         except ConfigError as failure:
-            error = failure
-    raise error
+            failures.append(failure)
+    raise failures[-1]
 
 
 def _items(value: Any, kind: Any, key: str) -> list[Any]:
@@ -225,13 +231,13 @@ def _yaml(text: str, loader: type, key: str) -> Any:
         raise ConfigError(f"{key}: cannot read the value {text[:80]!r} ({error})") from error
 
 
-def _refuse(key: str, value: Any, allowed: str) -> Any:
+def _refuse(key: str, value: Any, allowed: str) -> NoReturn:
     shown = " ".join(str(value).split())[:80]
     raise ConfigError(f"{key}={shown} must be {allowed}; {_page(key)}")
 
 
 def _page(key: str) -> str:
-    """Where a key is explained: those of a section have a page each."""
+    """The command that explains a key: keys of a section have a page each."""
     return f"see --help {key}" if "." in key else "see --help"
 
 

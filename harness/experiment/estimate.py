@@ -46,7 +46,7 @@ class Estimator:
         for key in keys:
             if key in self._known:
                 costs = self._known[key]
-                steps = cfg.train.steps or statistics.median(c.steps for c in costs)
+                steps = float(cfg.train.steps or statistics.median(c.steps for c in costs))
                 step_s = statistics.median(c.step_s for c in costs)  # 0 for a control
                 steps *= "train" in spec.stages
                 return steps * step_s + statistics.median(c.rest_s for c in costs)
@@ -77,7 +77,7 @@ def _share(spec: TrialSpec, machine: Mapping[str, float]) -> float:
     """The share of the machine's CPUs or of its GPUs that a trial takes, the larger; at most 1."""
     request = spec.config.resources
     gpus = request.gpu / max(request.gpu, machine["GPU"]) if request.gpu else 0.0
-    return max(request.cpu / max(request.cpu, machine["CPU"]), gpus)
+    return float(max(request.cpu / max(request.cpu, machine["CPU"]), gpus))
 
 
 class _Cost(NamedTuple):

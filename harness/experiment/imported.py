@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from harness import zoo
-from harness.contracts.method import MethodConfig
 from harness.experiment import config, identity
 from harness.experiment.identity import TrialSpec, Weights
 from harness.records import rows, storage
@@ -67,9 +66,9 @@ def _untrained(spec: TrialSpec, weights: Weights, **changed: Any) -> TrialSpec:
     return dataclasses.replace(spec, stages=stages, config=settings)
 
 
-def _checked(spec: TrialSpec, file: weight_files.WeightsFile) -> MethodConfig:
-    """The method's configuration as the file's network has it, every tensor in its place. Raises
-    WeightsError.
+def _checked(spec: TrialSpec, file: weight_files.WeightsFile) -> Any:
+    """The method's own configuration as the file's network has it, every tensor in its place.
+    Raises WeightsError.
     """
     dims = zoo.TASKS[spec.task].spec.model_dims(spec.config.data.image_size)
     if file.config_name == checkpoint.CONFIG:

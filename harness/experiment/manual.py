@@ -13,7 +13,7 @@ import difflib
 import textwrap
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from harness import zoo
@@ -246,7 +246,7 @@ def _short(base: Any, leave_out: Sequence[str] = ()) -> list[str]:
     for leaf in dotted_keys.leaves(base):
         if leaf.key not in leave_out:
             default = _typed(leaf.default)
-            lines[f"{leaf.key}={default}" if default else leaf.key] = setting.of(leaf.field).about
+            lines[f"{leaf.key}={default}" if default else leaf.key] = setting.about(leaf.field)
     return aligned(lines)
 
 
@@ -263,7 +263,7 @@ def _entries(kind: str, about: Mapping[str, str]) -> dict[str, str]:
     return {**about, **{name: text for name, text in rest.items() if name not in about}}
 
 
-_LISTS = {
+_LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "suites": lambda: {name: suite.about for name, suite in suites.SUITES.items()},
     "scales": lambda: {name: layer.get("about", "") for name, layer in SCALES.items()},
     "protocols": lambda: {name: layer.get("about", "") for name, layer in PROTOCOLS.items()},

@@ -105,9 +105,9 @@ def _tasks(words: Sequence[str]) -> list[str]:
 
 def _by_group(
     names: Sequence[str], tasks: Sequence[str]
-) -> Mapping[str, Mapping[str, tuple[str, str]]]:
+) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
     """The two values of every key that differs, for all tasks alike or by task."""
-    found: dict[str, dict[str, tuple[str, str]]] = {_EVERY: {}}
+    found: dict[str, dict[str, tuple[str, ...]]] = {_EVERY: {}}
     found |= {zoo.TASKS[task].spec.label: {} for task in tasks}
     for key in _abouts():
         both = {task: tuple(_settings(name, task)[key] for name in names) for task in tasks}
@@ -167,7 +167,7 @@ def _abouts() -> Mapping[str, str]:
         for leaf in dotted_keys.leaves(sections[name](), f"{name}.")
     ]
     return {
-        leaf.key: setting.of(leaf.field).about
+        leaf.key: setting.about(leaf.field)
         for leaf in leaves
         if leaf.field.name not in (*_OF_NO_USE_HERE, *MACHINE_KEYS)
     }
@@ -189,7 +189,9 @@ def _cell(values: Mapping[str, str]) -> str:
     return "; ".join([usual, *others])
 
 
-def _users(resolved: Mapping[str, Mapping[str, Mapping]], task: str, rule: str) -> list[str]:
+def _users(
+    resolved: Mapping[str, Mapping[str, Mapping[str, str]]], task: str, rule: str
+) -> list[str]:
     """The protocols that judge the task by the rule."""
     return [
         f"`{name}`" for name, of in resolved.items() if of["protocol.success_rule"][task] == rule

@@ -85,7 +85,7 @@ class ProtocolConfig(Settings):
         "", "The file's sha256, which is filled in.", text="64 hexadecimal digits"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if sum(self.strata_min.values()) > 1:
             raise ValueError(f"strata_min adds up to more than 1: {self.strata_min}")

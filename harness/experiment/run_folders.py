@@ -1,4 +1,4 @@
-"""Where the trials of a run read and write."""
+"""The folders that the trials of a run read and write."""
 
 from __future__ import annotations
 

@@ -153,7 +153,8 @@ def expand(run: config.RunConfig, all_stages: Collection[str]) -> list[TrialSpec
     stages = tuple(name for name in all_stages if name in asked)  # in the order of their running
     tasks = [config.known("task", name, zoo.TASKS) for name in run.tasks or suite.tasks]
     methods = [config.known("method", name, zoo.METHODS) for name in run.methods or suite.methods]
-    tasks, methods, seeds = map(_once, (tasks, methods, run.seeds or range(suite.seeds)))
+    tasks, methods = _once(tasks), _once(methods)
+    seeds = _once(run.seeds or range(suite.seeds))
     firsts = [
         imported.with_given(config.trial_spec(run, task, method, seeds[0], stages, suite.overlay))
         for task in tasks
@@ -278,5 +279,5 @@ def _with_weights_of(
 
 
 def _once(values: Iterable[T]) -> list[T]:
-    """Without repetitions: two trials of one name would share a folder."""
+    """The values without repetitions: two trials of one name would share a folder."""
     return list(dict.fromkeys(values))

@@ -155,8 +155,9 @@ def horizons(spec: TrialSpec) -> Mapping[str, Evaluation]:
 
 def with_value(axis: Axis, value: Any) -> dict[str, Any]:
     """The layer of the configuration that gives the axis's key this value."""
-    tree: Any = value
-    for name in reversed(axis.key.split(".")):
+    *path, last = axis.key.split(".")
+    tree = {last: value}
+    for name in reversed(path):
         tree = {name: tree}
     return tree
 

@@ -80,7 +80,9 @@ class CachedRollout(nn.Module):
         actions = torch.cat([past, plan], dim=1) if past.shape[1] else plan
         conditions = self.conditions(actions.transpose(0, 1))
         inputs = [self.inputs(latent) for latent in z.unbind(1)]
-        caches, first, latents = self.caches(), 0, []  # inputs from `first` on are not cached
+        caches: list[LayerCache] | None = self.caches()
+        latents: list[Tensor] = []
+        first = 0  # inputs from it on are not cached
         for end in range(z.shape[1], actions.shape[1] + 1):
             if end > self._history:
                 caches, first = None, end - self._history
@@ -101,7 +103,7 @@ def derived(layer: nn.Linear, weight: Tensor, bias: Tensor | None) -> nn.Linear:
     made = copy.deepcopy(layer)
     made.out_features, made.in_features = weight.shape
     made.weight = nn.Parameter(weight.detach().contiguous(), requires_grad=False)
-    made.bias = None
+    made.register_parameter("bias", None)
     if bias is not None:
         made.bias = nn.Parameter(bias.detach().contiguous(), requires_grad=False)
     return made

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +73,8 @@ class Encoder(nn.Module):
 
     width: int  # floats of the output
     tokens: int = 1  # tokens into which the encoder divides a frame
+    _scale: Tensor
+    _shift: Tensor
 
     def __init__(self):
         super().__init__()
@@ -116,12 +118,13 @@ class ViT(Encoder):
                 intermediate_size=4 * config.width,
                 image_size=image_size,
                 patch_size=config.patch,
-                attn_implementation=_ATTENTION,
+                attn_implementation=_ATTENTION,  # type: ignore[call-arg] # one of its base class
             ),
             add_pooling_layer=False,
         )
 
     def features(self, x: Tensor) -> Tensor:
+        """Normalised pictures to the CLS token (M, width)."""
         x = self.vit.embeddings(x)
         for layer in self.vit.layers[:-1]:
             x = layer(x)
@@ -145,6 +148,7 @@ class ResNet18(Encoder):
         )
 
     def features(self, x: Tensor) -> Tensor:
+        """Normalised pictures to pooled features (M, 512)."""
         return self.resnet(x).pooler_output.flatten(1)
 
 
@@ -157,7 +161,9 @@ class Conv(Encoder):
         super().__init__()
         self.width = config.width
         first, *others = config.channels
-        layers = [nn.Conv2d(3, first, config.patch, stride=config.patch, bias=False)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(3, first, config.patch, stride=config.patch, bias=False)
+        ]
         side = image_size // config.patch
         for before, after in itertools.pairwise([first, *others]):
             layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True)]
@@ -166,16 +172,17 @@ class Conv(Encoder):
         last = config.channels[-1]
         self.body = nn.Sequential(*layers, nn.BatchNorm2d(last), nn.ReLU(inplace=True))
         self.head = nn.Linear(last * side * side, config.width)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch has it
 
     def features(self, x: Tensor) -> Tensor:
+        """Normalised pictures to features (M, width) of all positions."""
         x = self.body(x)
         if x.requires_grad:  # in the layout of the head's gradient, ReLU's takes five times as long
             x.register_hook(_channels_last)
         return self.head(x.flatten(1))
 
 
-def _first_token(layer: nn.Module, x: Tensor) -> Tensor:
+def _first_token(layer: Any, x: Tensor) -> Tensor:
     """The same as layer(x)[:, 0] for a layer of transformers' ViT (without dropout) and tokens x
     (M, P, D), with less work: of the other tokens only keys and values are computed.
     """

@@ -17,6 +17,7 @@ import json
 import os
 import urllib.request
 from dataclasses import dataclass, field
+from typing import Any
 
 import huggingface_hub
 import safetensors
@@ -84,8 +85,8 @@ class MAEConfig(Settings):
 
 @dataclass(frozen=True)
 class FrozenConfig(MethodConfig):
-    """Which weights; the sizes are those of weights=random and weights=mae (the defaults DINOv2
-    ViT-S/14's), other weights bring their own.
+    """The weights of a frozen encoder; the sizes are those of weights=random and weights=mae (the
+    defaults DINOv2 ViT-S/14's), other weights bring their own.
     """
 
     weights: str = setting(
@@ -187,6 +188,9 @@ class FrozenEncoder(encoders.Encoder):
     mode.
     """
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, config: FrozenConfig, image_size: int):
         super().__init__()
         self.vit = _network(config, image_size).requires_grad_(False)
@@ -226,6 +230,7 @@ class FrozenEncoder(encoders.Encoder):
         if obs.tokens is not None:
             tokens = obs.tokens.float()
         else:
+            assert obs.pixels is not None
             tokens = self(obs.pixels.flatten(0, 1)).float().unflatten(0, obs.pixels.shape[:2])
         return (tokens - self.mean) / self.spread
 
@@ -299,7 +304,7 @@ def _quantized(path: str) -> list[str]:
     return [name for name, kind in kinds.items() if kind not in _FLOATS]
 
 
-def _load(source: str, kind: str) -> nn.Module:
+def _load(source: str, kind: str) -> Any:
     """Load the network of a folder or of a name on the hub. Raises WeightsError where the file
     lacks a weight that the tokens depend on, which transformers would draw at random.
     """
@@ -368,7 +373,8 @@ def _listed(names: list[str], most: int = _NAMED) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _network(config: FrozenConfig, image_size: int) -> nn.Module:
+def _network(config: FrozenConfig, image_size: int) -> Any:
+    """A network of transformers."""
     if config.weights == "mae":  # harness/training/pretraining.py replaces it by a folder
         raise ValueError("weights=mae has no task to be trained on: give mae.tasks=[TASK, ...]")
     if config.weights == "dinov2":
@@ -397,7 +403,7 @@ def _network(config: FrozenConfig, image_size: int) -> nn.Module:
 
 
 def _folder(weights: str) -> str:
-    """Where the weights lie that need no hub and no training."""
+    """The folder of weights that need no hub and no training."""
     return SHIPPED if weights == "shipped" else weights
 
 

@@ -127,6 +127,7 @@ class JEPANetwork(LatentPredictor):
 
     def encode(self, obs: Obs) -> Tensor:
         """(B, T, D); every frame on its own."""
+        assert obs.pixels is not None
         features = self.encoder(obs.pixels.flatten(0, 1))
         return self.projector(features.unflatten(0, obs.pixels.shape[:2]))
 
@@ -145,12 +146,15 @@ class JEPARollout(CachedRollout):
         self._projector = conditioned_rollout.FastProjector(network.predictor_projector)
 
     def conditions(self, actions: Tensor) -> list[Tensor]:
+        """The modulations of every layer."""
         return self._predictor.modulations(self._embedder(actions))
 
     def inputs(self, z: Tensor) -> Tensor:
+        """Latents at the predictor's width."""
         return self._predictor.project_in(z)
 
     def following(self, z: Tensor, predicted: Tensor) -> Tensor:
+        """The latent after z, from the projector's output."""
         return self._moved(z, predicted)
 
     def caches(self) -> list[LayerCache]:
@@ -164,5 +168,6 @@ class JEPARollout(CachedRollout):
         first: int,
         caches: list[LayerCache] | None,
     ) -> Tensor:
+        """The projector's output (N, D) at the last position."""
         x = torch.stack(tuple(inputs))
         return self._projector(self._predictor.last(x, conditions, first, caches))

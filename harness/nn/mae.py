@@ -45,6 +45,7 @@ class Autoencoder(encoders.Encoder, Trainable):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Squared error of reconstructing every frame of batch.obs."""
+        assert batch.obs.pixels is not None
         return {"loss": self(batch.obs.pixels.flatten(0, 1))}
 
     def features(self, x: Tensor) -> Tensor:

@@ -36,5 +36,6 @@ class ActionEmbedder(nn.Module):
         )
 
     def forward(self, actions: Tensor) -> Tensor:
+        """Blocks (B, T, A) to conditions (B, T, D)."""
         smooth = nn.functional.linear(actions, self.smooth.weight[:, :, 0], self.smooth.bias)
         return self.embed(smooth)

@@ -22,6 +22,11 @@ class Decoder(nn.Module):
     along few directions, as those of an EMA JEPA do, the others are too faint to be read otherwise.
     """
 
+    z_mean: Tensor
+    whiten: Tensor
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         latent_shape: Sequence[int],
@@ -59,6 +64,7 @@ class Decoder(nn.Module):
         self.std.copy_((pictures - mean).pow(2).mean().sqrt().clamp(min=1e-3))
 
     def forward(self, z: Tensor) -> Tensor:
+        """Latents (M, *D) to pictures (M, 3, size, size)."""
         z = ((z - self.z_mean) @ self.whiten).reshape(len(z), *self.places.shape[:-1], -1)
         memory = self.read(z) + self.places  # (M, P, width)
         x = self.queries.expand(len(z), -1, -1)

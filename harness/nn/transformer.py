@@ -108,7 +108,7 @@ class ConditionedTransformer(nn.Module):
         condition = F.silu(self.project_condition(condition))
         x = self.project_in(x + self.positions[:, : x.shape[1]])
         for block in self.blocks:
-            x = block(x, block.modulation(condition))
+            x = block(x, block.modulation(condition))  # type: ignore[operator] # a ConditionedBlock
         return self.project_out(self.norm(x))
 
 

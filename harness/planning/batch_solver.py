@@ -86,6 +86,7 @@ class BatchSolver(Generic[Result]):
 
     def _work_in_threads(self, obs: Obs, goal: Obs, rows: np.ndarray, threads: int) -> Result:
         """Solve a share of the pairs in each thread, and join the results."""
+        assert self._join is not None
         parts = np.array_split(np.arange(len(rows)), threads)
         inside = torch.get_num_threads()
         torch.set_num_threads(1)  # inherited by the new threads

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ class Replayed:
         self._replay: Replay | None = None
 
     def __call__(self, iterate: Iterate, *state: Tensor) -> tuple[Tensor, ...]:
+        """The result of iterate(*state), by the recording."""
         if self._replay is None:
             self._inputs = [tensor.clone() for tensor in state]
             self._replay, self._outputs = self._record(iterate, self._inputs)
@@ -51,7 +53,7 @@ class Recordings:
     def of(
         self, size: Hashable, tensors: tuple[Tensor, ...]
     ) -> tuple[tuple[Tensor, ...], IterationRunner]:
-        """For plans of one size: the tensors that the recorded iteration reads, which hold the
+        """The recording for plans of one size: the tensors that its iteration reads, which hold the
         values of `tensors` from now on, and its runner.
         """
         if size not in self._recordings:
@@ -81,7 +83,7 @@ def graphs() -> Record:
 
 
 def _graph(
-    iterate: Iterate, inputs: Sequence[Tensor], pool: tuple[int, int]
+    iterate: Iterate, inputs: Sequence[Tensor], pool: Any
 ) -> tuple[Replay, tuple[Tensor, ...]]:
     """A CUDA graph of iterate(*inputs): the function that replays it, and its outputs."""
     aside = torch.cuda.Stream()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ class FeedForwardPolicy:
     depend on the pairs beside it.
     """
 
-    timed = "inference"
+    timed: Literal["solve", "inference"] = "inference"
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class FeedForwardPolicy:
 
     @torch.inference_mode()
     def _infer(self, obs: Obs, goal: Obs, rows: np.ndarray, on_progress: OnProgress) -> Tensor:
+        assert obs.pixels is not None
         count = len(obs.pixels)
         obs, goal = obs.to(self._device), goal.to(self._device)
         actions = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -49,7 +50,7 @@ class GradientDescent:
 
     needs_gradient: ClassVar[bool] = True
 
-    def __init__(self, config: GradientConfig, optimizer: type[torch.optim.Optimizer]):
+    def __init__(self, config: GradientConfig, optimizer: Callable[..., torch.optim.Optimizer]):
         self.config, self._optimizer = config, optimizer
         self.iterations = config.iterations
         self.evaluations = config.candidates * (3 * config.iterations + 1)

@@ -89,4 +89,5 @@ def _mixed(colours: Tensor, draws: Tensor) -> Tensor:
     """Blocks of draws (B, N, K, A) mixed by colours (K, K). By sums and not by a matrix product,
     which would round a pair's numbers in another way beside other pairs.
     """
-    return sum(colours[:, k, None] * draws[:, :, k, None] for k in range(len(colours)))
+    parts = (colours[:, k, None] * draws[:, :, k, None] for k in range(len(colours)))
+    return sum(parts)  # type: ignore[return-value] # there is at least one

@@ -55,10 +55,12 @@ class PlanSearch:
         self.device, self.plan_shape = torch.device(device), (horizon_blocks, block_dim)
         self.threads, self._read = threads, read
         self._noise, self._differentiates = noise, getattr(planner, "needs_gradient", False)
+        self._evaluations: int = getattr(planner, "evaluations", 0)
         low = precision == "bf16" and not self._differentiates
         self._dtype = torch.bfloat16 if low else torch.float32
         if self._differentiates:
-            self._rollout = copy.deepcopy(model).requires_grad_(False).rollout
+            plain = copy.deepcopy(model).requires_grad_(False)
+            self._rollout: Rollout = plain.rollout
         else:
             self._rollout = _rollout(model, self._dtype)
         self._rollouts = rollouts or self._rollouts_that_fit()
@@ -146,13 +148,14 @@ class PlanSearch:
         init = torch.zeros(1, *self.plan_shape)
         if self._differentiates:
             counted(init[:, None])
-            return encoding + counted.total * self.planner.evaluations
+            return encoding + counted.total * self._evaluations
         self.planner.plan(counted, init, lambda draw, shape: torch.zeros(1, *shape))
         return encoding + counted.total
 
     def _encode(self, obs: Obs, pairs_per_call: int) -> Tensor:
         """Latents of the last frame, (B, *D)."""
-        obs, count = obs.to(self.device), len(obs.pixels)
+        assert obs.pixels is not None
+        count, obs = len(obs.pixels), obs.to(self.device)
         latents = [
             self._model.encode(obs.rows(chunk))[:, -1]
             for chunk in chunks.of_one_size(count, pairs_per_call, self.device)
@@ -184,10 +187,11 @@ class PlanSearch:
         """
         pairs = len(start)
         size = self.recording(pairs, pairs_per_call)
+        assert size is not None and self._recordings is not None
         (filled,) = chunks.of_one_size(pairs, size[0], self.device)
         tensors = start[filled], target[filled], keys[filled]
-        recorded, run = self._recordings.of(size, tensors)
-        plan = self._minimise(*recorded, init[filled], pairs_per_call, run)
+        (start, target, keys), run = self._recordings.of(size, tensors)
+        plan = self._minimise(start, target, keys, init[filled], pairs_per_call, run)
         return Plan(plan.actions[:pairs], plan.cost[:pairs], plan.cost_per_iteration[:, :pairs])
 
     def _rollouts_that_fit(self) -> int:

@@ -78,7 +78,7 @@ class MPCPolicy:
     With `warm_start` the blocks that were not executed are the first mean of the pair's next plan.
     """
 
-    timed = "solve"
+    timed: Literal["solve", "inference"] = "solve"
 
     def __init__(
         self,
@@ -160,11 +160,11 @@ class MPCPolicy:
 
     def _beginnings(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Keys (B,) of the random streams and first means (B, K, A) of the next plans."""
-        keys = [
+        streams = [
             seeding.integer("plan", self._seed, self._pair_ids[row], self._replans[row])
             for row in rows
         ]
-        keys = torch.tensor(keys, device=self._search.device)
+        keys = torch.tensor(streams, device=self._search.device)
         return keys, self._first_means[rows].to(self._search.device)
 
     def _enqueue(self, rows: np.ndarray, plan: Plan) -> None:

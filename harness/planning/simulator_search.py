@@ -50,7 +50,8 @@ class SimulatorPolicy:
         self._execute_blocks = execute_blocks
         self._warm_start = warm_start and execute_blocks < horizon_blocks
         self._decode, self._seed, self._on_progress = decode_actions, seed, on_progress
-        self._image_size, self._simulator = image_size, None
+        self._image_size = image_size
+        self._simulator: Simulator | None = None
 
     def reset(self, pairs: Sequence[Pair]) -> None:
         """Forget all plans; the random streams follow the pairs' ids."""

@@ -93,11 +93,12 @@ def _write(lock: int, text: str) -> None:
         os.pwrite(lock, text.encode(), 0)
 
 
-_UNKNOWN = {"process": "(unknown)", "host": "(unknown)", "since": "(unknown)"}
+_UNKNOWN: dict[str, object] = {"process": "(unknown)", "host": "(unknown)", "since": "(unknown)"}
 
 
 def _read(lock: int) -> dict[str, object]:
     try:
-        return _UNKNOWN | json.loads(os.pread(lock, 4096, 0))
+        signed = storage.parse_json(os.pread(lock, 4096, 0))
     except ValueError:  # empty: its owner has not signed yet
         return _UNKNOWN
+    return _UNKNOWN | signed if isinstance(signed, dict) else _UNKNOWN

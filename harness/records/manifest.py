@@ -101,7 +101,10 @@ def _parsed(content: Mapping[str, Any]) -> Manifest:
 
 
 def _pair(number: int, entry: Mapping[str, Any]) -> ManifestPair:
-    kinds = {"difficulty": (int, float), "initial_success": bool}
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "difficulty": (int, float),
+        "initial_success": bool,
+    }
     values = {}
     for field in dataclasses.fields(ManifestPair):
         value = values[field.name] = entry[field.name]

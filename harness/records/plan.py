@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pyarrow import fs as pafs
@@ -117,7 +117,7 @@ def _check_kinds(plan: Plan) -> None:
             raise TypeError(f"a trial has {texts}, which are no texts")
         if not all(isinstance(number, int | float | None) for number in numbers):
             raise TypeError(f"a trial has {numbers}, which are no numbers")
-    level = [plan.protocols]
+    level: list[Any] = [plan.protocols]
     for _ in range(3):  # protocol, key, task
         if not all(isinstance(part, dict) for part in level):
             raise TypeError("its protocols are no dictionaries")
@@ -131,12 +131,13 @@ def marked(folder: str, progress: Progress) -> Iterator[Progress]:
     """A progress function that tells `progress` and also leaves a mark in a trial's folder, which
     is removed when the block ends. A mark that cannot be written costs no trial.
     """
-    last = {"stage": "", "at": 0.0}
+    last_stage, last_at = "", 0.0
 
     def report(stage: str, done: int, total: int) -> None:
+        nonlocal last_stage, last_at
         now = time.time()
-        if stage != last["stage"] or now - last["at"] > _EVERY_S:
-            last.update(stage=stage, at=now)
+        if stage != last_stage or now - last_at > _EVERY_S:
+            last_stage, last_at = stage, now
             with contextlib.suppress(OSError, pa.ArrowException):
                 mark = Mark(stage, done, total, now)
                 storage.write_json(storage.join(folder, RUNNING), mark._asdict())
@@ -182,7 +183,7 @@ def _remove_mark(folder: str) -> None:
         storage.delete(fs, f"{base}/{RUNNING}")
 
 
-def _json(fs: pafs.FileSystem, path: str) -> dict:
+def _json(fs: pafs.FileSystem, path: str) -> dict[str, Any]:
     """The object in a JSON file; an empty one where there is none."""
     try:
         with fs.open_input_stream(path) as source:

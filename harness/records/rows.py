@@ -23,7 +23,7 @@ import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -294,7 +294,7 @@ def write(
     return trial
 
 
-def write_table(path: str, row: type, lines: Sequence) -> None:
+def write_table(path: str, row: type, lines: Sequence[Any]) -> None:
     """Write rows of one dataclass as one Parquet file, whole or not at all; raises OSError."""
     fs, base = filesystem(path)
     fs.create_dir(base.rpartition("/")[0] or ".", recursive=True)
@@ -385,8 +385,13 @@ def changed(written: Written) -> list[str]:
     """
     recorded = digest.read(written.trial.digests)
     trial = dataclasses.replace(written.trial, digests="")
-    parts = {"trial": [trial], "episodes": written.episodes, "metrics": written.metrics}
-    parts |= {"frames": written.frames} if written.frames else {}
+    parts: dict[str, Sequence[Any]] = {
+        "trial": [trial],
+        "episodes": written.episodes,
+        "metrics": written.metrics,
+    }
+    if written.frames:
+        parts["frames"] = written.frames
     now = _digests({name: _table(_ROWS[name], part) for name, part in parts.items()})
     return [name for name in now if now[name] != recorded.get(name)]
 
@@ -469,7 +474,7 @@ class _TrialTables(NamedTuple):
 class _Batch(NamedTuple):
     """The tables of several trials, joined: many small pieces waste memory."""
 
-    tables: dict[str, pa.Table]
+    tables: Mapping[str, pa.Table]
     entries: Sequence[compact.Entry]  # of the trials in the tables, in their order
     ignored: collections.Counter[str]
     broken: Sequence[Broken] = ()
@@ -510,8 +515,9 @@ def _pieces(below: str, files: Mapping[str, _Files], known: compact.Compact) -> 
         """The same for neighbours that are neighbours in the compacted tables, too."""
         number, folder = numbered
         place, own = places.get(folder), signatures[folder]
-        fresh = place is not None and own and known.entries[place].signature == own
-        return place - number if fresh else None
+        if place is None or not own or known.entries[place].signature != own:
+            return None
+        return place - number
 
     for distance, group in itertools.groupby(enumerate(files), shift):
         numbers, folders = zip(*group, strict=True)
@@ -651,7 +657,7 @@ def _same_values(column: pa.ChunkedArray, target: pa.Field) -> pa.ChunkedArray:
 def _nulls(column: pa.ChunkedArray) -> int:
     """How many values are missing, also inside lists; rows never have any."""
     inside = pc.list_flatten(column).null_count if pa.types.is_list(column.type) else 0
-    return column.null_count + inside
+    return int(column.null_count + inside)
 
 
 def _kind(dtype: pa.DataType) -> str:
@@ -676,7 +682,7 @@ def _whole_schema(row: type) -> pa.Schema:
     return own if row is TrialRow else own.append(pa.field("config_hash", pa.string()))
 
 
-def _table(row: type, rows: Sequence) -> pa.Table:
+def _table(row: type, rows: Sequence[Any]) -> pa.Table:
     return pa.Table.from_pylist([dataclasses.asdict(r) for r in rows], schema=schema(row))
 
 
@@ -698,7 +704,7 @@ def _write_table(fs: pafs.FileSystem, path: str, table: pa.Table) -> None:
         )
 
 
-def _arrow_type(hint: object) -> pa.DataType:
+def _arrow_type(hint: Any) -> pa.DataType:
     if isinstance(hint, types.GenericAlias):
         return pa.list_(_ARROW[typing.get_args(hint)[0]])
     return _ARROW[hint]

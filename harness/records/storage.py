@@ -16,7 +16,8 @@ def filesystem(path: str) -> tuple[pafs.FileSystem, str]:
     """A local path or a URI (s3://...) as (file system, path on it). Raises OSError."""
     if "://" in str(path):
         try:
-            return pafs.FileSystem.from_uri(str(path))
+            fs, base = pafs.FileSystem.from_uri(str(path))
+            return fs, base
         except (pa.ArrowException, OSError) as error:
             raise OSError(f"{path} cannot be used: {one_line(error)}") from error
     return pafs.LocalFileSystem(), str(path)
@@ -80,7 +81,7 @@ def delete(fs: pafs.FileSystem, path: str) -> None:
 def is_file(path: str) -> bool:
     """Whether there is a file of this path or URI."""
     fs, base = filesystem(path)
-    return fs.get_file_info(base).type == pafs.FileType.File
+    return bool(fs.get_file_info(base).type == pafs.FileType.File)
 
 
 def one_line(error: object) -> str:

@@ -1,4 +1,4 @@
-"""Which trials may be averaged, what a cell of a table is called, and in which order cells come.
+"""Trials that may be averaged, the names of a table's cells, and the order in which cells come.
 
 Names, order and colours of methods and tasks come from the rows.
 """
@@ -141,7 +141,7 @@ def sweep_values(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def one_per_training(trials: pd.DataFrame) -> pd.DataFrame:
-    """Those of `trials` that stand for their training: the one that trained, else the first that
+    """The `trials` that stand for their training: the one that trained, else the first that
     evaluated its weights. The others are evaluations, under other protocols, of the same weights.
     """
     borrowed = trials["weights_config_hash"] != ""
@@ -204,8 +204,8 @@ def _cells(
     weights = by_cell["weights"].first()  # those of others are in the note: no settings beside it
     for _, same in cells.groupby([*SECTION, "task", "method", "variant", weights]):
         if len(same) > 1:
-            for cell, words in _differences(same, by_cell).items():
-                remarks[cell].append(words)
+            for cell, differing in _differences(same, by_cell).items():
+                remarks[cell].append(differing)
     cells["label"] += [f" ({', '.join(r)})" if r else "" for r in remarks.values()]
     order = pd.DataFrame(
         {
@@ -236,7 +236,7 @@ def _sweep_words(swept: pd.DataFrame) -> dict[int, str]:
 
 
 def _differences(same: pd.DataFrame, by_cell: Any) -> dict[int, str]:
-    """For cells of one task, method, variant and protocol: the config keys in which they differ."""
+    """The config keys in which cells of one task, method, variant and protocol differ."""
     configs: dict[int, dict[str, Any]] = {}
     ignored: set[str] = set()
     for cell in same.index:

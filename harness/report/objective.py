@@ -76,8 +76,8 @@ def judge_seeds(
 
 
 def on_plateau(judged: Sequence[Judgement]) -> list[bool]:
-    """Which values are as good as the best by what was measured: their interval overlaps that of
-    the best one. None is where none solved anything, and none that failed is.
+    """Whether each value is as good as the best by what was measured: its interval overlaps that of
+    the best one. No value is where none solved anything, and one that failed never is.
     """
     best = max(judged, key=lambda one: one.value)  # of equals the first
     solved = best.value > WORST

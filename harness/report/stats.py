@@ -65,7 +65,7 @@ class Share(NamedTuple):
     pairs: int
 
 
-def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
+def wilson(successes: float, n: float, level: float = 0.95) -> Interval:
     """Wilson score interval of `successes` out of `n`; raises ValueError for impossible counts."""
     if not (n > 0 and 0 <= successes <= n):
         raise ValueError(f"wilson needs 0 <= successes <= n and n > 0, got {successes} of {n}")
@@ -235,7 +235,9 @@ def normalised(
 def _share_interval(
     method: np.ndarray, floor: np.ndarray, ceiling: np.ndarray, clusters: np.ndarray, level: float
 ) -> Interval:
-    """Of resampled shares; one of no gap counts as out of all bounds, on the method's side."""
+    """The interval of resampled shares; a share of no gap counts as out of all bounds, on the
+    method's side.
+    """
     start = _resampled_means(floor, clusters, _SEEDS_C)
     gap = _resampled_means(ceiling, clusters, _SEEDS_B) - start
     shares = (_resampled_means(method, clusters, _SEEDS_A) - start) / np.maximum(gap, _NO_GAP)

@@ -199,7 +199,7 @@ def pairs_worth(family: Collection[Outcomes]) -> PairsWorth | None:
 def _against_leader(family: dict[int, Outcomes]) -> list[tuple[int, dict]]:
     """Cell -> p_value, p_holm, is_best."""
     rates = {cell: outcome.success[:, outcome.drawn].mean() for cell, outcome in family.items()}
-    leader = max(rates, key=rates.get)
+    leader = max(rates, key=lambda cell: rates[cell])
     couples, p_values = [], []
     for a, b in itertools.combinations(family, 2):
         shared = _shared_drawn(family[a], family[b])
@@ -294,7 +294,8 @@ def _plain(
     """(comparison, split, method) -> outcomes of these methods without a variant, one per
     setting.
     """
-    comparisons, known = _comparisons(run), {}
+    comparisons = _comparisons(run)
+    known: dict[tuple, list[Outcomes]] = {}
     for (cell, split), outcome in outcomes.items():
         method, variant = run.cells.loc[cell, ["method", "variant"]]
         if method in methods and not variant:

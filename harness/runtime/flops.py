@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
 META = torch.device("meta")
 
 
-def shapes_only(model: nn.Module) -> nn.Module:
+def shapes_only(model: M) -> M:
     """A copy of the model on the meta device, in evaluation mode: its weights have shapes but no
     values, so it takes no memory.
     """
@@ -56,7 +57,8 @@ class CountedCost:
 
     def __init__(self, cost: Callable[[Tensor], Tensor]):
         self.total = 0
-        self._cost, self._known = cost, {}
+        self._cost = cost
+        self._known: dict[torch.Size, int] = {}
 
     def __call__(self, plans: Tensor) -> Tensor:
         """plans (B, N, K, A) -> zeros (B, N)."""

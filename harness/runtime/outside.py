@@ -95,7 +95,7 @@ def load(kind: str, name: str) -> tuple[Any, Code]:
     point = installed(kind)[name]
     try:
         entry = point.load()
-        data = Path(sys.modules[point.module].__file__).read_bytes()
+        data = Path(sys.modules[point.module].__file__ or "").read_bytes()
     except (Exception, SystemExit) as error:  # and so may a package
         raise ConfigError(f"{kind} {name} of {origin(point)}: {_words(error)}") from error
     _sources.append(Source(kind, name))

@@ -58,7 +58,7 @@ def record(suggestion: optuna.Trial, judgement: Judgement) -> None:
 
 
 class Bracket(NamedTuple):
-    """Where the plateau ends: between `outside` and `plateau` on either side. NaN outside: the
+    """The ends of the plateau, each between `outside` and `plateau` on its side. NaN outside: the
     plateau reaches the end of the range. All NaN: nothing was solved.
     """
 

@@ -230,7 +230,7 @@ class Assignments:
 
     @property
     def folders(self) -> RunFolders:
-        """Where the trials lie."""
+        """The folders of the trials."""
         return self._sweep.folders
 
     @property

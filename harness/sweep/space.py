@@ -152,7 +152,7 @@ class Sweep(Settings):
 
     @property
     def folders(self) -> RunFolders:
-        """Where its trials lie."""
+        """The folders of its trials."""
         return RunFolders(self.run.folder, self.run.run, "sweep", self.run.datasets)
 
 
@@ -300,7 +300,7 @@ def _trials(
 
 
 def _space(texts: Mapping[str, str], planner: str, method: str) -> dict[str, BaseDistribution]:
-    """By key, in the order of their names. Raises config.ConfigError."""
+    """The distributions by key, in the order of the keys' names. Raises config.ConfigError."""
     if not texts:
         raise config.ConfigError(
             "nothing to vary: give space.KEY=RANGE, e.g. space.train.lr=log:0.0001:0.01; see --help"

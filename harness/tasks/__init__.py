@@ -1,0 +1,1 @@
+"""The tasks, one file each: specification, simulator, collector and surprises."""

@@ -240,8 +240,8 @@ def _pass_through(simulator: Simulator, actions: np.ndarray, rng: np.random.Gene
 
 
 def _beyond(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Where agents (n, 2) are `after` a block, moved on along their way, px by px, until they are
-    clear of the tee as it was `before`.
+    """The positions (n, 2) of agents `after` a block, moved on along their way, px by px, until
+    they are clear of the tee as it was `before`.
     """
     agent = after[:, AGENT].copy()
     way = agent - before[:, AGENT]

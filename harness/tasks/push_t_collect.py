@@ -104,7 +104,7 @@ class Pushers:
     def done(self, state: np.ndarray) -> np.ndarray:
         """Whether the block's centre of gravity was squeezed past a wall."""
         centre = push_t_scene.to_world(state[:, POSE], np.array(TEE_COG))
-        return ((centre < WALLS[0]) | (centre > WALLS[1])).any(axis=1)
+        return np.asarray(((centre < WALLS[0]) | (centre > WALLS[1])).any(axis=1))
 
 
 class Pusher:
@@ -214,7 +214,7 @@ def _wrapped(angle: np.ndarray) -> np.ndarray:
     return (angle + math.pi) % (2 * math.pi) - math.pi
 
 
-def _limited(move: np.ndarray, longest: float) -> np.ndarray:
+def _limited(move: np.ndarray, longest: float | np.ndarray) -> np.ndarray:
     length = np.linalg.norm(move, axis=1, keepdims=True)
     return move * np.minimum(1.0, longest / np.maximum(length, 1e-8))
 

@@ -80,7 +80,7 @@ def within_walls(pose: np.ndarray, margin: float) -> np.ndarray:
     """(...) bool: every corner of the tee is at least `margin` from the walls' inner faces."""
     corners = to_world(pose[..., None, :], np.concatenate(BOXES))  # (..., 8, 2)
     low, high = WALLS[0] + WALL_RADIUS + margin, WALLS[1] - WALL_RADIUS - margin
-    return ((corners >= low) & (corners <= high)).all(axis=(-1, -2))
+    return np.asarray(((corners >= low) & (corners <= high)).all(axis=(-1, -2)))
 
 
 class Painter:

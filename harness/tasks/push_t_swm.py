@@ -253,7 +253,7 @@ def paint_mark(canvas: np.ndarray, ends: np.ndarray) -> None:
         aside += slope
     for (x, y), share in pixels:
         below = canvas[PAD + y, PAD + x]
-        canvas[PAD + y, PAD + x] = share * np.float32(RED) + (1 - share) * below
+        canvas[PAD + y, PAD + x] = share * np.array(RED, np.float32) + (1 - share) * below
 
 
 def _quads(ends: np.ndarray) -> np.ndarray:

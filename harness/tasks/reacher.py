@@ -169,8 +169,8 @@ class Simulator:
 
     def render(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Pictures of the copies in `rows`, (len(rows), 3, size, size) uint8."""
-        rows = range(self.n) if rows is None else rows
-        return self._camera.draw([self._copies[row] for row in rows])
+        shown = range(self.n) if rows is None else rows
+        return self._camera.draw([self._copies[row] for row in shown])
 
     def recolour(self) -> None:
         """Draw the arm in blue."""

@@ -18,7 +18,7 @@ CONTACTS = 4  # of one step; a disc that meets more stops at the last one
 
 
 class _Contacts(NamedTuple):
-    """Where each disc first meets each of M shapes."""
+    """The points at which each disc first meets each of M shapes."""
 
     time: np.ndarray  # (B, M), as a share of the step; inf where it does not
     normal: np.ndarray  # (B, M, 2), away from the shape, of length 1
@@ -39,8 +39,8 @@ def free(start: np.ndarray, end: np.ndarray, rectangles: np.ndarray, radius: flo
 
 
 def slide(start: np.ndarray, end: np.ndarray, rectangles: np.ndarray, radius: float) -> np.ndarray:
-    """Where discs (B, 2) stop that want to go straight from `start` to `end`. A rectangle takes
-    away what of the step leads into it.
+    """The positions (B, 2) at which discs stop that want to go straight from `start` to `end`. A
+    rectangle takes away the part of the step that leads into it.
     """
     position, rest = start.copy(), end - start
     rows = np.arange(len(position))

@@ -112,7 +112,7 @@ class TwoRoom(WithEnv):
         ends = np.stack([before, after])
         slack = swept_disc.TOUCH
         inside = ((ends >= LOW - slack) & (ends <= HIGH + slack)).all(axis=(0, 2))
-        return inside & swept_disc.free(*ends, WALL, RADIUS)
+        return inside & swept_disc.free(ends[0], ends[1], WALL, RADIUS)
 
     def corrected(self) -> TwoRoom:
         """The task with a solid wall."""

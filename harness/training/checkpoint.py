@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pickle import UnpicklingError
 from typing import NamedTuple
 
@@ -53,7 +53,7 @@ class Checkpoint:
         optimizer: torch.optim.Optimizer,
         step: int,
         seconds: float,
-        curve: list[tuple[str, int, float]],
+        curve: Sequence[tuple[str, int, float]],
     ) -> None:
         """Save everything that the training needs to go on from `step`."""
         sink = io.BytesIO()

@@ -8,7 +8,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -116,8 +116,8 @@ def train(
     snapshots = {math.ceil(share * steps): share for share in config.snapshots}
     stop = math.ceil(config.stop_after * steps)
     optimizer = optimizer_of(model, config)
-    done, seconds, curve = checkpoint.load_training(model, optimizer)
-    curve = [Logged(*entry) for entry in curve]
+    done, seconds, entries = checkpoint.load_training(model, optimizer)
+    curve = [Logged(*entry) for entry in entries]
     onednn.accelerate(model)
     model.train()
     started = saved = time.perf_counter()
@@ -248,7 +248,7 @@ def _prefetched(
     steps: range,
     device: torch.device,
     readers: int,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches of the steps, on the device. `readers` threads read the next ones while one is in
     use; each step draws from a random stream of its own.
     """

@@ -130,7 +130,7 @@ def load(model: nn.Module, path: str, sha256: str) -> None:
 
 
 def difference(expected: Mapping[str, Tensor], actual: Mapping[str, Tensor]) -> str:
-    """Which tensors are missing, unexpected, or of another type or shape, or ""."""
+    """The names of tensors that are missing, unexpected, or of another type or shape, or ""."""
     differences = {
         "missing": sorted(expected.keys() - actual.keys()),
         "unexpected": sorted(actual.keys() - expected.keys()),
@@ -267,8 +267,9 @@ def _is_hash(revision: str) -> bool:
 
 def _check_pinned(path: str, digest: str, release: Release | None, revision: str) -> None:
     """Raises WeightsError where the file is not the one that is pinned."""
-    pinned = release is not None and revision.startswith(release.revision)
-    if pinned and not digest.startswith(release.sha256):
+    if release is None or not revision.startswith(release.revision):
+        return
+    if not digest.startswith(release.sha256):
         raise WeightsError(
             f"{path} has sha256 {digest[:12]}, and the weights of {release.repository} at "
             f"{release.revision} begin with {release.sha256}: delete the file, it is downloaded "

@@ -62,7 +62,7 @@ def weights(run: Run) -> Kept:
 
 
 def episodes(run: Run, present: list[Trial], kept: set[str], sample: int) -> Check:
-    """So many episodes, of as many trials as possible, end as their rows say."""
+    """Check that `sample` episodes, of as many trials as possible, end as their rows say."""
     faults, skipped, able = [], [], []
     with_data = {trial.name for trial in present}
     for trial in run.ok:

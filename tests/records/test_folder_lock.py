@@ -132,3 +132,10 @@ def test_a_trial_in_use_is_refused_and_leaves_no_row(tmp_path, datasets, capsys)
         assert f"is in use by process {process.pid} on " in capsys.readouterr().err
         assert not list(Path(folders.trial(spec)).glob("*.parquet"))
     assert trial.main(command) == 0
+
+
+@pytest.mark.parametrize("signed", ["[]", "3", "[" * 100_000])
+def test_a_lock_that_is_signed_with_no_object_has_an_unknown_owner(tmp_path, signed):
+    (tmp_path / folder_lock.FILE).write_text(signed)
+    with folder_lock.hold(str(tmp_path)):
+        assert json.loads((tmp_path / folder_lock.FILE).read_text())["process"] == os.getpid()

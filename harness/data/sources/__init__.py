@@ -12,7 +12,7 @@ Nothing that is read is unpickled.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.data import cache
 from harness.data.episodes import DatasetError
@@ -57,7 +57,8 @@ def _downloads(root: str) -> str:
 
 def open_source(place: str) -> Source:
     """Open a local file or folder, or the URI of a Lance table. Raises DatasetError."""
-    return _kind(place)(place)
+    source: Source = _kind(place)(place)
+    return source
 
 
 def fingerprint(place: str) -> str:
@@ -65,7 +66,8 @@ def fingerprint(place: str) -> str:
     return _kind(place).fingerprint(place)
 
 
-def _kind(place: str) -> type[Source]:
+def _kind(place: str) -> Any:
+    """The class of the source's format, which takes a place and gives a Source."""
     if "://" not in place and not os.path.exists(place):
         raise DatasetError(f"{place} does not exist; data.source is a file, a folder or hf:NAME")
     for kind in _FORMATS:

@@ -118,7 +118,15 @@ class _Plain(pickle.Unpickler):
 
 
 # what pickle raises on damaged bytes, besides UnpicklingError
-_DAMAGED = (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ImportError)
+_DAMAGED: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ImportError,
+)
 _DAMAGED += (ArithmeticError, MemoryError, RecursionError, RuntimeError, pickle.UnpicklingError)
 
 

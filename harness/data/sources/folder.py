@@ -15,7 +15,14 @@ from harness.data.sources.interface import PIXELS
 
 _LENGTHS, _OFFSETS = "ep_len", "ep_offset"
 # what numpy and zipfile raise on damaged bytes
-_DAMAGED = (OSError, EOFError, ValueError, LookupError, RuntimeError, MemoryError)
+_DAMAGED: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    RuntimeError,
+    MemoryError,
+)
 _DAMAGED += (zipfile.BadZipFile, zlib.error)
 
 

@@ -44,7 +44,8 @@ class HDF5:
         except _DAMAGED as error:
             raise DatasetError(f"{place} cannot be opened: {_line(error)}") from None
         found = {name: data for name, data in sets.items() if name not in _NO_COLUMNS}
-        shape, kind = (found[PIXELS].shape, found[PIXELS].dtype) if PIXELS in found else ((), None)
+        shape: tuple[int, ...] = found[PIXELS].shape if PIXELS in found else ()
+        kind = found[PIXELS].dtype if PIXELS in found else None
         if len(shape) != 4 or shape[-1] != 3 or kind != np.uint8:
             raise DatasetError(f"{place} has no pictures: no {PIXELS} (N, height, width, 3) uint8")
         self._pixels = found.pop(PIXELS)

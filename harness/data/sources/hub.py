@@ -108,6 +108,7 @@ def _list(repo: str, revision: str | None) -> tuple[str, list[_File]]:
     """The commit that a revision stands for, and the files of a repository at it."""
     api = huggingface_hub.HfApi(endpoint=_endpoint())
     commit = api.dataset_info(repo, revision=revision).sha
+    assert commit is not None, repo
     tree = api.list_repo_tree(repo, recursive=True, revision=commit, repo_type="dataset")
     found = [entry for entry in tree if isinstance(entry, RepoFile)]
     return commit, [_File(e.path, e.size, e.lfs.sha256 if e.lfs else "") for e in found]
@@ -212,7 +213,9 @@ def _extract(stream: pa.NativeFile, sink: IO[bytes]) -> str:
     with tarfile.open(fileobj=stream, mode="r|") as archive:
         for member in archive:
             if member.isfile() and member.name.endswith(_FILES):
-                shutil.copyfileobj(archive.extractfile(member), sink, _BLOCK)
+                content = archive.extractfile(member)
+                assert content is not None, member.name  # it is a file
+                shutil.copyfileobj(content, sink, _BLOCK)
                 return os.path.basename(member.name)
     raise tarfile.TarError(f"it holds no file {' or '.join(_FILES)}")
 

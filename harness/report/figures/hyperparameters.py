@@ -89,7 +89,7 @@ def draw(runs: Mapping[str, load.RunTables], points: pd.DataFrame) -> style.Draw
 
 
 def plateau(part: pd.DataFrame) -> pd.Series:
-    """Which values' interval overlaps that of the best; none of a collapsed training."""
+    """Whether each value's interval overlaps the best one's, and its training did not collapse."""
     sound = part[~part["collapsed"] & (part["mean"] > 0)]
     if sound.empty:
         return pd.Series(False, index=part.index)

@@ -56,8 +56,8 @@ def over_seeds(frame: pd.DataFrame, *by: str) -> pd.DataFrame:
 def by_task(
     run: load.RunTables, name: str, frame: pd.DataFrame, most: int = MOST
 ) -> Iterator[tuple[str, pd.DataFrame, str]]:
-    """For each task the name of its figure, the rows of at most so many labels, and the start of
-    the caption.
+    """Yield for each task the name of its figure, the rows of at most `most` labels, and the start
+    of the caption.
     """
     for task, part in frame.groupby("task", sort=False):
         if part["label"].nunique() > most:

@@ -284,7 +284,7 @@ _AROUND = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), 
 
 
 def _distance(box: Bbox, points: np.ndarray) -> np.ndarray:
-    """From points (..., 2) to the nearest point of a box."""
+    """The distance (...) of points (..., 2) to the nearest point of a box."""
     return np.linalg.norm(points - np.clip(points, box.min, box.max), axis=-1)
 
 

@@ -80,8 +80,8 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best(rows: pd.DataFrame) -> int | None:
-    """Where the value to choose stands: the first of those with most success on validation pairs.
-    Nothing is chosen on test pairs, and more success by another protocol is no better model.
+    """The index of the row to choose: the first of those with most success on validation pairs, or
+    None. Nothing is chosen on test pairs, and more success by another protocol is no better model.
     """
     known = rows[~rows["collapsed"] & (rows["mean"] > 0) & (rows["split"] == "validation")]
     known = known[~known["name"].str.startswith("protocol.")]
@@ -191,7 +191,7 @@ def _column(
 
 
 def _same(rows: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
-    """Of the lines those of the same task, protocol and split as a panel's rows."""
+    """The lines of the same task, protocol and split as a panel's rows."""
     same = ["task", *load.SECTION, "split"]
     return lines[(lines[same] == rows.iloc[0][same]).all(axis=1)]
 
@@ -214,7 +214,7 @@ def _success(ax: Axes, rows: pd.DataFrame, shade: str) -> None:
 
 
 def _places(ax: Axes, part: pd.DataFrame) -> np.ndarray:
-    """Where the points stand on the x axis, which gets its scale and ticks."""
+    """The points' places on the x axis, which gets its scale and ticks."""
     if part["word"].any():
         words = sorted(part["word"].unique())
         ax.set_xticks(range(len(words)), words)

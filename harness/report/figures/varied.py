@@ -66,8 +66,8 @@ def shares(run: load.RunTables) -> pd.Series:
 def by_task(
     run: load.RunTables, name: str, found: pd.DataFrame
 ) -> Iterator[tuple[str, pd.DataFrame, str]]:
-    """For each task the name of its figure, the points of its first scale, protocol and split, with
-    the column task_label, and the start of the caption.
+    """Yield for each task the name of its figure, the points of its first scale, protocol and
+    split, with the column task_label, and the start of the caption.
     """
     for task, rows in found.groupby("task", sort=False):
         first = (rows[_SAME] == rows[_SAME].iloc[0]).all(axis=1)
@@ -93,8 +93,8 @@ def controls(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
 
 
 def beside(lines: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Of the controls those on the pairs of `rows`, one of each kind: a planner or a training that
-    varies changes the protocol's hash, or the trial's, and no pair.
+    """The controls on the pairs of `rows`, one of each kind: a planner or a training that varies
+    changes the protocol's hash, or the trial's, and no pair.
     """
     known = rows[_SAME].drop_duplicates()
     return lines.merge(known, on=_SAME).drop_duplicates(["task", "kind"])

@@ -49,7 +49,7 @@ def dark(colour: str) -> str:
     """The counterpart of a colour on a dark surface: a grey stands out from it as from white,
     a pale tint becomes a dark one, and another colour is as light as it takes to be seen.
     """
-    channels = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    channels: list[float] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     if max(channels) - min(channels) <= _GREY:
         share = (1 - sum(channels) / 3 / 255) ** _LIFT
         return _hex([c + share * (_LIGHTEST - c) for c in _SURFACE])

@@ -44,7 +44,8 @@ def lines(
     holes: Sequence[progress.Hole],
 ) -> list[Line]:
     """The lines in table order; the holes of a task stand behind its other lines."""
-    by_task = {run.task_label(task): [] for task in run.tasks.sort_values("rank").index}
+    ordered = run.tasks.sort_values("rank").index
+    by_task: dict[str, list[Line]] = {run.task_label(task): [] for task in ordered}
     ways = {(way.cell, way.split, way.subset): way for way in shares.itertuples()}
     floors, titles = _floors(run, estimates), provenance.titles(run)
     for estimate in estimates.itertuples():

@@ -54,7 +54,9 @@ def read(run_folder: str) -> Progress:
 
 
 def holes(run: load.RunTables, progress: Progress) -> list[Hole]:
-    """Those that run first, then those that failed, cannot be read, or wait."""
+    """The planned trials without a result: first those that run, then those that failed, cannot be
+    read, or wait.
+    """
     waiting = _waiting(run, progress)
     known = {hole.key for hole in waiting}
     failed = [
@@ -110,7 +112,9 @@ def _waiting(run: load.RunTables, progress: Progress) -> list[Hole]:
             Hole(
                 *(trial.key, trial.task, trial.method, trial.variant),
                 *(trial.task_label, f"{trial.method_label} {trial.variant}".strip()),
-                *(state, reason, mark.done / max(1, mark.total) if mark else 0.0),
+                state,
+                reason,
+                mark.done / max(1, mark.total) if mark else 0.0,
             )
         )
     return found

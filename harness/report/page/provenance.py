@@ -1,4 +1,4 @@
-"""Where the numbers of a page come from: code, machine, data, and protocols beside one another."""
+"""The origin of a page's numbers: code, machine, data, and protocols beside one another."""
 
 from __future__ import annotations
 
@@ -134,7 +134,8 @@ def protocols(
 
 def _ids(run: load.RunTables) -> dict[str, str]:
     """title -> "Two-Room #11ca4ee2, Push-T #af9c5116": a protocol's hash depends on the task."""
-    names, found = titles(run), {}
+    names = titles(run)
+    found: dict[str, list[str]] = {}
     for *section, task in _sections(run):
         words = f"{run.task_label(task)} #{section[2][:8]}"
         found.setdefault(names[tuple(section)], []).append(words)

@@ -44,8 +44,8 @@ def plan_times(run: load.RunTables) -> pd.DataFrame:
     repetitions of the cell's trials p50_s, p95_s, repetitions.
     """
     metrics = run.metrics[run.metrics["stage"] == "plan_time"]
-    names = {name: PlanTimeName.of(name) for name in metrics["name"].unique()}
-    names = {name: parts for name, parts in names.items() if parts}
+    texts = metrics["name"].unique()
+    names = {name: parts for name in texts if (parts := PlanTimeName.of(name))}
     metrics = metrics[metrics["name"].isin(names)]
     metrics = metrics.merge(run.trials[["key", "config_hash", *_MACHINE.values()]])
     timed = metrics["name"].map({name: _TIMED[n.timed] for name, n in names.items()})

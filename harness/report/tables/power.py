@@ -30,10 +30,13 @@ def power_sections(run: load.RunTables, raw: pd.DataFrame, outcomes: dict) -> li
     sections = []
     rows = raw[raw["method"].isin(run.of_role("method"))] if len(raw) else raw
     for (_, protocol, split), part, unclear in format.across_tasks(rows, least=1):
-        frames = [
-            _of_task(run.task_label(task), [outcomes[cell, split] for cell in own["cell"]])
-            for task, own in part.groupby("task", sort=False)
-        ]
+        frames = []
+        for task, own in part.groupby("task", sort=False):
+            family = [outcomes[cell, split] for cell in own["cell"]]
+            if known := success_rates.pairs_worth(family):
+                frames.append(_of_task(run.task_label(task), known))
+        if not frames:
+            continue
         title = f"Pairs that a difference needs, {protocol}, {split} pairs"
         words = f"{format.about(run, part)} {_CAPTION}{format.unclear_note(run, unclear)}"
         frame = pd.concat(frames, ignore_index=True)
@@ -41,9 +44,8 @@ def power_sections(run: load.RunTables, raw: pd.DataFrame, outcomes: dict) -> li
     return sections
 
 
-def _of_task(task: str, family: list[success_rates.Outcomes]) -> pd.DataFrame:
+def _of_task(task: str, known: success_rates.PairsWorth) -> pd.DataFrame:
     """A row per base rate."""
-    known = success_rates.pairs_worth(family)
     worth = known.pairs / known.design_effect
     rows = []
     for percent in _RATES:

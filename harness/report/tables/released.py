@@ -81,7 +81,9 @@ def _random(run: load.RunTables, of_all: pd.DataFrame, row: dict[str, Any], spli
 def _verdict(
     row: dict[str, Any], trials: pd.DataFrame, estimate: Any, known: published.Band
 ) -> str:
-    """Of a release (quentinll/lewm-pusht@22b330c2) under a protocol that was not modified."""
+    """Whether the interval of a release (quentinll/lewm-pusht@22b330c2), under a protocol that was
+    not modified, lies below, inside or above what others report; blank for all else.
+    """
     is_release = "@" in trials["weights"].iloc[0]
     if pd.isna(known.low) or not is_release or row["protocol"].endswith("modified"):
         return format.BLANK
