@@ -28,7 +28,7 @@ WIDTH = 100
 _MOST_PAGES = 12
 _FIRST_LINE = (
     "JEPA bench: trains and evaluates world models and baselines under one named protocol.\n"
-    "  ./run.sh suite=quick scale=laptop methods=lewm,random  (jepa-bench, python -m harness.run)"
+    "  ./run.sh suite=quick methods=lewm,random  (jepa-bench, python -m harness.run)"
 )
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 _KINDS_OUTSIDE = ("method", "task", "planner")

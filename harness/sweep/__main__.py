@@ -1,6 +1,7 @@
 """Tries values of keys of the configuration by Optuna, through the same trials as harness.run.
 
-  python -m harness.sweep task=two_room method=lewm space.method.lewm.sigreg_weight=log:0.001:1.0
+  python -m harness.sweep task=two_room method=lewm \\
+      space.method.lewm.sigreg_weight=log:0.001:1.0
 
 Words of the sweep:
   task            a name of --help tasks, or a file
@@ -31,7 +32,8 @@ Bisection takes success to rise to the plateau and to fall behind it.
 
 compares sweeps of the same keys: how many values each needed until the best lay on the plateau.
 
-Ask further: --help tasks|methods|scales|method.lewm|train.lr|...; python -m harness.run --help
+Ask further: --help tasks|methods|scales|method.lewm|train.lr|...
+             python -m harness.run --help
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Text on a command line is what was typed, for every key whose type is text."""
 
 import dataclasses
+import re
 import string
 from typing import Any, Literal
 
@@ -88,13 +89,19 @@ def test_elements_of_a_list_are_what_was_typed(names):
 
 
 @given(st.text(string.ascii_letters + string.digits + "._-", min_size=1))
+@example("all")
 @example("007")
 @example("on")
 @example("1.10")
 @example("through door")
 def test_names_in_a_dictionary_are_what_was_typed(name):
-    spec = tiny.spec("lewm", f"protocol.strata_min={{{name}: 0.5}}")
-    assert spec.config.protocol.strata_min == {name: 0.5}
+    """The toy task has one kind of pairs, so that most names are refused, as they were typed."""
+    words = f"protocol.strata_min={{{name}: 0.5}}"
+    if name == "all":
+        assert tiny.spec("lewm", words).config.protocol.strata_min == {name: 0.5}
+    else:
+        with pytest.raises(config.ConfigError, match=re.escape(f'stratum of toy "{name}"')):
+            tiny.spec("lewm", words)
 
 
 def test_a_yaml_file_by_hand_has_what_was_typed():

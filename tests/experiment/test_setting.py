@@ -18,6 +18,7 @@ from harness.contracts import setting
 from harness.contracts.method import MethodConfig
 from harness.experiment import config, dotted_keys, identity, manual
 from harness.sweep import space
+from harness.verify import __main__ as verify
 from lewm.model import LeWMConfig
 
 DATACLASSES = {
@@ -26,6 +27,7 @@ DATACLASSES = {
     **{f"bench {name} ": figure.Config for name, figure in bench.FIGURES.items()},
     "bench ": settings.Common,
     "export ": export.Options,
+    "verify ": verify.Options,
     "weights.": identity.Weights,
 }
 ROOT = pathlib.Path(__file__).parents[2]
