@@ -2,10 +2,10 @@
 
 The report is `python -m harness.report` on made-up trials (four tasks, five methods,
 the rest seeds), each with `episodes` episodes and a training curve: wall time and largest memory
-of that process. The first report reads every trial's own files, the next one the tables that the first
-left compacted. Expansion is that of suite=all with more seeds. The suite through Ray is the toy
-task's no-op control with a seed a trial: Ray's start, and what is not the trial's own work. Sizes
-are tens up to the largest; the exponent is the slope of log value over log trials, by least
+of that process. The first report reads every trial's own files, the next one the tables that the
+first left compacted. Expansion is that of suite=all with more seeds. The suite through Ray is the
+toy task's no-op control with a seed a trial: Ray's start, and what is not the trial's own work.
+Sizes are tens up to the largest; the exponent is the slope of log value over log trials, by least
 squares from 100 trials on. Expansion is measured `repeats` times, so are the reports of all sizes
 but the largest, which is measured once, as is all that goes through Ray.
 """
