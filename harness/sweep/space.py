@@ -215,7 +215,7 @@ def _whole(key: str, text: str, least: int) -> int:
     allowed = text.isdecimal() and len(text) <= len(str(MOST_WHOLE))
     if not allowed or not least <= int(text) <= MOST_WHOLE:
         raise config.ConfigError(
-            f"{key}={text[:80]}: give a whole number from {least} to {MOST_WHOLE}"
+            f"{key}={text[:80]}: give a whole number, at least {least} and at most {MOST_WHOLE}"
         )
     return int(text)
 

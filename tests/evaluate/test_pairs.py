@@ -251,11 +251,6 @@ def test_a_manifest_that_changed_since_the_command_is_refused(dataset, tmp_path)
             r'^only \d+ of 9000 pairs of stratum "detour" with offset 25',
         ),
         (["protocol.offset_steps=100"], r"^only 0 of 8 pairs in all with offset 100"),
-        (
-            ["protocol.strata_min={swamp: 0.1}"],
-            r"^protocol.strata_min names \['swamp'\]; two_room has "
-            r"\['same room', 'through door', 'detour'\]$",
-        ),
     ],
 )
 def test_what_the_dataset_cannot_give_is_said(dataset, words, said):
