@@ -220,7 +220,7 @@ def test_one_trials_nan_and_anothers_wish_for_cores_leave_the_others_alone(comma
     assert before.items() <= parquet(command).items()
     (last,) = [line for line in command.said.splitlines() if line.startswith("3 of 4 trials fail")]
     python, *again = shlex.split(last.partition("to retry them: ")[2])
-    assert "python" in python and again == ["-P", "-m", "harness.run", *command.words(*words)]
+    assert "python" in python and again == ["-m", "harness.run", *command.words(*words)]
 
     assert command.launch(*words[:1], *words[2:], "for.pldm.resources.cpu=1") == 1
     assert command.row("toy.pldm.s0").status == "ok" and command.row("toy.pldm.s0").attempts == 2

@@ -42,7 +42,9 @@ def datasets(run: Run) -> Present:
         spec = trials[0].spec
         task, data = zoo.task(spec.task, spec.config.data.scene), spec.config.data
         if not collect.has(task, data, run.datasets):
-            skipped.append(Note(f"data of {spec.task}", f"they are not in {run.datasets}"))
+            skipped.append(
+                Note(f"data of {spec.task}", f"they are not in {run.datasets} (datasets=FOLDER)")
+            )
             continue
         count += 1
         try:

@@ -18,6 +18,7 @@ from harness.records import storage
 from harness.verify.check import Check, Note
 from harness.verify.record import Run
 
+_BEFORE, _SHOWN = 10, 40  # characters of two cells, before they differ and in all
 _ROUNDING = 1e-9  # relative: the last digits of a mean depend on the machine
 _RULE = re.compile(":?-+:?")  # below the head of a table in Markdown, as wide as its column
 
@@ -78,7 +79,10 @@ def _difference(committed: list[list[str]], made: list[list[str]]) -> str:
         return ""
     number, column, ours, theirs = found[0]
     words = f"{len(found)} of its cells are not what the rows make, the first in line {number}"
-    return f"{words}, cell {column + 1}: {ours[:40]!r} instead of {theirs[:40]!r}"
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs, strict=False))
+    start = max(0, sum(1 for _ in alike) - _BEFORE)
+    shown = [repr(cell[start : start + _SHOWN]) for cell in (ours, theirs)]
+    return f"{words}, cell {column + 1}: {' instead of '.join(shown)}"
 
 
 def _equal(one: str, other: str) -> bool:
