@@ -309,6 +309,9 @@ def test_only_a_version_makes_reference_trials_run_again(folder, monkeypatch):
         spec = config.from_yaml(row.config_yaml)
         if not row.stages:
             monkeypatch.setattr(identity, "_HASHED_STAGES", spec.stages)
+        if identity.config_hash(spec) == row.config_hash:
+            monkeypatch.undo()
+            continue
         if method := EARLIER_METHODS.get(row.method):
             known = dataclasses.replace(zoo.METHODS[row.method], version=method)
             monkeypatch.setitem(zoo.METHODS, row.method, known)
