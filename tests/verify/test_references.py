@@ -24,7 +24,7 @@ WITHOUT_DATA = ("presence", "hashes", "schemas", "consistency", "tables")
 def test_a_committed_run_has_no_fault(name, tmp_path):
     run = record.read(f"{REFERENCES}/{name}", f"{tmp_path}/data")
     found = {check.name: check for check in verify.verify(run, sample=0)}
-    has_episodes = any(trial.written.episodes for trial in run.ok)  # not where stages leave them out
+    has_episodes = any(trial.written.episodes for trial in run.ok)
     expected = [check for check in WITHOUT_DATA if has_episodes or check != "consistency"]
     assert all(found[check].checked for check in expected)
     texts = {(check.name, note.text) for check in found.values() for note in check.faults}
