@@ -140,8 +140,8 @@ _KINDS = {  # type -> what its values are, and in words
 
 
 def _unfit(kind: Any, value: Any) -> str:
-    """What the value must be to be of the type, in words; "" where it is, or the type is not known
-    here.
+    """Say in words what the value must be to be of the type; "" where it is, or the type is not
+    known here.
     """
     inner = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:

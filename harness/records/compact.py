@@ -76,8 +76,8 @@ def signature(files: Iterable[pafs.FileInfo]) -> str:
 
 
 def read(fs: pafs.FileSystem, base: str, schemas: Mapping[str, pa.Schema]) -> Compact:
-    """What lies in `base`/compact; nothing where that is not of these schemas, cannot be read, or
-    is a mixture of two writings.
+    """Read the tables in `base`/compact; none where they are not of these schemas, cannot be read,
+    or are a mixture of two writings.
     """
     try:
         read = {n: _read_file(fs, f"{base}/{FOLDER}/{n}.parquet") for n in (_INDEX, *schemas)}

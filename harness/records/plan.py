@@ -1,4 +1,4 @@
-"""What a run has still to do, for those who watch it: which trials were planned, and how far those
+"""Tells those who watch a run what it has still to do: which trials were planned, and how far those
 that run are.
 
 `plan.json` in the folder of a run has the trials that harness.run was asked for; `running.json` in

@@ -128,7 +128,7 @@ def watch(run_folder: str, poll_s: int = 5) -> Report:
 
 
 def _row_files(run_folder: str) -> list[tuple]:
-    """What changes when a trial's rows do: names, sizes and times of the Parquet files."""
+    """Names, sizes and times of the Parquet files, which change when a trial's rows do."""
     fs, base = storage.filesystem(run_folder)
     where = pafs.FileSelector(f"{base.rstrip('/')}/trials", recursive=True, allow_not_found=True)
     return sorted(

@@ -34,7 +34,7 @@ _CAPTION = (
 
 
 class Comparison(NamedTuple):
-    """What could be compared, and what could not: both for people and as rows."""
+    """A comparison's two tables: the pairs that could be compared, and the cases that could not."""
 
     compared: format.Table
     refused: format.Table
