@@ -10,7 +10,6 @@ weights.safetensors and config.yaml. Both folders can be given as method.lewm.we
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import logging
@@ -25,7 +24,7 @@ from pyarrow import fs as pafs
 
 from harness import zoo
 from harness.contracts.setting import Settings, setting
-from harness.experiment import config, dotted_keys
+from harness.experiment import command_line, config
 from harness.experiment.identity import TrialSpec
 from harness.nn import published_names
 from harness.nn.jepa import JEPAConfig
@@ -144,17 +143,7 @@ _USE = {
 
 
 def _parse(argv: Sequence[str]) -> tuple[str, Options]:
-    words = list(argv)
-    if "--format" in words[:-1]:
-        at = words.index("--format")
-        words[at : at + 2] = [f"format={words[at + 1]}"]
-    names = [field.name for field in dataclasses.fields(Options)]
-    keys = [word for word in words if word.partition("=")[0] in names]
-    plain = [word for word in words if word not in keys]
-    if len(plain) != 1:
-        wanted = " ".join(["TRIAL", *(f"[{name}=...]" for name in names)])
-        raise config.ConfigError(f"expected {wanted}, got {' '.join(plain) or 'no TRIAL'}")
-    return plain[0], dotted_keys.fill(Options(), dict(map(command.split, keys)))
+    return command_line.folder_and_options(argv, Options(), "TRIAL", "format")
 
 
 def _execute(folder: str, options: Options) -> int:

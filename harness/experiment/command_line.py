@@ -7,11 +7,14 @@ import os
 import unicodedata
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from harness.experiment import config
+from harness.contracts.setting import Settings
+from harness.experiment import config, dotted_keys
 from harness.records import storage
 from harness.runtime import command
+
+Options = TypeVar("Options", bound=Settings)
 
 _LONGEST_NAME = 255  # bytes
 
@@ -35,6 +38,26 @@ def of_data(
         else:
             rest.append(word)
     return values, rest
+
+
+def folder_and_options(
+    argv: Sequence[str], options: Options, folder: str, flag: str
+) -> tuple[str, Options]:
+    """For a command about one folder: the folder, and the options with the values that are given as
+    name=value, or as --flag value for one of them. `folder` says what is wanted in the message.
+    Raises ConfigError.
+    """
+    words = list(argv)
+    if f"--{flag}" in words[:-1]:
+        at = words.index(f"--{flag}")
+        words[at : at + 2] = [f"{flag}={words[at + 1]}"]
+    names = [field.name for field in dataclasses.fields(options)]
+    keys = [word for word in words if word.partition("=")[0] in names]
+    plain = [word for word in words if word not in keys]
+    if len(plain) != 1:
+        wanted = " ".join([folder, *(f"[{name}=...]" for name in names)])
+        raise command.ConfigError(f"expected {wanted}, got {' '.join(plain) or f'no {folder}'}")
+    return plain[0], dotted_keys.fill(options, dict(map(command.split, keys)))
 
 
 def local_paths(run: config.RunConfig) -> config.RunConfig:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from harness.contracts.setting import Settings, setting
-from harness.experiment import dotted_keys
+from harness.experiment import command_line
 from harness.runtime import command
 from harness.verify import against, contents, data, identities, record, replay, reported
 from harness.verify.check import Check, grouped
@@ -83,19 +83,9 @@ def verdict(run: Run, checks: Sequence[Check]) -> str:
 
 
 def _parse(argv: Sequence[str]) -> tuple[str, Options]:
-    words = list(argv)
-    if "--against" in words[:-1]:
-        at = words.index("--against")
-        words[at : at + 2] = [f"against={words[at + 1]}"]
-    names = [field.name for field in dataclasses.fields(Options)]
-    keys = [word for word in words if word.partition("=")[0] in names]
-    plain = [word for word in words if word not in keys]
-    if len(plain) != 1:
-        wanted = " ".join(["results/RUN", *(f"[{name}=...]" for name in names)])
-        raise command.ConfigError(f"expected {wanted}, got {' '.join(plain) or 'no folder'}")
-    options = dotted_keys.fill(Options(), dict(map(command.split, keys)))
+    given, options = command_line.folder_and_options(argv, Options(), "results/RUN", "against")
     expanded = {name: command.expanded(name, getattr(options, name)) for name in _PATHS}
-    folder = command.expanded("results", plain[0])
+    folder = command.expanded("results", given)
     if folder.rstrip("/") == expanded["against"].rstrip("/"):
         raise command.ConfigError(f"against={options.against} is the same run: give another one")
     return folder, dataclasses.replace(options, **expanded)
