@@ -39,7 +39,7 @@ from harness.experiment import config, identity, trial_row
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.records import folder_lock, plan, rows, storage
-from harness.runtime import command, memory, provenance, threads, yardstick
+from harness.runtime import command, deterministic, memory, provenance, threads, yardstick
 from harness.runtime.progress import Display, Progress
 from harness.training import checkpoint, loop, pretraining, weight_files
 from harness.training.checkpoint import Checkpoint
@@ -103,6 +103,8 @@ def _results(
     done = set(rows.stages_of(earlier.trial)) if earlier else set()
     _check(spec, done)
     device = torch.device(spec.config.device)
+    if device.type == "cuda":
+        deterministic.use()
     threads.use_one()
     memory.keep_freed()
     memory.reset_peak(device)

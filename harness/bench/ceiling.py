@@ -1,8 +1,9 @@
-"""The ceiling of a CPU: floating-point operations a second of large matrix products, against which
-figures print the share that a training step or a plan reaches.
+"""The ceiling of a device: floating-point operations a second of large matrix products, against
+which figures print the share that a training step or a plan reaches.
 
-oneDNN multiplies, as in harness/runtime/onednn.py: torch's own fp32 products keep to AVX2 on AMD's
-CPUs. The speed of a shared machine varies, so measure just before what is to be compared.
+On a CPU oneDNN multiplies, as in harness/runtime/onednn.py: torch's own fp32 products keep to AVX2
+on AMD's CPUs. On CUDA fp32 is what torch multiplies by default, without TF32. The speed of a shared
+machine varies, so measure just before what is to be compared.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from harness.bench.versus import BenchRow
 
 SIZE = 1024  # rows and columns; such products stay in the cache and leave overhead behind
+CUDA_SIZE = 8192  # fills a large GPU
 _SMALL = 128  # the size where a product of SIZE would take seconds: bf16 on an older CPU
 _PRODUCTS = 60  # timed products, whose median counts
 _LIMIT_S = 2.0  # for the products of one size, the first excepted
@@ -25,8 +27,14 @@ _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _SECONDS = {"s": 1.0, "ms": 1e-3}  # of a unit
 
 
-def measure(threads: int) -> dict[str, float]:
-    """FLOP/s (2 for each multiply-add) of `threads` threads together, in "fp32" and "bf16"."""
+def measure(threads: int, device: str = "cpu") -> dict[str, float]:
+    """FLOP/s (2 for each multiply-add) in "fp32" and "bf16", of `threads` threads together or of
+    the GPU "cuda".
+    """
+    if device == "cuda":
+        return {
+            name: 2 * CUDA_SIZE**3 / _product_on_cuda_s(dtype) for name, dtype in _TYPES.items()
+        }
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -56,12 +64,11 @@ def shares(
     ]
 
 
-def sentence(ceilings: Mapping[str, float]) -> str:
-    """A caption's sentence that names the ceiling of the shares; "" where none was measured."""
-    if not ceilings:
-        return ""
-    rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in ceilings.items())
-    return f"Ceiling: oneDNN's products of {SIZE} x {SIZE} matrices in GFLOP/s, {rates}."
+def sentence(ceilings: Mapping[str, float], device: str = "cpu") -> str:
+    """A caption's sentence that names the ceiling of the shares."""
+    rates = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in ceilings.items())
+    size, whose = (CUDA_SIZE, "torch") if device == "cuda" else (SIZE, "oneDNN")
+    return f"Ceiling: {whose}'s products of {size} x {size} matrices in GFLOP/s, {rates}."
 
 
 def _rate(dtype: torch.dtype) -> float:
@@ -81,4 +88,21 @@ def _product_s(dtype: torch.dtype, size: int) -> float:
         started = time.perf_counter()
         torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "") if onednn else a @ b
         taken.append(time.perf_counter() - started)
+    return float(np.median(taken[1:]))  # the first warms up
+
+
+@torch.inference_mode()
+def _product_on_cuda_s(dtype: torch.dtype) -> float:
+    """Seconds of a product of two square matrices on the GPU, median."""
+    drawn = torch.Generator("cuda").manual_seed(0)
+    shape = 2, CUDA_SIZE, CUDA_SIZE
+    a, b = torch.randn(shape, generator=drawn, device="cuda").to(dtype)
+    taken: list[float] = []
+    while len(taken) <= _PRODUCTS and sum(taken[1:]) < _LIMIT_S:
+        started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        started.record()
+        a @ b
+        ended.record()
+        torch.cuda.synchronize()
+        taken.append(started.elapsed_time(ended) / 1e3)
     return float(np.median(taken[1:]))  # the first warms up

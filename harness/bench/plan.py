@@ -7,7 +7,7 @@ side all in one call of the model (batch_size); ratios are to the first on a CPU
 quicker one, and to the second on CUDA. The outcome is the cost of the plan found, by the
 plain form in fp32. bf16 is a side of its own, where the device multiplies it fast.
 
-On a CPU the ceiling is measured first (ceiling.py), and each side has its share of it: the
+The ceiling is measured first (ceiling.py), and each side has its share of it: the
 operations of a plan, a second, in percent of the ceiling in the side's number format. Operations
 are those of our fast form, counted from shapes (harness/runtime/flops.py): matrix products and
 attention that it carries out, nothing that it saves by a cache or by predicting the last position
@@ -55,13 +55,12 @@ def run(options: Config) -> str:
     """Measure, write the rows and show the table; returns the path of the rows."""
     torch.set_num_threads(options.threads)
     caption = "Seconds of a solve, from pixels. Outcome: cost of the plan, median."
-    peaks = ceiling.measure(options.threads) if options.device == "cpu" else {}
+    peaks = ceiling.measure(options.threads, options.device)
     operations: dict[str, int] = {}
     measured = versus.measure(_figures(options, operations), options.repeats, options.device)
     measured += _shares(measured, operations, peaks)
-    if peaks:
-        said = ", ".join(f"{peak / 1e9:.0f} GFLOP/s in {mode}" for mode, peak in peaks.items())
-        caption += f" Share: operations of our fast form a second, of the ceiling: {said}."
+    said = ", ".join(f"{peak / 1e9:,.0f} GFLOP/s in {mode}" for mode, peak in peaks.items())
+    caption += f" Share: operations of our fast form a second, of the ceiling: {said}."
     title = f"CEM plans of {options.method}, scale={options.scale}, {options.threads} thread(s)"
     name = settings.file(NAME, options)
     name += f"-{options.method}" if options.method != "lewm" else ""
@@ -82,7 +81,7 @@ def _shares(
             outcome=math.nan,
             outcome_name="",
         )
-        for row in (measured if peaks else ())
+        for row in measured
     ]
 
 

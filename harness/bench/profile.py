@@ -5,7 +5,7 @@ kernels, and of a plan, whose iterations are recorded, the kernels by their own 
 frames are random, and there is one pair. The same is measured for the peer's modules where they are
 installed, and for a plan in the plain form (plan). The last line of each is the wall time of the
 same work without the profiler; the caption says which share of the ceiling (ceiling.py) a training
-step reaches in it on a CPU.
+step reaches in it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Config(settings.OfModels):
 def run(options: Config) -> str:
     """Measure, write the rows and show the table; returns the path of the rows."""
     torch.set_num_threads(options.threads)
-    ceilings = ceiling.measure(options.threads) if options.device == "cpu" else {}
+    ceilings = ceiling.measure(options.threads, options.device)
     measured = list(_measure(options))
     title = (
         f"Where the time goes, LeWM, scale={options.scale}, {options.precision}, "
@@ -76,16 +76,14 @@ def kind(name: str) -> str:
 
 
 def _caption(options: Config, measured: list[versus.BenchRow], ceilings: dict[str, float]) -> str:
-    """The unit and, on a CPU, the shares of the ceiling that the training steps reach."""
-    if not ceilings:
-        return "Milliseconds."
+    """The unit and the shares of the ceiling that the training steps reach."""
     flops = training.flops_of_step(options.scale, options.task, options.windows)
     names = (f"{_step_name(options)}, peer", _step_name(options))
     of_figures = dict.fromkeys(names, ceilings[options.precision])
     wall = [row for row in measured if row.side == WALL]
     reached = versus.summary(ceiling.shares(wall, flops, of_figures))
     shares = "; ".join(f"{line.figure} {line.median:.0f} %" for line in reached)
-    return f"Milliseconds. Wall time, {shares}. {ceiling.sentence(ceilings)}"
+    return f"Milliseconds. Wall time, {shares}. {ceiling.sentence(ceilings, options.device)}"
 
 
 def _step_name(options: Config) -> str:

@@ -2,9 +2,10 @@
 
 The same random frames, actions and first weights on both sides; each side's own SIGReg with as many
 directions, the loss of LeWM eq. 4, clipped gradients, AdamW. fp32, and bf16 (autocast) as a figure
-of its own where the device multiplies it fast. On a CPU each step has its share of the ceiling,
-which is measured first (ceiling.py). The outcome is the loss of the last step. Where the peer is
-missing, times stand alone. Windows are in memory: reading them is the figure `data`.
+of its own where the device multiplies it fast. On CUDA our step is measured with deterministic
+kernels as well, which trials use. Each step has its share of the ceiling, which is measured first
+(ceiling.py). The outcome is the loss of the last step. Where the peer is missing, times stand
+alone. Windows are in memory: reading them is the figure `data`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from harness.bench import ceiling, peer, settings, versus
 from harness.contracts.data import Batch
 from harness.contracts.setting import setting
 from harness.experiment.identity import TrialSpec
-from harness.runtime import flops
+from harness.runtime import deterministic, flops
 from harness.training import loop
 
 NAME = "train"
@@ -41,7 +42,7 @@ class Config(settings.OfModels):
 def run(options: Config) -> str:
     """Measure, write the rows and show the table; returns the path of the rows."""
     torch.set_num_threads(options.threads)
-    ceilings = ceiling.measure(options.threads) if options.device == "cpu" else {}
+    ceilings = ceiling.measure(options.threads, options.device)
     measured = versus.measure(_figures(options), options.repeats, options.device)
     title = f"Training steps of LeWM, scale={options.scale}, {options.threads} thread(s)"
     taken = flops_of_step(options.scale, options.task, options.windows)
@@ -52,7 +53,7 @@ def run(options: Config) -> str:
     caption = (
         "Seconds of one step. Outcome: loss of the last, median. A step takes "
         f"{taken / 1e12:.3g} TFLOP (forward and backward, counted by harness/runtime/flops.py). "
-        f"{'; '.join(rates)}. {ceiling.sentence(ceilings)}"
+        f"{'; '.join(rates)}. {ceiling.sentence(ceilings, options.device)}"
     )
     of_figures = {_name(options, precision): rate for precision, rate in ceilings.items()}
     measured += ceiling.shares(measured, taken, of_figures)
@@ -66,6 +67,8 @@ def _figures(options: Config) -> Iterator[versus.Figure]:
         cfg = dataclasses.replace(trial.config.train, precision=precision)
         steps = {"peer": peers_step} if peer.find() else {}
         steps["ours"] = our_step
+        if options.device == "cuda":
+            steps["ours, deterministic"] = deterministic_step
         sides = [
             versus.Side(side, _timed(options, build(trial, cfg, batch, options.device)))
             for side, build in steps.items()
@@ -97,6 +100,22 @@ def our_step(
         return loop.optimizer_step(model, optimizer, batch, cfg, cfg.lr, next(seeds))["loss"]
 
     return step
+
+
+def deterministic_step(
+    trial: TrialSpec, cfg: loop.TrainConfig, batch: Batch, device: str
+) -> Callable[[], torch.Tensor]:
+    """Our step by the kernels that trials on a GPU use, which repeat themselves to the bit."""
+    step = our_step(trial, cfg, batch, device)
+
+    def once() -> torch.Tensor:
+        deterministic.use()
+        try:
+            return step()
+        finally:
+            deterministic.use(False)
+
+    return once
 
 
 def peers_step(

@@ -25,7 +25,8 @@ _WARM_UP = 3  # calls on a separate stream before a capture, as torch requires
 
 class Replayed:
     """contracts.IterationRunner that records the first iteration and replays the recording for all
-    others, which must be the same function on tensors of the same shapes.
+    others, which must be the same function on tensors of the same shapes. What the first iteration
+    reads beside its arguments stays in memory, where the recording reads it.
     """
 
     def __init__(self, record: Record):
@@ -35,7 +36,7 @@ class Replayed:
     def __call__(self, iterate: Iterate, *state: Tensor) -> tuple[Tensor, ...]:
         """The result of iterate(*state), by the recording."""
         if self._replay is None:
-            self._inputs = [tensor.clone() for tensor in state]
+            self._inputs, self._read = [tensor.clone() for tensor in state], iterate
             self._replay, self._outputs = self._record(iterate, self._inputs)
         for recorded, tensor in zip(self._inputs, state, strict=True):
             recorded.copy_(tensor)

@@ -20,7 +20,7 @@ from harness.data import collect
 from harness.evaluate import control
 from harness.records import storage
 from harness.records.rows import EpisodeRow, TrialRow
-from harness.runtime import provenance, seeding, threads
+from harness.runtime import deterministic, provenance, seeding, threads
 from harness.training import checkpoint, pretraining
 from harness.trial_context import Context
 from harness.verify import data
@@ -73,6 +73,8 @@ def episodes(run: Run, present: list[Trial], kept: set[str], sample: int) -> Che
         else:
             able.append(trial)
     threads.use_one()  # as in a trial
+    if torch.cuda.is_available():
+        deterministic.use()
     count = 0
     for trial, chosen in _chosen(able, sample):
         count += len(chosen)

@@ -163,7 +163,6 @@ def test_a_share_is_operations_a_second_of_the_ceiling_in_the_sides_number_forma
     assert {(share.figure, share.unit) for share in shares} == {
         ("one pair: share of the ceiling", "%")
     }
-    assert plan._shares(timed, {"one pair": 300}, {}) == []
 
 
 def test_operations_are_those_of_the_fast_form_and_fewer_than_the_plain_ones():

@@ -1,7 +1,9 @@
 """Receding-horizon control: what is planned together changes neither plans nor outcomes."""
 
+import gc
 import itertools
 import operator
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -236,6 +238,21 @@ def noting(sizes):
         return call_again(iterate, state)
 
     return record
+
+
+def test_a_recording_keeps_what_its_iteration_reads():
+    """A graph reads the memory of constants that a planner made for its first plan."""
+    constant = torch.ones(3)
+    kept = weakref.ref(constant)
+
+    def iterate(x, constant=constant):
+        return (x + constant,)
+
+    runner = cuda_graph.Replayed(lambda iterate, inputs: (lambda: None, iterate(*inputs)))
+    runner(iterate, torch.zeros(3))
+    del iterate, constant
+    gc.collect()
+    assert kept() is not None
 
 
 def test_few_sizes_are_recorded_and_little_is_filled_up():
