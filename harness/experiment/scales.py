@@ -173,7 +173,6 @@ SCALES: dict[str, dict[str, Any]] = {
         "for": {
             "two_room": {"plan_time": {"joint": 1}},
             "gcbc": {"train": {"lr": 1e-3}},
-            "collapsed": {"train": {"steps": 600}},  # its latents are equal long before
             "true_state": _CEILING,
             # faster, GCIQL's encoder ends with the same features for every frame
             **{name: {"train": {"lr": 5e-4, "steps": 1500}} for name in ("gcivl", "gciql")},
