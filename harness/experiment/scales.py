@@ -113,6 +113,8 @@ _LAPTOP_TRAIN = {
 _LAPTOP_SIZES = {
     # in so few steps a predictor of changes errs a third as far as one of whole latents
     "JEPAConfig": _SMALL | {"residual": True},
+    # whose targets are nearly its own latents, so that to add no change is almost right at once
+    "EMAJEPAConfig": {"residual": False},
     "LeWMConfig": {"sigreg_directions": 256},
     "FrozenConfig": _FROZEN_SMALL,
     "GoalConditionedConfig": _HEADS_SMALL,
