@@ -5,7 +5,7 @@
 Memory is the resident one of all processes of a role (command, driver, raylet, GCS, workers), its
 median over samples in tenths of the trials. Exit code 1 where the last tenth has more than FLAT
 times the third's (by then every worker has imported what it needs) or anything outlives the run:
-processes, scratch folders, or a file in shared memory (also another program's that began meanwhile).
+processes, scratch folders, or a file in shared memory (another program's counts as well).
 """
 
 import getpass
