@@ -59,7 +59,7 @@ class EMAJEPAConfig(JEPAConfig):
         ge=0,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.momentum_start == self.momentum_end == 1:
             raise ValueError(

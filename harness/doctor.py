@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -104,7 +105,7 @@ def check_all(folders: dict[str, str]) -> int:
     return int(any(check.status == "missing" for check in checks))
 
 
-def parse(argv: list[str]) -> dict[str, str]:
+def parse(argv: Sequence[str]) -> dict[str, str]:
     """Read the folders to check, {"results": ..., "datasets": ...}. Raises command.ConfigError."""
     return command.read_words(argv, {"results": "results", "datasets": "data"})[1]
 
@@ -288,7 +289,7 @@ def folder(name: str, path: str) -> Check:
     detail = f"{target}, writable, {_gib(free)} free"
     if free >= DISK_ADVISED:
         return Check(name, "ok", detail)
-    status = "missing" if free < DISK_NEEDED else "warning"
+    status: Status = "missing" if free < DISK_NEEDED else "warning"
     detail += f" (advised: {_gib(DISK_ADVISED)})"
     return Check(name, status, detail, f"./run.sh suite=all {name}=<folder on a larger disk>")
 

@@ -21,7 +21,7 @@ import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,8 @@ from harness.records import rows, storage
 from harness.report import load
 from harness.runtime import command
 from harness.runtime.command import ConfigError
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -327,7 +329,7 @@ def _plain(name: str) -> str:
     return "".join(c if c.isalnum() or c in "_-./ :" else "_" for c in name)
 
 
-def _parts(entries: list, size: int) -> Iterator[list]:
+def _parts(entries: list[T], size: int) -> Iterator[list[T]]:
     for first in range(0, len(entries), size):
         yield entries[first : first + size]
 

@@ -124,7 +124,7 @@ def _text(moment: Moment) -> str:
     return f"{moment.value:,.0f}" if moment.unit == moments.COUNT else f"{moment.value:.4g}"
 
 
-def _write(file: str, lines: list[tuple]) -> None:
+def _write(file: str, lines: Sequence[tuple[str | float, ...]]) -> None:
     """Write the lines as CSV, whole or not at all. Raises OSError."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

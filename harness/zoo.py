@@ -289,7 +289,7 @@ def _enter(kind: str, name: str, entry: Any, code: outside.Code) -> None:
     if not isinstance(entry, _CLASSES[kind]):
         wanted = f"{_CLASSES[kind].__module__}.{_CLASSES[kind].__name__}"
         raise ConfigError(f"{code.origin}: {kind} {name} is a {type(entry).__name__}, no {wanted}")
-    if kind == "task" and entry.spec.name != name:
+    if isinstance(entry, Task) and entry.spec.name != name:
         raise ConfigError(f"{code.origin}: task {name} calls itself {entry.spec.name}")
     if not name.isidentifier():
         raise ConfigError(f'{code.origin}: "{name}" is no name: letters, digits and _ alone')

@@ -18,7 +18,13 @@ steps, the length of a recorded episode, it is truncated. `info` has the simulat
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from gymnasium.envs.registration import load_env_creator, register
+
+if TYPE_CHECKING:
+    from harness.tasks.env import SimulatorEnv
 
 MAX_STEPS = 150
 TASKS = {
@@ -30,13 +36,16 @@ TASKS = {
 }
 
 
-def make(task: str, image_size: int = 64, render_mode: str | None = "rgb_array", **settings):
+def make(
+    task: str, image_size: int = 64, render_mode: str | None = "rgb_array", **settings: object
+) -> SimulatorEnv:
     """The environment of the task at "module:Class"; `settings`, as scene="full", are the task's
     own. `render()` gives the picture whatever the mode.
     """
     from harness.tasks.env import SimulatorEnv
 
-    env = SimulatorEnv(load_env_creator(task)(**settings), None, image_size)
+    create: Callable[..., Any] = load_env_creator(task)  # it imports any "module:Class"
+    env = SimulatorEnv(create(**settings), None, image_size)
     env.render_mode = render_mode
     return env
 

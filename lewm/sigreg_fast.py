@@ -9,6 +9,7 @@ directions are in the cache.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ _CHUNK = 2**16  # scalars whose cosines and sines are held at a time
 
 def statistic(u: Tensor, knots: Tensor, weights: Tensor) -> Tensor:
     """u (B, ..., directions) float32, knots and weights as of sigreg.quadrature -> the rest."""
-    return _Statistic.apply(u, knots, weights)
+    apply: Callable[..., Tensor] = _Statistic.apply
+    return apply(u, knots, weights)
 
 
 class _Statistic(torch.autograd.Function):

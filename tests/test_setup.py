@@ -24,7 +24,8 @@ from harness.sweep import compare, space
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-SCRIPTS = ("run.sh", "test.sh", "setup.sh", ".ci/run", ".ci/lock", ".ci/newest", ".ci/audit")
+SCRIPTS = ("run.sh", "test.sh", "setup.sh")
+SCRIPTS += (".ci/run", ".ci/lock", ".ci/newest", ".ci/audit", ".ci/coverage")
 ENTRY = re.compile(
     r"^[\w.<>-]+(/[\w.<>-]+)*(/|\.\w+)$"
 )  # "harness/", "rows.py", "results/published/"

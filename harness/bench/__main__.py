@@ -87,7 +87,7 @@ def _help(names: Sequence[str]) -> str:
     names = [name for name in names if "=" not in name]
     if names:
         figures = {name: FIGURES[config.known("figure", name, FIGURES)] for name in names}
-        return "\n\n".join(f"{f.__doc__.strip()}\n\n{_words(f)}" for f in figures.values())
+        return "\n\n".join(f"{_text(f)}\n\n{_words(f)}" for f in figures.values())
     shown = {name: _sentence(figure) for name, figure in FIGURES.items()}
     return "\n".join(
         [
@@ -104,8 +104,12 @@ def _help(names: Sequence[str]) -> str:
 
 def _sentence(figure: ModuleType) -> str:
     """The first of its docstring, without the name before it."""
-    first = figure.__doc__.strip().partition("\n\n")[0]
+    first = _text(figure).partition("\n\n")[0]
     return " ".join(first.split()).partition(": ")[2]
+
+
+def _text(figure: ModuleType) -> str:
+    return (figure.__doc__ or "").strip()
 
 
 def _words(figure: ModuleType) -> str:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from harness.bench import peer, settings, versus
 from harness.contracts.setting import setting
 from harness.contracts.task import Simulator
 from harness.runtime import processes, seeding
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 log = logging.getLogger(__name__)
 
@@ -59,19 +63,33 @@ def _figures(options: Config) -> Iterator[versus.Figure]:
             for name, measured in sides_of.items():
                 # a child process, since two MuJoCo renderers in one process break each other
                 context = multiprocessing.get_context("spawn")
-                begins = {"initializer": _prepare, "initargs": (os.getpid(),)}
-                pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=context, **begins))
+                pool = stack.enter_context(
+                    ProcessPoolExecutor(
+                        1, mp_context=context, initializer=_prepare, initargs=(os.getpid(),)
+                    )
+                )
                 once = functools.partial(_elsewhere, pool, measured, options, task)
                 if math.isfinite(once()[0]):
                     sides.append(versus.Side(name, once))
             if not sides or sides[-1].name != "ours":
                 continue
-            labels = {"unit": "frames/s", "larger_is_better": True, "outcome_name": "mean pixel"}
-            yield versus.Figure(zoo.TASKS[task].spec.label, sides, sides[0].name, **labels)
+            yield versus.Figure(
+                zoo.TASKS[task].spec.label,
+                sides,
+                sides[0].name,
+                unit="frames/s",
+                larger_is_better=True,
+                outcome_name="mean pixel",
+            )
 
 
-def _elsewhere(pool: ProcessPoolExecutor, measured: Callable, *words) -> tuple[float, float]:
-    return pool.submit(measured, *words).result()
+_Measured = Callable[["Config", str], tuple[float, float]]  # of options and the name of a task
+
+
+def _elsewhere(
+    pool: ProcessPoolExecutor, measured: _Measured, options: Config, task: str
+) -> tuple[float, float]:
+    return pool.submit(measured, options, task).result()
 
 
 def _prepare(parent: int) -> None:
@@ -118,7 +136,7 @@ def _theirs(options: Config, name: str) -> tuple[float, float]:
     started = time.perf_counter()
     for _ in range(frames):
         env.step(env.action_space.sample())
-        picture = env.render()
+        picture = np.asarray(env.render())
     taken = time.perf_counter() - started
     atexit.unregister(_forget)  # last registered, first called: GL ends at exit too
     atexit.register(_forget)
@@ -130,7 +148,7 @@ def _frames(options: Config, name: str) -> int:
 
 
 @functools.cache
-def _environment(name: str):
+def _environment(name: str) -> gym.Env[Any, Any] | None:
     return peer.environment(name)
 
 

@@ -21,15 +21,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 
 from harness import zoo
 from harness.bench import peer, settings, versus
+from harness.contracts.data import Episode
 from harness.contracts.setting import setting
 from harness.data import collect, normalize
 from harness.data.episodes import Dataset, open_dataset
+from harness.data.pixels import Storage
 from harness.data.windows import Windows
 from harness.runtime import processes, seeding
 
@@ -62,13 +65,19 @@ def run(options: Config) -> str:
 
 
 def _figures(options: Config) -> Iterator[versus.Figure]:
-    ours = {storage: _dataset(options, storage, options.episodes) for storage in ("raw", "lz4")}
+    ours = {storage: _dataset(options, storage, options.episodes) for storage in get_args(Storage)}
     tables = {"peer, Lance, lossy": _lance(options, ours["raw"])} if peer.find() else {}
     sides = [versus.Side(name, _theirs(options, path)) for name, path in tables.items()]
     sides += [versus.Side(f"ours, {name}", _ours(options, d)) for name, d in ours.items()]
     name = f"batches of {options.batch}"
-    labels = {"unit": "windows/s", "larger_is_better": True, "outcome_name": "mean pixel"}
-    yield versus.Figure(name, sides, sides[0].name, **labels)
+    yield versus.Figure(
+        name,
+        sides,
+        sides[0].name,
+        unit="windows/s",
+        larger_is_better=True,
+        outcome_name="mean pixel",
+    )
 
     frames = len(ours["raw"].state)
     sizes = {name: _size(path) for name, path in tables.items()}
@@ -86,7 +95,7 @@ def _figures(options: Config) -> Iterator[versus.Figure]:
             yield versus.Figure(f"memory of reading, {storage}", sides, sides[0].name, unit="MiB")
 
 
-def _dataset(options: Config, storage: str, episodes: int) -> Dataset:
+def _dataset(options: Config, storage: Storage, episodes: int) -> Dataset:
     data = collect.DataConfig(episodes, image_size=options.image_size, storage=storage)
     task = zoo.task(options.task, data.scene)
     return open_dataset(collect.ensure(task, data, options.datasets))
@@ -102,7 +111,9 @@ def _ours(options: Config, dataset: Dataset) -> Callable[[], tuple[float, float]
 
     def read(number: int) -> torch.Tensor:
         rng = seeding.stream("bench", number)
-        return windows.sample(rng, options.batch).batch.obs.pixels
+        pixels = windows.sample(rng, options.batch).batch.obs.pixels
+        assert pixels is not None
+        return pixels
 
     return _timed(options, read)
 
@@ -153,7 +164,7 @@ def _lance(options: Config, dataset: Dataset) -> str:
     return path
 
 
-def _episodes(dataset: Dataset) -> Iterator:
+def _episodes(dataset: Dataset) -> Iterator[Episode]:
     return (dataset.episode(i) for i in range(len(dataset.lengths)))
 
 

@@ -18,7 +18,7 @@ import logging
 import sys
 import types
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from harness.nn import published_names
 from harness.nn.jepa import JEPANetwork
 from harness.runtime import command
 from harness.tasks import rendering
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +121,7 @@ def sigreg(directions: int) -> nn.Module:
     return _module("wm.loss").SIGReg(num_proj=directions)
 
 
-def lance():
+def lance() -> types.ModuleType:
     """The peer's module of the Lance format. Raises ImportError."""
     return _module("data.formats.lance")
 
@@ -130,7 +133,7 @@ def jpeg() -> str:
     return f"JPEG of quality {getattr(module, '_DEFAULT_JPEG_QUALITY', '?')}, unpacked by {by}"
 
 
-def environment(task: str):
+def environment(task: str) -> gym.Env[Any, Any] | None:
     """The peer's environment of one of our tasks, unwrapped. Logs and returns None without one."""
     gymnasium = importlib.import_module("gymnasium")
     gymnasium.logger.min_level = logging.ERROR
@@ -171,7 +174,7 @@ class _AsViT(nn.Module):
         return types.SimpleNamespace(last_hidden_state=token)
 
 
-def _module(name: str):
+def _module(name: str) -> types.ModuleType:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _tensors():
         warnings.simplefilter("ignore")
         return importlib.import_module(f"stable_worldmodel.{name}")

@@ -112,17 +112,27 @@ def _measure(options: Config) -> Iterator[SolveRow]:
     }
     now, goal = settings.frames(_lewm(options), pairs=1)
     taken = {key: policy.flops(now, goal) for key, policy in policies.items()}
-    about = {"task": options.task, "iterations": options.iterations, "threads": options.threads}
-    about |= {"precision": options.precision}
-    about |= {"device": provenance.device(options.device)[0], "versions": provenance.versions()}
-    about["git_commit"] = provenance.git()[0]
+    device, versions = provenance.device(options.device)[0], provenance.versions()
+    commit = provenance.git()[0]
     for repetition in range(options.repeats):
         for (method, n), policy in policies.items():
             _, seconds = policy.solve(now, goal, np.zeros(1, dtype=int))
-            known = {"method": method, "candidates": n, "flops": taken[method, n]}
             words = f"{repetition + 1} of {options.repeats}"
             log.info("%s, %d candidates, %s: %.2f s", method, n, words, seconds)
-            yield SolveRow(**known, repetition=repetition, seconds=seconds, **about)
+            yield SolveRow(
+                method=method,
+                candidates=n,
+                flops=taken[method, n],
+                repetition=repetition,
+                seconds=seconds,
+                task=options.task,
+                iterations=options.iterations,
+                threads=options.threads,
+                precision=options.precision,
+                device=device,
+                versions=versions,
+                git_commit=commit,
+            )
 
 
 def _timed(options: Config, method: str) -> tuple[int, int]:
@@ -173,12 +183,14 @@ def _show(options: Config, sides: dict[str, Side]) -> None:
     )
     for column in ("", "LeWM", "DINO-WM", "DINO-WM : LeWM"):
         table.add_column(column, justify="right" if column else "left")
-    for words, a, b in (
+    paper_s = [papers[m].value if m in papers else np.nan for m in METHODS]
+    lines: list[tuple[str, float, float]] = [
         ("solve, s", lewm.seconds, dino.seconds),
         ("TFLOP", lewm.flops / 1e12, dino.flops / 1e12),
         ("TFLOP, all iterations", lewm.flops_whole / 1e12, dino.flops_whole / 1e12),
-        ("published plan, s", *(papers[m].value if m in papers else np.nan for m in METHODS)),
-    ):
+        ("published plan, s", paper_s[0], paper_s[1]),
+    ]
+    for words, a, b in lines:
         table.add_row(words, f"{a:,.3g}", f"{b:,.4g}", f"{b / a:,.3g}")
     versus.terminal().print(table)
 

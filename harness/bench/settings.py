@@ -13,7 +13,7 @@ from torch import nn
 from harness import zoo
 from harness.bench import ceiling
 from harness.contracts.data import Batch, Obs
-from harness.contracts.method import LatentModel, WorldModel
+from harness.contracts.method import WorldModel
 from harness.contracts.planning import Noise
 from harness.contracts.setting import Settings, setting
 from harness.experiment import config, dotted_keys, suites
@@ -24,7 +24,7 @@ from harness.planning.receding_horizon import MPCPolicy
 from harness.runtime import command, onednn, seeding
 from harness.trial import STAGES
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Settings)
 A_TASK, A_SCALE = f"one of {', '.join(zoo.TASKS)}", f"one of {', '.join(SCALES)}"
 
 
@@ -126,20 +126,21 @@ def modes(device: str) -> tuple[str, ...]:
     return ("fp32", "bf16") if rates["bf16"] >= rates["fp32"] else ("fp32",)
 
 
-def model(trial: TrialSpec, device: str = "cpu") -> LatentModel:
+def model(trial: TrialSpec, device: str = "cpu") -> WorldModel:
     """The trial's untrained model in evaluation mode, with the linear layers that trials use."""
     model = unaccelerated(trial, device)
     onednn.accelerate(model)
     return model
 
 
-def unaccelerated(trial: TrialSpec, device: str = "cpu") -> LatentModel:
+def unaccelerated(trial: TrialSpec, device: str = "cpu") -> WorldModel:
     """The same with torch's own linear layers, for the other side of a comparison. Layers that
     start at zero get random weights too, so that actions have an effect.
     """
     dims = zoo.TASKS[trial.task].spec.model_dims(trial.config.data.image_size)
     torch.manual_seed(0)
     model = zoo.METHODS[trial.method].build(trial.config.method, dims)
+    assert isinstance(model, WorldModel), trial.method
     for parameter in model.parameters():
         if parameter.dim() > 1 and not parameter.any():
             nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)

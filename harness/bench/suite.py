@@ -118,7 +118,7 @@ def _grown(
 
 def _write_trials(folder: str, count: int, episodes: int) -> None:
     """Made-up trials, through the record's own writer."""
-    texts = {}
+    texts: dict[tuple[str, str], str] = {}
     for number in range(count):
         task, method = _TASKS[number % 4], _METHODS[number // 4 % 5]
         spec = _spec(task, method, number // 20)
@@ -126,11 +126,26 @@ def _write_trials(folder: str, count: int, episodes: int) -> None:
         rng = seeding.stream("bench", number)
         key = spec.key
         trial = rows.TrialRow(
-            **{"key": key, "run": "bench", "suite": "all", "task": task, "method": method},
-            **{"variant": "", "seed": spec.seed, "scale": "tiny", "protocol": "smoke"},
-            **{"protocol_hash": task, "config_hash": key, "setting_hash": f"{task}.{method}"},
-            **{"config_yaml": text, "status": "ok", "device": "CPU", "threads": 1},
-            **{"train_steps": 100, "train_s": 1.0, "parameters_trained": 1000, "total_s": 2.0},
+            key=key,
+            run="bench",
+            suite="all",
+            task=task,
+            method=method,
+            variant="",
+            seed=spec.seed,
+            scale="tiny",
+            protocol="smoke",
+            protocol_hash=task,
+            config_hash=key,
+            setting_hash=f"{task}.{method}",
+            config_yaml=text,
+            status="ok",
+            device="CPU",
+            threads=1,
+            train_steps=100,
+            train_s=1.0,
+            parameters_trained=1000,
+            total_s=2.0,
         )
         outcomes = rng.random(episodes) < 0.5
         found = [_episode(key, i, bool(solved)) for i, solved in enumerate(outcomes)]
@@ -148,11 +163,23 @@ def _spec(task: str, method: str, seed: int) -> TrialSpec:
 
 def _episode(key: str, number: int, solved: bool) -> rows.EpisodeRow:
     return rows.EpisodeRow(
-        **{"key": key, "split": "test", "eval_seed": 0, "pair_id": number, "start_step": 0},
-        **{"source_episode": number // 3, "stratum": "", "sample": "pairs"},
-        **{"initially_solved": False, "success": solved, "success_ever": solved},
-        **{"success_final": solved, "first_hit_step": 5 if solved else -1, "dist_init": 1.0},
-        **{"dist_min": 0.1, "dist_final": 0.2, "replans": 2},
+        key=key,
+        split="test",
+        eval_seed=0,
+        pair_id=number,
+        start_step=0,
+        source_episode=number // 3,
+        stratum="",
+        sample="pairs",
+        initially_solved=False,
+        success=solved,
+        success_ever=solved,
+        success_final=solved,
+        first_hit_step=5 if solved else -1,
+        dist_init=1.0,
+        dist_min=0.1,
+        dist_final=0.2,
+        replans=2,
     )
 
 

@@ -72,7 +72,7 @@ def measure(
     """
     measured = []
     for figure in figures:
-        for side in figure.sides * warm_up:
+        for side in figure.sides if warm_up else ():
             side.once()
         for repetition in range(repeats):
             for side in figure.sides[:: 1 if repetition % 2 == 0 else -1]:

@@ -26,6 +26,8 @@ from harness.report import stats
 SCHEMA = "clear-lewm-result-v1"
 RANDOM = "random"  # the method whose outcomes stand beside all others
 
+_Group = tuple[str, str, int, str]  # task, hash of the protocol, evaluation seed, hash of the data
+
 
 class ResultError(ValueError):
     """A trial whose result cannot be exported; one line says why and what to do."""
@@ -60,8 +62,8 @@ def export(places: Places) -> Iterator[tuple[str, str]]:
     """
     tables = rows.read(places.run)
     found = sorted(_evaluations(tables), key=lambda e: e.trial.method != RANDOM)
-    listed: dict[tuple, Listed] = {}
-    floors: dict[tuple, Evaluation] = {}
+    listed: dict[_Group, Listed] = {}
+    floors: dict[_Group, Evaluation] = {}
     for evaluation in found:
         trial = evaluation.trial
         group = trial.task, trial.protocol_hash, evaluation.eval_seed, trial.dataset_hash

@@ -210,4 +210,4 @@ def _state(
     task: Task, source: Source, columns: tuple[str, ...], episode: int, begin: int, end: int
 ) -> np.ndarray:
     values = {name: source.read(name, episode, begin, end) for name in columns}
-    return task.file_columns.to_state(values)
+    return importing.file_columns(task).to_state(values)

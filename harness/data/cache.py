@@ -24,7 +24,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -223,7 +223,7 @@ def _download(remote: _Remote, sums: Checksums, root: str, folder: str) -> None:
     os.rename(part, folder)
 
 
-def _copy(source: BinaryIO | pa.NativeFile, sink: BinaryIO | pa.NativeFile) -> dict:
+def _copy(source: BinaryIO | pa.NativeFile, sink: BinaryIO | pa.NativeFile) -> dict[str, Any]:
     """Copy to the end; the size and checksum of what was copied."""
     digest, size = hashlib.sha256(), 0
     while block := source.read(_BLOCK):
@@ -249,11 +249,12 @@ def _write_checksums(folder: str, sums: Checksums) -> None:
         sink.write(json.dumps(sums).encode())
 
 
-def _json(fs: pafs.FileSystem, path: str) -> dict | None:
+def _json(fs: pafs.FileSystem, path: str) -> dict[str, Any] | None:
     """The object in a JSON file; None where there is none."""
     try:
         with fs.open_input_stream(path) as source:
-            return json.loads(source.read())
+            read: dict[str, Any] = json.loads(source.read())
+            return read
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -220,7 +220,7 @@ def _seen(simulator: Simulator) -> _Film:
     return _Film(simulator.render(), simulator.proprio(), simulator.state())
 
 
-def _mapped(folder: str, facts: dict) -> Clips:
+def _mapped(folder: str, facts: dict[str, Any]) -> Clips:
     """The clips in the folder; raises DatasetError unless it holds those that `facts` describe."""
     with reading(folder):
         with open(os.path.join(folder, MANIFEST), encoding="utf-8") as source:

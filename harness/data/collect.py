@@ -80,7 +80,7 @@ class DataConfig(Settings):
         paper="file",
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.validation + self.test >= 1:
             raise ValueError(
@@ -123,7 +123,7 @@ class Chunk(NamedTuple):
     lengths: list[int]
     families: list[int]
     collector: str
-    collector_parameters: dict
+    collector_parameters: dict[str, Any]
 
 
 def has(task: Task, config: DataConfig, root: str) -> bool:
@@ -260,7 +260,7 @@ def _record(task: Task, config: DataConfig, part: str, chunk: int) -> Chunk:
 
 def _columns(
     task: Task, config: DataConfig, chunk: int
-) -> tuple[episodes.Columns, list[int], list[int], Collector]:
+) -> tuple[episodes.Columns[np.ndarray], list[int], list[int], Collector]:
     """Record the episodes of one chunk side by side; the rows, the episodes' lengths and families,
     and their collector.
     """

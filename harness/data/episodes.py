@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -79,7 +79,11 @@ class Manifest:
     split_hash: str
 
 
-class Columns(NamedTuple):
+# (R, 3, size, size) uint8: pictures in memory, or the reader of a shard on disk
+Pictures = TypeVar("Pictures", np.ndarray, pixels.Pictures)
+
+
+class Columns(NamedTuple, Generic[Pictures]):
     """The rows of one shard, in the order of its columns; R rows."""
 
     episode: np.ndarray  # (R,) int32
@@ -88,7 +92,7 @@ class Columns(NamedTuple):
     state: np.ndarray  # (R, S) float64
     proprio: np.ndarray  # (R, p) float32
     action: np.ndarray  # (R, a) float32, in the task's units, as executed
-    pixels: np.ndarray  # (R, 3, size, size) uint8; a reader of pixels.py in a shard from disk
+    pixels: Pictures
 
 
 class Dataset:
@@ -97,7 +101,7 @@ class Dataset:
     Rows are steps. Episode i has the lengths[i] rows from first_row[i] on.
     """
 
-    def __init__(self, folder: str, manifest: Manifest, shards: list[Columns]):
+    def __init__(self, folder: str, manifest: Manifest, shards: list[Columns[pixels.Pictures]]):
         self.folder = folder
         self.manifest = manifest
         self.image_size = manifest.image_size
@@ -256,13 +260,14 @@ def _check_kinds(manifest: Manifest) -> None:
             raise ValueError(f"its shard {file[:80]!r} is not the name of a file in its folder")
 
 
-def write_shard(folder: str, file: str, columns: Columns, storage: pixels.Storage = "raw") -> Shard:
+def write_shard(
+    folder: str, file: str, columns: Columns[np.ndarray], storage: pixels.Storage = "raw"
+) -> Shard:
     """Write one shard; its hash does not depend on the storage. Raises OSError."""
-    schema = _schema(
-        *(part.shape[1] for part in (columns.state, columns.proprio, columns.action)),
-        columns.pixels.shape[-1],
-        storage,
+    state, proprio, action = (
+        part.shape[1] for part in (columns.state, columns.proprio, columns.action)
     )
+    schema = _schema(state, proprio, action, columns.pixels.shape[-1], storage)
     arrays = [_arrow(field, values) for field, values in zip(schema, columns[:-1], strict=False)]
     arrays.append(pixels.to_arrow(storage, columns.pixels))
     path = os.path.join(folder, file)
@@ -327,7 +332,7 @@ def _shard_hash(columns: Iterable[np.ndarray], pictures: Iterable[np.ndarray]) -
     """sha256 over the columns but the last, and over that one, the pictures, part after part."""
     digest = hashlib.sha256()
     for values in itertools.chain(columns, pictures):
-        digest.update(np.ascontiguousarray(values))
+        digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
 
 
@@ -339,7 +344,7 @@ def _arrow(field: pa.Field, values: np.ndarray) -> pa.Array:
     return pa.array(values)
 
 
-def _read_shard(folder: str, manifest: Manifest, shard: Shard) -> Columns:
+def _read_shard(folder: str, manifest: Manifest, shard: Shard) -> Columns[pixels.Pictures]:
     path = os.path.join(folder, shard.file)
     if not os.path.isfile(path):
         raise DatasetError(f"{path} is missing; {ADVICE}")
@@ -358,8 +363,11 @@ def _read_shard(folder: str, manifest: Manifest, shard: Shard) -> Columns:
     if reader.num_record_batches != 1 or batch.num_rows != shard.rows:
         raise DatasetError(f"{path} has {batch.num_rows} rows, not {shard.rows}; {ADVICE}")
     try:
-        read = [_numpy(batch.column(name)) for name in Columns._fields[:-1]]
-        return Columns(*read, pixels.from_arrow(batch.column("pixels"), manifest.image_size))
+        episode, step, family, state, proprio, action = (
+            _numpy(batch.column(name)) for name in Columns._fields[:-1]
+        )
+        pictures = pixels.from_arrow(batch.column("pixels"), manifest.image_size)
+        return Columns(episode, step, family, state, proprio, action, pictures)
     except ValueError as error:  # sizes that do not fit the buffers
         raise DatasetError(f"{path} cannot be read ({_line(error)}); {ADVICE}") from None
 
@@ -368,7 +376,8 @@ def _check_schema(path: str, schema: pa.Schema, size: int) -> None:
     widths = [getattr(field.type, "list_size", 0) for field in schema]
     known = schema.names == list(Columns._fields)
     raw = known and pa.types.is_fixed_size_binary(schema.field("pixels").type)
-    if not known or schema != _schema(*widths[3:6], size, "raw" if raw else "lz4"):
+    state, proprio, action = widths[3:6] if known else (0, 0, 0)
+    if not known or schema != _schema(state, proprio, action, size, "raw" if raw else "lz4"):
         raise DatasetError(f"{path} does not have the columns of format {FORMAT}; {ADVICE}")
 
 

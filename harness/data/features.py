@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,9 @@ def _fits(root: str, needed: int) -> bool:
     return False
 
 
-def _compute(dataset: Dataset, encode: Encode, facts: dict, part: str, progress: Progress) -> None:
+def _compute(
+    dataset: Dataset, encode: Encode, facts: dict[str, Any], part: str, progress: Progress
+) -> None:
     """Write the features of all frames into the folder `part`, and the manifest last."""
     total = facts["shape"][0]
     with open(os.path.join(part, ARRAY), "wb") as sink:
@@ -97,7 +100,7 @@ def _compute(dataset: Dataset, encode: Encode, facts: dict, part: str, progress:
         json.dump(facts, sink)
 
 
-def _mapped(folder: str, facts: dict) -> np.ndarray:
+def _mapped(folder: str, facts: dict[str, Any]) -> np.ndarray:
     path = os.path.join(folder, ARRAY)
     with reading(folder):
         with open(os.path.join(folder, MANIFEST), encoding="utf-8") as source:

@@ -12,13 +12,13 @@ import functools
 import itertools
 import logging
 import os
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from PIL import Image
 
-from harness.contracts.task import Task
+from harness.contracts.task import FileColumns, Task
 from harness.data import sources
 from harness.data.episodes import Columns, DatasetError, Manifest
 from harness.data.sources.interface import Source
@@ -57,7 +57,8 @@ def plan(task: Task, config: DataConfig) -> Import:
 
     Raises DatasetError where the source cannot be read or is another task's.
     """
-    return _plan(task.spec.name, task, config)
+    # mypy takes no Protocol for hashable
+    return _plan(task.spec.name, cast(Hashable, task), config)
 
 
 def check(task: Task, place: str) -> None:
@@ -113,7 +114,9 @@ def _plan(name: str, task: Task, config: DataConfig) -> Import:
     return Import(source, columns, episodes, lengths, families, held_out, shards, facts)
 
 
-def read(task: Task, config: DataConfig, shard: int) -> tuple[Columns, list[int], list[int]]:
+def read(
+    task: Task, config: DataConfig, shard: int
+) -> tuple[Columns[np.ndarray], list[int], list[int]]:
     """The rows of one shard, and the lengths and families of its episodes. Raises DatasetError."""
     whole = plan(task, config)
     own = whole.shards[shard]
@@ -123,7 +126,7 @@ def read(task: Task, config: DataConfig, shard: int) -> tuple[Columns, list[int]
     pictures = np.empty((ends[-1], 3, config.image_size, config.image_size), np.uint8)
     for episode, begin, end in zip(episodes.tolist(), ends[:-1], ends[1:], strict=True):
         values = {name: whole.source.read(name, episode, 0, end - begin) for name in whole.columns}
-        states.append(task.file_columns.to_state(values))
+        states.append(file_columns(task).to_state(values))
         actions.append(whole.source.read(ACTION, episode, 0, end - begin).astype(np.float32))
         _check_numbers(whole.source, episode, states[-1], actions[-1])
         shown = whole.source.pictures(episode, 0, end - begin)
@@ -142,14 +145,21 @@ def read(task: Task, config: DataConfig, shard: int) -> tuple[Columns, list[int]
     return columns, lengths, whole.families[own].tolist()
 
 
+def file_columns(task: Task) -> FileColumns:
+    """The columns of files that hold the task's states. Raises DatasetError where it has none."""
+    columns = getattr(task, "file_columns", None)
+    if not isinstance(columns, FileColumns):
+        raise DatasetError(f"{task.spec.name} reads no files: it has no file_columns (FileColumns)")
+    return columns
+
+
 def state_columns(task: Task, source: Source) -> tuple[str, ...]:
     """The source's columns that make the task's state. Raises DatasetError where it has none."""
-    if not hasattr(task, "file_columns"):
-        raise DatasetError(f"{task.spec.name} reads no files: it has no file_columns (FileColumns)")
-    for choice in task.file_columns.choices:
+    choices = file_columns(task).choices
+    for choice in choices:
         if all(source.columns.get(name) == width for name, width in choice.items()):
             return tuple(choice)
-    wanted = " or ".join(_with_widths(choice) for choice in task.file_columns.choices)
+    wanted = " or ".join(_with_widths(choice) for choice in choices)
     raise DatasetError(
         f"{source.place} is no {task.spec.label} data: its state would be {wanted}, and it has "
         f"{_with_widths(dict(list(source.columns.items())[:_TOLD_COLUMNS])) or 'no numbers'}"

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 Storage = Literal["raw", "lz4"]
 _CODEC = "lz4_raw"
+
+
+class Pictures(Protocol):
+    """The pictures of a shard, whichever way they are stored."""
+
+    storage: Storage
+
+    def take(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Read the pictures of `rows` (N,) into out (N, 3, size, size)."""
+
+    def span(self, first: int, last: int) -> np.ndarray:
+        """The pictures of rows first..last - 1, (last - first, 3, size, size)."""
 
 
 def field(storage: Storage, size: int) -> pa.Field:
@@ -33,7 +45,7 @@ def to_arrow(storage: Storage, pictures: np.ndarray) -> pa.Array:
     return pa.array(packed, pa.large_binary())
 
 
-def from_arrow(column: pa.Array, size: int) -> Raw | Packed:
+def from_arrow(column: pa.Array, size: int) -> Pictures:
     """A reader of the pictures in a column."""
     return Packed(column, size) if pa.types.is_large_binary(column.type) else Raw(column, size)
 

@@ -21,12 +21,29 @@ from harness.runtime.progress import Progress
 class ControlSettings(Protocol):
     """The fields of protocols.ProtocolConfig that decide an episode."""
 
-    budget_steps: int
-    success_at: str
-    success_rule: str
-    hold_steps: int
-    physics: str
-    split: str
+    @property
+    def budget_steps(self) -> int:
+        """Steps that a policy has for a pair."""
+
+    @property
+    def success_at(self) -> str:
+        """When the goal must be reached."""
+
+    @property
+    def success_rule(self) -> str:
+        """The rule of Task.success."""
+
+    @property
+    def hold_steps(self) -> int:
+        """Steps for which the goal must stay reached."""
+
+    @property
+    def physics(self) -> str:
+        """The physics of the simulators."""
+
+    @property
+    def split(self) -> str:
+        """The episodes that pairs are drawn from."""
 
 
 @dataclass

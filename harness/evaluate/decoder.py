@@ -55,7 +55,7 @@ class DecoderConfig(Settings):
     horizon_blocks: int = setting(10, "Blocks that a rollout reaches.", ge=1)
     windows: int = setting(64, "Windows of test episodes that are measured.", ge=1)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.width % self.heads:
             raise ValueError(f"heads={self.heads} must divide width={self.width}")

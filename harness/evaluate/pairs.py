@@ -23,17 +23,49 @@ class PairError(ValueError):
 class PairSettings(Protocol):
     """The fields of protocols.ProtocolConfig that decide the pairs."""
 
-    offset_steps: int
-    pairs: int
-    stratum_pairs: int
-    allow_presolved: bool
-    success_rule: str
-    physics: str
-    split: str
-    strata: tuple[str, ...]
-    sampling: str
-    manifest: str
-    manifest_hash: str
+    @property
+    def offset_steps(self) -> int:
+        """Steps from a pair's start to its goal."""
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of an evaluation seed."""
+
+    @property
+    def stratum_pairs(self) -> int:
+        """Pairs that are drawn for their stratum alone."""
+
+    @property
+    def allow_presolved(self) -> bool:
+        """Whether a pair may be solved at its start."""
+
+    @property
+    def success_rule(self) -> str:
+        """The rule of Task.success."""
+
+    @property
+    def physics(self) -> str:
+        """The physics of the simulators."""
+
+    @property
+    def split(self) -> str:
+        """The episodes that pairs are drawn from."""
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """The strata that pairs are drawn from."""
+
+    @property
+    def sampling(self) -> str:
+        """Whether starts or episodes are drawn uniformly."""
+
+    @property
+    def manifest(self) -> str:
+        """The file whose pairs take the place of drawn ones, or ""."""
+
+    @property
+    def manifest_hash(self) -> str:
+        """The hash of that file's pairs, or ""."""
 
     def least_pairs(self) -> dict[str, int]:
         """The least number of the `pairs` for each stratum; they add up to at most `pairs`."""

@@ -72,8 +72,13 @@ class Planning(Protocol):
 class PlanSettings(Protocol):
     """The fields of protocols.ProtocolConfig that decide whether a plan solves its pair."""
 
-    success_at: str
-    success_rule: str
+    @property
+    def success_at(self) -> str:
+        """When the goal must be reached."""
+
+    @property
+    def success_rule(self) -> str:
+        """The rule of Task.success."""
 
 
 class Costs(NamedTuple):

@@ -9,6 +9,8 @@ queries, BatchNorm and the first layer of the action embedder into the layer bes
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,7 +27,10 @@ class FastTransformer(nn.Module):
 
     def __init__(self, plain: ConditionedTransformer):
         super().__init__()
-        self.blocks = nn.ModuleList(FastBlock(block) for block in plain.blocks)
+        self.blocks = nn.ModuleList()
+        for block in plain.blocks:
+            assert isinstance(block, ConditionedBlock), type(block)
+            self.blocks.append(FastBlock(block))
         self.project_condition, self.project_out = plain.project_condition, plain.project_out
         self.norm, positions = plain.norm, plain.positions.detach()[0]
         self.project_in = plain.project_in
@@ -39,7 +44,8 @@ class FastTransformer(nn.Module):
         each, contiguous.
         """
         condition = F.silu(self.project_condition(condition))
-        return [part(condition) for block in self.blocks for part in block.modulation]
+        blocks = (cast(FastBlock, block) for block in self.blocks)
+        return [part(condition) for block in blocks for part in block.modulation]
 
     def last(
         self, x: Tensor, modulations: list[Tensor], first: int, caches: list[LayerCache] | None
@@ -121,6 +127,8 @@ class FastProjector(nn.Module):
 
     def __init__(self, plain: Projector):
         first, norm, _, second = plain
+        assert isinstance(first, nn.Linear) and isinstance(norm, nn.BatchNorm1d)
+        assert norm.running_mean is not None and norm.running_var is not None
         gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         bias = (first.bias - norm.running_mean) * gain + norm.bias
         super().__init__()
@@ -136,6 +144,7 @@ class FastActionEmbedder(nn.Sequential):
 
     def __init__(self, plain: ActionEmbedder):
         first, silu, second = plain.embed
+        assert isinstance(first, nn.Linear) and plain.smooth.bias is not None
         smooth = plain.smooth.weight[:, :, 0]
         bias = F.linear(plain.smooth.bias, first.weight, first.bias)
         super().__init__(derived(first, first.weight @ smooth, bias), silu, second)
@@ -159,6 +168,6 @@ def _attend_few(q: Tensor, k: Tensor, v: Tensor, head_width: int) -> Tensor:
 def _attend_fused(q: Tensor, k: Tensor, v: Tensor, head_width: int) -> Tensor:
     """The same by torch's fused kernel."""
     mask = None if len(q) == 1 else ~later(len(q), len(k), q.device)
-    heads = (part.unflatten(-1, (-1, head_width)).permute(1, 2, 0, 3) for part in (q, k, v))
-    mixed = F.scaled_dot_product_attention(*heads, attn_mask=mask, scale=1.0)
+    q, k, v = (part.unflatten(-1, (-1, head_width)).permute(1, 2, 0, 3) for part in (q, k, v))
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
     return mixed.permute(2, 0, 1, 3).flatten(2)

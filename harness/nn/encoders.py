@@ -38,7 +38,7 @@ class EncoderConfig(Settings):
         (16, 32, 64, 128), "Channels of the convolutional encoder's layers.", ge=1, least=1
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.kind == "vit" and self.width % self.heads:
             raise ValueError(
@@ -76,7 +76,7 @@ class Encoder(nn.Module):
     _scale: Tensor
     _shift: Tensor
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
         std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
@@ -136,7 +136,7 @@ class ResNet18(Encoder):
 
     width = RESNET18_WIDTH
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.resnet = transformers.ResNetModel(
             transformers.ResNetConfig(
@@ -197,7 +197,7 @@ def _first_token(layer: Any, x: Tensor) -> Tensor:
 
 
 def _attend(
-    module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: None, scaling: float, **_
+    module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: None, scaling: float, **_: object
 ) -> tuple[Tensor, None]:
     """_mixed with the interface of transformers: (M, P, heads, head_dim), and no weights."""
     return _mixed(q, k, v, scaling).transpose(1, 2).contiguous(), None

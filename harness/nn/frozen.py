@@ -74,7 +74,7 @@ class MAEConfig(Settings):
     decoder_depth: int = setting(2, "Layers of the decoder.", ge=1, paper=8)
     decoder_heads: int = setting(4, "Attention heads of the decoder.", ge=1, paper=16)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.decoder_width % self.decoder_heads:
             raise ValueError(
@@ -104,7 +104,7 @@ class FrozenConfig(MethodConfig):
     )  # FrozenEncoder.fit
     mae: MAEConfig = field(default_factory=MAEConfig)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.encoder_width % self.encoder_heads:
             raise ValueError(
@@ -266,7 +266,7 @@ _LARGEST = 100_000  # number in a config.json
 
 
 @functools.lru_cache
-def _misfit(folder: str, _state: tuple) -> str:
+def _misfit(folder: str, _state: tuple[tuple[int, int], ...]) -> str:
     try:
         quantized = _quantized(os.path.join(folder, WEIGHTS))
         if quantized:
@@ -339,7 +339,7 @@ def _read_weights(network: nn.Module) -> list[tuple[str, Tensor]]:
     return [item for item in network.state_dict().items() if item[0] not in _NOT_READ]
 
 
-def _complaint(network: nn.Module, report: dict[str, set]) -> str:
+def _complaint(network: nn.Module, report: dict[str, set[Any]]) -> str:
     """The weights that a file lacks or has in excess, by transformers' report of loading it, or "".
     It may have a decoder, a pooler or a head that the network lacks.
     """

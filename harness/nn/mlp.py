@@ -22,7 +22,10 @@ class Projector(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, width_in) -> (B, T, width_out)."""
-        return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        shape, x = x.shape[:2], x.flatten(0, 1)
+        for layer in self:
+            x = layer(x)
+        return x.unflatten(0, shape)
 
 
 class ActionEmbedder(nn.Module):

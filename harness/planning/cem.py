@@ -39,7 +39,7 @@ class CEMConfig(Settings):
         1.0, "Std of the first iteration's candidates, in z-scored actions.", gt=0, paper=1.0
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.elites > self.candidates:
             raise ValueError(f"elites={self.elites} must lie in 2..candidates={self.candidates}")

@@ -48,7 +48,7 @@ class MPCConfig(Settings):
         "latent", "What is compared with the goal; probe: the pose that a probe reads in latents."
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.dynamics == "simulator" and self.cost == "probe":
             raise ValueError(

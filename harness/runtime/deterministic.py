@@ -22,4 +22,4 @@ def use(on: bool = True) -> None:
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(on, warn_only=True)
     warnings.filterwarnings("ignore", ".*ttention defaults to a non-deterministic algorithm")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # every element is written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a property; every element is written

@@ -68,7 +68,9 @@ def call(function: Callable[..., None], *arguments: Any, restarts: int, verbose:
             raise (Died if outcome["kind"] == "death" else Failed)(outcome["error"])
 
 
-def _call_once(function: Callable[..., None], arguments: tuple, verbose: bool) -> dict[str, str]:
+def _call_once(
+    function: Callable[..., None], arguments: tuple[Any, ...], verbose: bool
+) -> dict[str, str]:
     """{"error": "" or a line, "kind": "start", "death" or "error"}."""
     with processes.scratch() as scratch:
         with open(os.path.join(scratch, "call"), "wb") as sink:
@@ -100,7 +102,7 @@ def _interpreter(scratch: str) -> str:
     return os.path.join(link, below)
 
 
-def _wait(child: subprocess.Popen, scratch: str) -> str:
+def _wait(child: subprocess.Popen[bytes], scratch: str) -> str:
     """Wait until the child ends or a part of Ray dies under it; returns the dead part's name."""
     daemons: dict[str, psutil.Process] = {}
     while child.poll() is None:
@@ -127,7 +129,7 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _kill(child: subprocess.Popen) -> None:
+def _kill(child: subprocess.Popen[bytes]) -> None:
     """Kill the child and its session, if it still runs."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
@@ -146,7 +148,8 @@ def _words(dead: str, code: int) -> str:
 def _outcome(scratch: str) -> dict[str, str] | None:
     try:
         with open(os.path.join(scratch, "outcome"), encoding="utf-8") as source:
-            return json.load(source)
+            outcome: dict[str, str] = json.load(source)
+            return outcome
     except FileNotFoundError:
         return None
 

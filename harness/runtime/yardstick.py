@@ -4,6 +4,7 @@ trials that ran on other machines are scaled.
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 
@@ -11,13 +12,21 @@ import torch
 from torch import nn
 
 _STEPS, _WARM_UP = 12, 3
+_PERIOD_S = 60.0
 
 
 def steps_per_cpu_s() -> float:
     """Steps a second of CPU time, which other programs hardly change, of one fixed training in this
     thread: convolutions, BatchNorm, layers of a transformer's sizes and AdamW on 64 pictures of 64
     px, as at scale laptop; the median of some. Draws nothing from torch's global generator.
+
+    Trials that begin in the same minute of a process share one measurement.
     """
+    return _measured(int(time.monotonic() / _PERIOD_S))
+
+
+@functools.lru_cache(maxsize=1)
+def _measured(_period: int) -> float:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

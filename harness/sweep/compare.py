@@ -92,7 +92,8 @@ def _kinds(read: dict[str, rows.Tables]) -> dict[str, _Kind]:
     """What each run sweeps. Raises ConfigError where it sweeps several things, or where two runs
     are of different tasks or pairs.
     """
-    kinds, seen = {}, {}
+    kinds: dict[str, _Kind] = {}
+    seen: dict[tuple[str, ...], str] = {}
     for name, found in read.items():
         swept = found.metrics[found.metrics["stage"] == "sweep"]
         trials = found.trial[found.trial["config_hash"].isin(swept["config_hash"])]

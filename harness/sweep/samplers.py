@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -22,14 +27,22 @@ RANDOM_FIRST = 4  # suggestions before TPE models anything; Optuna's 10 is more 
 _INTERVAL = "interval"  # attribute of a suggestion: both ends of its success rate's interval
 
 
-def create(name: str, seed: int, space: Mapping[str, BaseDistribution], resolution: float):
+def create(
+    name: str, seed: int, space: Mapping[str, BaseDistribution], resolution: float
+) -> BaseSampler:
     """The sampler of this name. A grid's values are enqueued, so that its sampler draws none."""
     if name == "bisection":
-        ((key, kind),) = space.items()
-        return Bisection(key, kind.low, kind.high, resolution)
+        return bisection(space, resolution)
     if name == "tpe":
         return TPESampler(n_startup_trials=RANDOM_FIRST, seed=seed)
     return RandomSampler(seed=seed)
+
+
+def bisection(space: Mapping[str, BaseDistribution], resolution: float) -> Bisection:
+    """The bisection of a space of one key, whose range is a logarithmic one."""
+    ((key, kind),) = space.items()
+    assert isinstance(kind, FloatDistribution), kind
+    return Bisection(key, kind.low, kind.high, resolution)
 
 
 def grid(space: Mapping[str, BaseDistribution], points: int, seed: int) -> list[dict[str, Any]]:
@@ -48,6 +61,7 @@ def _spaced(kind: BaseDistribution, points: int) -> list[Any]:
         return list(kind.choices)
     if isinstance(kind, IntDistribution):
         return sorted({round(x) for x in np.linspace(kind.low, kind.high, points).tolist()})
+    assert isinstance(kind, FloatDistribution), kind
     spaced = np.geomspace if kind.log else np.linspace
     return np.clip(spaced(kind.low, kind.high, points), kind.low, kind.high).tolist()
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import NopPruner, SuccessiveHalvingPruner
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -80,8 +81,10 @@ def open_study(sweep: Sweep) -> optuna.Study:
 
 
 # what Optuna and its database raise where the file has other values than they wrote
-_DAMAGED = (SQLAlchemyError, optuna.exceptions.OptunaError, LookupError, TypeError, ValueError)
-_DAMAGED += (AttributeError, AssertionError, RuntimeError)
+_DAMAGED: tuple[type[Exception], ...] = (
+    *(SQLAlchemyError, optuna.exceptions.OptunaError, LookupError, TypeError, ValueError),
+    *(AttributeError, AssertionError, RuntimeError),
+)
 
 
 def _check_values(sweep: Sweep, study: optuna.Study) -> None:
@@ -91,9 +94,11 @@ def _check_values(sweep: Sweep, study: optuna.Study) -> None:
             kind = sweep.space.get(key)
             if isinstance(kind, CategoricalDistribution):
                 fits = value in kind.choices
-            else:
+            elif isinstance(kind, FloatDistribution | IntDistribution):
                 number = isinstance(value, int | float) and not isinstance(value, bool)
-                fits = kind is None or (number and kind.low <= value <= kind.high)
+                fits = number and kind.low <= value <= kind.high
+            else:  # not a key of this sweep
+                fits = True
             if not fits:
                 raise ValueError(f"suggestion {suggestion.number} has {key}={value!r:.80}")
 
@@ -107,11 +112,15 @@ def importances(sweep: Sweep, settled: Sequence[FrozenTrial]) -> dict[str, dict[
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=sweep.seed)
     return {
         name: optuna.importance.get_param_importances(
-            study, evaluator=evaluator, target=lambda trial, i=i: trial.values[i]
+            study, evaluator=evaluator, target=functools.partial(_objective, i)
         )
         for i, name in enumerate(sweep.objectives)
         if len({trial.values[i] for trial in settled}) > 1  # else there is nothing to explain
     }
+
+
+def _objective(index: int, suggestion: FrozenTrial) -> float:
+    return float(suggestion.values[index])
 
 
 def database(file: str) -> RDBStorage:
@@ -381,17 +390,23 @@ def _searcher(assignments: Assignments) -> Any:
         that Tune reports or saves is used.
         """
 
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self._running: dict[str, tuple[TrialSpec, int]] = {}  # by Tune's id, with attempts
 
-        def __reduce__(self):  # Tune pickles its search algorithm, and this one's parts cannot be
+        def __reduce__(
+            self,
+        ) -> tuple[
+            type[Searcher], tuple[()]
+        ]:  # Tune pickles its search algorithm, and this one's parts cannot be
             return Searcher, ()
 
         def save(self, checkpoint_path: str) -> None:
             """Nothing: the study is on disk."""
 
-        def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        def suggest(  # type: ignore[override] # FINISHED is a str, which Ray does not declare
+            self, trial_id: str
+        ) -> dict[str, Any] | str | None:
             spec = assignments.next()
             if spec is None:
                 return self.FINISHED if assignments.ended else None
@@ -399,7 +414,7 @@ def _searcher(assignments: Assignments) -> Any:
             return {"key": spec.key, "spec": config.to_yaml(spec)}
 
         def on_trial_complete(
-            self, trial_id: str, result: dict | None = None, error: bool = False
+            self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
         ) -> None:
             spec, attempts = self._running.pop(trial_id)
             launch.settle(spec, assignments.folders, attempts)
@@ -463,7 +478,7 @@ def _final(sweep: Sweep, specs: Sequence[TrialSpec]) -> objective.Judgement:
     """The value of trials that have ended; one that is not done counts as failed."""
     missing = launch.missing(specs, sweep.folders)
     folders = [None if spec in missing else sweep.folders.trial(spec) for spec in specs]
-    return objective.judge_seeds([folder and rows.read_one(folder) for folder in folders])
+    return objective.judge_seeds([rows.read_one(folder) if folder else None for folder in folders])
 
 
 def _told(sweep: Sweep, judgement: objective.Judgement) -> list[float]:
@@ -478,6 +493,7 @@ def outcome(folders: RunFolders, spec: TrialSpec) -> str:
     judgement = objective.judge(tables, ("ok", *_UNFINISHED))
     if judgement.reason == "failed":
         return launch.outcome(spec, folders)
+    assert tables is not None  # or it would count as failed
     row = tables.trial.iloc[0]
     words = row["error"] if row["status"] in _UNFINISHED else launch.outcome(spec, folders)
     return f"{words}, {judgement.words()}"

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from optuna.distributions import (
     BaseDistribution,
@@ -25,14 +25,18 @@ from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.sweep import samplers
 
-OBJECTIVES = {"success": "maximize", "plan_time": "minimize"}  # and which way is better
+OBJECTIVES: dict[str, Literal["minimize", "maximize"]] = {
+    "success": "maximize",
+    "plan_time": "minimize",
+}
+Number = TypeVar("Number", int, float)
 PRUNERS = ("none", "asha")
 RUNGS = (0.25, 0.5)
 BEST = "best"  # variant of the trials that see test pairs
 _OVERLAY = {
     "protocol": {"split": "validation"}
 }  # a layer below the command line, so that the protocol does not count as modified
-_WORDS = ("task", "method", "seed", "seeds", "trials")
+_WORDS: tuple[str, ...] = ("task", "method", "seed", "seeds", "trials")
 _WORDS += ("sampler", "points", "resolution", "objectives", "prune", "test")
 _NOT_OURS = ("suite", "tasks", "methods", "seeds", "from_", "ray", "overrides")
 _DIGITS = 4  # significant digits of a suggested number; the rounded number is the one that runs
@@ -176,7 +180,7 @@ def parse(argv: Sequence[str]) -> Sweep:
     config.known("task", task, zoo.TASKS)
     config.known("method", method, zoo.METHODS)
     seeds = _seeds(own)
-    choice = {
+    choice: dict[str, Any] = {
         "sampler": config.known("sampler", own.get("sampler", "tpe"), samplers.NAMES),
         "points": _whole("points", own.get("points", "8"), 2),
         "resolution": _resolution(own.get("resolution", "1.5")),
@@ -191,7 +195,11 @@ def parse(argv: Sequence[str]) -> Sweep:
         raise config.ConfigError(f"results={run.results}: a sweep needs a folder on this machine")
     distributions = _space(space, run.planner, method)
     _check_choice(own, choice, distributions, zoo.METHODS[method].trained)
-    parts = {"run": command_line.local_paths(run), "words": tuple(rest), "task": task}
+    parts: dict[str, Any] = {
+        "run": command_line.local_paths(run),
+        "words": tuple(rest),
+        "task": task,
+    }
     parts |= {"method": method, "seeds": seeds, "space": distributions}
     trials = _trials(own, choice, distributions, seeds[0])
     try:
@@ -295,7 +303,7 @@ def _trials(
         size = len(samplers.grid(space, choice["points"], seed))
         return min(size, _whole("trials", own["trials"], 1)) if "trials" in own else size
     if choice["sampler"] == "bisection":
-        return samplers.create("bisection", seed, space, choice["resolution"]).most_trials
+        return samplers.bisection(space, choice["resolution"]).most_trials
     return _TRIALS
 
 
@@ -356,7 +364,7 @@ _KINDS: dict[str, Callable[[str], BaseDistribution]] = {
 }
 
 
-def _bounds(text: str, number: Callable[[str], float]) -> tuple[float, float]:
+def _bounds(text: str, number: Callable[[str], Number]) -> tuple[Number, Number]:
     low, high = map(number, text.split(":"))
     if not (low < high and math.isfinite(high - low)):
         raise ValueError(text)
@@ -364,7 +372,10 @@ def _bounds(text: str, number: Callable[[str], float]) -> tuple[float, float]:
 
 
 def _ends(kind: BaseDistribution) -> Sequence[Any]:
-    return kind.choices if isinstance(kind, CategoricalDistribution) else (kind.low, kind.high)
+    if isinstance(kind, CategoricalDistribution):
+        return kind.choices
+    assert isinstance(kind, FloatDistribution | IntDistribution), kind
+    return kind.low, kind.high
 
 
 def _check(sweep: Sweep) -> None:
@@ -372,8 +383,8 @@ def _check(sweep: Sweep) -> None:
     or the pairs would not be the validation pairs.
     """
     ends = {key: _ends(kind) for key, kind in sweep.space.items()}
-    for values in itertools.product(*ends.values()):
-        sweep.spec(dict(zip(ends, values, strict=True)))
+    for corner in itertools.product(*ends.values()):
+        sweep.spec(dict(zip(ends, corner, strict=True)))
     first = {key: values[0] for key, values in ends.items()}
     for key, values in ends.items():
         if sweep.spec(first | {key: values[-1]}).config == sweep.example.config:

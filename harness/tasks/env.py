@@ -19,7 +19,7 @@ class SimulatorEnv(gym.Env):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (gymnasium's name)
-    render_mode = "rgb_array"
+    render_mode: str | None = "rgb_array"
 
     def __init__(self, task: Task, seed: int | None, image_size: int = 64):
         spec = task.spec
@@ -28,7 +28,9 @@ class SimulatorEnv(gym.Env):
         self._goal = np.zeros(len(spec.state_names))
         self.np_random = np.random.default_rng(seed)
         self.action_space = spaces.Box(
-            np.float32(spec.action_low), np.float32(spec.action_high), dtype=np.float32
+            np.asarray(spec.action_low, np.float32),
+            np.asarray(spec.action_high, np.float32),
+            dtype=np.float32,
         )
         self.observation_space = spaces.Dict(
             pixels=spaces.Box(0, 255, (3, image_size, image_size), np.uint8),
@@ -80,7 +82,7 @@ class WithEnv:
 
     spec: TaskSpec
 
-    def make_env(self, seed: int, image_size: int = 64) -> SimulatorEnv:
+    def make_env(self: Task, seed: int, image_size: int = 64) -> SimulatorEnv:
         """One copy as a gymnasium environment."""
         return SimulatorEnv(self, seed, image_size)
 
@@ -94,7 +96,7 @@ class WithEnv:
         """contracts.Task.legal: every step."""
         return np.ones(len(before), bool)
 
-    def corrected(self) -> Task:
+    def corrected(self: Task) -> Task:
         """contracts.Task.corrected: the task itself."""
         return self
 

@@ -39,7 +39,7 @@ class Physics:
     are moved.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         import pymunk
 
         self._new_space = pymunk.Space
@@ -47,10 +47,12 @@ class Physics:
         self._tee = pymunk.Body(push_t_scene.TEE_MASS, push_t_scene.TEE_INERTIA)
         self._tee.center_of_gravity = push_t_scene.TEE_COG
         self._boxes = [pymunk.Poly(self._tee, corners.tolist()) for corners in push_t_scene.BOXES]
-        self._objects = (
+        self._objects: tuple[pymunk.Body | pymunk.Shape, ...] = (
             *_walls(pymunk),
-            *(self._agent, pymunk.Circle(self._agent, AGENT_RADIUS)),
-            *(self._tee, *self._boxes),
+            self._agent,
+            pymunk.Circle(self._agent, AGENT_RADIUS),
+            self._tee,
+            *self._boxes,
         )
         self._space = self._new_space()
         self._space.add(*self._objects)
@@ -63,15 +65,15 @@ class Physics:
         """
         agent, tee = self._agent, self._tee
         self._space.remove(*self._objects)
-        agent.position, agent.velocity = state[AGENT], velocities[0]
+        agent.position, agent.velocity = _point(state[AGENT]), _point(velocities[0])
         tee.angle = state[ANGLE]  # set first: the position depends on the turned centre of gravity
-        tee.position = state[BLOCK]
-        tee.velocity, tee.angular_velocity = state[7:9], state[9]
+        tee.position = _point(state[BLOCK])
+        tee.velocity, tee.angular_velocity = _point(state[7:9]), state[9]
         space = self._space = self._new_space()
         space.damping = 0.0  # a body that is not pushed stops at once
         space.add(*self._objects)
         for velocity in velocities:
-            agent.velocity = velocity
+            agent.velocity = _point(velocity)
             space.step(SUBSTEP_S)
         pose = (*tee.position, tee.angle % (2 * math.pi))
         return pose, _motion(tee)
@@ -84,8 +86,8 @@ class Physics:
         near = push_t_scene.tee_distance(pose, agent) < AGENT_RADIUS + CLEARANCE
         if not near and push_t_scene.within_walls(pose, CLEARANCE):
             return []
-        self._agent.position, self._tee.angle = state[AGENT], state[ANGLE]
-        self._tee.position = state[BLOCK]
+        self._agent.position, self._tee.angle = _point(state[AGENT]), state[ANGLE]
+        self._tee.position = _point(state[BLOCK])
         self._space.reindex_shapes_for_body(self._agent)
         return [
             np.array([point.point_a - MARK * normal, point.point_b + MARK * normal])
@@ -95,6 +97,12 @@ class Physics:
             for normal in [touching.contact_point_set.normal]
             for point in touching.contact_point_set.points
         ]
+
+
+def _point(values: list[float]) -> tuple[float, float]:
+    """The pair (x, y) that pymunk takes, of a list of two."""
+    x, y = values
+    return x, y
 
 
 def _motion(body: pymunk.Body) -> tuple[float, float, float]:

@@ -11,15 +11,15 @@ from collections import deque
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.contracts.data import Batch
+from harness.contracts.data import Batch, Window
 from harness.contracts.method import LatentModel, Trainable
 from harness.contracts.setting import Settings, setting
-from harness.data.windows import Windows
 from harness.records import rows
 from harness.runtime import onednn, seeding
 from harness.runtime.progress import Progress
@@ -69,10 +69,20 @@ class TrainConfig(Settings):
         1.0, "Share of the training after which it pauses, to go on in a later trial.", gt=0, le=1
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.steps == 0 and self.epochs == 0:
             raise ValueError("steps=0 and epochs=0: one must be above 0")
+
+
+class TrainingData(Protocol):
+    """What a training draws its batches from: data/windows.py's Windows, or another's."""
+
+    def __len__(self) -> int:
+        """How many windows there are."""
+
+    def sample(self, rng: np.random.Generator, batch_size: int) -> Window:
+        """Windows drawn at random, `batch_size` of them."""
 
 
 class Logged(NamedTuple):
@@ -99,7 +109,7 @@ def total_steps(config: TrainConfig, windows: int) -> int:
 
 def train(
     model: Trainable,
-    windows: Windows,
+    windows: TrainingData,
     config: TrainConfig,
     seed: int,
     device: torch.device,
@@ -242,7 +252,7 @@ def _lr(config: TrainConfig, step: int, steps: int) -> float:
 
 
 def _prefetched(
-    windows: Windows,
+    windows: TrainingData,
     batch_size: int,
     seed: int,
     steps: range,

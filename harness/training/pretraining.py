@@ -12,6 +12,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +62,7 @@ def ready(
     """
     if not pool:
         return method
+    assert isinstance(method, FrozenConfig), type(method)  # others have no pool
     facts = _facts(method, pool)
     digest = _digest(facts)
 
@@ -80,7 +82,7 @@ def has(method: MethodConfig, pool: Sequence[Dataset], root: str) -> bool:
     return os.path.isdir(folder)
 
 
-def _facts(method: MethodConfig, pool: Sequence[Dataset]) -> dict:
+def _facts(method: MethodConfig, pool: Sequence[Dataset]) -> dict[str, Any]:
     """Everything that decides the weights of the encoder, as the manifest has it."""
     facts = {
         "format": FORMAT,
@@ -88,10 +90,11 @@ def _facts(method: MethodConfig, pool: Sequence[Dataset]) -> dict:
         "splits": [dataset.split_hash for dataset in pool],
         "config": {k: v for k, v in dataclasses.asdict(method).items() if k in _DECIDES},
     }
-    return json.loads(json.dumps(facts))  # tuples become lists
+    as_read: dict[str, Any] = json.loads(json.dumps(facts))  # tuples become lists
+    return as_read
 
 
-def _digest(facts: dict) -> str:
+def _digest(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -106,7 +109,7 @@ def inputs(model: LatentModel, dataset: Dataset) -> dict[str, str]:
     return hashes if encoder is None else hashes | {"frozen encoder": encoder.digest()}
 
 
-def _check_manifest(folder: str, facts: dict) -> None:
+def _check_manifest(folder: str, facts: dict[str, Any]) -> None:
     """Raises DatasetError unless the encoder in the folder is the one that `facts` describe."""
     advice = "delete the folder, it is made again"
     try:
@@ -203,7 +206,7 @@ def _pretrain(
     return result
 
 
-def _write_manifest(part: str, facts: dict, result: TrainResult) -> None:
+def _write_manifest(part: str, facts: dict[str, Any], result: TrainResult) -> None:
     losses = [entry.value for entry in result.curve if entry.name == "loss"]
     outcome = {"loss_first": losses[0], "loss_last": losses[-1], "train_s": result.seconds}
     with open(os.path.join(part, MANIFEST), "w", encoding="utf-8") as sink:

@@ -84,14 +84,14 @@ def verdict(run: Run, checks: Sequence[Check]) -> str:
 
 def _parse(argv: Sequence[str]) -> tuple[str, Options]:
     given, options = command_line.folder_and_options(argv, Options(), "results/RUN", "against")
-    expanded = {name: command.expanded(name, getattr(options, name)) for name in _PATHS}
+    datasets = command.expanded("datasets", options.datasets)
+    other = command.expanded("against", options.against)
     folder = command.expanded("results", given)
-    if folder.rstrip("/") == expanded["against"].rstrip("/"):
+    if folder.rstrip("/") == other.rstrip("/"):
         raise command.ConfigError(f"against={options.against} is the same run: give another one")
-    return folder, dataclasses.replace(options, **expanded)
+    return folder, dataclasses.replace(options, datasets=datasets, against=other)
 
 
-_PATHS = ("datasets", "against")
 _FAULTS_NAMED, _SKIPPED_NAMED = 12, 3  # trials of one fault, or of one reason
 
 

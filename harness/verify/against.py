@@ -17,7 +17,6 @@ from harness.report import compare, load, success_rates
 from harness.verify.check import Check, Note
 from harness.verify.record import Run, Trial
 
-_TIMES = {"pairs_per_solve": [], "solve_s": [], "env_s": 0.0, "render_s": 0.0}  # of the machine
 _SECONDS = "s"  # unit of the metrics that are the machine's, too
 _ALPHA = 0.05
 _MACHINE = ("git_commit", "versions", "device", "driver")
@@ -69,7 +68,7 @@ def runs(ours: Run, theirs: Run) -> Comparison:
 def _unequal(ours: Trial, theirs: Trial) -> list[str]:
     """In what two trials of one configuration differ, wall times apart."""
     data = [(t.row.dataset_hash, t.row.split_hash) for t in (ours, theirs)]
-    parts = {
+    parts: dict[str, Sequence[object]] = {
         "data": data,
         "weights": [t.row.checkpoint_hash for t in (ours, theirs)],
         "episodes": [_outcomes(t) for t in (ours, theirs)],
@@ -79,10 +78,14 @@ def _unequal(ours: Trial, theirs: Trial) -> list[str]:
 
 
 def _outcomes(trial: Trial) -> list[rows.EpisodeRow]:
-    return [dataclasses.replace(row, **_TIMES) for row in trial.written.episodes]
+    """The episodes without the times, which are the machine's."""
+    return [
+        dataclasses.replace(row, pairs_per_solve=[], solve_s=[], env_s=0.0, render_s=0.0)
+        for row in trial.written.episodes
+    ]
 
 
-def _values(trial: Trial) -> list[tuple]:
+def _values(trial: Trial) -> list[tuple[str, str, int, str, str]]:
     """The metrics; as text, since NaN is not equal to itself."""
     found = [m for m in trial.written.metrics if m.unit != _SECONDS]
     return sorted((m.stage, m.name, m.index, repr(m.value), m.unit) for m in found)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -66,7 +66,7 @@ def digests(run: Run) -> Check:
 def consistency(run: Run) -> Check:
     """Columns that repeat each other, or the configuration, agree."""
     readable = [trial for trial in run.ok if trial.spec is not None]
-    faults = [Note(t.name, text) for t in readable for text in _contradictions(t, t.spec)]
+    faults = [Note(t.name, text) for t in readable for text in _contradictions(t, t.known_spec)]
     faults += [*_other_data(readable), *_other_pairs(readable)]
     count = sum(len(trial.written.episodes) for trial in readable)
     return Check("consistency", count, "episode rows", faults)
@@ -89,7 +89,7 @@ def copies(run: Run) -> Check:
     return Check("copies", count, "compacted rows", sorted(faults))
 
 
-def _same(written: object, copied: pd.DataFrame | None) -> bool:
+def _same(written: rows.TrialRow | Sequence[object] | None, copied: pd.DataFrame | None) -> bool:
     """Whether a trial's rows of one table are those of the copy."""
     own = [written] if isinstance(written, rows.TrialRow) else list(written or ())
     if not own or copied is None:
@@ -222,7 +222,7 @@ def _replans(spec: TrialSpec, episode: EpisodeRow) -> int:
 
 def _other_pairs(trials: Iterable[Trial]) -> Iterator[Note]:
     """Trials with other pairs than most of those of their task, protocol and data."""
-    facts: dict[Hashable, dict[str, tuple]] = defaultdict(dict)
+    facts: dict[Hashable, dict[str, tuple[object, ...]]] = defaultdict(dict)
     for trial in trials:
         row = trial.row
         place = row.task, row.protocol_hash, row.dataset_hash, row.split_hash
@@ -236,16 +236,16 @@ def _other_pairs(trials: Iterable[Trial]) -> Iterator[Note]:
 
 def _other_data(trials: Iterable[Trial]) -> Iterator[Note]:
     """Trials that say that the same dataset is another one than most of the others say."""
-    hashes: dict[Hashable, dict[str, tuple]] = defaultdict(dict)
+    hashes: dict[Hashable, dict[str, tuple[str, str]]] = defaultdict(dict)
     for trial in trials:
-        contents = repr(sorted(trial.spec.config.data.contents().items()))
+        contents = repr(sorted(trial.known_spec.config.data.contents().items()))
         hashes[trial.row.task, contents][trial.name] = trial.row.dataset_hash, trial.row.split_hash
     for values in hashes.values():
         for name in _outvoted(values):
             yield Note(name, f"its data {values[name][0][:12]} are not those of the other trials")
 
 
-def _outvoted(values: dict[str, tuple]) -> list[str]:
+def _outvoted(values: Mapping[str, Hashable]) -> list[str]:
     """The names whose value is not the most frequent one."""
     (usual, _), *others = Counter(values.values()).most_common()
     return [name for name, value in values.items() if value != usual] if others else []

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -39,7 +39,7 @@ def datasets(run: Run) -> Present:
             contents = repr(sorted(trial.spec.config.data.contents().items()))
             groups[trial.spec.task, contents].append(trial)
     for trials in groups.values():
-        spec = trials[0].spec
+        spec = trials[0].known_spec
         task, data = zoo.task(spec.task, spec.config.data.scene), spec.config.data
         if not collect.has(task, data, run.datasets):
             skipped.append(
@@ -66,7 +66,7 @@ def datasets(run: Run) -> Present:
 
 def pairs(run: Run, present: list[Trial]) -> Check:
     """The pairs of every trial are those that its protocol draws from its data."""
-    drawn: dict[Hashable, list[tuple]] = {}
+    drawn: dict[Hashable, list[_Fact] | str] = {}
     faults, count = [], 0
     for trial in present:
         by_seed = defaultdict(list)
@@ -81,18 +81,19 @@ def pairs(run: Run, present: list[Trial]) -> Check:
     return Check("draw", count, "pairs", faults)
 
 
-def _decides_pairs(trial: Trial) -> tuple:
-    row, most = trial.row, trial.spec.config.method.most_pairs
+def _decides_pairs(trial: Trial) -> tuple[Hashable, ...]:
+    row, most = trial.row, trial.known_spec.config.method.most_pairs
     return row.task, row.dataset_hash, row.split_hash, row.protocol_hash, most
 
 
 def context(run: Run, trial: Trial) -> Context:
     """The trial's context with its data, which must be there."""
-    device = torch.device(trial.spec.config.device)
-    return trial_context.with_data(trial.spec, run.folders, device, lambda *_: None)
+    spec = trial.known_spec
+    device = torch.device(spec.config.device)
+    return trial_context.with_data(spec, run.folders, device, lambda *_: None)
 
 
-def _drawn(run: Run, trial: Trial, seed: int) -> list[tuple] | str:
+def _drawn(run: Run, trial: Trial, seed: int) -> list[_Fact] | str:
     """The facts of the protocol's pairs, or why it cannot draw them."""
     try:
         main, extra = context(run, trial).pairs(seed)
@@ -102,17 +103,18 @@ def _drawn(run: Run, trial: Trial, seed: int) -> list[tuple] | str:
 
 
 _FACTS = ("pair_id", "source_episode", "start_step", "stratum", "initially_solved")
+_Fact = tuple[int, int, int, str, bool, bool]  # those of a pair, and whether it is of the sample
 
 
-def _facts(pair: Pair) -> tuple:
+def _facts(pair: Pair) -> tuple[int, int, int, str, bool]:
     return pair.pair_id, pair.episode, pair.step, pair.stratum, pair.initially_solved
 
 
-def _differences(drawn: list[tuple] | str, episodes: list[EpisodeRow]) -> Iterator[str]:
+def _differences(drawn: list[_Fact] | str, episodes: list[EpisodeRow]) -> Iterator[str]:
     if isinstance(drawn, str):
         yield drawn
         return
-    recorded = {
+    recorded: set[tuple[Any, ...]] = {
         (*(getattr(episode, name) for name in _FACTS), episode.sample == "pairs")
         for episode in episodes
     }

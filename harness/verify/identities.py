@@ -90,7 +90,7 @@ def _is_of_other_code(trial: Trial) -> bool:
 
 def _wrong_facts(trial: Trial) -> str:
     """The columns that the configuration makes others, "" where there are none."""
-    row, spec = trial.row, trial.spec
+    row, spec = trial.row, trial.known_spec
     expected = {
         "key": spec.key,
         "task": spec.task,

@@ -29,6 +29,12 @@ class Trial(NamedTuple):
         return self.written.trial
 
     @property
+    def known_spec(self) -> TrialSpec:
+        """The specification, where its configuration is of this version."""
+        assert self.spec is not None, f"{self.name}: {self.unreadable}"
+        return self.spec
+
+    @property
     def is_recomputable(self) -> bool:
         """Whether this code makes the same trial of its configuration."""
         return self.spec is not None and identity.config_hash(self.spec) == self.row.config_hash

@@ -63,7 +63,9 @@ def weights(run: Run) -> Kept:
 
 def episodes(run: Run, present: list[Trial], kept: set[str], sample: int) -> Check:
     """Check that `sample` episodes, of as many trials as possible, end as their rows say."""
-    faults, skipped, able = [], [], []
+    faults: list[Note] = []
+    skipped: list[Note] = []
+    able = []
     with_data = {trial.name for trial in present}
     for trial in run.ok:
         if not trial.written.episodes:
@@ -89,9 +91,9 @@ def episodes(run: Run, present: list[Trial], kept: set[str], sample: int) -> Che
 
 def _obstacle(run: Run, trial: Trial, present: set[str], kept: set[str]) -> str:
     """Why the trial cannot be replayed here, or ""."""
-    spec = trial.spec
     if not trial.is_recomputable:
         return "not replayed: this code makes another trial of its configuration"
+    spec = trial.known_spec
     if trial.name not in present:
         return "not replayed: its data are not there"
     if trial.row.checkpoint_hash and trial.name not in kept:
@@ -133,7 +135,12 @@ def _differences(run: Run, trial: Trial, chosen: list[EpisodeRow]) -> Iterator[s
         pairs = [known[row.pair_id] for row in recorded]
         protocol, size = context.config.protocol, context.config.data.image_size
         outcomes = control.run(
-            *(context.policy(seed), context.task, pairs, protocol, context.normalizer, size),
+            context.policy(seed),
+            context.task,
+            pairs,
+            protocol,
+            context.normalizer,
+            size,
             lambda *_: None,
         )
         again = control.episode_rows(context.key, pairs, outcomes, protocol, seed, len(pairs))

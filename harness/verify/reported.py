@@ -70,18 +70,19 @@ def _cells(path: str, content: bytes) -> list[list[str]]:
 def _difference(committed: list[list[str]], made: list[list[str]]) -> str:
     """How many cells of two tables differ, and which one is the first; "" where none does."""
     found = []
-    lines = itertools.zip_longest(committed, made, fillvalue=[])
+    nothing: list[str] = []
+    lines = itertools.zip_longest(committed, made, fillvalue=nothing)
     for number, (ours, theirs) in enumerate(lines, 1):
         for column, cells in enumerate(itertools.zip_longest(ours, theirs, fillvalue="")):
             if not _equal(*cells):
                 found.append((number, column, *cells))
     if not found:
         return ""
-    number, column, ours, theirs = found[0]
+    number, column, cell, other = found[0]
     words = f"{len(found)} of its cells are not what the rows make, the first in line {number}"
-    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs, strict=False))
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(cell, other, strict=False))
     start = max(0, sum(1 for _ in alike) - _BEFORE)
-    shown = [repr(cell[start : start + _SHOWN]) for cell in (ours, theirs)]
+    shown = [repr(cell[start : start + _SHOWN]) for cell in (cell, other)]
     return f"{words}, cell {column + 1}: {' instead of '.join(shown)}"
 
 
