@@ -9,4 +9,5 @@ prepare
 .venv/bin/python -m ruff check .
 .venv/bin/python -m ruff format --check .
 .venv/bin/python -m mypy
+if [ $# = 0 ]; then set -- -n 2 --dist loadfile; fi # on both cores, a file's tests on one
 exec .venv/bin/python -m pytest "$@"
