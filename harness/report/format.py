@@ -13,6 +13,10 @@ from harness.report import load, published
 
 BLANK = "–"
 _MOST_IDS = 6  # of a task in a caption
+INTERVALS = (  # how figures and short captions say it; the table of success says more
+    "95 % intervals (Wilson, for pairs clustered in episodes; with several seeds joined with a "
+    "bootstrap over seeds and episodes)"
+)
 _LATE = 0.95  # share of the steps from which a curve counts as at its end
 
 

@@ -26,9 +26,9 @@ _CAPTION = (
     "A decoder of frozen latents, trained after the model on training episodes, on windows of test "
     "episodes. Decoded: from the latent of the real frame; imagined: from the first frame and the "
     "recorded actions. PSNR of the squared error over all pixels and windows, SSIM the mean over "
-    "windows; higher is nearer to the real frame. Bands: from the least to the largest of the "
-    "training seeds. An imagined frame that is no better than the copied one shows nothing of the "
-    "way there; one no better than the mean frame shows nothing at all."
+    "windows; higher is nearer to the real frame. An imagined frame that is no better than the "
+    "copied one shows nothing of the way there; one no better than the mean frame shows nothing at "
+    "all."
 )
 _PICTURES = (
     "One window of test episodes, the same for every method: of those measured the one in which "
@@ -51,7 +51,10 @@ def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     shown = panels.by_task(run, "imagined", _whole(run, picture_data(run)), _PICTURED)
     on_their_way = panels.by_task(run, "snapshots", snapshot_data(run), _ON_THEIR_WAY)
     return (
-        {name: style.Drawn(draw(part), f"{about} {_CAPTION}") for name, part, about in curves}
+        {
+            name: style.Drawn(draw(part), f"{about} {_CAPTION}{panels.bands(part)}")
+            for name, part, about in curves
+        }
         | {
             name: style.Drawn(draw_pictures(part), f"{about} {_PICTURES}")
             for name, part, about in shown
@@ -64,9 +67,17 @@ def figures(run: load.RunTables) -> dict[str, style.Drawn]:
 
 
 def _whole(run: load.RunTables, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows without those of a training on its way, which have a figure of their own."""
+    """The rows without those of a training on its way, which have a figure of their own; its end is
+    the method, and looks like it.
+    """
     shares = varied.shares(run)
-    return frame[~frame["cell"].isin(shares.index[shares < 1])]
+    frame = frame[~frame["cell"].isin(shares.index[shares < 1])]
+    ends = frame["cell"].isin(shares.index)
+    labels = frame["method"].map(run.method_label)
+    colours = frame["method"].map(lambda method: style.colour(run, method))
+    return frame.assign(
+        label=frame["label"].mask(ends, labels), colour=frame["colour"].mask(ends, colours)
+    )
 
 
 def data(run: load.RunTables) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from harness.report import format, load
 if TYPE_CHECKING:
     import seaborn.objects as so
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.transforms import Bbox
@@ -294,14 +295,17 @@ def _cost(box: Bbox, taken: list[Bbox], inside: Bbox) -> int:
     return 2 * sum(box.overlaps(other) for other in taken) + 4 * (outside < 0)
 
 
-def name_ticks(ax: Axes) -> None:
-    """1, 2 and 5 of each decade of a log axis, as plain numbers; of many decades 1 alone."""
+def name_ticks(axis: Axis) -> None:
+    """1, 2 and 5 of each decade of a log axis, as plain numbers; of many decades 1 alone, and of a
+    part of one more.
+    """
     from matplotlib.ticker import LogLocator
 
-    low, high = ax.get_xlim()
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("")
+    low, high = axis.get_view_interval()
+    subs = (1,) if high >= 50 * low else (1, 2, 5) if high >= 5 * low else (1, 1.5, 2, 3, 4, 5, 7)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
 
 def run_footer(run: load.RunTables, rows: pd.DataFrame) -> str:
