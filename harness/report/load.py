@@ -145,6 +145,17 @@ def sweep_values(metrics: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
+def of_stage(run: RunTables, stage: str, names: Any) -> pd.DataFrame:
+    """The metrics of a stage with the parts of their names as columns; `names` is a class of
+    metric_names, and metrics whose name is none of it are left out.
+    """
+    metrics = run.metrics[run.metrics["stage"] == stage]
+    known = {name: names.of(name) for name in metrics["name"].unique()}
+    metrics = metrics[metrics["name"].isin([name for name, parts in known.items() if parts])]
+    parts = [known[name] for name in metrics["name"]]
+    return metrics.join(pd.DataFrame(parts, columns=names._fields, index=metrics.index))
+
+
 def one_per_training(trials: pd.DataFrame) -> pd.DataFrame:
     """The `trials` that stand for their training: the one that trained, else the first that
     evaluated its weights. The others are evaluations, under other protocols, of the same weights.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from harness.report import format
 from harness.report.figures import style
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def png(rows: pd.DataFrame) -> bytes:
         last = rows.iloc[-1]
         repetitions = rows["repetition"].max() + 1
         words = (
-            f"{last['device']}, {last['threads']} thread(s). Medians of up to {repetitions} "
+            f"{last['device']}, {format.counted(last['threads'], 'thread')}. Medians of up to {repetitions} "
             "measurements, lines from the least to the most"
         )
         if rows["reference"].any():

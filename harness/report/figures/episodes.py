@@ -36,10 +36,7 @@ _RANKED = {  # best, or best and worst
 
 def figures(run: load.RunTables, frame: pd.DataFrame) -> dict[str, style.Drawn]:
     """A figure a task, of what `data` gives."""
-    return {
-        name: style.Drawn(draw(part), f"{about} {_caption(part)}")
-        for name, part, about in panels.by_task(run, "episodes", frame)
-    }
+    return panels.figures(run, "episodes", frame, draw, _caption)
 
 
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:

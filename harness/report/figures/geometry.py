@@ -31,11 +31,9 @@ _MAP_CAPTION = (
 
 def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """ "geometry_<task>": straightness and spectrum; "map_<task>": t-SNE."""
-    curves = panels.by_task(run, "geometry", data(run))
-    maps = panels.by_task(run, "map", map_data(run), panels.MOST - 1)  # and a panel of the states
-    return {
-        name: style.Drawn(draw(part), f"{about} {_caption(part)}") for name, part, about in curves
-    } | {name: style.Drawn(draw_map(part), f"{about} {_MAP_CAPTION}") for name, part, about in maps}
+    most = panels.MOST - 1  # and a panel of the states
+    maps = panels.figures(run, "map", map_data(run), draw_map, lambda _: _MAP_CAPTION, most)
+    return panels.figures(run, "geometry", data(run), draw, _caption) | maps
 
 
 def _caption(frame: pd.DataFrame) -> str:

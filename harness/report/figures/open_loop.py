@@ -32,10 +32,7 @@ _GUESSES = {
 
 def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """A figure a task."""
-    return {
-        name: style.Drawn(draw(part), f"{about} {_caption(part)}")
-        for name, part, about in panels.by_task(run, "open_loop", data(run))
-    }
+    return panels.figures(run, "open_loop", data(run), draw, _caption)
 
 
 def _caption(frame: pd.DataFrame) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -72,6 +72,23 @@ def by_task(
             log.info("figures/%s_%s has no room for %s", name, task, left_out)
             about += f" Not drawn, for want of room: {left_out}."
         yield f"{name}_{task}", part, about
+
+
+def figures(
+    run: load.RunTables,
+    name: str,
+    frame: pd.DataFrame,
+    draw: Callable[[pd.DataFrame], Figure],
+    caption: Callable[[pd.DataFrame], str],
+    most: int = MOST,
+) -> dict[str, style.Drawn]:
+    """name of `by_task` -> the figure that `draw` makes of the rows, whose caption ends with that
+    of `caption`.
+    """
+    return {
+        of_task: style.Drawn(draw(part), f"{about} {caption(part)}")
+        for of_task, part, about in by_task(run, name, frame, most)
+    }
 
 
 def paper_first(frame: pd.DataFrame) -> pd.DataFrame:
@@ -164,13 +181,10 @@ def curves(
 
 def log_axis(ax: Axes) -> None:
     """A logarithmic y axis with at least two labelled ticks, in powers of ten where it is long."""
-    from matplotlib.ticker import LogLocator
-
     ax.set_yscale("log", nonpositive="mask")
     low, high = ax.get_ylim()
-    if high < 60 * low:  # powers of ten alone would leave one tick or none
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_major_formatter("{x:g}")
+    if high < 50 * low:  # powers of ten alone would leave one tick or none
+        style.name_ticks(ax.yaxis)
     else:
         ax.yaxis.set_major_formatter(lambda value, _: _power_of_ten(value))
     ax.minorticks_off()  # they take longer to draw than all lines

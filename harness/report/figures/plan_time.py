@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from harness.report import load, published, success_rates
+from harness.report import format, load, published, success_rates
 from harness.report.figures import style, success
 from harness.report.tables import efficiency
 
@@ -39,7 +39,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     rows = rates.merge(times[times["pairs"] == 1], on="cell")
     if rows.empty:
         return rows
-    threads = rows["threads"].astype(str) + rows["threads"].map(lambda n: " thread" + "s" * (n > 1))
+    threads = rows["threads"].map(lambda n: format.counted(n, "thread"))
     rows["machine"] = rows["device"].replace("", "device not recorded") + ", " + threads
     papers = [published.plan_s(run.cells.loc[cell]) for cell in rows["cell"]]
     rows["published_s"] = [paper.value if paper else np.nan for paper in papers]

@@ -33,7 +33,8 @@ LINES = {  # kind of method -> its line
     "heuristic": {"color": FAINT, "ls": ":", "lw": 1.6},
     "ceiling": CEILING,
 }
-_MARKERS = "os^vPX<>ph"  # a diamond is a published number
+_MARKERS = "os^vPX<>ph"
+PUBLISHED = {"s": 22, "marker": "D", "fc": "none", "ec": INK, "lw": 0.9, "clip_on": False}
 # Okabe-Ito and Tol's muted set: told apart without red-green vision. A method has the colour at its
 # rank
 _COLOURS = (
@@ -316,7 +317,7 @@ def run_footer(run: load.RunTables, rows: pd.DataFrame) -> str:
     episodes = run.episodes[run.episodes["cell"].isin(cells.index)]
     episodes = episodes[episodes["sample"] == "pairs"]
     pairs = episodes.groupby(["cell", "split"])["pair"].nunique()
-    words = f"{format.span(pairs)} pairs, " if len(pairs) else ""
+    words = f"{format.count(pairs, 'pair')}, " if len(pairs) else ""
     words += format.count(cells["seeds"], "training seed")
     return f"{where(run, cells)}; {words}."
 
@@ -345,11 +346,12 @@ def published_handle():
     return Line2D([], [], **look, label="published")
 
 
-def ceiling_handle(run: load.RunTables, method: str):
-    """Legend entry of the ceiling's line."""
+def collapsed_handle():
+    """Legend entry of hollow dots."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], **CEILING, label=f"ceiling: {run.method_label(method).lower()}")
+    look = {"marker": "o", "ms": 5, "mfc": "white", "mec": INK, "ls": "none"}
+    return Line2D([], [], **look, label="collapsed")
 
 
 def hide(axes: list[Axes]) -> None:

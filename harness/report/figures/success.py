@@ -151,8 +151,8 @@ def _panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     """Intervals, means and published numbers, a line a method from top to bottom."""
     style.dot_plot(ax, rows, "mean", looks)
     known = rows.dropna(subset="published")
-    look = {"s": 22, "marker": "D", "fc": "none", "ec": style.INK, "lw": 0.9, "clip_on": False}
-    ax.scatter(known["published"], known["label"].map(list(looks).index), **look, zorder=5)
+    places = known["label"].map(list(looks).index)
+    ax.scatter(known["published"], places, **style.PUBLISHED, zorder=5)
     ax.set(xlim=(-2, 102), xticks=[0, 50, 100], ylim=(len(looks) - 0.5, -0.5))
 
 

@@ -244,8 +244,7 @@ def _handles(points: pd.DataFrame, kinds: set[str]) -> list:
     if points.groupby("panel").apply(_is_wide).any():
         handles += [Patch(color=style.FAINT, alpha=0.2, lw=0, label="plateau")]
     if points["collapsed"].any():
-        hollow = {"marker": "o", "ms": 5, "mfc": "white", "mec": style.INK, "ls": "none"}
-        handles += [Line2D([], [], **hollow, label="collapsed")]
+        handles.append(style.collapsed_handle())
     if points["paper"].notna().any():
         handles += [Line2D([], [], color=style.FAINT, ls=":", label="published weight")]
     return handles + varied.control_handles(kinds)

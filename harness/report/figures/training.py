@@ -47,10 +47,7 @@ _SPREAD = (
 def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """A figure a task."""
     most = panels.MOST - 1  # and the panel of latent std
-    return {
-        name: style.Drawn(draw(part), f"{about} {_CAPTION}{panels.bands(part)}{_spread(part)}")
-        for name, part, about in panels.by_task(run, "training", data(run), most)
-    }
+    return panels.figures(run, "training", data(run), draw, _caption, most)
 
 
 def data(run: load.RunTables) -> pd.DataFrame:
@@ -95,8 +92,9 @@ def draw(frame: pd.DataFrame) -> Figure:
     return panels.finish(figure, frame, _handles(frame))
 
 
-def _spread(frame: pd.DataFrame) -> str:
-    return _SPREAD.format(LOGGED[_STD].capitalize()) if _has_std(frame) else ""
+def _caption(frame: pd.DataFrame) -> str:
+    spread = _SPREAD.format(LOGGED[_STD].capitalize()) if _has_std(frame) else ""
+    return f"{_CAPTION}{panels.bands(frame)}{spread}"
 
 
 def _has_std(frame: pd.DataFrame) -> bool:

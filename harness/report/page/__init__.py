@@ -136,6 +136,7 @@ def _template(name: str) -> jinja2.Template:
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters |= {"duration": _duration, "utc": _utc, "number": _number}
+    environment.filters["counted"] = format.counted
     environment.tests["of_words"] = _of_words
     return environment.get_template(name)
 

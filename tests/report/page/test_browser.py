@@ -188,7 +188,7 @@ def test_curves_say_their_values_where_the_pointer_is(opened):
     there = page.locator("#chart li strong").all_inner_texts()
     assert "at step" in page.locator("#chart li").first.inner_text()
     assert all(float(a) > float(b) for a, b in zip(there, last, strict=True))  # the losses fall
-    page.locator("#chart select").nth(1).select_option("latent_std")
+    page.locator("#chart select").nth(1).select_option("latent std of the batch")
     assert page.locator("#chart .plot > svg path").count() == len(last)
 
 
