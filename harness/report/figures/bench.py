@@ -29,9 +29,10 @@ def png(rows: pd.DataFrame) -> bytes:
             ax.set_title(f"{name}, {part['unit'].iloc[0]}")
         last = rows.iloc[-1]
         repetitions = rows["repetition"].max() + 1
+        threads = format.counted(last["threads"], "thread")
         words = (
-            f"{last['device']}, {format.counted(last['threads'], 'thread')}. Medians of up to {repetitions} "
-            "measurements, lines from the least to the most"
+            f"{last['device']}, {threads}. Medians of up to {repetitions} measurements, lines from "
+            "the least to the most"
         )
         if rows["reference"].any():
             words += "; x: times as good as the grey bar"
