@@ -46,7 +46,7 @@ def titles(run: load.RunTables, of_planners: bool = True) -> dict[tuple[str, str
     """
     trials = run.trials
     if not of_planners:
-        trials = trials[~trials["method"].map(run.methods["plans"])]
+        trials = trials[~trials["method"].map(run.methods["plans"]).astype(bool)]
     trials = trials.drop_duplicates([*load.SECTION, "task"])
     several_scales = trials["scale"].nunique() > 1
     found: dict[tuple[str, str, str], str] = {}

@@ -398,5 +398,5 @@ def test_the_caption_of_the_main_table_explains_what_its_bars_have(reported, run
         assert words in caption(reported.folder)
     run.trial(outcome=np.ones(4), protocol="smoke")  # beside which nothing is published
     report.write(run.folder)
-    for words in ("random policy", "diamond", "stratum"):
+    for words in ("random policy", "diamond"):
         assert words not in caption(run.folder)
