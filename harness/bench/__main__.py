@@ -16,7 +16,7 @@ from harness.bench import collect, data, plan, plan_ratio, profile, settings, su
 from harness.experiment import command_line, config, manual
 from harness.launch import LaunchError
 from harness.runtime import command, memory
-from harness.runtime.command import FAILED, OK, console
+from harness.runtime.command import OK, console
 
 FIGURES = {
     "plan": plan,
@@ -71,14 +71,8 @@ def _run(figure: ModuleType, options: settings.Common) -> int:
         command_line.check_writable(options.results)
         memory.keep_freed()  # as a trial does
         console.print(f"written: {figure.run(options)}", markup=False)
-    except ImportError as error:
-        console.print(
-            f"error: {error}; {command.module('harness.doctor')} says what to install", markup=False
-        )
-        return FAILED
-    except (OSError, LaunchError) as error:
-        console.print(f"error: {error}", markup=False)
-        return FAILED
+    except (ImportError, OSError, LaunchError) as error:
+        return command.failed(error)
     return OK
 
 

@@ -182,7 +182,7 @@ def _show(parts: _Parts) -> None:
         for shown in render.rich_tables(headlines):
             terminal.print(shown)
     for trial in parts.run.failed.sort_values("key").itertuples():
-        reason = load.error_line(trial.error)[:200]
+        reason = load.short_error(trial.error)
         terminal.print(Text(f"failed: {trial.key}: {reason}", style="red"))
     for folder, reason in parts.run.broken:
         terminal.print(Text(f"failed: {folder} cannot be read: {reason}", style="red"))

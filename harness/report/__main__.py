@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from harness import report
-from harness.report import compare, load, render
+from harness.report import compare, format, load, render
 from harness.runtime import command
 
 _WATCH = ("--watch", "watch=true")
@@ -53,7 +53,8 @@ def _job(argv: Sequence[str]) -> Callable[[], int]:
 
 def _publish(folder: str, is_watched: bool) -> int:
     written = report.watch(folder) if is_watched else report.publish(folder)
-    log.info("wrote %d files; %s", len(written.paths), report.how_to_open(written.paths[-1]))
+    files = format.counted(len(written.paths), "file")
+    log.info("wrote %s; %s", files, report.how_to_open(written.paths[-1]))
     return command.FAILED if written.broken else command.OK
 
 

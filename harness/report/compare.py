@@ -9,7 +9,7 @@ CSV.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -18,6 +18,7 @@ from harness.records import storage
 from harness.report import format, load, render, stats, success_rates
 
 _PROTOCOL = ("protocol.", "planner.", "mpc.", "planner_name")  # keys that its hash is made of
+_NOT_TRAINED = (*_PROTOCOL, "weights.")  # keys that no training depends on
 _DATA = ("data.",)
 NAME = "compared"  # of the table and its files
 _NAMED = 4  # differing keys that a reason names
@@ -78,7 +79,8 @@ def compare(runs: Mapping[str, load.RunTables], methods: Collection[str] = ()) -
     for first, second in itertools.combinations(runs, 2):
         for a, b in _opposed(sides, first, second):
             found = _differences(joined, outcomes, a, b)
-            rows += found
+            trainings = _trainings_differ(joined, a, b) if found else ""
+            rows += [row | {"trainings_differ": trainings} for row in found]
             if not found:
                 names = f"{b.label} ({b.run}), {a.label} ({a.run})"
                 refusals.append(_Refusal(a.task, names, *_reason(joined, outcomes, a, b)))
@@ -162,12 +164,14 @@ def _reason(joined: load.RunTables, outcomes: dict, a: _Side, b: _Side) -> tuple
         one, other = set(ours[column]), set(theirs[column])
         if not one & other:
             hashes = " and ".join(", ".join(sorted(own))[:8] for own in (one, other))
-            details = f"{hashes}{_differing_keys(ours, theirs, keys)}"
+            unlike = _unlike(ours, theirs, lambda key, of=keys: key.startswith(of))
+            words = [f"{key} {one} and {other}" for key, one, other in unlike]
+            details = "; ".join([hashes, *_few(words)])
             names = [own["protocol"].iloc[0] for own in (ours, theirs)]
             if column == "protocol_hash" and names[0] == names[1]:
                 return f"{what} {names[0]} with other settings", details
-            words = f" {names[0]} and {names[1]}" if column == "protocol_hash" else ""
-            return f"other {what}{words}", details
+            named = f" {names[0]} and {names[1]}" if column == "protocol_hash" else ""
+            return f"other {what}{named}", details
     splits = [{split for cell, split in outcomes if cell == side.cell} for side in (a, b)]
     if not all(splits):
         return "no episodes were recorded", ""
@@ -183,20 +187,39 @@ _HASHES = {
 }
 
 
-def _differing_keys(ours: pd.DataFrame, theirs: pd.DataFrame, prefixes: tuple[str, ...]) -> str:
-    """ "; protocol.offset_steps 25 and 100": the settings in which two cells differ."""
-    one, other = (load.flat_config(trials["config_yaml"].iloc[0]) for trials in (ours, theirs))
-    keys = sorted(
-        key
-        for key in one | other
-        if key.removeprefix("config.").startswith(prefixes) and one.get(key) != other.get(key)
+def _trainings_differ(joined: load.RunTables, a: _Side, b: _Side) -> str:
+    """ "train.steps: 20 (A), 30 (B)": the settings in which two trainings of one method differ, the
+    seeds apart; "" where nothing was trained.
+    """
+    if a.name != b.name or joined.methods.loc[a.method, "is_control"]:
+        return ""
+    ours, theirs = (joined.trials[joined.trials["cell"] == side.cell] for side in (a, b))
+    unlike = _unlike(ours, theirs, lambda key: not key.startswith(_NOT_TRAINED))
+    return "; ".join(_few([f"{key}: {one} ({a.run}), {two} ({b.run})" for key, one, two in unlike]))
+
+
+def _unlike(
+    ours: pd.DataFrame, theirs: pd.DataFrame, of: Callable[[str], bool]
+) -> list[tuple[str, Any, Any]]:
+    """Key and both values of the settings in which two cells differ, of those keys that `of` says
+    yes to.
+    """
+    one, other = (
+        {key.removeprefix("config."): value for key, value in load.flat_config(text).items()}
+        for text in (ours["config_yaml"].iloc[0], theirs["config_yaml"].iloc[0])
     )
-    words = [
-        f"{key.removeprefix('config.')} {one.get(key, 'unset')} and {other.get(key, 'unset')}"
-        for key in keys[:_NAMED]
+    return [
+        (key, one.get(key, "unset"), other.get(key, "unset"))
+        for key in sorted(one | other)
+        if of(key)
+        and key.rpartition(".")[2] not in load.NOT_SETTINGS
+        and one.get(key) != other.get(key)
     ]
-    words += [f"{len(keys) - _NAMED} more"] if len(keys) > _NAMED else []
-    return "".join(f"; {word}" for word in words)
+
+
+def _few(words: list[str]) -> list[str]:
+    """The first words, and how many more there are."""
+    return words[:_NAMED] + ([f"{len(words) - _NAMED} more"] if len(words) > _NAMED else [])
 
 
 def _elsewhere(runs: Mapping[str, load.RunTables], methods: Collection[str]) -> list[_Refusal]:
@@ -206,7 +229,7 @@ def _elsewhere(runs: Mapping[str, load.RunTables], methods: Collection[str]) -> 
         for trial in run.failed.sort_values("key").itertuples():
             if not methods or trial.method in methods:
                 label = run.method_label(trial.method, trial.variant)
-                why = f"failed: {load.error_line(trial.error)[:120]}"
+                why = f"failed: {load.short_error(trial.error)}"
                 what = f"{label}, seed {trial.seed} ({name})"
                 refusals.append(_Refusal(trial.task, what, why))
         for folder, why in run.broken:
@@ -248,8 +271,27 @@ def _compared(
     caption = _CAPTION.format(runs=", ".join(runs), tests=is_whole.sum())
     units = {"rate": "pct", "other_rate": "pct"} | dict.fromkeys(_POINTS, "points")
     raw = raw.rename(columns={name: f"{name}_{unit}" for name, unit in units.items()})
-    section = format.Section(" and ".join(runs), caption, frame)
-    return format.Table(NAME, "Runs compared", raw, [section])
+    sections = [format.Section(" and ".join(runs), caption, frame), *_settings(frame, raw)]
+    return format.Table(NAME, "Runs compared", raw, sections)
+
+
+def _settings(frame: pd.DataFrame, raw: pd.DataFrame) -> list[format.Section]:
+    """The settings in which the compared trainings differ, a row for those that differ alike."""
+    words = frame[["Method", "Task"]].assign(settings=raw["trainings_differ"])
+    words = words[words["settings"] != ""].drop_duplicates()
+    if words.empty:
+        return []
+    shown = words.groupby("settings", sort=False)[["Method", "Task"]].agg(
+        lambda own: ", ".join(own.unique())
+    )
+    shown = shown.reset_index().rename(columns={"Task": "Tasks", "settings": "Settings"})
+    caption = (
+        "The differences above are of trainings whose settings differ too: each key with its value "
+        "in both runs. Protocol and planner are the same."
+    )
+    return [
+        format.Section("Trainings that differ", caption, shown[["Method", "Tasks", "Settings"]])
+    ]
 
 
 _POINTS = ("difference", "low", "high")

@@ -13,6 +13,10 @@ from harness.report import load, published
 
 BLANK = "–"
 _MOST_IDS = 6  # of a task in a caption
+INTERVALS = (  # how figures and short captions say it; the table of success says more
+    "95 % intervals (Wilson, for pairs clustered in episodes; with several seeds joined with a "
+    "bootstrap over seeds and episodes)"
+)
 _LATE = 0.95  # share of the steps from which a curve counts as at its end
 
 
@@ -82,6 +86,11 @@ def in_order(run: load.RunTables, raw: pd.DataFrame) -> pd.DataFrame:
         return raw
     place = {cell: i for i, cell in enumerate(run.cells.index)}
     return raw.sort_values("cell", key=lambda c: c.map(place), kind="stable", ignore_index=True)
+
+
+def together(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows with those of one value of the column together, in the order of appearance."""
+    return rows.iloc[pd.factorize(rows[column])[0].argsort(kind="stable")]
 
 
 def by_section(
@@ -179,7 +188,12 @@ def span(values: pd.Series) -> str:
 
 def count(values: pd.Series, noun: str) -> str:
     """ "1 training seed", "1 to 3 training seeds"."""
-    return f"{span(values)} {noun}" + ("" if span(values) == "1" else "s")
+    return counted(span(values), noun)
+
+
+def counted(number: int | str, noun: str) -> str:
+    """ "1 trial", "0 trials"."""
+    return f"{number} {noun}" + ("" if str(number) == "1" else "s")
 
 
 def published_columns(name: str, paper: published.Published | None) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import textwrap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +23,12 @@ log = logging.getLogger(__name__)
 SECTION = ["scale", "protocol", "protocol_hash"]  # one table each: protocols are never mixed
 GROUP = ["task", "method", "variant", *SECTION, "setting_hash"]  # trials that may be averaged
 
-_NOT_SETTINGS = {"seed", "seeds", "key", "run", "results", "suite", "origin"}
+NOT_SETTINGS = {"seed", "seeds", "key", "run", "results", "suite", "origin"}
+OF_PROTOCOL = ("protocol.", "planner.", "mpc.")  # keys that vary an evaluation, and no training
 _UNREAD = ("pairs_per_solve", "solve_s")  # of episodes: lists, half of the memory, in no table
+_TRAINING = "training"  # variant of a training that the other trials of a suite evaluate
 _SHOWN_KEYS = 3
+_ERROR_LENGTH = 240  # characters of an error on the terminal and in a table
 _OLDER_ROLES = {"heuristic": "floor", "random": "floor", "noop": "floor", "replay": "check"}
 _UNKNOWN_RANK = 1000  # of the first method or task whose rows say none
 
@@ -35,8 +40,8 @@ class NoTrials(LookupError):
 class RunTables(NamedTuple):
     """A run's rows with the cell they belong to; failed trials stand apart."""
 
-    name: str
-    methods: pd.DataFrame  # index: method; columns label, rank, is_control, role
+    name: str  # of the folder, which the command line and the reader know
+    methods: pd.DataFrame  # index: method; columns label, rank, is_control, role, plans
     tasks: pd.DataFrame  # index: task; columns label, rank
     cells: pd.DataFrame  # index: cell; columns GROUP, label, note, seeds; in table order
     trials: pd.DataFrame  # status ok, with `cell`
@@ -75,13 +80,13 @@ def load(run_folder: str, compacting: bool = False) -> RunTables:
     trials = trial[ok].copy()
     trials["cell"] = trials.groupby(GROUP, sort=True).ngroup()
     trials["comparison_id"] = trials.groupby(["task", *SECTION]).ngroup()
-    name = ", ".join(sorted(trial["run"].unique())) or str(run_folder)
     metrics = _of_trials(tables.metrics, trials)
     methods, tasks = _display(trial, "method"), _display(trial, "task")
     methods["is_control"] = trial.groupby("method")["is_control"].max()
     methods["role"] = _roles(trial)
+    methods["plans"] = _plan(methods, metrics, trials)
     return RunTables(
-        name=name,
+        name=_folder_name(str(run_folder)),
         methods=methods,
         tasks=tasks,
         cells=_cells(trials, sweep_values(metrics), methods, tasks),
@@ -140,6 +145,17 @@ def sweep_values(metrics: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
+def of_stage(run: RunTables, stage: str, names: Any) -> pd.DataFrame:
+    """The metrics of a stage with the parts of their names as columns; `names` is a class of
+    metric_names, and metrics whose name is none of it are left out.
+    """
+    metrics = run.metrics[run.metrics["stage"] == stage]
+    known = {name: names.of(name) for name in metrics["name"].unique()}
+    metrics = metrics[metrics["name"].isin([name for name, parts in known.items() if parts])]
+    parts = [known[name] for name in metrics["name"]]
+    return metrics.join(pd.DataFrame(parts, columns=names._fields, index=metrics.index))
+
+
 def one_per_training(trials: pd.DataFrame) -> pd.DataFrame:
     """The `trials` that stand for their training: the one that trained, else the first that
     evaluated its weights. The others are evaluations, under other protocols, of the same weights.
@@ -150,12 +166,23 @@ def one_per_training(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.loc[trials.index.isin(first.index)]
 
 
+def short_error(error: str) -> str:
+    """The error_line, without its end where it is long: no word is cut."""
+    return textwrap.shorten(error_line(error), _ERROR_LENGTH, placeholder=" …")
+
+
 def error_line(error: str) -> str:
     """The line of a recorded error that says why: the last one of a traceback, else the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return "no reason was recorded"
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+
+
+def _folder_name(run_folder: str) -> str:
+    """The last part of a folder's path, also of "." and of one in a bucket."""
+    whole = run_folder if "://" in run_folder else os.path.abspath(run_folder)
+    return whole.rstrip("/").rpartition("/")[2]
 
 
 def _display(trial: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -183,6 +210,16 @@ def _roles(trial: pd.DataFrame) -> pd.Series:
     return pd.Series({name: role or older[name] for name, role in roles.items()}, dtype=object)
 
 
+def _plan(methods: pd.DataFrame, metrics: pd.DataFrame, trials: pd.DataFrame) -> pd.Series:
+    """method -> whether it plans. No control does; of the others those whose latents were measured,
+    which only world models' are, and those of whose model no row says anything.
+    """
+    names = metrics["cell"].map(trials.groupby("cell")["method"].first())
+    models, latents = (set(names[metrics["stage"] == stage]) for stage in ("model", "latents"))
+    is_control = methods["is_control"] & (methods["role"] != "ceiling")
+    return ~is_control & ~methods.index.isin(models - latents)
+
+
 def _cells(
     trials: pd.DataFrame, swept: pd.DataFrame, methods: pd.DataFrame, tasks: pd.DataFrame
 ) -> pd.DataFrame:
@@ -190,9 +227,10 @@ def _cells(
     cells = by_cell[GROUP].first()
     cells["seeds"] = by_cell["seed"].nunique()
     cells["note"] = by_cell["note"].agg(lambda notes: "; ".join(sorted(set(notes) - {""})))
-    words = _sweep_words(swept)
+    words = _words(swept, by_cell["suite"].first(), cells["variant"])
+    plain = set(cells.loc[cells["variant"] == "", "method"])
     cells["label"] = [
-        f"{methods.loc[method, 'label']} {words.get(cell, v) if v else ''}".strip()
+        f"{methods.loc[method, 'label']} {_shown(v, method in plain, words.get(cell, v))}".strip()
         for cell, method, v in cells[["method", "variant"]].itertuples(name=None)
     ]
     is_ceiling = cells["method"].map(methods["role"]) == "ceiling"
@@ -223,16 +261,26 @@ def _cells(
     return cells.loc[order.sort_values(list(order.columns), kind="stable").index]
 
 
-def _sweep_words(swept: pd.DataFrame) -> dict[int, str]:
-    """cell -> "sigreg_weight=0.01, lr=0.001": how a sweep's variants are shown, with the planner
-    whose key it is ("icem.iterations=4").
+def _shown(variant: str, has_plain: bool, words: str) -> str:
+    """The words of a label behind the method's name. The training that a suite evaluates in several
+    ways is the method itself, where the run has no other one.
     """
+    return "" if variant == "" or (variant == _TRAINING and not has_plain) else words
+
+
+def _words(swept: pd.DataFrame, suites: pd.Series, variants: pd.Series) -> dict[int, str]:
+    """cell -> how its variant is shown: by the values that vary in it ("sigreg_weight=0.01,
+    lr=0.001"; with the planner whose key it is: "icem.iterations=4"); an evaluation of a suite by
+    its name there ("cem-0.25"), since two shares of few iterations are one number.
+    """
+    named = swept["cell"].map(suites).ne("sweep") & swept["name"].str.startswith(OF_PROTOCOL)
+    found = {cell: variants[cell] for cell in swept.loc[named, "cell"]}
     parts: dict[int, list[str]] = {}
-    for cell, name, value, word in swept.itertuples(index=False):
+    for cell, name, value, word in swept[~named].itertuples(index=False):
         key = name.removeprefix("planner.")
         short = key if key != name else name.rpartition(".")[2]
         parts.setdefault(cell, []).append(f"{short}={word or f'{value:g}'}")
-    return {cell: ", ".join(words) for cell, words in parts.items()}
+    return {cell: ", ".join(words) for cell, words in parts.items()} | found
 
 
 def _differences(same: pd.DataFrame, by_cell: Any) -> dict[int, str]:
@@ -249,7 +297,7 @@ def _differences(same: pd.DataFrame, by_cell: Any) -> dict[int, str]:
         for key in sorted({key for config in configs.values() for key in config})
         if len({str(config.get(key)) for config in configs.values()}) > 1
         and key not in ignored
-        and key.rpartition(".")[2] not in _NOT_SETTINGS
+        and key.rpartition(".")[2] not in NOT_SETTINGS
     ]
     words = {cell: _key_words(config, keys) for cell, config in configs.items()}
     if len(set(words.values())) == len(words):

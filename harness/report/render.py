@@ -15,7 +15,7 @@ from harness.report import format
 _TEXT_COLUMNS = {  # aligned to the left
     *("Task", "Tasks", "Event", "Method", "Quantity", "Device", "Timed", "Terms", "Kind of pairs"),
     *("Evaluation", "Planner", "Protocol", "Sampler", "Run", "Best value", "Key", "Value"),
-    *("Item", "Title", "Status", "Missing", "Gap", "Command", "Reason", "Example"),
+    *("Item", "Title", "Status", "Missing", "Gap", "Command", "Reason", "Example", "Settings"),
 }
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _TEX |= {character: f"\\{character}" for character in "&%$#_{}"}

@@ -49,8 +49,8 @@ def main(
     """Run a command and return its exit code. With --help it writes `help_text` of its words, else
     it executes what `parse` makes of them.
 
-    ConfigError ends it with USAGE, one of `failures` with FAILED, each with one line. What an
-    interrupted user should know is `rest`.
+    ConfigError ends it with USAGE, one of `failures` and a package that is missing with FAILED,
+    each with one line. What an interrupted user should know is `rest`.
     """
     try:
         if HELP & set(argv):
@@ -62,11 +62,18 @@ def main(
     except ConfigError as error:
         console.print(f"error: {error}", markup=False)
         return USAGE
-    except failures as error:
-        console.print(f"error: {error}", markup=False)
-        return FAILED
+    except (*failures, ImportError) as error:
+        return failed(error)
     except KeyboardInterrupt as error:
         return interrupted(error, rest)
+
+
+def failed(error: Exception) -> int:
+    """Say in one line what failed, of a package that is missing also what to do; FAILED."""
+    is_missing = isinstance(error, ImportError)  # pandas raises it for a package that it can use
+    advice = f"; {module('harness.doctor')} says what to install" if is_missing else ""
+    console.print(f"error: {error}{advice}", markup=False)
+    return FAILED
 
 
 def read_words(

@@ -76,10 +76,15 @@ def verdict(run: Run, checks: Sequence[Check]) -> str:
     faults = sum(len(check.faults) for check in checks)
     names = ", ".join(commit for commit, _ in commits.most_common())
     return (
-        f"verified {run.name}, commit {names}, {len(run.trials)} trials: {done}; "
+        f"verified {run.name}, commit {names}, {_count(len(run.trials), 'trial')}: {done}; "
         f"not checked: {', '.join(['figures', *skipped])}; "
-        f"{f'{faults} FAULTS' if faults else 'no fault'}"
+        f"{_count(faults, 'FAULT') if faults else 'no fault'}"
     )
+
+
+def _count(count: int, noun: str) -> str:
+    """ "1 FAULT", "2 FAULTS"."""
+    return f"{count} {noun}" + ("" if count == 1 else "S" if noun.isupper() else "s")
 
 
 def _parse(argv: Sequence[str]) -> tuple[str, Options]:
@@ -125,8 +130,10 @@ def _show(terminal: Console, run: Run, checks: Sequence[Check]) -> None:
 
 
 def _show_check(terminal: Console, check: Check) -> None:
-    outcome = f"{len(check.faults)} FAULTS" if check.faults else "ok" if check.checked else "-"
-    terminal.print(f"{check.name:<12} {check.checked:>8,} {check.noun:<15} {outcome}")
+    outcome = "ok" if check.checked else "-"
+    if check.faults:
+        outcome = _count(len(check.faults), "FAULT")
+    terminal.print(f"{check.name:<12} {check.checked:>8,} {check.counted:<15} {outcome}")
     for line in grouped(check.faults, _FAULTS_NAMED):
         terminal.print(f"    fault: {line}")
     for line in grouped(check.skipped, _SKIPPED_NAMED):

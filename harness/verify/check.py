@@ -23,10 +23,14 @@ class Check(NamedTuple):
     faults: Sequence[Note] = ()
     skipped: Sequence[Note] = ()
 
+    @property
+    def counted(self) -> str:
+        """The noun as it stands behind the number: "trial" of 1."""
+        return self.noun.removesuffix("s") if self.checked == 1 else self.noun
+
     def summary(self) -> str:
         """ "hashes of 27 trials"."""
-        noun = self.noun.removesuffix("s") if self.checked == 1 else self.noun
-        return f"{self.name} of {self.checked:,} {noun}"
+        return f"{self.name} of {self.checked:,} {self.counted}"
 
 
 def grouped(notes: Sequence[Note], named: int) -> list[str]:

@@ -20,6 +20,7 @@ from harness.verify.record import Run
 
 _BEFORE, _SHOWN = 10, 40  # characters of two cells, before they differ and in all
 _ROUNDING = 1e-9  # relative: the last digits of a mean depend on the machine
+_NAME = re.compile(r"\bRun .+?(?=, scale )")  # of a folder, which may have been copied to another
 _RULE = re.compile(":?-+:?")  # below the head of a table in Markdown, as wide as its column
 
 
@@ -60,7 +61,7 @@ def _read(fs: pafs.FileSystem, path: str) -> bytes:
 
 def _cells(path: str, content: bytes) -> list[list[str]]:
     """The cells of each row of a table; a line of Markdown or LaTeX that is no row is one cell."""
-    text = content.decode(errors="replace")
+    text = _NAME.sub("Run", content.decode(errors="replace"))
     if path.endswith(".csv"):
         return list(csv.reader(io.StringIO(text)))
     separator = "|" if path.endswith(".md") else "&"

@@ -144,6 +144,39 @@ def test_what_is_refused_for_one_reason_is_one_line_with_its_count(runs, capsys)
     assert capsys.readouterr().out.count("with other settings") == 1
 
 
+TRAINING = (
+    "config:\n  train:\n    steps: {}\n    lr: {}\n  planner: {{candidates: {}}}\n  seed: {}\n"
+)
+
+
+def test_trainings_that_differ_are_compared_and_their_settings_named(runs, capsys):
+    for run, *settings in zip(runs, (20, 30), (0.1, 0.1), (8, 9), (1, 2), strict=True):
+        for method in ("lewm", "random"):
+            run.trial(method=method, outcome=outcome(20), config=TRAINING.format(*settings))
+    rows, _ = compared(*runs)
+    assert rows.set_index("method")["trainings_differ"].to_dict() == {
+        "LeWM": "train.steps: 20 (a), 30 (b)",  # neither the planner's nor a seed's
+        "Random": "",
+    }
+    assert command.main([str(run.folder) for run in runs]) == 0
+    assert "train.steps: 20 (a), 30 (b)" in capsys.readouterr().out
+
+
+def test_of_many_settings_the_first_are_named(runs):
+    for run, value in zip(runs, (1, 2), strict=True):
+        keys = ", ".join(f"k{i}: {value}" for i in range(9))
+        run.trial(outcome=outcome(20), config=f"config: {{method: {{{keys}}}}}")
+    (words,) = compared(*runs)[0]["trainings_differ"]
+    assert words.startswith("method.k0: 1 (a), 2 (b); ") and words.endswith("; 5 more")
+
+
+def test_alike_trainings_have_no_table_of_settings(runs):
+    for run in runs:
+        run.trial(outcome=outcome(20))
+    named = {run.folder.name: load.load(str(run.folder)) for run in runs}
+    assert len(compare.compare(named).compared.sections) == 1
+
+
 def test_a_task_is_a_family_of_tests(runs):
     a, b = runs
     for task in ("two_room", "push_t"):

@@ -141,3 +141,55 @@ def test_a_report_from_compacted_tables_has_the_same_bytes(run, monkeypatch):
     first = {path: Path(path).read_bytes() for path in report.write(run.folder)}
     assert (run.folder / "compact" / "metrics.parquet").exists()
     assert {path: Path(path).read_bytes() for path in report.write(run.folder)} == first
+
+
+def evaluated(run, suite):
+    """LeWM's training and what its planner does with shares of two iterations."""
+    run.trial(key="two_room.lewm.training.s0", variant="training", suite=suite)
+    for share, iterations in ((1, 2), (0.5, 1), (0.25, 1)):
+        variant = "cem" if share == 1 else f"cem-{share}"
+        run.trial(
+            key=f"two_room.lewm.{variant}.s0",
+            variant=variant,
+            suite=suite,
+            setting_hash=variant,
+            protocol_hash=f"{iterations}" * 8,
+            outcome=outcome(5),
+            metrics=[("sweep", "planner.cem.iterations", 0, float(iterations), "")],
+        )
+
+
+def test_evaluations_of_a_suite_are_called_by_their_names_which_are_unique(run):
+    evaluated(run, "planners")
+    labels = list(load.load(str(run.folder)).cells["label"])
+    assert sorted(labels) == ["LeWM", "LeWM cem", "LeWM cem-0.25", "LeWM cem-0.5"]
+
+
+def test_values_of_a_sweep_are_called_by_their_numbers(run):
+    evaluated(run, "sweep")
+    assert {"LeWM cem.iterations=1", "LeWM cem.iterations=2"} < set(
+        load.load(str(run.folder)).cells["label"]
+    )
+
+
+def test_a_training_is_named_beside_another_one(run):
+    run.trial(outcome=outcome(5))
+    run.trial(key="two_room.lewm.training.s0", variant="training", setting_hash="t")
+    assert set(load.load(str(run.folder)).cells["label"]) == {"LeWM", "LeWM training"}
+
+
+def test_a_run_is_called_by_its_folder(run, monkeypatch):
+    run.trial(outcome=outcome(5), run="made-elsewhere")
+    assert load.load(f"{run.folder}/").name == "synthetic"
+    monkeypatch.chdir(run.folder)
+    assert load.load(".").name == "synthetic"
+    assert load._folder_name("s3://bucket/results/mine/") == "mine"
+
+
+def test_a_long_error_is_cut_between_words():
+    why = "PairError: only 0 of 8 pairs in all with offset 100 in the test split: raise"
+    assert load.short_error(f"{why} data.episodes or lower protocol.pairs").endswith(
+        "lower protocol.pairs"
+    )
+    short = load.short_error("word " * 100)
+    assert len(short) <= 240 and short.endswith("word …")

@@ -10,6 +10,7 @@ from synthetic_run import outcome, raw
 
 from harness import report
 from harness.report import __main__ as command
+from harness.report import format
 
 
 def test_a_failed_trial_is_listed_and_not_averaged(run, capsys):
@@ -40,7 +41,7 @@ def test_a_trial_that_cannot_be_read_is_shown_as_failed_and_ends_the_command_wit
     pq.write_table(table.drop_columns(["unit"]), broken / "metrics.parquet")
     assert command.main([str(run.folder)]) == 1
     page, said = (run.folder / "index.html").read_text(), capsys.readouterr().out
-    assert "1 trials finished, 0 failed, 1 cannot be read." in page
+    assert "1 trial finished, 0 failed, 1 cannot be read." in page
     reason = "metrics.parquet: column unit is missing"
     assert broken.name in page and "cannot be read" in page and reason in page
     assert f"failed: {broken.name} cannot be read: {reason}" in said
@@ -74,3 +75,12 @@ def test_a_copy_of_a_trial_is_in_no_table_and_named(run, capsys):
     page = (run.folder / "index.html").read_text()
     assert "2 trials finished, 0 failed." in page and f"{copy.name} (a copy" in page
     assert f"{copy.name}/" not in page and f"left out: {copy.name}" in capsys.readouterr().out
+
+
+def test_one_is_no_plural():
+    assert [format.counted(n, "trial") for n in (0, 1, "1 to 3")] == [
+        "0 trials",
+        "1 trial",
+        "1 to 3 trials",
+    ]
+    assert format.count(pd.Series([1, 1]), "pair") == "1 pair"

@@ -49,3 +49,17 @@ def test_help_says_the_interpreter_of_this_installation(interpreter, monkeypatch
     help_text = "python -m harness.report results/<run>"
     assert command.main(["--help"], lambda _: help_text, list, lambda _: 0) == 0
     assert capsys.readouterr().out == ".venv/bin/python -m harness.report results/<run>\n"
+
+
+@pytest.mark.parametrize("error", [ImportError("`Import tabulate` failed"), OSError("no disk")])
+def test_a_failure_is_one_line_and_a_missing_package_names_the_doctor(error, capsys):
+    """pandas raises ImportError, and not ModuleNotFoundError, for a package that it can use."""
+
+    def work(_):
+        raise error
+
+    assert command.main([], lambda _: "", list, work) == command.FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {error}")
+    says = "-m harness.doctor says what to install"
+    assert line.endswith(says) == isinstance(error, ImportError)

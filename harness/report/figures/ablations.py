@@ -136,8 +136,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, colour: str) -> None:
     ring = {"s": 110, "fc": "none", "ec": style.INK, "lw": 1.1, "zorder": 4, "clip_on": False}
     ax.scatter(rows["mean"][rows["is_default"]], place[rows["is_default"]], **ring)
     known = rows["paper"].notna()
-    diamond = {"s": 22, "marker": "D", "fc": "none", "ec": style.INK, "lw": 0.9, "zorder": 5}
-    ax.scatter(rows["paper"][known], place[known], **diamond, clip_on=False)
+    ax.scatter(rows["paper"][known], place[known], **style.PUBLISHED, zorder=5)
     ax.set(xlim=(-2, 102), xticks=[0, 50, 100], ylim=(len(rows) - 0.4, -0.6), xlabel="", ylabel="")
     ax.set_yticks(place, rows["setting"])
     ax.tick_params(labelsize=7.5)
@@ -158,8 +157,7 @@ def _handles(rows: pd.DataFrame, lines: pd.DataFrame) -> list:
         ring = {"marker": "o", "ms": 10, "mfc": "none", "mec": style.INK, "ls": "none"}
         handles.append(Line2D([], [], **ring, label="default"))
     if rows["collapsed"].any():
-        hollow = {"marker": "o", "ms": 5, "mfc": "white", "mec": style.INK, "ls": "none"}
-        handles.append(Line2D([], [], **hollow, label="collapsed"))
+        handles.append(style.collapsed_handle())
     if rows["paper"].notna().any():
         handles.append(style.published_handle())
     return handles + varied.control_handles(lines["kind"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from harness.report import format
 from harness.report.figures import style
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ def png(rows: pd.DataFrame) -> bytes:
             ax.set_title(f"{name}, {part['unit'].iloc[0]}")
         last = rows.iloc[-1]
         repetitions = rows["repetition"].max() + 1
+        threads = format.counted(last["threads"], "thread")
         words = (
-            f"{last['device']}, {last['threads']} thread(s). Medians of up to {repetitions} "
-            "measurements, lines from the least to the most"
+            f"{last['device']}, {threads}. Medians of up to {repetitions} measurements, lines from "
+            "the least to the most"
         )
         if rows["reference"].any():
             words += "; x: times as good as the grey bar"

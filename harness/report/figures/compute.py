@@ -13,9 +13,9 @@ _OF_A_PLAN = ("planner.", "mpc.")  # keys of a sweep that change what a plan cos
 _CAPTION = (
     "Success on {split} pairs with 95 % intervals over the operations of one plan of one pair "
     "(matrix products, attention and convolutions, 2 for each multiply-add): the same weights "
-    "with other settings of the protocols' planner, CEM; the figures of planners have the "
-    "others. A method whose planner has one setting is one point."
+    "with other settings of the protocols' planner, CEM."
 )
+_ONE = " A method whose planner has one setting is one point."
 _PLANNER = "cem"  # that of every protocol, and of rows that do not say theirs
 
 
@@ -84,4 +84,5 @@ def draw(points: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
     shown = {name: look for name, look in looks.items() if name in known}
     style.legend(figure, style.method_handles(shown))
     splits = " or ".join(points["split"].unique())
-    return style.Drawn(figure, _CAPTION.format(split=splits))
+    is_one = bool(points.groupby(["task", "label"])["gflop"].nunique().eq(1).any())
+    return style.Drawn(figure, _CAPTION.format(split=splits) + _ONE * is_one)

@@ -26,9 +26,9 @@ _CAPTION = (
     "A decoder of frozen latents, trained after the model on training episodes, on windows of test "
     "episodes. Decoded: from the latent of the real frame; imagined: from the first frame and the "
     "recorded actions. PSNR of the squared error over all pixels and windows, SSIM the mean over "
-    "windows; higher is nearer to the real frame. Bands: from the least to the largest of the "
-    "training seeds. An imagined frame that is no better than the copied one shows nothing of the "
-    "way there; one no better than the mean frame shows nothing at all."
+    "windows; higher is nearer to the real frame. An imagined frame that is no better than the "
+    "copied one shows nothing of the way there; one no better than the mean frame shows nothing at "
+    "all."
 )
 _PICTURES = (
     "One window of test episodes, the same for every method: of those measured the one in which "
@@ -47,33 +47,32 @@ def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """ "decoder_<task>": PSNR and SSIM over the horizon; "imagined_<task>": pictures;
     "snapshots_<task>": pictures over the shares of a training.
     """
-    curves = panels.by_task(run, "decoder", _whole(run, data(run)))
-    shown = panels.by_task(run, "imagined", _whole(run, picture_data(run)), _PICTURED)
-    on_their_way = panels.by_task(run, "snapshots", snapshot_data(run), _ON_THEIR_WAY)
+    whole, shown = _whole(run, data(run)), _whole(run, picture_data(run))
+    on_their_way = snapshot_data(run), draw_snapshots, lambda _: _SNAPSHOTS, _ON_THEIR_WAY
     return (
-        {name: style.Drawn(draw(part), f"{about} {_CAPTION}") for name, part, about in curves}
-        | {
-            name: style.Drawn(draw_pictures(part), f"{about} {_PICTURES}")
-            for name, part, about in shown
-        }
-        | {
-            name: style.Drawn(draw_snapshots(part), f"{about} {_SNAPSHOTS}")
-            for name, part, about in on_their_way
-        }
+        panels.figures(run, "decoder", whole, draw, lambda part: _CAPTION + panels.bands(part))
+        | panels.figures(run, "imagined", shown, draw_pictures, lambda _: _PICTURES, _PICTURED)
+        | panels.figures(run, "snapshots", *on_their_way)
     )
 
 
 def _whole(run: load.RunTables, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows without those of a training on its way, which have a figure of their own."""
+    """The rows without those of a training on its way, which have a figure of their own; its end is
+    the method, and looks like it.
+    """
     shares = varied.shares(run)
-    return frame[~frame["cell"].isin(shares.index[shares < 1])]
+    frame = frame[~frame["cell"].isin(shares.index[shares < 1])]
+    ends = frame["cell"].isin(shares.index)
+    labels = frame["method"].map(run.method_label)
+    colours = frame["method"].map(lambda method: style.colour(run, method))
+    return frame.assign(
+        label=frame["label"].mask(ends, labels), colour=frame["colour"].mask(ends, colours)
+    )
 
 
 def data(run: load.RunTables) -> pd.DataFrame:
     """Tidy: mean, low and high over seeds by cell, source, measure and index (blocks)."""
-    metrics = run.metrics[run.metrics["stage"] == "decoder"]
-    names = [PictureName.of(name) for name in metrics["name"]]
-    metrics = metrics.assign(source=[n.source for n in names], measure=[n.measure for n in names])
+    metrics = load.of_stage(run, "decoder", PictureName)
     return panels.over_seeds(panels.of_cells(run, metrics), "source", "measure", "index")
 
 
@@ -128,8 +127,8 @@ def snapshot_data(run: load.RunTables) -> pd.DataFrame:
     shares = varied.shares(run)
     frame = picture_data(run)
     frame = frame[frame["cell"].isin(shares.index) & frame["kind"].isin(["real", "decoded"])]
-    psnr = run.metrics[run.metrics["stage"] == "decoder"]
-    psnr = psnr[psnr["name"] == PictureName("decoded", "psnr").text()]
+    psnr = load.of_stage(run, "decoder", PictureName)
+    psnr = psnr[(psnr["source"] == "decoded") & (psnr["measure"] == "psnr")]
     psnr = psnr.groupby("cell")["value"].mean()
     cells = frame["cell"]
     frame = frame.assign(share=cells.map(shares), psnr=cells.map(psnr))

@@ -24,18 +24,19 @@ _GIF_PX, _GIF_MARGIN, _GIF_CAPTION = 256, 8, 26
 _GIF_FRAME_MS, _GIF_LAST_MS = 333, 2500
 _CAPTION = (
     "{pair}: the first pair of the hardest stratum that is not solved at the start, chosen before "
-    "any method was run. Recorded: the data's own actions, replayed. Best and worst: the methods "
-    "with the largest and the least success on all pairs, which is beside their names. First "
-    "training seed. Green: solved."
+    "any method was run.{rows} First training seed.{solved}"
 )
+_RECORDED = " Recorded: the data's own actions, replayed."
+_RANKED = {  # best, or best and worst
+    1: " Beside the method's name its success on all pairs.",
+    2: " Best and worst: the methods with the largest and the least success on all pairs, which is "
+    "beside their names.",
+}
 
 
 def figures(run: load.RunTables, frame: pd.DataFrame) -> dict[str, style.Drawn]:
     """A figure a task, of what `data` gives."""
-    return {
-        name: style.Drawn(draw(part), f"{about} {_CAPTION.format(pair=_pair(part))}")
-        for name, part, about in panels.by_task(run, "episodes", frame)
-    }
+    return panels.figures(run, "episodes", frame, draw, _caption)
 
 
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
@@ -98,6 +99,14 @@ def _label(who: str, end: pd.Series) -> str:
     if end["role"] not in ("check", "floor"):
         name = f"{name}\n{who}: {100 * end['rate']:.0f} %"
     return f"{name}\n{f'solved at step {end.step}' if end['success'] else 'not solved'}"
+
+
+def _caption(frame: pd.DataFrame) -> str:
+    ranked = set(frame["who"]) - {"recorded"}
+    words = _RECORDED if frame["role"].eq("check").any() else ""
+    words += _RANKED.get(len(ranked), "")
+    solved = " Green: solved." if frame.loc[~frame["is_goal"], "success"].any() else ""
+    return _CAPTION.format(pair=_pair(frame), rows=words, solved=solved)
 
 
 def _pair(frame: pd.DataFrame) -> str:

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_OF_PICTURES = "px"  # unit of places whose y grows downwards, as pictures show them
 _CORNERS = np.array([[0.0, 0.45, 0.70], [0.90, 0.62, 0.0], [0.0, 0.62, 0.45], [0.80, 0.47, 0.65]])
 _CAPTION = (
     "Straightness: mean cosine of the latent's change over one block and over the next, of "
-    "training batches (not of methods whose windows have two frames) and of test episodes after "
-    "the training. Spectrum: of the covariance of test latents, a log axis. Means over training "
-    "seeds; bands and lines: from the least to the largest."
+    "{trained}test episodes after the training. Spectrum: of the covariance of test latents, a log "
+    "axis.{bands}"
 )
+_TRAINED = "training batches (not of methods whose windows have two frames) and of "
 _MAP_CAPTION = (
     "t-SNE (scikit-learn) of the latents of test frames, one for each cell of a grid of states; a "
     "point has the colour of its state's place in the first panel. First training seed."
@@ -30,11 +31,14 @@ _MAP_CAPTION = (
 
 def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """ "geometry_<task>": straightness and spectrum; "map_<task>": t-SNE."""
-    curves = panels.by_task(run, "geometry", data(run))
-    maps = panels.by_task(run, "map", map_data(run), panels.MOST - 1)  # and a panel of the states
-    return {
-        name: style.Drawn(draw(part), f"{about} {_CAPTION}") for name, part, about in curves
-    } | {name: style.Drawn(draw_map(part), f"{about} {_MAP_CAPTION}") for name, part, about in maps}
+    most = panels.MOST - 1  # and a panel of the states
+    maps = panels.figures(run, "map", map_data(run), draw_map, lambda _: _MAP_CAPTION, most)
+    return panels.figures(run, "geometry", data(run), draw, _caption) | maps
+
+
+def _caption(frame: pd.DataFrame) -> str:
+    trained = _TRAINED if (frame["stage"] == "train").any() else ""
+    return _CAPTION.format(trained=trained, bands=panels.bands(frame))
 
 
 def data(run: load.RunTables) -> pd.DataFrame:
@@ -105,6 +109,8 @@ def draw_map(frame: pd.DataFrame) -> Figure:
     axes[0].set_xlabel(first["x_name"].iloc[0], fontsize=7.5)
     axes[0].set_ylabel(first["y_name"].iloc[0], fontsize=7.5)
     axes[0].tick_params(labelsize=7)
+    if first["y_name"].iloc[0].endswith(f", {_OF_PICTURES}"):
+        axes[0].invert_yaxis()
     for ax, part in zip(axes[1:], parts, strict=True):
         _points(ax, part, "u", "v")
         ax.set(xticks=[], yticks=[])

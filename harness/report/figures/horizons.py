@@ -22,20 +22,21 @@ _AXES = {  # key -> what its axis says
     _PLAN: "blocks of a plan",
     _EXECUTED: "blocks executed before a replan",
 }
-_CAPTION = (
-    "Success with 95 % intervals. Left: goals further away in the recording, with twice their "
-    "distance as budget, each distance with pairs of its own; controls are evaluated on them too. "
-    "Middle: longer plans. Right: later replans; both on the pairs of one distance, whose controls "
-    "are lines across. Dotted upright lines: the settings of the protocol, which the other panels "
-    "keep."
-)
+_CAPTION = {  # of each panel
+    _OFFSET: "Goal offset: goals further away in the recording, with twice their distance as "
+    "budget, each distance with pairs of its own.",
+    _PLAN: "Blocks of a plan: longer plans, on the pairs of one distance.",
+    _EXECUTED: "Blocks executed: later replans, on the pairs of one distance.",
+}
+_CONTROLS = "Lines across: controls on those pairs."
+_OWN = "Dotted upright lines: the settings of the protocol, which the other panels keep."
 
 
 def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Drawn]:
     """ "horizons_<task>", where suite=horizons was evaluated."""
     drawn = {}
     for name, rows, about in varied.by_task(run, "horizons", data(run, estimates)):
-        words = f"{about} {_CAPTION}{style.notes(run, rows['label'])}"
+        words = f"{about} {_caption(rows)}{style.notes(run, rows['label'])}"
         drawn[name] = style.Drawn(draw(rows, _looks(run, rows)), words)
     return drawn
 
@@ -71,6 +72,14 @@ def draw(rows: pd.DataFrame, looks: dict[str, style.Look]) -> Figure:
     return panels.finish(figure, rows, style.method_handles(looks))
 
 
+def _caption(rows: pd.DataFrame) -> str:
+    names = set(rows["name"])
+    words = ["Success with 95 % intervals.", *(_CAPTION[key] for key in _AXES if key in names)]
+    if names - {_OFFSET} and len(_controls(rows)):
+        words.append(_CONTROLS)
+    return " ".join(words + [_OWN] * (len(names) > 1))
+
+
 def _mark_own(ax: Axes, rows: pd.DataFrame, key: str) -> None:
     """A line at the value that the protocol has, which is that of the cells of the other keys."""
     own = rows.loc[rows["name"] != key, key].dropna().mode()
@@ -80,11 +89,16 @@ def _mark_own(ax: Axes, rows: pd.DataFrame, key: str) -> None:
 
 def _across(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     """A line for each control at the distance of the goals that this panel has."""
-    distance = rows.loc[rows["name"] != _OFFSET, _OFFSET].mode()
-    same = (rows["name"] == _OFFSET) & rows["value"].isin(distance)
-    for row in rows[same & rows["method"].isin(list(style.LINES))].itertuples():
+    for row in _controls(rows).itertuples():
         look = looks[row.label]
         ax.axhline(row.mean, color=look.colour, ls=look.line, lw=1.3, zorder=1)
+
+
+def _controls(rows: pd.DataFrame) -> pd.DataFrame:
+    """The controls at the distance of the goals that plans and replans were varied on."""
+    distance = rows.loc[rows["name"] != _OFFSET, _OFFSET].mode()
+    same = (rows["name"] == _OFFSET) & rows["value"].isin(distance)
+    return rows[same & rows["method"].isin(list(style.LINES))]
 
 
 def _looks(run: load.RunTables, rows: pd.DataFrame) -> dict[str, style.Look]:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _MOST = 3  # panels
 _MOST_KEYS = 2
-_LOG_FROM = 10.0  # largest over smallest value from which an axis is logarithmic
 _FULL = 0.75  # share of a grid's places that must be known for a heat map
 _COLOURS = "viridis"
 _PLATEAU = "#e31a1c"
@@ -169,10 +168,9 @@ def _scatter(ax: Axes, part: pd.DataFrame) -> None:
 
 
 def _log_where_long(ax: Axes, part: pd.DataFrame, axis: str) -> None:
-    low, high = part[axis].min(), part[axis].max()
-    if 0 < _LOG_FROM * low <= high:
+    if part[axis].min() > 0 and varied.spans_decades(part[axis]):
         {"x": ax.set_xscale, "y": ax.set_yscale}[axis]("log")
-        {"x": ax.xaxis, "y": ax.yaxis}[axis].set_major_formatter("{x:g}")
+        style.name_ticks({"x": ax.xaxis, "y": ax.yaxis}[axis])
 
 
 def _colour_bar(figure: Figure, axes: list[Axes]) -> None:

@@ -21,19 +21,27 @@ _COPY, _SEEN = {"color": style.CONTROL, "alpha": 0.5}, ":"
 _CAPTION = (
     "Rollouts from one frame of a test episode. Latents: squared error as a share of their "
     "variance; quantities: mean distance to the true value, read by the probe's networks. Copy: "
-    "the error of copying that frame, from the least to the largest of the methods. Mean: of "
-    "always guessing the mean. True latents: what the probe reads from these. Bands: from the "
-    "least to the largest of the training seeds. Lines that leave a panel err by far more than the "
-    "guesses."
+    "the error of copying that frame, from the least to the largest of the methods.{guesses} Lines "
+    "that leave a panel err by far more than the guesses.{bands}"
 )
+_GUESSES = {
+    "mean": " Mean: of always guessing the mean.",
+    "seen": " True latents: what the probe reads from these.",
+}
 
 
 def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """A figure a task."""
-    return {
-        name: style.Drawn(draw(part), f"{about} {_CAPTION}")
-        for name, part, about in panels.by_task(run, "open_loop", data(run))
-    }
+    return panels.figures(run, "open_loop", data(run), draw, _caption)
+
+
+def _caption(frame: pd.DataFrame) -> str:
+    guesses = "".join(words for guess, words in _GUESSES.items() if _has(frame, guess))
+    return _CAPTION.format(guesses=guesses, bands=panels.bands(frame))
+
+
+def _has(frame: pd.DataFrame, guess: str) -> bool:
+    return bool(frame["guess"].eq(guess).any())
 
 
 def data(run: load.RunTables) -> pd.DataFrame:
@@ -56,12 +64,14 @@ def draw(frame: pd.DataFrame) -> Figure:
         unit = "share of variance" if name == LATENT else own["unit"].iloc[0]
         ax.set_title(f"{name.replace('_', ' ')}, {unit}")
     figure.supxlabel("blocks since the last frame seen", fontsize=9)
-    guesses = [
-        Patch(**_COPY, lw=0, label="copy of the frame"),
-        Line2D([], [], color=style.FAINT, ls="--", lw=1, label="mean"),
-        Line2D([], [], color=style.INK, ls=_SEEN, lw=1, label="true latents"),
+    handles = [*panels.handles(frame), Patch(**_COPY, lw=0, label="copy of the frame")]
+    lines = {"mean": ("mean", style.FAINT, "--"), "seen": ("true latents", style.INK, _SEEN)}
+    handles += [
+        Line2D([], [], color=colour, ls=line, lw=1, label=words)
+        for guess, (words, colour, line) in lines.items()
+        if _has(frame, guess)
     ]
-    return panels.finish(figure, frame, [*panels.handles(frame), *guesses])
+    return panels.finish(figure, frame, handles)
 
 
 def _panel(ax: Axes, part: pd.DataFrame) -> None:

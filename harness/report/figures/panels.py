@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -36,12 +36,12 @@ def of_cells(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
     cells = run.cells[run.cells.index.isin(rows["cell"])]
     first = cells.groupby("task")[load.SECTION].transform("first")
     cells = cells[(cells[load.SECTION] == first).all(axis=1)]
-    looks = _looks(run, cells).reindex(cells["label"])
+    looks = [cells.reindex(columns=_LOOKS)[:0]]
+    looks += [_looks(run, own)[_LOOKS] for _, own in cells.groupby("task", sort=False)]
     cells = cells[["task", "method", "label"]].assign(
-        task_label=cells["task"].map(run.task_label),
-        place=range(len(cells)),
-        **{name: looks[name].to_numpy() for name in _LOOKS},
+        task_label=cells["task"].map(run.task_label), place=range(len(cells))
     )
+    cells = cells.join(pd.concat(looks))
     frame = rows.join(cells, on="cell", how="inner")
     return frame.sort_values("place", kind="stable", ignore_index=True).drop(columns="place")
 
@@ -74,6 +74,23 @@ def by_task(
         yield f"{name}_{task}", part, about
 
 
+def figures(
+    run: load.RunTables,
+    name: str,
+    frame: pd.DataFrame,
+    draw: Callable[[pd.DataFrame], Figure],
+    caption: Callable[[pd.DataFrame], str],
+    most: int = MOST,
+) -> dict[str, style.Drawn]:
+    """name of `by_task` -> the figure that `draw` makes of the rows, whose caption ends with that
+    of `caption`.
+    """
+    return {
+        of_task: style.Drawn(draw(part), f"{about} {caption(part)}")
+        for of_task, part, about in by_task(run, name, frame, most)
+    }
+
+
 def paper_first(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of one task, those of the paper's methods first."""
     rank = {method: place for place, method in enumerate(_PAPER)}
@@ -99,6 +116,13 @@ def label(ax: Axes, text: str) -> str:
     """
     words = style.wrap(text, 88 // ax.get_subplotspec().get_gridspec().ncols)
     return f" {words}" if words.startswith("_") else words
+
+
+def bands(frame: pd.DataFrame) -> str:
+    """A sentence about the bands of `lines`; "" where the training seeds have none."""
+    if not (frame["high"] > frame["low"]).any():
+        return ""
+    return " Lines: means over training seeds; bands: from the least to the largest."
 
 
 def finish(figure: Figure, frame: pd.DataFrame, handles: list) -> Figure:
@@ -157,13 +181,10 @@ def curves(
 
 def log_axis(ax: Axes) -> None:
     """A logarithmic y axis with at least two labelled ticks, in powers of ten where it is long."""
-    from matplotlib.ticker import LogLocator
-
     ax.set_yscale("log", nonpositive="mask")
     low, high = ax.get_ylim()
-    if high < 60 * low:  # powers of ten alone would leave one tick or none
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_major_formatter("{x:g}")
+    if high < 50 * low:  # powers of ten alone would leave one tick or none
+        style.name_ticks(ax.yaxis)
     else:
         ax.yaxis.set_major_formatter(lambda value, _: _power_of_ten(value))
     ax.minorticks_off()  # they take longer to draw than all lines
@@ -175,8 +196,8 @@ def _power_of_ten(value: float) -> str:
 
 
 def _looks(run: load.RunTables, cells: pd.DataFrame) -> pd.DataFrame:
-    """label -> colour and marker of its method, and the line that tells its settings apart; the
-    values of a sweep go from dark to light.
+    """cell -> colour and marker of its method, and the line that tells its settings apart; the
+    values of a sweep go from dark to light. `cells` are those of a task.
     """
     known = cells.drop_duplicates("label")[["method", "label"]]
     colours = known["method"].map(lambda method: style.colour(run, method))
@@ -191,4 +212,5 @@ def _looks(run: load.RunTables, cells: pd.DataFrame) -> pd.DataFrame:
     swept = looks.index.isin(load.sweep_values(run.metrics)["cell"])
     looks.loc[swept, "colour"] = style.ramp(int(swept.sum()))
     looks.loc[swept, "line"] = "-"
-    return looks.set_index("label")
+    looks = looks.set_index("label").loc[cells["label"]]
+    return looks.set_index(cells.index)

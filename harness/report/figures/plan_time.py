@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
-from harness.report import load, published, success_rates
+from harness.report import format, load, published, success_rates
 from harness.report.figures import style, success
 from harness.report.tables import efficiency
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MACHINES = "os^vP"
 _BY = ["label", "method", "machine", "timed"]
@@ -44,7 +39,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     rows = rates.merge(times[times["pairs"] == 1], on="cell")
     if rows.empty:
         return rows
-    threads = rows["threads"].astype(str) + rows["threads"].map(lambda n: " thread" + "s" * (n > 1))
+    threads = rows["threads"].map(lambda n: format.counted(n, "thread"))
     rows["machine"] = rows["device"].replace("", "device not recorded") + ", " + threads
     papers = [published.plan_s(run.cells.loc[cell]) for cell in rows["cell"]]
     rows["published_s"] = [paper.value if paper else np.nan for paper in papers]
@@ -100,29 +95,28 @@ def draw(times: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
     low = max(-3, times["low"].min() - 8)
     ax.set_ylim(low, 100 + 0.1 * (100 - low))
     ax.set_yticks([tick for tick in range(0, 101, 10 if low > 50 else 20) if tick > low])
-    style.name_ticks(ax)
+    style.name_ticks(ax.xaxis)
     ax.set_xlabel("seconds of one plan")
     tasks = times["tasks"].iloc[0].split(", ")
     ax.set_ylabel("success, %" + (f", mean of {len(tasks)} tasks" if len(tasks) > 1 else ""))
     if len(tasks) == 1:
         ax.set_title(tasks[0], fontweight="bold")
-    if len(machines) > 1:
-        _machine_legend(ax, machines)
+    handles = _machine_handles(machines) if len(machines) > 1 else []
+    style.legend(figure, handles + [style.published_handle()] * bool(len(known)))
     points = times[["label", "seconds", "mean"]].set_axis(["label", "x", "y"], axis=1)
     others = known[["published_s", "published"]].set_axis(["x", "y"], axis=1).assign(label="")
     style.label_points(ax, pd.concat([points.sort_values("x"), others]))
     return style.Drawn(figure, _caption(times, known))
 
 
-def _machine_legend(ax: Axes, machines: list[str]) -> None:
+def _machine_handles(machines: list[str]) -> list:
     from matplotlib.lines import Line2D
 
     look = {"color": style.FAINT, "ls": "none", "ms": 6}
-    handles = [
+    return [
         Line2D([], [], **look, marker=mark, label=machine)
         for mark, machine in zip(_MACHINES, machines, strict=False)
     ]
-    style.legend(ax.figure, handles)
 
 
 def _caption(times: pd.DataFrame, known: pd.DataFrame) -> str:

@@ -110,7 +110,7 @@ def _share_axis(line: list[Axes], values: pd.Series) -> None:
     low, high = values.min() / 1.25, values.max() * 1.25
     for ax in line:
         ax.set_xlim(low, high)
-        style.name_ticks(ax)
+        style.name_ticks(ax.xaxis)
 
 
 def _published(ax: Axes, rows: pd.DataFrame, cost: str, looks: dict[str, style.Look]) -> None:

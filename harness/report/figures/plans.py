@@ -36,10 +36,7 @@ _CAPTION = (
 
 def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """A figure a task."""
-    return {
-        name: style.Drawn(draw(part), f"{about} {_CAPTION}")
-        for name, part, about in panels.by_task(run, "plans", data(run))
-    }
+    return panels.figures(run, "plans", data(run), draw, lambda _: _CAPTION)
 
 
 def data(run: load.RunTables) -> pd.DataFrame:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from harness.records import metric_names
 from harness.report import load
 from harness.report.figures import panels, style
-from harness.report.tables import probing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,17 +32,16 @@ _CONTROLS_CAPTION = (
 
 def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """A figure a task."""
-    return {
-        name: style.Drawn(
-            draw(part), f"{about} {_CAPTION}{_CONTROLS_CAPTION if _controls(part) else ''}"
-        )
-        for name, part, about in panels.by_task(run, "probing", data(run))
-    }
+    return panels.figures(run, "probing", data(run), draw, _caption)
+
+
+def _caption(frame: pd.DataFrame) -> str:
+    return _CAPTION + (_CONTROLS_CAPTION if _controls(frame) else "")
 
 
 def data(run: load.RunTables) -> pd.DataFrame:
     """Tidy: r by cell, source, quantity and probe ("linear", "MLP"), the mean over seeds."""
-    rows = probing.probe_rows(run)
+    rows = load.of_stage(run, "probing", metric_names.ProbeName)
     rows = rows[(rows["measure"] == "r") & rows["source"].isin(["latent", *_CONTROLS])]
     rows = rows.assign(
         probe=np.where(rows["probe"] == "linear", "linear", "MLP"),

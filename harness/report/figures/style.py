@@ -17,6 +17,7 @@ from harness.report import format, load
 if TYPE_CHECKING:
     import seaborn.objects as so
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.transforms import Bbox
@@ -32,7 +33,8 @@ LINES = {  # kind of method -> its line
     "heuristic": {"color": FAINT, "ls": ":", "lw": 1.6},
     "ceiling": CEILING,
 }
-_MARKERS = "os^vPX<>ph"  # a diamond is a published number
+_MARKERS = "os^vPX<>ph"
+PUBLISHED = {"s": 22, "marker": "D", "fc": "none", "ec": INK, "lw": 0.9, "clip_on": False}
 # Okabe-Ito and Tol's muted set: told apart without red-green vision. A method has the colour at its
 # rank
 _COLOURS = (
@@ -294,14 +296,17 @@ def _cost(box: Bbox, taken: list[Bbox], inside: Bbox) -> int:
     return 2 * sum(box.overlaps(other) for other in taken) + 4 * (outside < 0)
 
 
-def name_ticks(ax: Axes) -> None:
-    """1, 2 and 5 of each decade of a log axis, as plain numbers; of many decades 1 alone."""
+def name_ticks(axis: Axis) -> None:
+    """1, 2 and 5 of each decade of a log axis, as plain numbers; of many decades 1 alone, and of a
+    part of one more.
+    """
     from matplotlib.ticker import LogLocator
 
-    low, high = ax.get_xlim()
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("")
+    low, high = axis.get_view_interval()
+    subs = (1,) if high >= 50 * low else (1, 2, 5) if high >= 5 * low else (1, 1.5, 2, 3, 4, 5, 7)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
 
 def run_footer(run: load.RunTables, rows: pd.DataFrame) -> str:
@@ -312,7 +317,7 @@ def run_footer(run: load.RunTables, rows: pd.DataFrame) -> str:
     episodes = run.episodes[run.episodes["cell"].isin(cells.index)]
     episodes = episodes[episodes["sample"] == "pairs"]
     pairs = episodes.groupby(["cell", "split"])["pair"].nunique()
-    words = f"{format.span(pairs)} pairs, " if len(pairs) else ""
+    words = f"{format.count(pairs, 'pair')}, " if len(pairs) else ""
     words += format.count(cells["seeds"], "training seed")
     return f"{where(run, cells)}; {words}."
 
@@ -341,11 +346,12 @@ def published_handle():
     return Line2D([], [], **look, label="published")
 
 
-def ceiling_handle(run: load.RunTables, method: str):
-    """Legend entry of the ceiling's line."""
+def collapsed_handle():
+    """Legend entry of hollow dots."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], **CEILING, label=f"ceiling: {run.method_label(method).lower()}")
+    look = {"marker": "o", "ms": 5, "mfc": "white", "mec": INK, "ls": "none"}
+    return Line2D([], [], **look, label="collapsed")
 
 
 def hide(axes: list[Axes]) -> None:

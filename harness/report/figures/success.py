@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from harness.report import load, published, success_rates
+from harness.report import format, load, published, success_rates
 from harness.report.figures import style
 
 if TYPE_CHECKING:
@@ -20,18 +20,18 @@ _MOST_LINES = 30  # that a panel holds; of more methods the first
 _MOST_STRATA = 3  # of a task, the largest
 _MOST_PANELS = 4
 _STRATA = "os^"
-_INTERVALS = (
-    "Dots: means over training seeds with 95 % intervals (Wilson, for pairs clustered in episodes; "
-    "with several seeds joined with a bootstrap over seeds and episodes)."
-)
 
 
 def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Drawn]:
     """ "success", and "success_2" and on where tasks were evaluated under further protocols or on
-    further splits, or are more than a row holds.
+    further splits, or are more than a row holds. No task is drawn whose methods stand elsewhere,
+    in the figure of a suite or of a sweep: controls alone would show nothing.
     """
     drawn = {}
-    for rows in _parts(data(run, estimates)):
+    tidy = data(run, estimates)
+    cells = run.cells[run.cells["method"].isin(run.of_role("method"))]
+    has_method = tidy["kind"].eq("method").groupby([tidy["task"], tidy["place"]]).transform("any")
+    for rows in _parts(tidy[has_method | ~tidy["task"].isin(cells["task"])]):
         name = f"success_{len(drawn) + 1}" if drawn else "success"
         figure, words = draw(rows, style.looks(run, rows))
         words += style.notes(run, rows["label"])
@@ -151,8 +151,8 @@ def _panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     """Intervals, means and published numbers, a line a method from top to bottom."""
     style.dot_plot(ax, rows, "mean", looks)
     known = rows.dropna(subset="published")
-    look = {"s": 22, "marker": "D", "fc": "none", "ec": style.INK, "lw": 0.9, "clip_on": False}
-    ax.scatter(known["published"], known["label"].map(list(looks).index), **look, zorder=5)
+    places = known["label"].map(list(looks).index)
+    ax.scatter(known["published"], places, **style.PUBLISHED, zorder=5)
     ax.set(xlim=(-2, 102), xticks=[0, 50, 100], ylim=(len(looks) - 0.5, -0.5))
 
 
@@ -202,7 +202,7 @@ def _handles(every: pd.DataFrame, dots: set[str]) -> list:
 
 
 def _caption(tidy: pd.DataFrame, names: Collection[str], has_strata: bool) -> str:
-    words = [_INTERVALS]
+    words = [f"Dots: means over training seeds with {format.INTERVALS}."]
     if tidy["published"].notna().any():
         words.append("Published numbers were measured under their papers' own protocols.")
     if len(names) > _MOST_LINES:

@@ -29,17 +29,14 @@ _CAPTION = (
 
 def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """A figure for each task with world models whose surprise was measured."""
-    return {
-        name: style.Drawn(draw(part), f"{about} {_CAPTION}")
-        for name, part, about in panels.by_task(run, "surprise", data(run))
-    }
+    return panels.figures(run, "surprise", data(run), draw, lambda _: _CAPTION)
 
 
 def data(run: load.RunTables) -> pd.DataFrame:
     """Tidy: mean, low and high by cell, kind of event and index (blocks since the event); of each
     method the first setting.
     """
-    metrics = surprise.surprise_rows(run)
+    metrics = load.of_stage(run, "surprise", metric_names.SurpriseName)
     metrics = metrics[metrics["source"] == metric_names.SURPRISE_SOURCES[0]]
     plain = run.cells.index[run.cells["variant"] == ""]
     plain = plain.difference(load.sweep_values(run.metrics)["cell"])

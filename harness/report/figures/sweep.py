@@ -10,7 +10,6 @@ import pandas as pd
 
 from harness.report import load, objective
 from harness.report.figures import style, varied
-from harness.report.tables import evaluations
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,17 +20,13 @@ _GROWS_WITH_THE_BATCH = dict.fromkeys(
     ("method.lewm.sigreg_weight", "method.lewm_idm.sigreg_weight"), (0.1, 128)
 )
 _PLANNERS = r"^planner\.(\w+)\."  # of a key
-_LOG_FROM = 10.0  # largest over smallest value from which the axis is logarithmic
 _COLUMNS, _MOST_PANELS = 4, 8
 _LATENTS = {  # measure -> its name; the first that was recorded is drawn
     ("geometry", "effective_rank"): "effective rank",
     ("latents", "effective_rank"): "effective rank",
     ("latents", "latent_std"): "latent std",
 }
-_CAPTION = (
-    "Success with 95 % intervals (as in the success table); shaded, the plateau: the values around "
-    "the best one whose intervals overlap its interval."
-)
+_PLATEAU = "Shaded, the plateau: the values around the best one whose intervals overlap its own."
 
 
 def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
@@ -57,7 +52,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     if points.empty:
         return points
     # points of keys that change the protocol's hash share a panel all the same
-    own = points["protocol_hash"].where(~points["name"].str.startswith(evaluations.OF_PROTOCOL), "")
+    own = points["protocol_hash"].where(~points["name"].str.startswith(load.OF_PROTOCOL), "")
     by = ["name", "task", "method", "scale", "protocol", own, "split"]
     points["panel"] = points.groupby(by, sort=False).ngroup()
     names = points["method"].map(run.method_label) + ", " + points["task"].map(run.task_label)
@@ -100,6 +95,11 @@ def _plateau(rows: pd.DataFrame) -> np.ndarray:
     level = sound & (rows["high"] >= rows["low"].iloc[best]).to_numpy()
     runs = np.cumsum(np.diff(level, prepend=level[0]))
     return level & (runs == runs[best])
+
+
+def _is_wide(rows: pd.DataFrame) -> bool:
+    """Whether a panel's plateau has a width that can be shaded."""
+    return rows["plateau"].sum() > 1
 
 
 def _latents(run: load.RunTables, cells: pd.Series) -> pd.Series:
@@ -163,7 +163,7 @@ def _column(
     top = axes[0]
     for ax in axes:
         place = _places(ax, rows)
-        if rows["plateau"].sum() > 1:
+        if _is_wide(rows):
             at = place[rows["plateau"].to_numpy()]
             half = 0.5 if rows["word"].any() else 0
             ax.axvspan(at.min() - half, at.max() + half, color=shade, alpha=0.12, lw=0)
@@ -187,6 +187,9 @@ def _column(
         words = rows["latents_name"].iloc[0].replace(" ", "\n")
         below.set_ylabel(words if is_first else "", fontsize=8)
         top.tick_params(axis="x", labelbottom=False)
+    for ax in axes:
+        if top.get_xscale() == "log":
+            style.name_ticks(ax.xaxis)
     axes[-1].set_xlabel(style.wrap(rows["axis"].iloc[0], 22))
 
 
@@ -210,7 +213,7 @@ def _success(ax: Axes, rows: pd.DataFrame, shade: str) -> None:
         ax.annotate(f"{row.train_s:.0f} s", (row.place, row.mean), **offset)
     if (paper := rows["paper"].iloc[0]) > 0:
         ax.axvline(paper, color=style.FAINT, ls=":", lw=1.2, zorder=1)
-    ax.set_ylim(0, 100)
+    ax.set(ylim=(0, 105), yticks=range(0, 101, 20))  # a star at 100 hides no title
 
 
 def _places(ax: Axes, part: pd.DataFrame) -> np.ndarray:
@@ -220,16 +223,15 @@ def _places(ax: Axes, part: pd.DataFrame) -> np.ndarray:
         ax.set_xticks(range(len(words)), words)
         ax.set_xlim(-0.5, len(words) - 0.5)
         return part["word"].map(words.index).to_numpy()
-    value = part["value"].to_numpy()
-    positive = value[value > 0]
-    if len(positive) and value.min() >= 0 and value.max() >= _LOG_FROM * positive.min():
+    value = part["value"]
+    if varied.spans_decades(value):
         if value.min() == 0:
-            ax.set_xscale("symlog", linthresh=positive.min())
+            ax.set_xscale("symlog", linthresh=value[value > 0].min())
+            ax.xaxis.set_major_formatter("{x:g}")
         else:
             ax.set_xscale("log")
-        ax.xaxis.set_major_formatter("{x:g}")
         ax.margins(x=0.08)
-    return value
+    return value.to_numpy()
 
 
 def _handles(points: pd.DataFrame, kinds: set[str]) -> list:
@@ -239,20 +241,20 @@ def _handles(points: pd.DataFrame, kinds: set[str]) -> list:
     handles = []
     if points["best"].any():
         handles += [Line2D([], [], marker="*", ms=11, ls="none", **_STAR, label="the value chosen")]
-    if points["plateau"].any():
+    if points.groupby("panel").apply(_is_wide).any():
         handles += [Patch(color=style.FAINT, alpha=0.2, lw=0, label="plateau")]
     if points["collapsed"].any():
-        hollow = {"marker": "o", "ms": 5, "mfc": "white", "mec": style.INK, "ls": "none"}
-        handles += [Line2D([], [], **hollow, label="collapsed")]
+        handles.append(style.collapsed_handle())
     if points["paper"].notna().any():
         handles += [Line2D([], [], color=style.FAINT, ls=":", label="published weight")]
     return handles + varied.control_handles(kinds)
 
 
 def _words(points: pd.DataFrame, panels: int) -> str:
-    words = [_CAPTION]
+    words = ["Success with 95 % intervals (as in the success table)."]
+    words += [_PLATEAU] * bool(points.groupby("panel").apply(_is_wide).any())
     if points["latents"].notna().any():
-        words.append(f"Below: {points['latents_name'].iloc[0]} of the latents.")
+        words.append(f"Below: {points['latents_name'].iloc[0]} of held-out frames.")
     if points["collapsed"].any():
         words.append(f"Collapsed: latent std below {objective.COLLAPSED_STD:g}; never chosen.")
     words += [

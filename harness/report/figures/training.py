@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _POINTS = 200  # of a curve, at most
 _NORM, _STD = "grad_norm", "latent_std"
+LOGGED = {_NORM: "gradient norm", _STD: "latent std of the batch"}  # unlike that of held-out frames
 _TERMS = {  # a term looks alike in every panel; no two hues lie near each other in CIELAB (tests)
     "pred": ("#0057B8", "-"),
     "visual": ("#00A6A6", "-"),
@@ -35,22 +36,18 @@ _TERMS = {  # a term looks alike in every panel; no two hues lie near each other
 _OTHER_TERMS = (("#332288", "--"), ("#DDCC77", "-."), ("#CC6677", ":"), ("#661100", "--"))
 _CAPTION = (
     "The terms of each method's loss over training steps, without their weights; log axes, where a "
-    "term that is zero is not drawn. Gradient norm: before clipping. Lines: means over training "
-    "seeds; bands: from the least to the largest."
+    "term that is zero is not drawn. Gradient norm: before clipping."
 )
 _SPREAD = (
-    " Latent std: of the batch in training, of each float over the frames, averaged; in the lines "
-    "beside the methods' names."
+    " {}: of each float over the frames of a batch in training, averaged; in the lines beside the "
+    "methods' names."
 )
 
 
 def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """A figure a task."""
     most = panels.MOST - 1  # and the panel of latent std
-    return {
-        name: style.Drawn(draw(part), f"{about} {_CAPTION}{_SPREAD if _has_std(part) else ''}")
-        for name, part, about in panels.by_task(run, "training", data(run), most)
-    }
+    return panels.figures(run, "training", data(run), draw, _caption, most)
 
 
 def data(run: load.RunTables) -> pd.DataFrame:
@@ -72,7 +69,7 @@ def data(run: load.RunTables) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """A panel a method, with a line a term; the last panel has the latent std of all."""
+    """A panel a method, with a line a term; the last panel has the std of all latents."""
     spread = frame[frame["name"] == _STD]
     terms = frame[frame["name"] != _STD].groupby("label", sort=False)
     figure, axes = panels.grid(len(terms) + _has_std(frame))
@@ -87,12 +84,17 @@ def draw(frame: pd.DataFrame) -> Figure:
         )  # fmt: skip
     if _has_std(frame):
         panels.lines(axes[-1], spread)
-        axes[-1].set_title("latent std")
+        axes[-1].set_title(LOGGED[_STD])
     for ax in axes:
         panels.log_axis(ax)
         ax.locator_params(axis="x", nbins=3)
     figure.supxlabel("training step", fontsize=9)
     return panels.finish(figure, frame, _handles(frame))
+
+
+def _caption(frame: pd.DataFrame) -> str:
+    spread = _SPREAD.format(LOGGED[_STD].capitalize()) if _has_std(frame) else ""
+    return f"{_CAPTION}{panels.bands(frame)}{spread}"
 
 
 def _has_std(frame: pd.DataFrame) -> bool:
@@ -110,9 +112,8 @@ def _handles(frame: pd.DataFrame) -> list:
     known = {name: place for place, name in enumerate(_TERMS)}
     names = set(frame["name"]) - {_STD}
     names = sorted(names, key=lambda name: (known.get(name, known["loss"]), name))
-    words = {_NORM: "gradient norm"}
     looks = [(name, *_look(name)) for name in names]
     return [
-        Line2D([], [], color=colour, ls=line, lw=1.6, label=words.get(name, name))
+        Line2D([], [], color=colour, ls=line, lw=1.6, label=LOGGED.get(name, name))
         for name, colour, line in looks
     ]

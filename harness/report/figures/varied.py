@@ -100,6 +100,17 @@ def beside(lines: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     return lines.merge(known, on=_SAME).drop_duplicates(["task", "kind"])
 
 
+def spans_decades(values: pd.Series) -> bool:
+    """Whether an axis of these values is logarithmic: where they span a factor of ten or, as
+    weights and rates, which are no whole numbers and are tried by their order of magnitude, of
+    three.
+    """
+    positive = values[values > 0]
+    is_weight = (values > 0).all() and (values % 1 != 0).any()
+    least = 3.0 if is_weight else 10.0
+    return len(positive) > 0 and values.min() >= 0 and values.max() >= least * positive.min()
+
+
 def draw_controls(ax: Axes, lines: pd.DataFrame) -> None:
     """A line across the panel for each control."""
     for row in lines.itertuples():
@@ -133,4 +144,4 @@ def draw_lines(
     ax.set_ylim(-3, 103)
     ax.margins(x=0.08)
     if is_log:
-        style.name_ticks(ax)
+        style.name_ticks(ax.xaxis)

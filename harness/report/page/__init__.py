@@ -23,16 +23,27 @@ from harness.report.page import inline_svg, main_table, payload, progress, prove
 _BESIDE = {  # table -> figures, where they differ in name
     "efficiency": ("plan_time",),
     "stability": ("training",),
-    "evaluations": ("compute", "sweep"),
+    "evaluations": ("planners", "horizons", "compute", "sweep"),
+    "sweep": ("sweep", "hyperparameters"),
+    "decoder": ("decoder", "imagined", "snapshots"),
 }
 _EXTRA = {  # of no table: name and title
+    "learning": "Success as a training goes on",
+    "ablations": "Ablations",
+    "sweep": "Sweep",
     "map": "Maps of the latents",
     "decoder": "What latents hold and what rollouts imagine",
     "compute": "Success at equal compute",
-    "sweep": "Sweep",
 }
-_LEADING = ("success", "evaluations")  # chapters before the episodes
+# chapters before the episodes: success, and what a suite or a sweep has varied
+_LEADING = ("success", "evaluations", "learning", "ablations", "sweep")
 _ALT = {
+    "planners": "Success over the time and the operations of a plan, a line a planner",
+    "horizons": "Success over the distance of the goal, the length of plans, and replans",
+    "learning": "Success over what a training takes, a line a method",
+    "ablations": "Success at each setting of each axis",
+    "hyperparameters": "Success over two swept keys, as colours",
+    "snapshots": "Pictures decoded from the latents of a training as it goes on",
     "success": "Success by task and method with 95 % intervals, and by stratum below",
     "surprise": "Surprise over time around events, by method, with 95 % intervals",
     "plan_time": "Seconds of a plan on a log axis against success, by method",
@@ -90,8 +101,8 @@ def build(
     shares = success_rates.shares(run, outcomes)
     films = payload.films(run)
     chapters = _chapters(tables, drawn, films)
-    others = [chapter for chapter in chapters if chapter.id not in _LEADING]
     lines = main_table.lines(run, estimates, shares, holes)
+    leading = _leading(chapters, has_lines=bool(lines))
     return _template("page.html.j2").render(
         title=f"Report of {run.name}",
         run=run,
@@ -105,8 +116,8 @@ def build(
         films=films if films["scenes"] else None,
         film_files=_film_files(run, images),
         curves=payload.curves(run),
-        **{name: next((c for c in chapters if c.id == name), None) for name in _LEADING},
-        chapters=others,
+        leading=leading,
+        chapters=[chapter for chapter in chapters if chapter.id not in _LEADING],
         facts=provenance.facts(run),
         protocol_names=provenance.names(run),
         protocols=provenance.protocols(run, state.plan.protocols),
@@ -125,6 +136,7 @@ def _template(name: str) -> jinja2.Template:
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters |= {"duration": _duration, "utc": _utc, "number": _number}
+    environment.filters["counted"] = format.counted
     environment.tests["of_words"] = _of_words
     return environment.get_template(name)
 
@@ -143,11 +155,22 @@ def _chapters(tables: list[format.Table], drawn: dict[str, Figure], films: dict)
         if table.name == "geometry" and (own := _take(left, "map")):
             chapters.append(Chapter("map", _EXTRA["map"], own, [], []))
     for name, title in _EXTRA.items():
-        own = _take(left, *((name, "imagined") if name == "decoder" else (name,)))
+        own = _take(left, *_BESIDE.get(name, (name,)))
         if own:
             chapters.append(Chapter(name, title, own, [], []))
     others = [figure for figure in left.values() if figure.svg or figure.png]
     return [*chapters, Chapter("others", "More figures", others, [], [])] if others else chapters
+
+
+def _leading(chapters: list[Chapter], has_lines: bool) -> list[Chapter]:
+    """The chapters before the episodes. That of success, which has the main table, comes first
+    where it has a figure: else what a suite has varied is what there is to see.
+    """
+    known = {chapter.id: chapter for chapter in chapters}
+    if has_lines:
+        known.setdefault("success", Chapter("success", "Success", [], [], []))
+    leading = [known[name] for name in _LEADING if name in known]
+    return sorted(leading, key=lambda chapter: chapter.id == "success" and not chapter.figures)
 
 
 def _take(left: dict[str, Figure], *kinds: str) -> list[Figure]:

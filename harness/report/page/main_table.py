@@ -21,7 +21,8 @@ class Line(NamedTuple):
     colour: str  # CSS
     stratum: str
     split: str
-    protocol: str  # provenance.titles
+    protocol: str  # provenance.titles; the menu chooses by it
+    protocol_shown: str  # the same, of a policy that does not plan without its planner
     protocol_id: str  # "#11ca4ee2"
     success: float | None = None
     low: float | None = None
@@ -48,12 +49,15 @@ def lines(
     by_task: dict[str, list[Line]] = {run.task_label(task): [] for task in ordered}
     ways = {(way.cell, way.split, way.subset): way for way in shares.itertuples()}
     floors, titles = _floors(run, estimates), provenance.titles(run)
+    unplanned = provenance.titles(run, of_planners=False)
     for estimate in estimates.itertuples():
         cell = run.cells.loc[estimate.cell]
         way = ways.get((estimate.cell, estimate.split, estimate.subset))
         paper = published.success(cell)
         shown = estimate.subset == success_rates.ALL and estimate.split == "test"
-        place = (cell["task"], *cell[load.SECTION], estimate.split, estimate.subset)
+        section = tuple(cell[load.SECTION])
+        plans = run.methods.loc[cell["method"], "plans"]
+        place = (cell["task"], *section, estimate.split, estimate.subset)
         by_task[run.task_label(cell["task"])].append(
             Line(
                 task=run.task_label(cell["task"]),
@@ -62,7 +66,8 @@ def lines(
                 colour=inline_svg.both(style.colour(run, cell["method"])),
                 stratum=estimate.subset,
                 split=estimate.split,
-                protocol=titles[tuple(cell[load.SECTION])],
+                protocol=titles[section],
+                protocol_shown=(titles if plans else unplanned)[section],
                 protocol_id=f"#{cell['protocol_hash'][:8]}",
                 success=100 * estimate.mean,
                 low=100 * estimate.low,
@@ -72,7 +77,7 @@ def lines(
                 pairs=estimate.pairs,
                 seeds=estimate.seeds,
                 published=paper.value if paper and shown else None,
-                source=paper.source if paper else "",
+                source=paper.source if paper and shown else "",
                 stale=paper.stale if paper and shown else "",
             )
         )
@@ -135,6 +140,7 @@ def _of_holes(run: load.RunTables, alike: Sequence[progress.Hole]) -> Line:
         stratum=success_rates.ALL,
         split="",
         protocol="",
+        protocol_shown="",
         protocol_id="",
         state=hole.state,
         reason=f"{keys}: {hole.reason}" if hole.reason else keys,

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from harness.report import load
-from harness.report.figures import style
+from harness.report.figures import style, training
 from harness.report.page import inline_svg
 
 _MOST_POINTS = 150  # of a curve
@@ -96,7 +96,7 @@ def curves(run: load.RunTables) -> list[dict[str, Any]]:
 def _terms(
     run: load.RunTables, metrics: pd.DataFrame, cells: pd.DataFrame
 ) -> dict[str, list[dict[str, Any]]]:
-    """name -> curves, of the cells of one task."""
+    """How a metric is called -> its curves, of the cells of one task."""
     of_task = metrics[metrics["cell"].isin(cells.index)]
     names = sorted(
         of_task["name"].unique(), key=lambda n: (n not in _FIRST, _FIRST.count(n) and n, n)
@@ -115,7 +115,7 @@ def _terms(
                 seed = f", seed {part['seed'].iloc[0]}" if cell.seeds > 1 else ""
                 look = {"label": cell.label + seed, "colour": colour, "dash": dash}
                 found[name].append(look | {"points": _thin(part), "unit": part["unit"].iloc[0]})
-    return found
+    return {training.LOGGED.get(name, name): curves for name, curves in found.items()}
 
 
 def _thin(curve: pd.DataFrame) -> list[list[float | None]]:

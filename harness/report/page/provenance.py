@@ -37,18 +37,24 @@ class Protocols(NamedTuple):
     same: list[str]  # "key=value"
 
 
-def titles(run: load.RunTables) -> dict[tuple[str, str, str], str]:
+def titles(run: load.RunTables, of_planners: bool = True) -> dict[tuple[str, str, str], str]:
     """(scale, protocol, hash) -> how the page calls the protocol: its name and, where a task has
     several of that name, the settings in which they differ ("lewm-v3: icem, iterations 4"). Tasks
     differ in the hash of one protocol and share its title; the hash is a part of it where the
-    settings do not tell two protocols of a task apart.
+    settings do not tell two protocols of a task apart. Without `of_planners`, the protocols of
+    policies that do not plan, for which the settings of a planner mean nothing.
     """
-    trials = run.trials.drop_duplicates([*load.SECTION, "task"])
+    trials = run.trials
+    if not of_planners:
+        trials = trials[~trials["method"].map(run.methods["plans"]).astype(bool)]
+    trials = trials.drop_duplicates([*load.SECTION, "task"])
     several_scales = trials["scale"].nunique() > 1
     found: dict[tuple[str, str, str], str] = {}
     for (scale, protocol, _), own in trials.groupby(["scale", "protocol", "task"], sort=False):
         hashes = own["protocol_hash"]
-        settings = dict(zip(hashes, map(_settings, own["config_yaml"]), strict=True))
+        sections = _SECTIONS if of_planners else _SECTIONS[:1]
+        texts = zip(hashes, own["config_yaml"], strict=True)
+        settings = {digest: _settings(text, sections) for digest, text in texts}
         for digest, words in _distinct(settings).items():
             title = protocol + (f": {words}" if words else "")
             title += f", scale {scale}" if several_scales else ""
@@ -166,14 +172,14 @@ def names(run: load.RunTables) -> list[tuple[str, str]]:
     return list(known.itertuples(index=False, name=None))
 
 
-def _settings(config_yaml: str) -> dict[str, str]:
+def _settings(config_yaml: str, sections: tuple[str, ...] = _SECTIONS) -> dict[str, str]:
     """What a protocol decides, under the keys of the command line."""
     flat = load.flat_config(config_yaml)
     planner = flat.get("config.planner_name", "cem")
-    found: dict[str, str] = {"planner": planner} if flat else {}
+    found: dict[str, str] = {"planner": planner} if flat and "planner" in sections else {}
     for key, value in flat.items():
         section, _, rest = key.removeprefix("config.").partition(".")
-        if not key.startswith("config.") or section not in _SECTIONS or rest in _OF_NO_USE:
+        if not key.startswith("config.") or section not in sections or rest in _OF_NO_USE:
             continue
         name, _, inner = rest.partition(".")
         full = f"{section}.{planner}.{name}" if section == "planner" else f"{section}.{name}"

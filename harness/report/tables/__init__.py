@@ -24,11 +24,15 @@ from harness.report.tables import (
 def of(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> list[format.Table]:
     """All tables of a run."""
     probes = probing.probing_table(run)
+    of_suites = [evaluations.evaluations_table(run, estimates)]
+    rates = [success.success_table(run, outcomes, estimates)]
+    rates.append(aggregates.aggregates_table(run, outcomes))
+    methods = rates[0].raw.get("method", pd.Series(dtype=object))
+    controls_alone = not methods.isin(run.of_role("method")).any()
+    leading = of_suites + rates if controls_alone else rates + of_suites
+    leading.insert(0, released.released_table(run, estimates))
     return [
-        *filter(lambda table: table.sections, [released.released_table(run, estimates)]),
-        success.success_table(run, outcomes, estimates),
-        *filter(lambda table: table.sections, [aggregates.aggregates_table(run, outcomes)]),
-        *filter(lambda table: table.sections, [evaluations.evaluations_table(run, estimates)]),
+        *(table for table in leading if table.sections),
         efficiency.efficiency_table(run),
         stability.stability_table(run),
         probes,

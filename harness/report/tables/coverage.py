@@ -49,7 +49,7 @@ def coverage_table(
         protocols = ", ".join(own["protocol"].unique())
         rows = [{"scale": scale, "protocols": protocols} | _row(item, own) for item in items]
         raw += rows
-        caption = f"Run {run.name}. {_CAPTION.format(protocols=protocols)}"
+        caption = f"Run {run.name}, scale {scale}. {_CAPTION.format(protocols=protocols)}"
         sections.append(format.Section(f"Scale {scale}", caption, _frame(run, pd.DataFrame(rows))))
     return format.Table("coverage", "What of the paper is reproduced", pd.DataFrame(raw), sections)
 

@@ -10,14 +10,16 @@ import pandas as pd
 from harness.report import format, load, stats, success_rates
 from harness.report.tables import efficiency
 
-OF_PROTOCOL = ("protocol.", "planner.", "mpc.")  # keys that are no training's
 _WHOLE = ("cem", "model")  # variants that the others of a method are compared with
 _CAPTION = (
-    "{pairs} {split} pairs of a task each. Success in percent [95 % interval, as in the table of "
-    "success]. Evaluation: its name in the trials' keys; a number behind a planner's is the share "
-    "of its iterations that it does. Rollouts: those of one plan; a step down a gradient counts as "
-    "three. Seconds: median wall time of one plan of one pair."
+    "{pairs} {split} pairs of a task each. Success in percent, in brackets {intervals}. "
+    "Evaluation: its name in the trials' keys."
 )
+_SHARES = " A number behind a planner's name is the share of its iterations that it does."
+_OF_COLUMNS = {
+    "Rollouts": "Rollouts: those of one plan; a step down a gradient counts as three.",
+    "Seconds": "Seconds: median wall time of one plan of one pair.",
+}
 _COMPARED = (
     " {heading}: points of success minus those of {whole}, with the same weights on the same pairs "
     "and the bootstrap's 95 % interval over groups of pairs; p: exact, after Holm's correction for "
@@ -33,7 +35,7 @@ _GRADIENT = ("adam", "rmsprop", "sgd")
 def cells(run: load.RunTables) -> list[int]:
     """The cells whose trials give such a key a value."""
     swept = load.sweep_values(run.metrics)
-    return list(swept.loc[swept["name"].str.startswith(OF_PROTOCOL), "cell"].unique())
+    return list(swept.loc[swept["name"].str.startswith(load.OF_PROTOCOL), "cell"].unique())
 
 
 def evaluations_table(run: load.RunTables, estimates: pd.DataFrame) -> format.Table:
@@ -42,15 +44,22 @@ def evaluations_table(run: load.RunTables, estimates: pd.DataFrame) -> format.Ta
     sections = []
     by = ["kind", "scale", "protocol", "split"]
     for (kind, scale, protocol, split), rows in raw.groupby(by, sort=False) if len(raw) else ():
-        pairs = format.span(rows["pairs"])
-        words = f"{format.about(run, rows)} {_CAPTION.format(pairs=pairs, split=split)}"
+        words = f"{format.about(run, rows)} {_caption(rows, split)}"
         heading, whole = _WHOLES.get(kind, ("", ""))
-        if rows["minus_whole_points"].notna().any():
+        frame = _frame(run, rows.reset_index(drop=True), heading)
+        if kind == "planner" and rows["variant"].str.contains("-").any():
+            words += _SHARES
+        words += "".join(f" {said}" for column, said in _OF_COLUMNS.items() if column in frame)
+        if heading in frame:
             words += _COMPARED.format(heading=heading, whole=whole)
         title = f"{_TITLES[kind]}, {protocol}, scale {scale}, {split} pairs"
-        frame = _frame(run, rows.reset_index(drop=True), heading)
         sections.append(format.Section(title, words, frame, headline=True))
     return format.Table("evaluations", "One training, several evaluations", raw, sections)
+
+
+def _caption(rows: pd.DataFrame, split: str) -> str:
+    pairs = format.span(rows["pairs"])
+    return _CAPTION.format(pairs=pairs, split=split, intervals=format.INTERVALS)
 
 
 _TITLES = {
@@ -118,7 +127,7 @@ def rollouts(run: load.RunTables, cell: int) -> float:
     trials = run.trials[run.trials["cell"] == cell]
     planner = load.setting(trials, "planner_name")
     sizes = [load.setting(trials, f"planner.{name}") for name in ("candidates", "iterations")]
-    if None in sizes or run.methods.loc[run.cells.loc[cell, "method"], "is_control"]:
+    if None in sizes or not run.methods.loc[run.cells.loc[cell, "method"], "plans"]:
         return np.nan
     return float(sizes[0]) * float(sizes[1]) * (3 if planner in _GRADIENT else 1)
 

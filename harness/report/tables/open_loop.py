@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from harness.records import metric_names
-from harness.records.metric_names import OpenLoopName
 from harness.report import format, load
 
 _CAPTION = (
@@ -38,9 +37,7 @@ def errors(run: load.RunTables) -> pd.DataFrame:
     metrics = run.metrics
     old = metrics[(metrics["stage"] == "latents") & metrics["name"].isin(_OLDER)]
     old = old.assign(quantity=metric_names.LATENT, guess=[_OLDER[name] for name in old["name"]])
-    new = metrics[metrics["stage"] == "open_loop"]
-    names = [OpenLoopName.of(name) for name in new["name"]]
-    new = new.assign(quantity=[n.quantity for n in names], guess=[n.guess for n in names])
+    new = load.of_stage(run, "open_loop", metric_names.OpenLoopName)
     return pd.concat([new, old[~old["cell"].isin(new["cell"])]])
 
 
@@ -68,8 +65,7 @@ def _horizons(curves: pd.DataFrame) -> dict[str, float]:
 
 
 def _frame(rows: pd.DataFrame) -> pd.DataFrame:
-    order = {quantity: i for i, quantity in enumerate(rows["quantity"].unique())}
-    rows = rows.sort_values("quantity", key=lambda names: names.map(order), kind="stable")
+    rows = format.together(rows, "quantity")
     units = rows["unit"].map({"share of variance": "", "1": ""}).fillna(" " + rows["unit"])
     shown = {"Quantity": rows["quantity"], "Method": rows["label"]}
     for block in sorted({1, min(5, rows["blocks"].max()), rows["blocks"].max()}):

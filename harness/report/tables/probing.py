@@ -56,21 +56,9 @@ def probing_table(run: load.RunTables) -> format.Table:
     return format.Table("probing", "Probing", raw, sections)
 
 
-def probe_rows(run: load.RunTables) -> pd.DataFrame:
-    """The metrics of stage "probing" with the parts of their names as columns."""
-    metrics = run.metrics[run.metrics["stage"] == "probing"]
-    names = {name: metric_names.ProbeName.of(name) for name in metrics["name"].unique()}
-    parts = pd.DataFrame(
-        [names[name] for name in metrics["name"]],
-        columns=metric_names.ProbeName._fields,
-        index=metrics.index,
-    )
-    return metrics.join(parts)
-
-
 def _raw(run: load.RunTables) -> pd.DataFrame:
     """One row per cell, quantity and generation of probes, in the order of recording."""
-    metrics = probe_rows(run)
+    metrics = load.of_stage(run, "probing", metric_names.ProbeName)
     lines = []
     by = ["cell", "quantity", "frames"]
     for (cell, quantity, frames), part in metrics.groupby(by, sort=False):
@@ -95,8 +83,7 @@ def _raw(run: load.RunTables) -> pd.DataFrame:
 
 def _frame(rows: pd.DataFrame, controls: bool) -> pd.DataFrame:
     """A row per quantity and method, in the order of the quantities."""
-    order = {quantity: i for i, quantity in enumerate(rows["quantity"].unique())}
-    rows = rows.sort_values("quantity", key=lambda names: names.map(order), kind="stable")
+    rows = format.together(rows, "quantity")
     units = (" " + rows["unit"]).where(rows["unit"] != "1", "")
     shown = {"Quantity": rows["quantity"], "Method": rows["label"]}
     for kind, words in (("linear", "linear"), ("mlp", "MLP")):

@@ -43,21 +43,6 @@ def surprise_table(run: load.RunTables) -> format.Table:
     return format.Table("surprise", "Surprise", raw, sections)
 
 
-def surprise_rows(run: load.RunTables) -> pd.DataFrame:
-    """The metrics of stage "surprise" that belong to a kind of event, with the parts of their names
-    as columns.
-    """
-    metrics = run.metrics[run.metrics["stage"] == "surprise"]
-    names = {name: metric_names.SurpriseName.of(name) for name in metrics["name"].unique()}
-    metrics = metrics[metrics["name"].map(names).notna()]
-    parts = pd.DataFrame(
-        [names[name] for name in metrics["name"]],
-        columns=metric_names.SurpriseName._fields,
-        index=metrics.index,
-    )
-    return metrics.join(parts)
-
-
 def label(kind: str) -> str:
     """How a kind of event is shown."""
     return kind.replace("_", " ")
@@ -65,7 +50,7 @@ def label(kind: str) -> str:
 
 def _raw(run: load.RunTables) -> pd.DataFrame:
     """One row per cell and kind of event, in the order of recording."""
-    metrics = surprise_rows(run)
+    metrics = load.of_stage(run, "surprise", metric_names.SurpriseName)
     metrics = metrics[metrics["measure"].isin(MEASURES)]
     lines = []
     for (cell, kind), part in metrics.groupby(["cell", "kind"], sort=False):
@@ -90,9 +75,7 @@ def _counts(run: load.RunTables, cell: int) -> dict[str, int]:
 
 def _frame(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows by kind of event; below the methods what the pictures alone tell, the same for all."""
-    rows = pd.concat([rows, _pixel_rows(rows)])
-    order = {kind: i for i, kind in enumerate(rows["event"].unique())}
-    rows = rows.sort_values("event", key=lambda kinds: kinds.map(order), kind="stable")
+    rows = format.together(pd.concat([rows, _pixel_rows(rows)]), "event")
     shown = {
         "Event": rows["event"].map(label),
         "Method": rows["label"],

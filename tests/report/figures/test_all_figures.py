@@ -233,6 +233,7 @@ def test_names_stand_beside_their_dots_and_hide_no_other_name(run):
     with style.style():
         figure = plan_time.figure(loaded, estimates).figure
         figure.draw_without_rendering()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["published"]
     names = [text for text in figure.axes[0].texts if text.get_text()]
     assert {text.get_text() for text in names} == {"LeWM", "PLDM", "EMA JEPA", "GCBC"}
     boxes = [text.get_window_extent() for text in names]

@@ -124,3 +124,13 @@ def test_pictures_keep_their_bytes(run):
     frame = data(run)
     goal = frame.loc[frame["is_goal"], "image"].iloc[0]
     assert Image.open(io.BytesIO(goal)).getpixel((3, 3)) == (0, 0, 0)
+
+
+def test_a_caption_explains_the_rows_that_are_there(run):
+    run.trial("push_t", method="lewm", outcome=np.ones(3), frames=film(14, False))
+    one = episodes._caption(data(run))
+    assert "Recorded" not in one and "worst" not in one and "Green" not in one
+    run.trial("push_t", method="pldm", outcome=np.zeros(3), frames=film(14, True))
+    run.trial("push_t", method="replay", outcome=np.ones(3), frames=film(14, True))
+    every = episodes._caption(data(run))
+    assert "Recorded: the data's own" in every and "Best and worst" in every and "Green" in every

@@ -114,3 +114,24 @@ def test_a_run_without_rows_has_no_figures(run):
     tables = load.load(str(run.folder))
     frame = panels.of_cells(tables, pd.DataFrame({"cell": [], "value": []}))
     assert list(panels.by_task(tables, "nothing", frame)) == [] and drawn(tables) == {}
+
+
+def test_the_values_of_a_sweep_have_the_same_colours_on_every_task(run):
+    """They are other numbers there: a share of a training is of as many steps as the task's."""
+    for task, steps in (("two_room", 100), ("push_t", 4000)):
+        for share in (0.25, 1):
+            run.trial(
+                task, key=f"{task}.lewm.{share}.s0", variant=f"training-{share}", outcome=[1],
+                setting_hash=f"{task}{share}", metrics=[
+                    ("sweep", "train.steps", 0, share * steps, ""), ("train", "loss", 0, 1.0, ""),
+                ],
+            )  # fmt: skip
+    _, frame = rows(run)
+    colours = frame.groupby("task")["colour"].agg(list).to_dict()
+    assert colours["two_room"] == colours["push_t"] == style.ramp(2)
+
+
+def test_bands_are_explained_where_there_are_any():
+    frame = pd.DataFrame({"low": [1.0, 2.0], "high": [1.0, 2.0]})
+    assert panels.bands(frame) == ""
+    assert "least to the largest" in panels.bands(frame.assign(high=3.0))

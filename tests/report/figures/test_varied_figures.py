@@ -18,6 +18,7 @@ from harness.report.figures import (
     learning,
     planners,
     style,
+    success,
     sweep,
     varied,
 )
@@ -108,6 +109,12 @@ def test_a_planner_is_a_line_over_its_time_and_one_over_its_operations(run):
     assert words == {"CEM", "Adam", "mine", "random", "published"}
 
 
+def test_controls_alone_are_no_figure_of_success_beside_a_suite_s_own(run):
+    planned(run, "cem", 80, 2.0, 4e9)
+    run.trial("push_t", "random", suite="planners", protocol="lewm-v3", outcome=outcome(7, 100))
+    assert drawn(success, run) == {}
+
+
 def test_planners_whose_plans_nobody_timed_stand_over_their_rollouts(run):
     for share, successes in ((0.5, 20), (1, 40)):
         variant = "icem" if share == 1 else f"icem-{share}"
@@ -145,6 +152,8 @@ def test_horizons_have_three_panels_with_the_controls_beside(run):
         horizon(run, f"e-{executed}", horizons._EXECUTED, executed, 70, executed=executed)
     ((name, (figure, caption)),) = drawn(horizons, run).items()
     assert name == "horizons_push_t" and "twice their distance" in caption
+    for words in ("Blocks of a plan:", "Blocks executed:", "Lines across:", "Dotted upright"):
+        assert words in caption
     far, plans, replans = figure.axes
     assert [[25, 89], [100, 86]] in points_of(far) and [[25, 7], [100, 4]] in points_of(far)
     assert [[2, 20], [8, 80]] in points_of(plans) and [[1, 70], [4, 70]] in points_of(replans)
@@ -154,6 +163,15 @@ def test_horizons_have_three_panels_with_the_controls_beside(run):
     assert 25 in upright  # the protocol's own distance
     width, height = figure.get_size_inches()
     assert width <= style.WIDTH_IN and height <= style.HEIGHT_IN
+
+
+def test_a_caption_of_horizons_explains_no_panel_that_is_not_there(run):
+    for offset in (25, 50):
+        horizon(run, f"o-{offset}", horizons._OFFSET, offset, 50, offset=offset)
+    ((_, (figure, caption)),) = drawn(horizons, run).items()
+    assert len(figure.axes) == 1 and "Goal offset:" in caption
+    for words in ("Blocks", "Lines across", "Dotted"):
+        assert words not in caption
 
 
 # -- learning
@@ -220,7 +238,8 @@ def test_a_training_on_its_way_is_a_row_of_pictures_for_each_share(run):
     assert len(ax.images) == 4 * 3
     assert "LeWM Fig. 10" in figures["snapshots_push_t"].caption
     whole = decoder._whole(loaded, decoder.picture_data(loaded))
-    assert whole["label"].unique().tolist() == ["LeWM steps=800"]
+    assert whole["label"].unique().tolist() == ["LeWM"]
+    assert set(whole["colour"]) == {style.colour(loaded, "lewm")}
 
 
 # -- ablations
@@ -329,3 +348,36 @@ def test_words_have_no_place_on_a_map(run):
     )  # fmt: skip
     assert hyperparameters.data(*tables(run)).empty
     assert isinstance(sweep.data(*tables(run)), pd.DataFrame)
+
+
+# -- axes and captions of the sweep
+
+
+@pytest.mark.parametrize(
+    ("values", "is_log"),
+    [
+        ((0.1, 0.4, 0.8), True),  # weights are tried by their order of magnitude
+        ((0.5, 0.6, 0.9), False),
+        ((0.0, 0.1, 0.5), False),
+        ((0.0, 0.1, 1.0), True),
+        ((1, 3, 8), False),
+        ((1, 3, 10), True),
+        ((-1.0, 10.0), False),
+        ((0.0, 0.0), False),
+    ],
+)
+def test_a_log_axis_is_one_of_decades_or_of_weights(values, is_log):
+    assert varied.spans_decades(pd.Series(values)) == is_log
+
+
+@pytest.mark.parametrize(("std", "has_plateau"), [(1.0, True), (0.01, False)])
+def test_the_caption_of_a_sweep_explains_the_plateau_that_is_drawn(run, std, has_plateau):
+    for weight in (0.1, 0.4, 0.8):
+        tried(run, {"method.pldm.var": weight}, 50, std)
+    with style.style():
+        figure, caption = sweep.figure(*tables(run))
+    top = figure.axes[0]
+    assert bool(top.patches) == has_plateau == ("plateau" in caption)
+    assert top.get_xscale() == "log" and "latent std of held-out frames" in caption
+    handles = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert ("plateau" in handles) == has_plateau

@@ -85,7 +85,25 @@ def test_a_phone_shows_whole_figures_and_enlarges_them(opened):
     assert inner > outer  # it scrolls in its card
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert "whole" in buttons.first.inner_text()
+    figures.first.evaluate("(x) => x.scrollBy(60, 0)")
+    assert figures.first.evaluate("(x) => x.scrollLeft") > 0  # what lies beyond can be reached
+    buttons.first.press("Enter")  # as a keyboard does
+    inner, outer, right = figures.evaluate_all(widths)[0]
+    assert inner <= outer and right <= SIZES["phone"][0] and "swipe" in buttons.first.inner_text()
     assert not opened().locator(".enlarge").first.is_visible()  # a wide screen needs none
+
+
+@pytest.mark.parametrize("width", [390, 700, 1280])
+def test_the_navigation_wraps(opened, width):
+    """All its links are on the screen, and it scrolls with the page where it has many lines."""
+    page = opened()
+    page.set_viewport_size({"width": width, "height": 844})
+    assert page.evaluate("(x => x.scrollWidth <= x.clientWidth)(document.querySelector('nav'))")
+    sides = "(links) => links.map((x) => [x.getBoundingClientRect().left, x.offsetWidth])"
+    for left, wide in page.locator("nav a").evaluate_all(sides):
+        assert wide > 0 and left >= 0 and left + wide <= width
+    position = page.evaluate("getComputedStyle(document.querySelector('nav')).position")
+    assert position == ("static" if width == 390 else "sticky")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -170,7 +188,7 @@ def test_curves_say_their_values_where_the_pointer_is(opened):
     there = page.locator("#chart li strong").all_inner_texts()
     assert "at step" in page.locator("#chart li").first.inner_text()
     assert all(float(a) > float(b) for a, b in zip(there, last, strict=True))  # the losses fall
-    page.locator("#chart select").nth(1).select_option("latent_std")
+    page.locator("#chart select").nth(1).select_option("latent std of the batch")
     assert page.locator("#chart .plot > svg path").count() == len(last)
 
 

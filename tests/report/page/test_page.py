@@ -17,8 +17,8 @@ from synthetic_run import links
 from harness import report
 from harness.records import plan
 from harness.report import __main__ as command
-from harness.report import load
-from harness.report.page import inline_svg, payload, progress, provenance
+from harness.report import load, page, success_rates
+from harness.report.page import inline_svg, main_table, payload, progress, provenance
 
 
 def text(run):
@@ -244,7 +244,7 @@ def test_a_training_stands_in_one_line_however_often_it_is_evaluated(evaluated):
     for kind in ("stability", "efficiency"):
         table = pd.read_csv(evaluated.folder / "tables" / f"{kind}.csv")
         trained = table if kind == "stability" else table[table["train_s"] > 0]
-        assert trained["label"].tolist() == ["LeWM training"] * 2
+        assert trained["label"].tolist() == ["LeWM"] * 2
     assert headings.count("Two-Room, Push-T, quick-v1") == 2  # of efficiency and of stability
     assert headings.count("Two-Room, Push-T, quick-v1: one plan") == 1
     plans = (evaluated.folder / "tables" / "efficiency.md").read_text().partition("one plan")[2]
@@ -350,3 +350,53 @@ def test_a_plan_without_a_trial_has_a_page(run):
         ["two_room.gcbc.s0", "not run yet"],
     ]
     assert {row[1] for row in rows(run, 'id="main"')} == {LABELS["lewm"], HOSTILE}
+
+
+def test_what_a_suite_has_varied_leads_where_success_has_no_figure():
+    def order(figures, has_lines=True):
+        known = {"success": figures, "efficiency": [], "sweep": ["a"], "evaluations": ["b"]}
+        chapters = [page.Chapter(name, name, own, [], []) for name, own in known.items()]
+        return [chapter.id for chapter in page._leading(chapters, has_lines)]
+
+    assert order([]) == ["evaluations", "sweep", "success"]
+    assert order(["dots"]) == ["success", "evaluations", "sweep"]
+    assert [c.id for c in page._leading([], True)] == ["success"]  # the main table needs a place
+    assert page._leading([], False) == []
+
+
+def test_policies_that_do_not_plan_have_no_planner_in_their_protocol(run, success):
+    model = ("model", "window_frames", 0, 4, "frames")
+    of_methods = {"lewm": [model, ("latents", "latent_std", 0, 1.0, "")], "gcbc": [model]}
+    for iterations in (4, 8):
+        for method in ("lewm", "gcbc", "random"):
+            run.trial(
+                method=method,
+                key=f"two_room.{method}.{iterations}",
+                setting_hash=str(iterations),
+                protocol_hash=f"{iterations}" * 8,
+                config=f"config: {{planner: {{iterations: {iterations}}}, protocol: {{pairs: 9}}}}",
+                outcome=success,
+                metrics=of_methods.get(method, []),
+            )
+    loaded = load.load(str(run.folder))
+    assert loaded.methods["plans"].to_dict() == {"lewm": True, "gcbc": False, "random": False}
+    estimates = success_rates.estimates(success_rates.outcomes(loaded))
+    lines = main_table.lines(loaded, estimates, pd.DataFrame(), [])
+    shown = {line.protocol_shown for line in lines if line.method.startswith("LeWM")}
+    assert shown == {"quick-v1: iterations 4", "quick-v1: iterations 8"}
+    others = {line.protocol_shown for line in lines if not line.method.startswith("LeWM")}
+    assert others == {"quick-v1: #44444444", "quick-v1: #88888888"}
+    assert {line.protocol for line in lines} == shown  # by which the menu chooses
+
+
+def test_the_caption_of_the_main_table_explains_what_its_bars_have(reported, run):
+    def caption(folder):
+        words = (folder / "index.html").read_text().partition("In the bar")[2]
+        return words.partition("</p>")[0]
+
+    for words in ("the random policy on the same pairs", "the diamond", "a stratum is"):
+        assert words in caption(reported.folder)
+    run.trial(outcome=np.ones(4), protocol="smoke")  # beside which nothing is published
+    report.write(run.folder)
+    for words in ("random policy", "diamond"):
+        assert words not in caption(run.folder)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from synthetic_run import outcome, raw, table
 
+from harness.report import load, success_rates, tables
+
 CONFIG = (
     "config: {{planner_name: {name}, planner: {{candidates: {candidates}, "
     "iterations: {iterations}}}, protocol: {{offset_steps: 25}}}}"
@@ -66,3 +68,30 @@ def test_goals_further_away_are_not_compared_since_their_pairs_are_others(run):
     assert len(rows) == 4 and rows["minus_whole_points"].isna().all()
     assert np.isnan(rows.set_index("method").loc["random", "rollouts"]).all()
     assert "Goals further away" in table(run, "evaluations", "md")
+
+
+def test_a_caption_explains_the_columns_that_are_there(run):
+    model = ("model", "window_frames", 0, 4, "frames")
+    for method in ("lewm", "gcbc"):
+        latents = [("latents", "latent_std", 0, 1.0, "")] * (method == "lewm")
+        run.trial(
+            method=method,
+            key=f"two_room.{method}.offset-25.s0",
+            variant="offset-25",
+            config=CONFIG.format(name="cem", candidates=30, iterations=10),
+            outcome=outcome(9),
+            metrics=[("sweep", "protocol.offset_steps", 0, 25.0, ""), model, *latents],
+        )
+    rows = raw(run, "evaluations").set_index("method")["rollouts"]
+    assert rows["lewm"] == 300 and np.isnan(rows["gcbc"])  # which plans nothing
+    shown = table(run, "evaluations", "md")
+    assert "Rollouts: those" in shown and "Seconds" not in shown and "share of its" not in shown
+
+
+def test_where_controls_alone_have_success_the_evaluations_come_first(run):
+    planner(run, "cem", 30)
+    run.trial(method="random", outcome=outcome(10))
+    loaded = load.load(str(run.folder))
+    outcomes = success_rates.outcomes(loaded)
+    made = tables.of(loaded, outcomes, success_rates.estimates(outcomes))
+    assert [one.name for one in made][:2] == ["evaluations", "success"]

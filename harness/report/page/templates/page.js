@@ -83,7 +83,8 @@
     for (const row of rows) row.hidden = !fits(row) || !row.textContent.toLowerCase().includes(text);
     // a column whose value is chosen says nothing
     for (const [name, word] of wanted) for (const cell of all(`#main .of-${name}`)) cell.hidden = Boolean(word);
-    one("output", form).value = `${rows.filter((row) => !row.hidden).length} rows`;
+    const shown = rows.filter((row) => !row.hidden).length;
+    one("output", form).value = `${shown} row${shown === 1 ? "" : "s"}`;
   };
   if (form) {
     for (const [name, text] of remembered) if (form.elements[name]) form.elements[name].value = text;
