@@ -74,7 +74,7 @@ def _run(results, words, chosen):
     for kind in [kind for kind in chosen if kind.needs()]:
         say(f"left out: {kind.name}: {kind.needs()}")
         chosen.remove(kind)
-    references = _references(results / "reference")
+    references = References(results / "reference")
     if words["case"]:
         (kind,) = chosen
         line = _one(results, kind, words["seed"], int(words["case"]), references, keep=True)
@@ -130,21 +130,26 @@ def _one(results, kind, seed, number, references, keep=False):
     }
 
 
-def _references(folder):
-    """The undisturbed runs, each made once."""
-    found = {}
-    for one in REFERENCES:
-        own, facts = folder / one.name, folder / f"{one.name}.json"
+class References(dict):
+    """The undisturbed runs by name, each made when it is first needed."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self._folder = folder
+
+    def __missing__(self, name):
+        own, facts = self._folder / name, self._folder / f"{name}.json"
         if not facts.exists():
-            say(f"an undisturbed run: {one.name}")
+            (one,) = (one for one in REFERENCES if one.name == name)
+            say(f"an undisturbed run: {name}")
             shutil.rmtree(own, ignore_errors=True)
-            case = Case(one.name, own, {})
+            case = Case(name, own, {})
             started = time.monotonic()
             calls = _undisturbed(case, one, own)
             seconds = time.monotonic() - started
             facts.write_text(json.dumps([seconds, calls, _undisturbed(case, REPORT, own)]))
-        found[one.name] = Reference(own, *json.loads(facts.read_text()))
-    return found
+        self[name] = Reference(own, *json.loads(facts.read_text()))
+        return self[name]
 
 
 def _undisturbed(case, one, own):

@@ -52,8 +52,9 @@ def _kill_often(case: Case, command: Command, what: str, calls: int) -> None:
         call = 1 + int(calls * case.rng.random() ** 1.3) if in_call else None
         child = case.start(command, call)
         if call is None:
-            seconds = case.references.get(command.name, case.references[LIGHT.name]).seconds
-            child.wait(seconds * case.rng.random() ** 1.3 * (0.4 if command is REPORT else 1))
+            is_report = command is REPORT
+            seconds = case.references[(LIGHT if is_report else command).name].seconds
+            child.wait(seconds * case.rng.random() ** 1.3 * (0.4 if is_report else 1))
             child.kill()
         child.wait()
         case.look_at_output(child)

@@ -40,7 +40,7 @@ class Ended(NamedTuple):
 
 def write(folders, spec, end):
     """Write the rows of a trial that has ended so."""
-    row = trial_row.trial_row(spec, folders, [], end.error, time.time())
+    row = trial_row.trial_row(spec, folders, [], end.error, time.time(), 0.0)
     solved = round(end.rate * PAIRS)
     episodes = [
         rows.EpisodeRow(
