@@ -133,7 +133,7 @@ def _of_report(run: Path, reference: Path) -> Iterator[str]:
         if not ours.is_file() or ours.read_bytes() != theirs.read_bytes():
             yield f"not equal: tables/{table}"
     for part in ("tables", "figures"):
-        names = {path.name for path in (run / part).iterdir()}
+        names = {path.name for path in (run / part).iterdir() if path.suffix != ".part"}
         wanted = {path.name for path in (reference / part).iterdir()}
         if names != wanted:
             yield f"not equal: files of {part}: {sorted(names ^ wanted)}"

@@ -276,6 +276,24 @@ def test_a_pruned_sweep_that_was_killed_goes_on_at_its_rung(tmp_path):
     assert again.standing.complete
 
 
+def test_a_value_whose_trials_ended_before_a_kill_is_told_by_the_next_call(tmp_path, monkeypatch):
+    """Their rows are there, and the study does not know it: no other value is tried instead."""
+    words = [LOG, "trials=3", "sampler=grid", "points=3"]
+    first = Driven(tmp_path, *words, end=by_weight)
+
+    def killed(assignments, suggestion, judgement):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search.Assignments, "_tell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            first.run()
+    assert len(first.ran) == 1
+    again = Driven(tmp_path, *words, end=by_weight).run()
+    assert sorted(weight for weight, *_ in first.ran + again.ran) == [0.001, 0.03162, 1.0]
+    assert again.standing.complete and len(again.standing.settled) == 3
+
+
 def test_a_seed_that_fails_on_its_way_does_not_stop_the_others(tmp_path):
     def end(weight, seed, share):
         return Ended(error="diverged") if seed == 1 else Ended(0.8)
