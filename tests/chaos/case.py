@@ -110,6 +110,7 @@ class Case:
         self.faults: list[str] = []
         self.before: list[check.Snapshot] = []
         self._said = 0
+        self._parts: set[Path] = set()  # half files that are known already
         for place in ("results", "datasets"):
             (folder / place).mkdir(parents=True)
 
@@ -167,7 +168,8 @@ class Case:
 
     def hit(self, what: str, child: Child, phase: str = "", is_kill: bool = True) -> None:
         """Record what was done to a command, and keep what is on the disk."""
-        half = is_kill and any(self.folder.rglob("*.part"))
+        parts = {path for path in self.folder.rglob("*.part") if path.is_file()}
+        half, self._parts = is_kill and not parts <= self._parts, parts
         self.hits.append(Hit(what, phase or phase_of(child.text()), is_kill, half))
         self.before.append(check.snapshot(self.run))
 
