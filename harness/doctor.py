@@ -9,6 +9,11 @@ killed commands.
 
 from __future__ import annotations
 
+from harness.runtime import quiet_start
+
+if __name__ == "__main__":
+    quiet_start.take_ctrl_c()
+
 import hashlib
 import importlib.metadata
 import json

@@ -10,6 +10,11 @@ weights.safetensors and config.yaml. Both folders can be given as method.lewm.we
 
 from __future__ import annotations
 
+from harness.runtime import quiet_start
+
+if __name__ == "__main__":
+    quiet_start.take_ctrl_c()
+
 import io
 import json
 import logging

@@ -22,10 +22,11 @@ from harness.data.episodes import DatasetError
 from harness.experiment import config, identity, suites
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
-from harness.records import rows
+from harness.records import rows, storage
 from harness.runtime import command, machine, outside, provenance, supervised
 from harness.runtime.progress import Display, Progress
 from harness.training import pretraining
+from harness.training.checkpoint import TRAINING
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,11 @@ def missing(specs: Sequence[TrialSpec], folders: RunFolders) -> list[TrialSpec]:
 def _is_done(spec: TrialSpec, folders: RunFolders) -> bool:
     stages = identity.stage_names(spec)
     return rows.is_done(folders.trial(spec), identity.config_hash(spec), stages)
+
+
+def goes_on(spec: TrialSpec, folders: RunFolders) -> bool:
+    """Whether an interrupted training of the trial has left a checkpoint to go on from."""
+    return storage.is_file(storage.join(folders.checkpoint(spec), TRAINING))
 
 
 def launch(

@@ -9,6 +9,11 @@ has every number too, one a line.
 
 from __future__ import annotations
 
+from harness.runtime import quiet_start
+
+if __name__ == "__main__":
+    quiet_start.take_ctrl_c()
+
 import csv
 import io
 import logging

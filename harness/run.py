@@ -6,6 +6,11 @@ python -m harness.run protocols lewm-v3 clear-strict     what differs between tw
 
 from __future__ import annotations
 
+from harness.runtime import quiet_start
+
+if __name__ == "__main__":
+    quiet_start.take_ctrl_c()
+
 import logging
 import sys
 import time
@@ -80,12 +85,12 @@ def _run(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> 
     protocols = protocol_pages.settings(sorted({spec.task for spec in specs}))
     plan.write(run.folder, plan.Plan(planned, protocols))
     launch.prepare_datasets(able, folders)
-    started = time.time()
+    started, clock = time.time(), time.monotonic()
     with loggers.following(run.log, run.folder, run.run):
         with plan.without_old_marks(run.folder, planned):
             estimates = {trial.key: trial.estimate_s for trial in planned}
             launch.launch(todo, folders, run, estimates)
-        _show_share(todo, folders, started)
+        _show_share(todo, folders, started, time.monotonic() - clock)
         reported = _report(run.folder)
     failures = _show_failures(specs, folders, argv)
     return failures if reported else FAILED
@@ -171,9 +176,11 @@ def _show_plan(
     speed = yardstick.steps_per_cpu_s() if able and run.device == "cpu" else 0.0
     estimator = estimate.Estimator(run.results, speed)
     estimates = {spec.key: estimator.seconds(spec) for spec in specs}
+    begun = {spec.key for spec in able if launch.goes_on(spec, _folders(run))}
     table = Table("trial", "state", "cpu", "gpu", "estimate", box=None, pad_edge=False)
     for spec in specs:
         state = "to run" if spec.key in reasons else "done"
+        state = "goes on" if spec.key in begun else state
         state = "cannot run" if reasons.get(spec.key) else state
         words = "" if state == "done" else command_line.duration(estimates[spec.key])
         request = spec.config.resources
@@ -195,6 +202,8 @@ def _show_plan(
     times += [f"{unknown} without an estimate, since none like them has run"] if unknown else []
     words = f": {', '.join(times)}" if times else ""
     console.print(f"{len(able)} of {len(specs)} trials to run{words}")
+    if begun:
+        console.print(f"{len(begun)} of them go on from the checkpoint of an interrupted training")
     lacking = launch.missing_datasets(able, _folders(run))
     if lacking:
         console.print(f"data to collect first, not in that time: {', '.join(lacking)}")
@@ -205,15 +214,17 @@ def _show_plan(
     return estimates
 
 
-def _show_share(todo: list[TrialSpec], folders: RunFolders, started: float) -> None:
-    """Wall time in which no trial ran: Ray's start, scheduling, start of processes."""
+def _show_share(todo: list[TrialSpec], folders: RunFolders, started: float, wall: float) -> None:
+    """Show the share of `wall` seconds in which no trial ran: Ray's start, scheduling, start of
+    processes.
+    """
     spans = []
     for spec in todo:
         row = rows.read_trial(folders.trial(spec))
         if row is not None and row.started >= started:
             spans.append((row.started, row.ended))
     if spans:
-        wall, busy = time.time() - started, _covered(sorted(spans))
+        busy = _covered(sorted(spans))
         log.info(
             "%s of wall time, in trials %s of it; Ray's start, imports and scheduling %.1f s",
             command_line.duration(wall),

@@ -5,6 +5,11 @@ python -m harness.trial SPEC.yaml [results=FOLDER] [datasets=FOLDER]
 
 from __future__ import annotations
 
+from harness.runtime import quiet_start
+
+if __name__ == "__main__":
+    quiet_start.take_ctrl_c()
+
 import dataclasses
 import functools
 import logging
@@ -63,7 +68,9 @@ def run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.TrialR
 
 def _run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.TrialRow:
     """Run a trial whose folder says meanwhile how far it is."""
-    started, before = time.time(), time.process_time()
+    started, clock, before = time.time(), time.monotonic(), time.process_time()
+    for folder in (folders.trial(spec), folders.checkpoint(spec)):
+        storage.remove_parts(folder)  # what killed processes have left
     provenance.git()  # now, since the checkout may be another when the trial ends
     results, error, earlier = [], "", _earlier(spec, folders)
     try:
@@ -74,7 +81,8 @@ def _run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.Trial
         results.append(Result(facts=rows.FailureFacts(isinstance(failure, loop.DivergedError))))
         error = trial_row.error_line(failure, folders)
     results.append(Result(facts=rows.CPUFacts(time.process_time() - before)))
-    row = _write(spec, folders, results, error, started, earlier)
+    total_s = time.monotonic() - clock
+    row = _write(spec, folders, results, error, started, total_s, earlier)
     if row.status == "ok":
         checkpoint.drop_training(folders.checkpoint(spec))
     return row
@@ -82,7 +90,7 @@ def _run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.Trial
 
 def record_failure(spec: TrialSpec, folders: RunFolders, error: str) -> rows.TrialRow:
     """Write the row of a trial that could not be started or whose process died."""
-    return _write(spec, folders, [], error, time.time(), _earlier(spec, folders))
+    return _write(spec, folders, [], error, time.time(), 0.0, _earlier(spec, folders))
 
 
 def _earlier(spec: TrialSpec, folders: RunFolders) -> rows.Written | None:
@@ -386,13 +394,14 @@ def _write(
     results: list[Result],
     error: str,
     started: float,
+    total_s: float,
     earlier: rows.Written | None,
 ) -> rows.TrialRow:
     """Write the tables of a trial that ends now; returns its own row. What an earlier run has
     finished stays, whatever the stages that were added end with.
     """
     facts = [result.facts for result in results if result.facts is not None]
-    trial = trial_row.trial_row(spec, folders, facts, error, started)
+    trial = trial_row.trial_row(spec, folders, facts, error, started, total_s)
     episodes = [row for result in results for row in result.episodes]
     metrics = [row for result in results for row in result.metrics]
     frames = [row for result in results for row in result.frames]

@@ -31,6 +31,13 @@ def read_only(*folders):
             os.chmod(folder, mode)
 
 
+def give_up_capabilities():
+    """Let permission bits hold for this thread and those that it starts, also if it is root's."""
+    nothing = (_Data * 2)()
+    header = _Header(_LINUX_CAPABILITY_VERSION_3, 0)
+    assert ctypes.CDLL(None).capset(ctypes.byref(header), nothing) == 0
+
+
 def without_root(function):
     """What `function` returns or raises in a thread that has given up root's capabilities; those
     are each thread's own.
@@ -39,9 +46,7 @@ def without_root(function):
 
     def call():
         try:
-            nothing = (_Data * 2)()
-            header = _Header(_LINUX_CAPABILITY_VERSION_3, 0)
-            assert ctypes.CDLL(None).capset(ctypes.byref(header), nothing) == 0
+            give_up_capabilities()
             outcome.append((function(), None))
         except BaseException as error:  # noqa: BLE001  it is raised again below
             outcome.append((None, error))

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "nn": {"contracts", "runtime.seeding"},
     "lewm": MODEL,
     "baselines": MODEL,
-    "report": {"records", "runtime.command"},
+    "report": {"records", "runtime.command", "runtime.quiet_start"},
     "planning": {"contracts", "runtime"},
     "tasks": {"contracts", "runtime"},
     "data": {"contracts", "records.storage", "runtime"},

@@ -301,6 +301,10 @@ def test_a_training_is_kept_where_what_follows_it_fails(command, monkeypatch):
         (state,) = command.trials.glob(f"toy.lewm.*/checkpoint/{TRAINING}")
         written = state.stat().st_mtime_ns
         trained = command.row("toy.lewm.s0")
+        assert command.run("methods=[lewm,noop]", "dry=true") == 0
+        plan = [line.split()[:3] for line in command.said.splitlines() if line.startswith("toy.")]
+        assert plan == [["toy.lewm.s0", "goes", "on"], ["toy.noop.s0", "to", "run"]]
+        assert "1 of them go on from the checkpoint of an interrupted training" in command.said
         command.launch("methods=[lewm]")
         again = command.row("toy.lewm.s0")
         assert state.stat().st_mtime_ns == written and again.attempts == 2

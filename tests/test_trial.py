@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -40,6 +41,30 @@ def test_a_row_has_the_commit_that_the_trial_began_with(folders, tmp_path, monke
     )
     provenance.git.cache_clear()
     assert row.git_commit == first and row.status == "ok"
+
+
+def test_a_clock_that_is_turned_back_changes_no_duration(folders, monkeypatch):
+    now = [1e9]
+
+    def turned_back():
+        now[0] -= 3600.0
+        return now[0]
+
+    monkeypatch.setattr(trial.time, "time", turned_back)
+    row = trial.run(tiny.spec("noop", *SMALL), folders, tiny.quiet)
+    assert row.status == "ok" and 0 < row.total_s < 600
+    assert row.ended == row.started + row.total_s
+
+
+def test_half_files_of_a_killed_process_go_with_the_next_attempt(folders):
+    spec = tiny.spec("noop", *SMALL)
+    left = [Path(folders.trial(spec), "metrics.parquet.0123abcd.part")]
+    left.append(Path(folders.checkpoint(spec), "weights.safetensors.0123abcd.part"))
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert trial.run(spec, folders, tiny.quiet).status == "ok"
+    assert not any(path.exists() for path in left)
 
 
 @pytest.mark.parametrize("method", ["lewm", "gcbc", "dino_wm"])

@@ -5,6 +5,11 @@ python -m harness.bench [NAME] [key=value ...]      e.g. plan scale=paper pairs=
 
 from __future__ import annotations
 
+from harness.runtime import quiet_start
+
+if __name__ == "__main__":
+    quiet_start.take_ctrl_c()
+
 import sys
 from collections.abc import Sequence
 from dataclasses import fields

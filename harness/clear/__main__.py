@@ -15,6 +15,11 @@ harness/PROTOCOLS.md says what the files hold.
 
 from __future__ import annotations
 
+from harness.runtime import quiet_start
+
+if __name__ == "__main__":
+    quiet_start.take_ctrl_c()
+
 import functools
 import logging
 import os

@@ -12,6 +12,11 @@ where they cannot. out= is for the three pictures that differ most from ours.
 
 from __future__ import annotations
 
+from harness.runtime import quiet_start
+
+if __name__ == "__main__":
+    quiet_start.take_ctrl_c()
+
 import logging
 import sys
 import time

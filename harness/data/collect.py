@@ -18,6 +18,7 @@ import math
 import multiprocessing
 import os
 import shutil
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -206,7 +207,8 @@ def _collect(task: Task, config: DataConfig, part: str, workers: int) -> None:
             _show_progress(results, f"{verb} {name}", left)
     else:
         with _pool(min(workers, len(missing))) as pool:
-            pending = [pool.submit(_record, task, config, part, i) for i in missing]
+            with _without_ctrl_c():
+                pending = [pool.submit(_record, task, config, part, i) for i in missing]
             finished = (f.result() for f in concurrent.futures.as_completed(pending))
             _show_progress(finished, f"{verb} {name}", left)
 
@@ -486,6 +488,18 @@ def _pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Processes that are started within never see Ctrl-C, which a terminal sends to all of a
+    command: the command ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(parent: int, codes: list[outside.Source]) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import errno
 import functools
 import math
-import time
 from collections.abc import Iterable
 
 from harness import zoo
@@ -25,6 +24,7 @@ def trial_row(
     facts: Iterable[rows.Facts],
     error: str,
     started: float,
+    total_s: float,
 ) -> rows.TrialRow:
     """The row of a trial that ends now: what it was, what ran it, and what its stages found."""
     previous = rows.read_trial(folders.trial(spec))
@@ -32,7 +32,6 @@ def trial_row(
     on_gpu = spec.config.device == "cuda" and not error
     device, driver = provenance.device("cuda" if on_gpu else "cpu")
     method, task = zoo.METHODS[spec.method], zoo.TASKS[spec.task].spec
-    ended = time.time()
     status, error = _status(spec, error)
     row = rows.TrialRow(
         key=spec.key,
@@ -58,8 +57,8 @@ def trial_row(
         driver=driver,
         threads=max(1, round(spec.config.resources.cpu)),
         started=started,
-        ended=ended,
-        total_s=ended - started,
+        ended=started + total_s,  # the clock may have been turned back since
+        total_s=total_s,
         attempts=1 if previous is None else previous.attempts + 1,
         method_label=method.label,
         task_label=task.label,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,11 +83,17 @@ def write(run_folder: str, plan: Plan) -> None:
     and costs no trial.
     """
     earlier = {trial.key: trial for trial in read(run_folder).trials}
-    trials = earlier | {trial.key: trial for trial in plan.trials}
+    last = max((trial.planned for trial in earlier.values()), default=-math.inf)
+    now = max((trial.planned for trial in plan.trials), default=0.0)
+    if now <= last:  # the clock was turned back; `latest` must still be this command's
+        now = math.nextafter(last, math.inf)
+    planned = [dataclasses.replace(trial, planned=now) for trial in plan.trials]
+    trials = earlier | {trial.key: trial for trial in planned}
     content = {
         "trials": [dataclasses.asdict(trial) for trial in trials.values()],
         "protocols": plan.protocols,
     }
+    storage.remove_parts(run_folder, FILE)
     try:
         storage.write_json(storage.join(run_folder, FILE), content)
     except (OSError, pa.ArrowException) as error:
@@ -131,15 +138,15 @@ def marked(folder: str, progress: Progress) -> Iterator[Progress]:
     """A progress function that tells `progress` and also leaves a mark in a trial's folder, which
     is removed when the block ends. A mark that cannot be written costs no trial.
     """
-    last_stage, last_at = "", 0.0
+    last_stage, last_at = "", -math.inf
 
     def report(stage: str, done: int, total: int) -> None:
         nonlocal last_stage, last_at
-        now = time.time()
+        now = time.monotonic()
         if stage != last_stage or now - last_at > _EVERY_S:
             last_stage, last_at = stage, now
             with contextlib.suppress(OSError, pa.ArrowException):
-                mark = Mark(stage, done, total, now)
+                mark = Mark(stage, done, total, time.time())
                 storage.write_json(storage.join(folder, RUNNING), mark._asdict())
         progress(stage, done, total)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs as pafs
+
+_PART = re.compile(r"(.+)\.[0-9a-f]{8}\.part")  # what whole_file writes into, beside the file
 
 
 def filesystem(path: str) -> tuple[pafs.FileSystem, str]:
@@ -50,6 +54,21 @@ def whole_file(fs: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
     except BaseException:
         delete(fs, part)  # half a file would only keep a full disk full
         raise
+
+
+def remove_parts(folder: str, file: str = "", older_than_s: float = 0.0) -> None:
+    """Delete what killed processes have left of files that they were writing in `folder`, or of
+    `file` alone. Without an age it is for those who alone write there. What cannot be deleted
+    stays.
+    """
+    fs, base = filesystem(folder)
+    with contextlib.suppress(OSError, pa.ArrowException):
+        for info in fs.get_file_info(pafs.FileSelector(base, allow_not_found=True)):
+            part = _PART.fullmatch(info.base_name)
+            is_old = info.mtime_ns is None or info.mtime_ns <= 1e9 * (time.time() - older_than_s)
+            if part and (not file or part[1] == file) and (is_old or not older_than_s):
+                with contextlib.suppress(FileNotFoundError):  # its owner was faster
+                    fs.delete_file(info.path)
 
 
 def write_json(path: str, content: Mapping[str, Any]) -> None:

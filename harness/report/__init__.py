@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 from pyarrow import fs as pafs
 
-from harness.records import rows, storage
+from harness.records import compact, rows, storage
 from harness.report import figures, format, load, page, render, success_rates, tables
 from harness.report.load import NoTrials
 from harness.report.page import progress
@@ -39,6 +39,9 @@ _OURS = re.compile(
     r"\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif|captions\.md"
 )
+
+
+_PART_S = 3600.0  # half a file that is older is nobody's any more: reports take no lock
 
 
 class Report(NamedTuple):
@@ -218,6 +221,9 @@ def _remove_old(run_folder: str, written: Container[str]) -> None:
             if old and _OURS.fullmatch(info.base_name):
                 with contextlib.suppress(FileNotFoundError):  # another report was faster
                     fs.delete_file(info.path)
+    for folder in ("", "tables", "figures", compact.FOLDER):
+        below = storage.join(run_folder, folder) if folder else run_folder
+        storage.remove_parts(below, older_than_s=_PART_S)
 
 
 def _save(run_folder: str, path: str, content: bytes) -> str:

@@ -10,6 +10,11 @@ python -m harness.report results/A results/B [results/C ...] [methods=lewm,pldm]
 
 from __future__ import annotations
 
+from harness.runtime import quiet_start
+
+if __name__ == "__main__":
+    quiet_start.take_ctrl_c()
+
 import functools
 import logging
 import sys

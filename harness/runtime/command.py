@@ -64,6 +64,9 @@ def main(
         return USAGE
     except (*failures, ImportError) as error:
         return failed(error)
+    except MemoryError:
+        console.print(f"error: not enough memory; {rest}")
+        return FAILED
     except KeyboardInterrupt as error:
         return interrupted(error, rest)
 
@@ -105,7 +108,8 @@ class Ended(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP raise Ended, so that nothing the command started outlives it.
+    """Within, SIGTERM, SIGHUP and Ctrl-C raise Ended, so that nothing the command started outlives
+    it.
 
     What was ignored when the command began stays ignored: under nohup, SIGHUP and Ctrl-C do not
     end it, and SIGTERM does.
@@ -114,9 +118,10 @@ def ended_by_signals() -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         raise Ended(number)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    ending = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in ending}
     for number, handler in before.items():
-        if handler == signal.SIG_DFL:
+        if handler in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end)
     try:
         yield

@@ -18,7 +18,8 @@ _PERIOD_S = 60.0
 def steps_per_cpu_s() -> float:
     """Steps a second of CPU time, which other programs hardly change, of one fixed training in this
     thread: convolutions, BatchNorm, layers of a transformer's sizes and AdamW on 64 pictures of 64
-    px, as at scale laptop; the median of some. Draws nothing from torch's global generator.
+    px, as at scale laptop; the median of some. Draws nothing from torch's global generator. Returns
+    0, not measured, where memory is too short for it.
 
     Trials that begin in the same minute of a process share one measurement.
     """
@@ -33,6 +34,8 @@ def _measured(_period: int) -> float:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return 1 / statistics.median(_taken()[_WARM_UP:])
+    except (MemoryError, RuntimeError):  # torch has no other type for memory that is short
+        return 0.0
     finally:
         torch.set_num_threads(before)
 

@@ -38,6 +38,11 @@ Ask further: --help tasks|methods|scales|method.lewm|train.lr|...
 
 from __future__ import annotations
 
+from harness.runtime import quiet_start
+
+if __name__ == "__main__":
+    quiet_start.take_ctrl_c()
+
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -42,7 +42,7 @@ class Standing(NamedTuple):
 
     settled: list[tuple[FrozenTrial, objective.Judgement]]  # in the order they were suggested
     pruned: list[FrozenTrial]
-    again: dict[str, dict[str, Any]]  # suggested and not done: words -> values
+    again: dict[str, dict[str, Any]]  # suggested, not done or not told: words -> values
     complete: bool  # nothing is left to try
 
 
@@ -139,12 +139,13 @@ def standing(sweep: Sweep, study: optuna.Study) -> Standing:
             pruned.append(suggestion)
             continue
         judgement = _judge(sweep, _specs(sweep, values))
-        if judgement is None:
+        is_told = suggestion.state == TrialState.COMPLETE
+        if judgement is None or not is_told:  # also one killed before its value was told
             again[" ".join(sweep.tried(values))] = values
-        elif suggestion.state == TrialState.COMPLETE and suggestion.values == _told(
-            sweep, judgement
-        ):
+        elif suggestion.values == _told(sweep, judgement):
             settled.append((suggestion, judgement))
+    for suggestion, _ in settled:
+        again.pop(" ".join(sweep.tried(suggestion.params)), None)
     ended = len(settled) + len(pruned) >= sweep.trials
     bracketed = not again and _is_bracketed(study)
     return Standing(settled, pruned, again, ended or bracketed)

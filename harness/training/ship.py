@@ -7,6 +7,11 @@ Another encoder gives other outcomes: raise the `version` of the methods that re
 
 from __future__ import annotations
 
+from harness.runtime import quiet_start
+
+if __name__ == "__main__":
+    quiet_start.take_ctrl_c()
+
 import hashlib
 import json
 import os

@@ -14,6 +14,11 @@ of episodes finds some of it, as far as the weights are there. Exit code 1 where
 
 from __future__ import annotations
 
+from harness.runtime import quiet_start
+
+if __name__ == "__main__":
+    quiet_start.take_ctrl_c()
+
 import dataclasses
 import sys
 from collections import Counter

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -181,6 +182,9 @@ def test_the_workers_of_a_collection_end_with_it(tmp_path, number):
             assert process.poll() is None, (tmp_path / "said").read_text()
             time.sleep(0.01)
         workers = [p for p in started.descendants(process.pid) if "spawn_main" in str(p.cmdline())]
+        for worker in workers:  # a terminal sends Ctrl-C to all; they would each show a traceback
+            status = Path("/proc", str(worker.pid), "status").read_text()
+            assert int(status.split("SigBlk:")[1].split()[0], 16) & 1 << (signal.SIGINT - 1)
         process.send_signal(number)
         process.wait(10)
         assert len(workers) == 2 and psutil.wait_procs(workers, timeout=5)[1] == []

@@ -33,6 +33,15 @@ def test_commands_add_their_trials_and_a_changed_trial_replaces_its_key(tmp_path
     assert [trial.key for trial in known.latest] == ["a", "c"]
 
 
+def test_the_latest_plan_is_the_last_commands_though_the_clock_was_turned_back(tmp_path):
+    folder = str(tmp_path)
+    plan.write(folder, plan.Plan([planned("a", planned=100.0), planned("b", planned=100.0)]))
+    (tmp_path / f"{plan.FILE}.0123abcd.part").touch()  # of a killed process
+    plan.write(folder, plan.Plan([planned("b", planned=50.0), planned("c", planned=50.0)]))
+    assert [trial.key for trial in plan.read(folder).latest] == ["b", "c"]
+    assert [path.name for path in tmp_path.iterdir()] == [plan.FILE]
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"trials": [{"key": "a"}]}'])
 def test_a_plan_that_cannot_be_read_is_none(tmp_path, content):
     (tmp_path / plan.FILE).write_text(content)
@@ -43,6 +52,7 @@ def test_a_mark_says_how_far_a_trial_is_and_goes_with_it(tmp_path, monkeypatch):
     trial, other = planned("a"), planned("b")
     now, told = [100.0], []
     monkeypatch.setattr(plan.time, "time", lambda: now[0])
+    monkeypatch.setattr(plan.time, "monotonic", lambda: now[0])
 
     def mark():
         return plan.marks(str(tmp_path), [trial, other])

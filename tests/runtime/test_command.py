@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from harness.runtime import command
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -63,3 +66,69 @@ def test_a_failure_is_one_line_and_a_missing_package_names_the_doctor(error, cap
     assert line.startswith(f"error: {error}")
     says = "-m harness.doctor says what to install"
     assert line.endswith(says) == isinstance(error, ImportError)
+
+
+def test_short_memory_is_one_line(capsys):
+    def execute(parsed):
+        raise MemoryError
+
+    assert command.main([], str, list, execute) == command.FAILED
+    assert capsys.readouterr().err == (
+        "error: not enough memory; the same command goes on from here\n"
+    )
+
+
+COMMAND = """
+from harness.runtime import quiet_start
+if __name__ == "__main__":
+    quiet_start.take_ctrl_c()
+import os, signal, sys
+def press(where):
+    if where in sys.argv[1:]:
+        os.kill(os.getpid(), signal.SIGINT)
+press("imports")
+from harness.runtime import command
+def execute(parsed):
+    try:
+        press("work")
+        return 0
+    finally:
+        press("cleaning")
+code = command.main(sys.argv[1:], str, list, execute)
+press("exit")
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "said"),
+    [
+        (["imports"], -2, ""),
+        (["work"], 130, "interrupted; the same command goes on from here\n"),
+        (["work", "cleaning"], 130, "interrupted; the same command goes on from here\n"),
+        (["exit"], -2, ""),
+        (["work", "exit"], -2, "interrupted; the same command goes on from here\n"),
+        ([], 0, ""),
+    ],
+)
+def test_ctrl_c_shows_no_traceback_at_any_stage(where, code, said):
+    ended = subprocess.run([sys.executable, "-c", COMMAND, *where], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (code, said)
+
+
+ENTRIES = [
+    path.relative_to(ROOT).as_posix()
+    for path in sorted(ROOT.glob("harness/**/*.py"))
+    if "sys.exit(main(" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_command_takes_ctrl_c_before_it_imports_more(entry):
+    lines = [line for line in (ROOT / entry).read_text().splitlines() if line]
+    first = lines.index("from harness.runtime import quiet_start")
+    assert lines[first - 1] == "from __future__ import annotations"
+    assert lines[first + 1 : first + 3] == [
+        'if __name__ == "__main__":',
+        "    quiet_start.take_ctrl_c()",
+    ]

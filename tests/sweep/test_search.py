@@ -40,7 +40,7 @@ class Ended(NamedTuple):
 
 def write(folders, spec, end):
     """Write the rows of a trial that has ended so."""
-    row = trial_row.trial_row(spec, folders, [], end.error, time.time())
+    row = trial_row.trial_row(spec, folders, [], end.error, time.time(), 0.0)
     solved = round(end.rate * PAIRS)
     episodes = [
         rows.EpisodeRow(
@@ -274,6 +274,24 @@ def test_a_pruned_sweep_that_was_killed_goes_on_at_its_rung(tmp_path):
     again = Driven(tmp_path, *words, end=lambda *_: Ended(0.5)).run()
     assert [share for *_, share in first.ran + again.ran] == [0.25, 0.5, 0.5, 1.0]
     assert again.standing.complete
+
+
+def test_a_value_whose_trials_ended_before_a_kill_is_told_by_the_next_call(tmp_path, monkeypatch):
+    """Their rows are there, and the study does not know it: no other value is tried instead."""
+    words = [LOG, "trials=3", "sampler=grid", "points=3"]
+    first = Driven(tmp_path, *words, end=by_weight)
+
+    def killed(assignments, suggestion, judgement):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search.Assignments, "_tell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            first.run()
+    assert len(first.ran) == 1
+    again = Driven(tmp_path, *words, end=by_weight).run()
+    assert sorted(weight for weight, *_ in first.ran + again.ran) == [0.001, 0.03162, 1.0]
+    assert again.standing.complete and len(again.standing.settled) == 3
 
 
 def test_a_seed_that_fails_on_its_way_does_not_stop_the_others(tmp_path):
