@@ -93,6 +93,8 @@ def joined(earlier: rows.TrialRow, later: rows.TrialRow) -> rows.TrialRow:
         earlier,
         stages=" ".join(stages),
         error=later.error,
+        permanent=later.permanent,
+        device_shared=earlier.device_shared or later.device_shared,
         eval_s=later.eval_s or earlier.eval_s,
         total_s=earlier.total_s + later.total_s,
         cpu_s=earlier.cpu_s + later.cpu_s,

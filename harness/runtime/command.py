@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import logging
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -57,6 +58,7 @@ def main(
             text = help_text([word for word in argv if word not in HELP])
             sys.stdout.write(text.replace("python -m ", f"{python()} -m ") + "\n")
             return OK
+        check_once(argv)
         with ended_by_signals():
             return execute(parse(argv))
     except ConfigError as error:
@@ -67,6 +69,17 @@ def main(
         return FAILED
     except KeyboardInterrupt as error:
         return interrupted(error, rest)
+
+
+def check_once(argv: Sequence[str]) -> None:
+    """Raises ConfigError where a key has two values: one of them would be passed over."""
+    first: dict[str, str] = {}
+    for word in argv:
+        key, equals, _ = word.partition("=")
+        if equals and re.fullmatch(r"[\w.]+", key) and first.setdefault(key, word) is not word:
+            raise ConfigError(
+                f"{key[:80]} is given twice, {first[key][:80]} and {word[:80]}: leave one out"
+            )
 
 
 def read_words(

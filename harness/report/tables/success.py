@@ -142,6 +142,7 @@ def _estimate_columns(estimate: Any) -> dict[str, float]:
     }
     if estimate.subset == success_rates.ALL:
         columns |= {"seed_std_pct": 100 * estimate.std, "seeds": estimate.seeds}
+        columns |= {"any_step_success_pct": 100 * estimate.ever}
         columns |= {"final_success_pct": 100 * estimate.final}
     return columns
 
@@ -194,7 +195,7 @@ def _words(prefix: str) -> str:
 def _strata(rows: pd.DataFrame) -> list[str]:
     """Column prefixes of the strata that these rows have."""
     ends = [c[: -len("success_pct")] for c in rows.columns if c.endswith("_success_pct")]
-    own = {"final_", "published_", _prefix(success_rates.UNSOLVED)}
+    own = {"any_step_", "final_", "published_", _prefix(success_rates.UNSOLVED)}
     return [p for p in ends if p not in own and rows[f"{p}success_pct"].notna().any()]
 
 
@@ -222,8 +223,10 @@ def _frame(rows: pd.DataFrame) -> pd.DataFrame:
                 sizes = [f", n = {n:.0f}" if n > 0 else "" for n in counts]
                 cells = [cell + size for cell, size in zip(cells, sizes, strict=True)]
             frame[heading] = cells
-    if (rows["final_success_pct"] != rows["success_pct"]).any():  # else an episode stops there
-        frame["Final %"] = rows["final_success_pct"].map(format.whole)
+    judged = {"At any step %": "any_step_success_pct", "At the end %": "final_success_pct"}
+    if any((rows[name] != rows["success_pct"]).any() for name in judged.values()):
+        for heading, name in judged.items():  # else an episode stops where it is solved
+            frame[heading] = rows[name].map(format.whole)
     if "published_success_pct" in rows and rows["published_success_pct"].notna().any():
         frame["Published %"] = rows["published_success_pct"].map(format.short)
     return frame
