@@ -140,12 +140,6 @@ def _agree_to_download(run: config.RunConfig, able: list[TrialSpec], folders: Ru
         )
 
 
-def _stages(spec: TrialSpec) -> list[str]:
-    """The stages that the trial runs."""
-    method = zoo.METHODS[spec.method]
-    return [name for name in spec.stages if trial.STAGES[name].applies(method)]
-
-
 def _folders(run: config.RunConfig) -> RunFolders:
     return RunFolders(run.folder, run.run, run.suite, run.datasets)
 
@@ -209,7 +203,7 @@ def _show_plan(
             f"their plan times do not count; whether that part is enough is not known for "
             f"{unknown} of them, since none of their setting has run here on a GPU"
         )
-    if unread := unread_keys.unread(run, specs, _stages):
+    if unread := unread_keys.unread(run, specs, trial.stages_of):
         console.print(f"without effect, since no trial of this run reads it: {', '.join(unread)}")
     lacking = launch.missing_datasets(able, _folders(run))
     if lacking:

@@ -376,6 +376,12 @@ STAGES = {  # in the order in which they run; a trial runs those that its spec n
 }
 
 
+def stages_of(spec: TrialSpec) -> list[str]:
+    """The stages of the trial that its method has."""
+    method = zoo.METHODS[spec.method]
+    return [name for name in spec.stages if STAGES[name].applies(method)]
+
+
 def _check(spec: TrialSpec, done: set[str]) -> None:
     """Raises TrialError, or ConfigError, where the trial cannot run here: before data are collected
     for nothing.

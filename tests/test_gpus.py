@@ -1,11 +1,12 @@
-"""Trials that share GPUs, with Ray's simulated ones where there is none: which GPU each is given and
-draws on, whether its part of the memory is enough, and what becomes of its plan times.
+"""Trials that share GPUs, with Ray's simulated ones where there is none: which GPU each is given
+and draws on, whether its part of the memory is enough, and what becomes of its plan times.
 """
 
 import collections
 import dataclasses
 import json
 import os
+import tempfile
 
 import pytest
 import started
@@ -19,6 +20,7 @@ from harness.runtime import machine, memory
 from harness.tasks import rendering
 
 GIB = 2**30
+PATIENCE_S = 600
 HALF = ["device=cuda", "resources.gpu=0.5"]
 NODES = [{"CPU": 8.0, "GPU": 2.0, launch.GPU_BYTES: 24.0 * GIB}]
 
@@ -51,9 +53,10 @@ def folders(tmp_path, datasets):
 def measured(folders, peak, resident, *words):
     """Record a trial of seed 0 on a GPU that took that much of its memory."""
     spec = tiny.spec("lewm", "device=cuda", *words)
-    row = trial.record_failure(spec, folders, "")
+    row = trial.record_failure(spec, folders, "no GPU here")
     facts = {"driver": "cuda 12.8", "peak_memory_bytes": peak, "resident_bytes": resident}
-    rows.write(folders.trial(spec), dataclasses.replace(row, **facts), [], [])
+    row = dataclasses.replace(row, status="ok", error="", **facts)
+    rows.write(folders.trial(spec), row, [], [])
 
 
 @pytest.mark.parametrize(
@@ -124,18 +127,19 @@ def test_pictures_are_drawn_by_the_gpu_that_computes(visible, number):
 
 
 WORKERS = """
-import json, os, sys, time, ray
-from ray import tune
+import json, os, sys, time
 from harness import launch
 from harness.runtime.progress import Display
 from harness.tasks import rendering
-scratch, share = sys.argv[1], float(sys.argv[2])
+folder, scratch, share = sys.argv[1], sys.argv[2], float(sys.argv[3])
 def worker(words):
     time.sleep(1)
     seen = [os.environ.get("CUDA_VISIBLE_DEVICES"), rendering.egl_device(os.environ)]
-    with open(f"{scratch}/{words['key']}.json", "w") as sink:
+    with open(f"{folder}/{words['key']}.json", "w") as sink:
         json.dump([*seen, time.time()], sink)
 launch._set_environment(scratch, joins=False)
+import ray
+from ray import tune
 ray.init(address="local", _temp_dir=scratch, num_cpus=4, num_gpus=2, include_dashboard=False,
          log_to_driver=False, object_store_memory=100 * 2**20)
 with Display(4) as display:
@@ -146,10 +150,17 @@ with Display(4) as display:
 """
 
 
-@pytest.mark.parametrize("share", [0.5])
-def test_trials_are_spread_over_gpus_and_draw_where_they_compute(share, tmp_path):
+@pytest.fixture
+def scratch():
+    """Ray's folder; its sockets need a short path."""
+    with tempfile.TemporaryDirectory(prefix="jb", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+def test_trials_are_spread_over_gpus_and_draw_where_they_compute(scratch, tmp_path):
     """Two GPUs that Ray is told of; halves are taken two by two."""
-    code, said = started.run(["-c", WORKERS, str(tmp_path), str(share)], tmp_path / "said", 120)
+    words = ["-c", WORKERS, str(tmp_path), scratch, "0.5"]
+    code, said = started.run(words, tmp_path / "said", PATIENCE_S)
     assert code == 0, said
     found = [json.loads((tmp_path / f"{key}.json").read_text()) for key in "abcd"]
     assert all(cuda == egl for cuda, egl, _ in found), found
