@@ -11,9 +11,10 @@ import tempfile
 import pytest
 import started
 import tiny
+import torch
 
 from harness import launch, trial
-from harness.experiment import config, identity
+from harness.experiment import config, identity, trial_row
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows
 from harness.runtime import machine, memory
@@ -86,6 +87,14 @@ def test_the_part_that_is_advised_fits(folders):
     whole = dataclasses.replace(tiny.spec("lewm", "device=cuda"), seed=1)
     assert identity.setting_hash(whole) == identity.setting_hash(spec)
     assert launch.refusals([whole], folders, NODES) == {whole.key: ""}
+
+
+def test_a_trial_that_runs_out_of_its_part_says_what_to_do(folders):
+    failure = torch.OutOfMemoryError("CUDA out of memory. 11.00 GiB allowed")
+    assert trial_row.error_line(failure, folders) == (
+        "OutOfMemoryError: CUDA out of memory. 11.00 GiB allowed: lower train.batch_size or, where "
+        "trials share a GPU, raise resources.gpu"
+    )
 
 
 # -- plan times

@@ -55,8 +55,7 @@ class Command:
     def words(self, *words):
         base = ["suite=smoke", "scale=tiny", "device=cpu", "backend=loop", "run=r", *SMALL]
         base += [f"results={self.folder}", f"datasets={self.datasets}"]
-        given = {word.partition("=")[0] for word in words}
-        return [*(word for word in base if word.partition("=")[0] not in given), *words]
+        return tiny.together(base, words)
 
     @property
     def folders(self):

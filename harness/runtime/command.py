@@ -76,10 +76,13 @@ def check_once(argv: Sequence[str]) -> None:
     first: dict[str, str] = {}
     for word in argv:
         key, equals, _ = word.partition("=")
-        if equals and re.fullmatch(r"[\w.]+", key) and first.setdefault(key, word) is not word:
+        if not equals or not re.fullmatch(r"[\w.]+", key):
+            continue
+        if key in first:
             raise ConfigError(
                 f"{key[:80]} is given twice, {first[key][:80]} and {word[:80]}: leave one out"
             )
+        first[key] = word
 
 
 def read_words(
