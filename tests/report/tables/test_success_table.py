@@ -109,6 +109,7 @@ def test_success_at_any_step_and_at_the_end_stand_beside_what_the_protocol_count
     (heading,) = [line for line in shown.splitlines() if "At any step %" in line]
     assert heading.endswith("| At any step % | At the end % | Published % |")
     assert "| 60 | 40 |" in shown
+    assert shown.count("At any step: solved at some step; at the end: after the last one.") == 1
 
 
 def test_where_episodes_stop_when_solved_one_success_is_shown(run):
