@@ -28,17 +28,6 @@ TOGETHER = ["resources.pairs_per_solve=3", "resources.pairs_per_rollout=3"]
 ROUNDING = {"gcbc": 1e-6}
 BRIEF = ["stages=train,control"]  # the toy task has all stages once
 PATIENCE_S = 600
-RUN = """
-import sys
-from harness import launch, trial
-from harness.experiment import config, suites
-from harness.experiment.run_folders import RunFolders
-settings = config.parse(sys.argv[1:])
-specs = suites.expand(settings, trial.STAGES)
-folders = RunFolders(settings.folder, settings.run, settings.suite, settings.datasets)
-launch.prepare_datasets(specs, folders)
-launch.launch(specs, folders, settings)
-"""  # harness.run without its report
 
 
 @pytest.fixture(scope="module")
