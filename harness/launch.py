@@ -6,6 +6,7 @@ Ray's own state is disposable: the result files alone say which trials are done.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import pickle
@@ -16,14 +17,17 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from harness import trial, zoo
 from harness.data import collect, importing, sources
 from harness.data.episodes import DatasetError
+from harness.evaluate import pairs
 from harness.experiment import config, identity, suites
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows, storage
-from harness.runtime import command, machine, outside, provenance, supervised
+from harness.runtime import command, machine, memory, outside, provenance, supervised
 from harness.runtime.progress import Display, Progress
 from harness.training import pretraining
 from harness.training.checkpoint import TRAINING
@@ -37,7 +41,10 @@ _CONNECT_S = 10.0
 _TOKEN_FILE = "~/.ray/auth_token"  # where `ray get-auth-token --generate` puts it
 _RETRIES = 1  # of a trial whose process died; it goes on from its checkpoint
 
-Node = Mapping[str, float]  # a machine's resources under Ray's names: "CPU", "GPU"
+# a machine's resources under Ray's names: "CPU", "GPU"; and under ours, where it is known, the
+# memory of the smallest of its GPUs
+Node = Mapping[str, float]
+GPU_BYTES = "gpu_bytes"
 
 
 class LaunchError(RuntimeError):
@@ -75,7 +82,7 @@ def launch(
     costs = {spec.key: estimates.get(spec.key) for spec in specs}
     if run.backend == "loop" and specs:
         with Display(len(specs), costs=costs) as display:
-            for wave in suites.waves(specs):
+            for wave in suites.waves(_refuse(specs, folders, local_nodes(), display)):
                 _loop(wave, folders, display)
     elif specs:
         before = {spec.key: attempts(spec, folders) for spec in specs}
@@ -157,14 +164,21 @@ def prepare_datasets(specs: Sequence[TrialSpec], folders: RunFolders) -> None:
 
 
 def _loop(specs: Sequence[TrialSpec], folders: RunFolders, display: Display) -> None:
-    nodes = local_nodes()
     for spec in specs:
-        reason = unavailable_reason(spec, nodes)
-        if reason:
-            _fail(spec, folders, reason)
-        else:
-            run_here(spec, folders, display)
+        run_here(spec, folders, display)
         display.finish(spec.key, outcome(spec, folders))
+
+
+def _refuse(
+    specs: Sequence[TrialSpec], folders: RunFolders, nodes: Sequence[Node], display: Display
+) -> list[TrialSpec]:
+    """Record the trials that cannot succeed as failed, before anything trains; the others."""
+    reasons = refusals(specs, folders, nodes)
+    for spec in specs:
+        if reasons[spec.key]:
+            _fail(spec, folders, reasons[spec.key], permanent=True)
+            display.finish(spec.key, outcome(spec, folders))
+    return [spec for spec in specs if not reasons[spec.key]]
 
 
 def run_here(spec: TrialSpec, folders: RunFolders, display: Display) -> None:
@@ -199,17 +213,9 @@ def _by_ray(
     left = [spec for spec in specs if attempts(spec, folders) == before[spec.key]]
     costs = {spec.key: costs[spec.key] for spec in left}
     with Display(len(specs), len(specs) - len(left), costs=costs) as display:
-        for wave in suites.waves(left):
-            possible = {}
-            for spec in wave:
-                reason = unavailable_reason(spec, nodes)
-                if reason:
-                    _fail(spec, folders, reason)
-                    display.finish(spec.key, outcome(spec, folders))
-                else:
-                    possible[spec.key] = spec
-            if possible:
-                _tune(scratch, possible, before, folders, display)
+        for wave in suites.waves(_refuse(left, folders, nodes, display)):
+            if wave:
+                _tune(scratch, {spec.key: spec for spec in wave}, before, folders, display)
 
 
 def _tune(
@@ -271,9 +277,9 @@ def settle(spec: TrialSpec, folders: RunFolders, attempts_before: int) -> str:
     return outcome(spec, folders)
 
 
-def _fail(spec: TrialSpec, folders: RunFolders, reason: str) -> None:
+def _fail(spec: TrialSpec, folders: RunFolders, reason: str, permanent: bool = False) -> None:
     try:
-        trial.record_failure(spec, folders, reason)
+        trial.record_failure(spec, folders, reason, permanent)
     except OSError as error:
         log.error("%s: its row cannot be written: %s", spec.key, error)
 
@@ -298,19 +304,95 @@ def resources(spec: TrialSpec) -> dict[str, float]:
     return {"cpu": request.cpu, "gpu": request.gpu} if request.gpu else {"cpu": request.cpu}
 
 
+def refusals(
+    specs: Sequence[TrialSpec], folders: RunFolders, nodes: Sequence[Node] | None
+) -> dict[str, str]:
+    """Why each of the trials cannot succeed, as far as that is known before it runs, or "", by its
+    key. `nodes` are the machines that can run it, None where they are not known yet.
+    """
+    reasons = {
+        spec.key: (unavailable_reason(spec, nodes) if nodes is not None else "")
+        or _no_pairs_reason(spec, folders)
+        or _no_room_reason(spec, folders, nodes or ())
+        for spec in specs
+    }
+    users: dict[str, list[str]] = {}  # by a training, the trials that evaluate it
+    for spec in specs:
+        users.setdefault(spec.config.weights.trial, []).append(spec.key)
+    for spec in specs:
+        evaluations = users.get(spec.key, [])
+        if evaluations and all(reasons[key] for key in evaluations):
+            reasons[spec.key] = reasons[spec.key] or (
+                "no trial that would evaluate this training can run"
+            )
+    return reasons
+
+
+def _no_pairs_reason(spec: TrialSpec, folders: RunFolders) -> str:
+    """Why the trial's data cannot give the pairs that it is evaluated on, or "". Where they are not
+    collected yet, every episode counts as one of the split, and as long as it may be.
+    """
+    if "control" not in spec.stages:
+        return ""
+    data, settings = spec.config.data, spec.config.protocol
+    manifest = collect.manifest(zoo.TASKS[spec.task], data, folders.datasets)
+    if manifest is not None:
+        lengths, split = np.array(manifest.lengths), settings.split
+        own = lengths if split == "any" else lengths[np.array(manifest.split[split], np.int64)]
+        return pairs.shortage(own, settings)
+    if data.is_imported:
+        return ""
+    longest = np.full(data.episodes, data.max_steps)
+    return pairs.shortage(longest, dataclasses.replace(settings, split="any"))
+
+
+def _no_room_reason(spec: TrialSpec, folders: RunFolders, nodes: Sequence[Node]) -> str:
+    """Why the trial's share of a GPU is too small, or "": a trial of the same setting took more
+    memory than it may have, also without the frames that it kept there since they found room.
+    """
+    share = spec.config.resources.gpu
+    most = max((node.get(GPU_BYTES, 0.0) for node in nodes), default=0.0)
+    needed = gpu_bytes_of(spec, folders)
+    if not 0 < share < 1 or not most or needed <= memory.of_share(int(most), share):
+        return ""
+    parts = [1 / n for n in range(2, 100)]
+    fitting = [part for part in parts if needed <= memory.of_share(int(most), part)]
+    return (
+        f"resources.gpu={share:g} leaves a trial {_gib(memory.of_share(int(most), share))} of a "
+        f"GPU of {_gib(most)}, and one of the same setting took {_gib(needed)}: use "
+        f"resources.gpu={fitting[-1] if fitting else 1:g}"
+    )
+
+
+def gpu_bytes_of(spec: TrialSpec, folders: RunFolders) -> float:
+    """The most memory of a GPU that a trial of the same setting has taken in this run, without the
+    frames that it kept there; 0 where none has been measured.
+    """
+    if not spec.config.resources.gpu:
+        return 0.0
+    known = rows.read(folders.folder).trial
+    alike = (known["setting_hash"] == identity.setting_hash(spec)) & (known["driver"] != "")
+    own = known[alike]
+    return float((own["peak_memory_bytes"] - own["resident_bytes"]).max()) if len(own) else 0.0
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB"
+
+
 def unavailable_reason(spec: TrialSpec, nodes: Sequence[Node]) -> str:
     """Why no single one of these machines can hold the trial, or ""."""
     if missing := spec.config.weights.missing:
         return missing
     request = spec.config.resources
     gpus = max(node.get("GPU", 0) for node in nodes)
+    if spec.config.device == "cuda" and not gpus:
+        return "device=cuda and no GPU on any machine here: use device=cpu, or one with a GPU"
     if request.gpu > gpus:
         return (
-            f"resources.gpu={request.gpu:g} and {gpus:g} GPUs on any machine here: "
-            f"use device=cpu, or a machine with a GPU"
+            f"resources.gpu={request.gpu:g} and at most {gpus:g} GPUs on any machine here: use "
+            f"resources.gpu={gpus:g}"
         )
-    if spec.config.device == "cuda" and not gpus:
-        return "device=cuda and no GPU on any machine here: use device=cpu"
     cores = max(node.get("CPU", 0) for node in nodes if node.get("GPU", 0) >= request.gpu)
     if request.cpu > cores:
         those = f"any machine here with {request.gpu:g} GPUs" if request.gpu else "any machine here"
@@ -320,10 +402,11 @@ def unavailable_reason(spec: TrialSpec, nodes: Sequence[Node]) -> str:
 
 
 def local_nodes() -> list[Node]:
-    """This machine alone, with the cores and GPUs that this process may use."""
+    """This machine alone, with the cores, the GPUs and their memory that this process may use."""
     import torch
 
-    return [{"CPU": float(machine.cores()), "GPU": float(torch.cuda.device_count())}]
+    counts = {"CPU": float(machine.cores()), "GPU": float(torch.cuda.device_count())}
+    return [counts | {GPU_BYTES: float(memory.of_gpus())}]
 
 
 def _to_display(display: Display, key: str) -> Progress:
@@ -356,7 +439,10 @@ def cluster(scratch: str, run: config.RunConfig) -> list[Node]:
     if not run.verbose:
         logging.getLogger("ray").setLevel(logging.ERROR)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a dead worker gets our own row
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if run.ray.address:
+        return nodes
+    return [node | {GPU_BYTES: float(memory.of_gpus())} for node in nodes]
 
 
 def _set_environment(scratch: str, joins: bool) -> None:

@@ -28,6 +28,7 @@ from harness.experiment import (
     manual,
     protocol_pages,
     suites,
+    unread_keys,
 )
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
@@ -70,8 +71,8 @@ def _execute(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str])
     """Show the plan; run what is missing and report, unless it is a dry run; the exit code."""
     command.set_up_logging(run.verbose)
     if run.dry:
-        _plan(run, specs)
-        return OK
+        todo, able, _ = _plan(run, specs)
+        return FAILED if todo and not able else OK
     command_line.check_writable(run.folder)
     with folder_lock.hold(run.folder):
         return _run(run, specs, argv)
@@ -163,10 +164,8 @@ def _report(folder: str) -> bool:
 
 def _reasons(run: config.RunConfig, todo: list[TrialSpec]) -> dict[str, str]:
     """Why each of these cannot run here, or ""; of a cluster that is not known yet."""
-    nodes = launch.local_nodes()
-    return {
-        spec.key: "" if run.ray.address else launch.unavailable_reason(spec, nodes) for spec in todo
-    }
+    nodes = None if run.ray.address else launch.local_nodes()
+    return launch.refusals(todo, _folders(run), nodes)
 
 
 def _show_plan(
@@ -204,6 +203,17 @@ def _show_plan(
     console.print(f"{len(able)} of {len(specs)} trials to run{words}")
     if begun:
         console.print(f"{len(begun)} of them go on from the checkpoint of an interrupted training")
+    if refused := sum(map(bool, reasons.values())):
+        console.print(f"{refused} of {len(specs)} trials cannot run: change what is said above")
+    if sharing := [spec for spec in able if 0 < spec.config.resources.gpu < 1]:
+        unknown = sum(not launch.gpu_bytes_of(spec, _folders(run)) for spec in sharing)
+        console.print(
+            f"{len(sharing)} trials share GPUs: each fails beyond its part of the memory, and "
+            f"their plan times do not count; whether that part is enough is not known for "
+            f"{unknown} of them, since none of their setting has run here on a GPU"
+        )
+    if unread := unread_keys.unread(run, specs, trial.stages_of):
+        console.print(f"without effect, since no trial of this run reads it: {', '.join(unread)}")
     lacking = launch.missing_datasets(able, _folders(run))
     if lacking:
         console.print(f"data to collect first, not in that time: {', '.join(lacking)}")
@@ -242,12 +252,21 @@ def _covered(spans: list[tuple[float, float]]) -> float:
 
 
 def _show_failures(specs: list[TrialSpec], folders: RunFolders, argv: Sequence[str]) -> int:
+    """Name the trials that failed, and the command that retries those that may succeed then."""
     failed = launch.missing(specs, folders)
     for spec in failed:
         console.print(f"{spec.key} failed: {launch.outcome(spec, folders)}", markup=False)
     if failed:
-        again = command.module("harness.run", *argv)
-        command.show_command(f"{len(failed)} of {len(specs)} trials failed; to retry them: {again}")
+        failures = [rows.read_trial(folders.trial(spec)) for spec in failed]
+        retried = sum(row is None or not row.permanent for row in failures)
+        words = f"{len(failed)} of {len(specs)} trials failed"
+        if retried < len(failed):
+            count = "they" if retried == 0 else f"{len(failed) - retried} of them"
+            words += f"; {count} would fail again: change what their lines name"
+        if retried:
+            which = "them" if retried == len(failed) else "the others"
+            words += f"; to retry {which}: {command.module('harness.run', *argv)}"
+        command.show_command(words)
     return FAILED if failed else OK
 
 

@@ -78,7 +78,7 @@ def _run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.Trial
             results.append(result)
     except Exception as failure:  # noqa: BLE001  the trial boundary
         log.debug("%s", traceback.format_exc())
-        results.append(Result(facts=rows.FailureFacts(isinstance(failure, loop.DivergedError))))
+        results.append(Result(facts=_failure_facts(failure)))
         error = trial_row.error_line(failure, folders)
     results.append(Result(facts=rows.CPUFacts(time.process_time() - before)))
     total_s = time.monotonic() - clock
@@ -88,9 +88,22 @@ def _run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.Trial
     return row
 
 
-def record_failure(spec: TrialSpec, folders: RunFolders, error: str) -> rows.TrialRow:
-    """Write the row of a trial that could not be started or whose process died."""
-    return _write(spec, folders, [], error, time.time(), 0.0, _earlier(spec, folders))
+def _failure_facts(failure: Exception) -> rows.FailureFacts:
+    """What kind of failure it is. What follows from the configuration and the data alone comes
+    again with them.
+    """
+    diverged = isinstance(failure, loop.DivergedError)
+    return rows.FailureFacts(diverged, diverged or isinstance(failure, pairs.PairError))
+
+
+def record_failure(
+    spec: TrialSpec, folders: RunFolders, error: str, permanent: bool = False
+) -> rows.TrialRow:
+    """Write the row of a trial that could not be started or whose process died; `permanent`: the
+    same command would end so again.
+    """
+    facts = Result(facts=rows.FailureFacts(diverged=False, permanent=permanent))
+    return _write(spec, folders, [facts], error, time.time(), 0.0, _earlier(spec, folders))
 
 
 def _earlier(spec: TrialSpec, folders: RunFolders) -> rows.Written | None:
@@ -113,6 +126,7 @@ def _results(
     device = torch.device(spec.config.device)
     if device.type == "cuda":
         deterministic.use()
+        memory.keep_to_share(device, spec.config.resources.gpu)
     threads.use_one()
     memory.keep_freed()
     memory.reset_peak(device)
@@ -153,6 +167,7 @@ def train(context: Context) -> Result:
     with threads.torch_uses(cfg.train.threads):
         result = loop.train(model, windows, cfg.train, spec.seed, device, saved, progress)
     facts = loop.facts(model, result, saved.finish(model, config.to_yaml(spec)))
+    facts = dataclasses.replace(facts, resident_bytes=windows.resident_bytes)
     metrics = [*sizes, *loop.metric_rows(context.key, result), *diagnostics(context, model)]
     return Result(metrics + _normalizer_rows(context), facts=facts, model=model)
 
@@ -304,10 +319,12 @@ def time_plans(context: Context) -> Result:
     if isinstance(policy, StatePolicy):  # it searches in the simulator
         return Result()
     settings, normalizer = context.config.plan_time, context.normalizer
+    shared = context.device_is_shared()
     cost = plan_time.measure(
         policy, context.task, main, normalizer, size, settings, context.progress
     )
-    return Result(plan_time.metric_rows(context.key, policy, cost))
+    facts = rows.TimingFacts(shared or context.device_is_shared())
+    return Result(plan_time.metric_rows(context.key, policy, cost), facts=facts)
 
 
 def explain_plans(context: Context) -> Result:
@@ -365,6 +382,12 @@ STAGES = {  # in the order in which they run; a trial runs those that its spec n
     "plans": Stage(explain_plans, of_policies=False),
     "decoder": Stage(decode, of_policies=False, of_ceilings=False),
 }
+
+
+def stages_of(spec: TrialSpec) -> list[str]:
+    """The stages of the trial that its method has."""
+    method = zoo.METHODS[spec.method]
+    return [name for name in spec.stages if STAGES[name].applies(method)]
 
 
 def _check(spec: TrialSpec, done: set[str]) -> None:

@@ -24,7 +24,7 @@ from harness.experiment.config import TrialConfig
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows
-from harness.runtime import memory, seeding
+from harness.runtime import machine, memory, seeding
 from harness.runtime.progress import Progress
 from harness.training import pretraining
 
@@ -108,7 +108,8 @@ class Context:
             tokens,
         )
         if self.device.type == "cuda":
-            windows.reside(self.device, int(_RESIDENT_SHARE * memory.free(self.device)))
+            room = memory.free(self.device, self.config.resources.gpu)
+            windows.reside(self.device, int(_RESIDENT_SHARE * room))
         return windows
 
     @functools.cached_property
@@ -157,6 +158,12 @@ class Context:
         if method.plans and self.config.mpc.cost == "probe":
             read = self.probe.reader(self.device)
         return policies.of_model(self.spec, self.model, decode, eval_seed, self.device, read)
+
+    def device_is_shared(self) -> bool:
+        """Whether other trials or programs may use this trial's device now."""
+        if self.config.resources.shares or self.device.type == "cpu":
+            return self.config.resources.shares
+        return machine.gpu_is_shared(f"GPU-{torch.cuda.get_device_properties(self.device).uuid}")
 
     def _in_simulator(self, end_cost: EndCost, eval_seed: int) -> StatePolicy:
         """The policy that plans in the task's simulator by this cost."""

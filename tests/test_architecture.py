@@ -47,7 +47,7 @@ MAY_IMPORT = {
     | {"data.collect", "planning", "evaluate.plan_time", "evaluate.plans", "evaluate.decoder"},
     "trial_context": GROUND | {"data", "evaluate", "experiment", "policies", "training", "zoo"},
     "trial": GROUND | {"data", "evaluate", "experiment", "training", "trial_context", "zoo"},
-    "launch": GROUND | {"data", "experiment", "training", "trial", "zoo"},
+    "launch": GROUND | {"data", "evaluate.pairs", "experiment", "training", "trial", "zoo"},
     "data.__main__": GROUND | {"data", "experiment", "zoo"},
     "moments": GROUND | {"data", "evaluate.moments", "experiment", "zoo"},
     "doctor": GROUND | {"tasks.rendering"},

@@ -10,6 +10,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import started
 import tiny
@@ -53,7 +54,8 @@ class Command:
 
     def words(self, *words):
         base = ["suite=smoke", "scale=tiny", "device=cpu", "backend=loop", "run=r", *SMALL]
-        return [*base, f"results={self.folder}", f"datasets={self.datasets}", *words]
+        base += [f"results={self.folder}", f"datasets={self.datasets}"]
+        return tiny.together(base, words)
 
     @property
     def folders(self):
@@ -215,12 +217,11 @@ def test_one_trials_nan_and_anothers_wish_for_cores_leave_the_others_alone(comma
     assert command.row("toy.lewm.s0").diverged and not command.row("toy.noop.s0").diverged
     said = r"^resources.cpu=999 and \d+ cores on any machine here: use resources.cpu=\d+$"
     assert re.search(said, command.error("toy.pldm.s0"))
-    said = r"^PairError: only \d+ of 3000 pairs .*: raise data.episodes or lower protocol.pairs$"
+    said = r"^only \d+ of 3000 pairs .*: raise data.episodes or lower protocol.pairs$"
     assert re.search(said, command.error("toy.noop.s0"))
     assert before.items() <= parquet(command).items()
-    (last,) = [line for line in command.said.splitlines() if line.startswith("3 of 4 trials fail")]
-    python, *again = shlex.split(last.partition("to retry them: ")[2])
-    assert "python" in python and again == ["-m", "harness.run", *command.words(*words)]
+    said = "3 of 4 trials failed; they would fail again: change what their lines name\n"
+    assert said in command.said
 
     assert command.launch(*words[:1], *words[2:], "for.pldm.resources.cpu=1") == 1
     assert command.row("toy.pldm.s0").status == "ok" and command.row("toy.pldm.s0").attempts == 2
@@ -314,10 +315,59 @@ def test_a_training_is_kept_where_what_follows_it_fails(command, monkeypatch):
 
 
 def test_pairs_that_the_data_cannot_give_are_refused_before_the_training(command):
-    command.launch("methods=[lewm]", "protocol.pairs=3000")
-    assert "PairError: only" in command.error("toy.lewm.s0")
-    assert command.row("toy.lewm.s0").train_steps == 0
-    assert not list(command.trials.glob("toy.lewm.*/checkpoint/*"))
+    """By the number of starts at once; by what else is asked of a pair when the trial begins."""
+    data = tiny.dataset(tiny.spec("lewm", *SMALL), command.datasets)
+    starts = int(np.maximum(data.lengths[data.split("test")] - 25, 0).sum())
+    unsolved = ["protocol.allow_presolved=false", f"for.lewm.protocol.pairs={starts}"]
+    for words, said in (
+        (["for.lewm.protocol.pairs=3000"], f"only {starts} of 3000 pairs in all"),
+        (unsolved, "PairError: only "),
+    ):
+        command.folder = command.folder / "below"
+        assert command.launch("methods=[lewm]", *words) == 1
+        assert command.error("toy.lewm.s0").startswith(said)
+        row = command.row("toy.lewm.s0")
+        assert row.train_steps == 0 and row.permanent
+        assert not list(command.trials.glob("toy.lewm.*/checkpoint/*"))
+
+
+def test_what_cannot_have_pairs_is_refused_before_anything_trains(command, tmp_path):
+    """Episodes of at most 60 steps have no goal 75 or 100 steps ahead."""
+    command.datasets = tmp_path / "datasets"  # nothing is collected yet
+    words = ["suite=horizons", "tasks=toy", "methods=gcbc,random"]
+    assert command.run("dry=true", *words) == 0
+    assert "4 of 9 trials cannot run: change what is said above" in command.said
+    assert "no pairs with offset 75 in all splits, whose longest episode has 60" in command.said
+    assert command.run(*words) == 1
+    refused = {f"toy.{m}.offset-{o}.s0" for m in ("gcbc", "random") for o in (75, 100)}
+    table = rows.read(command.folders.folder).trial.set_index("key")
+    assert set(table.index[table["status"] == "error"]) == refused
+    assert table.loc[[*refused], "ended"].max() < table.loc["toy.gcbc.training.s0", "started"]
+    said = "4 of 9 trials failed; they would fail again: change what their lines name\n"
+    assert said in command.said
+
+
+def test_a_training_that_nothing_can_evaluate_is_not_trained(command):
+    assert command.launch("suite=horizons", "tasks=toy", "methods=gcbc", "data.max_steps=20") == 5
+    assert "no trial that would evaluate" in command.error("toy.gcbc.training.s0")
+
+
+def test_a_dry_run_says_what_has_no_effect_and_whether_anything_can_run(command):
+    words = ["dry=true", "for.lewm.train.lr=1", "planner.icem.elites=3", "resources.cpu=1"]
+    assert command.run(*words, "methods=[lewm,random]") == 0
+    said = "without effect, since no trial of this run reads it: "
+    assert f"{said}planner.icem.elites\n" in command.said
+    assert command.run("dry=true", "methods=[random]", "protocol.hold_steps=2") == 0
+    assert f"{said}train.steps, plan_time.singles\n" in command.said
+    assert command.run("dry=true", "methods=[random]", "for.random.resources.cpu=999") == 0
+    assert command.run("dry=true", "methods=[lewm]", "resources.cpu=999") == 1
+    assert "1 of 1 trials cannot run: change what is said above\n" in command.said
+
+
+def test_a_key_with_two_values_is_refused(command):
+    assert command.run("methods=[noop]", "seeds=2", "methods=random") == 2
+    said = "error: methods is given twice, methods=[noop] and methods=random: leave one out\n"
+    assert command.said == said
 
 
 def test_a_process_that_died_without_a_word_leaves_a_row(command):
@@ -365,6 +415,10 @@ def test_a_disk_too_full_for_a_checkpoint(command):
     error = command.error("toy.lewm.s0")
     assert error.startswith("OSError: ")
     assert "error: no report: [Errno 27]" in command.said
+    (last,) = [line for line in command.said.splitlines() if line.startswith("1 of 3 trials fail")]
+    python, *again = shlex.split(last.partition("; to retry them: ")[2])
+    words = command.words("methods=[lewm,noop,replay]")
+    assert "python" in python and again == ["-m", "harness.run", *words]
     assert error.endswith(
         "free disk space or give another results=FOLDER, then issue the command again"
     )

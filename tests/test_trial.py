@@ -4,12 +4,9 @@ import dataclasses
 import logging
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import repositories
 import tiny
-import torch
-from threadpoolctl import threadpool_limits
 
 from harness import trial, zoo
 from harness.evaluate import pairs
@@ -65,30 +62,6 @@ def test_half_files_of_a_killed_process_go_with_the_next_attempt(folders):
         path.touch()
     assert trial.run(spec, folders, tiny.quiet).status == "ok"
     assert not any(path.exists() for path in left)
-
-
-@pytest.mark.parametrize("method", ["lewm", "gcbc", "dino_wm"])
-def test_cores_and_threads_change_no_outcome(method, folders):
-    """Their times apart, trials with one core and with two are equal to the last bit."""
-    outcomes = []
-    for cores in (1, 2):
-        spec = tiny.spec(method, *SMALL, f"resources.cpu={cores}")
-        own = dataclasses.replace(folders, folder=f"{folders.folder}{cores}")
-        torch.set_num_threads(cores)
-        with threadpool_limits(cores):  # as another machine or OMP_NUM_THREADS may have it
-            row = trial.run(spec, own, tiny.quiet)
-        assert row.status == "ok" and row.threads == cores, row.error
-        outcomes.append(outcome(row, own.trial(spec)))
-    assert outcomes[0] == outcomes[1]
-
-
-def outcome(row, folder):
-    """What a trial found out, without what it took."""
-    timed = ["solve_s", "env_s", "render_s"]
-    episodes = pq.read_table(f"{folder}/episodes.parquet").drop_columns(timed).to_pylist()
-    metrics = pq.read_table(f"{folder}/metrics.parquet").to_pylist()
-    values = [line for line in metrics if line["unit"] != "s"]
-    return row.config_hash, row.checkpoint_hash, episodes, values
 
 
 def test_a_training_of_several_threads_is_another_configuration():

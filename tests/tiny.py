@@ -17,6 +17,12 @@ def spec(method, *words, task="toy"):
     return found
 
 
+def together(base, words):
+    """The words of a command: those of `base` whose key is not given anew, then `words`."""
+    given = {word.partition("=")[0] for word in words}
+    return [*(word for word in base if word.partition("=")[0] not in given), *words]
+
+
 def dataset(spec, root):
     """The trial's dataset, collected under `root` where it is not there yet."""
     return open_dataset(collect.ensure(zoo.TASKS[spec.task], spec.config.data, str(root)))

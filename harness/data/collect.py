@@ -134,6 +134,14 @@ def has(task: Task, config: DataConfig, root: str) -> bool:
     return here or cache.has(*os.path.split(folder))
 
 
+def manifest(task: Task, config: DataConfig, root: str) -> episodes.Manifest | None:
+    """The manifest of the dataset, or None where this machine has none that can be read."""
+    try:
+        return episodes.read_manifest(_folder(task, config, cache.local(root)))
+    except (episodes.DatasetError, OSError):
+        return None
+
+
 def ensure(task: Task, config: DataConfig, root: str, workers: int = 1) -> str:
     """The folder of the complete dataset under `root`, which is made first if it is missing. Of a
     URI it is this machine's copy (cache.py).

@@ -82,6 +82,11 @@ class Windows:
         self._resident = resident
         return True
 
+    @property
+    def resident_bytes(self) -> int:
+        """The bytes of frames that lie on a device."""
+        return 0 if self._resident is None else self._resident.nbytes
+
     def take(self, indices: np.ndarray) -> Window:
         """The windows `indices` (B,) out of 0..len - 1, without goals."""
         return self._window(indices, [])

@@ -97,6 +97,23 @@ def starts(
     return episode, step, dataset.first_row[episode] + step
 
 
+def shortage(lengths: np.ndarray, settings: PairSettings) -> str:
+    """Why held-out episodes of these lengths (E,) cannot give the protocol's pairs, or "". Only the
+    starts are counted: what the protocol demands of a pair besides can leave fewer, and `draw`
+    finds that out.
+    """
+    if settings.manifest:  # its pairs are listed
+        return ""
+    count = int(np.maximum(lengths - settings.offset_steps, 0).sum())
+    if count == 0:
+        return (
+            f"no pairs with offset {settings.offset_steps} in {_split(settings)}, whose longest "
+            f"episode has {lengths.max(initial=0)} steps: raise data.max_steps or lower "
+            f"protocol.offset_steps"
+        )
+    return "" if count >= settings.pairs else _too_few(count, settings.pairs, "in all", settings)
+
+
 def draw(
     dataset: Dataset, task: Task, settings: PairSettings, seed: int
 ) -> tuple[list[Pair], list[Pair]]:
@@ -109,6 +126,9 @@ def draw(
     _check_strata(task, settings)
     if settings.manifest:
         return _listed(dataset, task, settings), []
+    episodes = _episodes(dataset, settings.split)
+    if reason := shortage(dataset.lengths[episodes], settings):
+        raise PairError(reason)
     candidates = _candidates(dataset, task, settings, seed)
     main = _main_draw(candidates, settings)
     extra = _stratum_draw(candidates, main, settings)
@@ -269,10 +289,18 @@ def _stratum_draw(candidates: _Starts, main: np.ndarray, settings: PairSettings)
 
 def _enough(found: int, wanted: int, what: str, settings: PairSettings) -> None:
     if found < wanted:
-        raise PairError(
-            f"only {found} of {wanted} pairs {what} with offset {settings.offset_steps} in the "
-            f"{settings.split} split: raise data.episodes or lower protocol.pairs"
-        )
+        raise PairError(_too_few(found, wanted, what, settings))
+
+
+def _too_few(found: int, wanted: int, what: str, settings: PairSettings) -> str:
+    return (
+        f"only {found} of {wanted} pairs {what} with offset {settings.offset_steps} in "
+        f"{_split(settings)}: raise data.episodes or lower protocol.pairs"
+    )
+
+
+def _split(settings: PairSettings) -> str:
+    return "all splits" if settings.split == "any" else f"the {settings.split} split"
 
 
 def _pair(dataset: Dataset, candidates: _Starts, index: int, number: int, offset: int) -> Pair:

@@ -52,11 +52,25 @@ class Resources(Settings):
     cpu: float = setting(
         2.0, "Cores of a trial: that many threads divide the pairs of a plan.", gt=0
     )
-    gpu: float = setting(0.0, "GPUs of a trial; 0.5: two trials share one.", ge=0)
+    gpu: float = setting(
+        0.0,
+        "GPUs of a trial; 0: one with CUDA; 0.5: two share one, whose plan times do not count.",
+        ge=0,
+    )
     pairs_per_solve: int = setting(0, "Pairs planned together; 0: all that need a plan.", ge=0)
     pairs_per_rollout: int = setting(
         0, "Pairs in one call of the model; 0: 1 on a CPU, 16 on a GPU.", ge=0
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gpu > 1 and self.gpu % 1:
+            raise ValueError(f"gpu={self.gpu:g} must be a part of one GPU or a whole number")
+
+    @property
+    def shares(self) -> bool:
+        """Whether trials that ask for as much may run on the same GPU or the same core."""
+        return 0 < self.gpu < 1 or self.cpu < 1
 
 
 @dataclass(frozen=True)
@@ -458,7 +472,8 @@ def _resources(run: RunConfig, tree: Mapping[str, Any], trained: bool) -> Resour
             f"train.threads={threads} and resources.cpu={resources.cpu:g}: a trial needs a core "
             f"for each thread, so give resources.cpu={threads} too"
         )
-    return resources if run.device == "cuda" else dataclasses.replace(resources, gpu=0.0)
+    gpus = (resources.gpu or 1.0) if run.device == "cuda" else 0.0
+    return dataclasses.replace(resources, gpu=gpus)
 
 
 def _line(error: BaseException) -> str:

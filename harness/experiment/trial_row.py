@@ -8,6 +8,8 @@ import functools
 import math
 from collections.abc import Iterable
 
+import torch
+
 from harness import zoo
 from harness.experiment import config, identity
 from harness.experiment.identity import TrialSpec
@@ -92,6 +94,8 @@ def joined(earlier: rows.TrialRow, later: rows.TrialRow) -> rows.TrialRow:
         earlier,
         stages=" ".join(stages),
         error=later.error,
+        permanent=later.permanent,
+        device_shared=earlier.device_shared or later.device_shared,
         eval_s=later.eval_s or earlier.eval_s,
         total_s=earlier.total_s + later.total_s,
         cpu_s=earlier.cpu_s + later.cpu_s,
@@ -117,10 +121,12 @@ def sweep_rows(spec: TrialSpec) -> list[rows.MetricRow]:
 
 
 def error_line(failure: Exception, folders: RunFolders) -> str:
-    """One line that says what failed, and for a full disk what to do."""
+    """One line that says what failed, and for a full disk or GPU what to do."""
     text = "".join(c if c.isprintable() else " " for c in str(failure))  # no colours, no half text
     line = f"{type(failure).__name__}: {' '.join(text.split())}"[:500]
     if isinstance(failure, OSError) and failure.errno in _DISK_FULL:
         key = "datasets" if str(failure.filename).startswith(folders.datasets) else "results"
         line += f": free disk space or give another {key}=FOLDER, then issue the command again"
+    if isinstance(failure, torch.OutOfMemoryError):
+        line += ": lower train.batch_size or, where trials share a GPU, raise resources.gpu"
     return line

@@ -89,6 +89,8 @@ class TrialRow:
     task_rank: int = field(default=-1, metadata=LATER)  # place in zoo.TASKS
     is_control: bool = field(default=False, metadata=LATER)  # a policy that is not trained
     diverged: bool = field(default=False, metadata=LATER)  # status "error": loss not finite
+    # status "error": the same command would fail again, on this machine and with these data
+    permanent: bool = field(default=False, metadata=LATER)
     role: str = field(default="", metadata=LATER)  # contracts.method.Role; "" in older rows
     stages: str = field(default="", metadata=LATER)  # done, see stages_of; "" in older rows
     cpu_s: float = field(default=0.0, metadata=LATER)  # of all threads in total_s; 0: not measured
@@ -97,6 +99,9 @@ class TrialRow:
     # whose weights were evaluated, where the trial did not train them, and the trial that did
     weights: str = field(default="", metadata=LATER)
     weights_config_hash: str = field(default="", metadata=LATER)
+    # other trials or programs could use the device while plans were timed
+    device_shared: bool = field(default=False, metadata=LATER)
+    resident_bytes: int = field(default=0, metadata=LATER)  # frames on the GPU, a part of the peak
     # of the values of this and the trial's other tables (digest.py); `write` fills it in
     digests: str = field(default="", metadata=LATER)
 
@@ -119,6 +124,7 @@ class TrainingFacts:
     tokens_per_frame: int
     train_steps: int
     train_s: float
+    resident_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,13 @@ class ControlFacts:
     """The column of TrialRow that the evaluation fills."""
 
     eval_s: float
+
+
+@dataclass(frozen=True)
+class TimingFacts:
+    """The column of TrialRow that says whether its plan times count."""
+
+    device_shared: bool
 
 
 @dataclass(frozen=True)
@@ -151,13 +164,21 @@ class CPUFacts:
 
 @dataclass(frozen=True)
 class FailureFacts:
-    """The column of TrialRow that tells failures apart."""
+    """The columns of TrialRow that tell failures apart."""
 
     diverged: bool
+    permanent: bool
 
 
 Facts = (
-    DataFacts | TrainingFacts | SpeedFacts | ControlFacts | MemoryFacts | CPUFacts | FailureFacts
+    DataFacts
+    | TrainingFacts
+    | SpeedFacts
+    | ControlFacts
+    | TimingFacts
+    | MemoryFacts
+    | CPUFacts
+    | FailureFacts
 )
 
 

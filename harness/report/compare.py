@@ -9,7 +9,7 @@ CSV.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -164,8 +164,11 @@ def _reason(joined: load.RunTables, outcomes: dict, a: _Side, b: _Side) -> tuple
         one, other = set(ours[column]), set(theirs[column])
         if not one & other:
             hashes = " and ".join(", ".join(sorted(own))[:8] for own in (one, other))
-            unlike = _unlike(ours, theirs, lambda key, of=keys: key.startswith(of))
-            words = [f"{key} {one} and {other}" for key, one, other in unlike]
+            words = [
+                f"{key} {one} and {other}"
+                for key, one, other in _unlike(ours, theirs)
+                if key.startswith(keys)
+            ]
             details = "; ".join([hashes, *_few(words)])
             names = [own["protocol"].iloc[0] for own in (ours, theirs)]
             if column == "protocol_hash" and names[0] == names[1]:
@@ -194,16 +197,16 @@ def _trainings_differ(joined: load.RunTables, a: _Side, b: _Side) -> str:
     if a.name != b.name or joined.methods.loc[a.method, "is_control"]:
         return ""
     ours, theirs = (joined.trials[joined.trials["cell"] == side.cell] for side in (a, b))
-    unlike = _unlike(ours, theirs, lambda key: not key.startswith(_NOT_TRAINED))
-    return "; ".join(_few([f"{key}: {one} ({a.run}), {two} ({b.run})" for key, one, two in unlike]))
+    words = [
+        f"{key}: {one} ({a.run}), {two} ({b.run})"
+        for key, one, two in _unlike(ours, theirs)
+        if not key.startswith(_NOT_TRAINED)
+    ]
+    return "; ".join(_few(words))
 
 
-def _unlike(
-    ours: pd.DataFrame, theirs: pd.DataFrame, of: Callable[[str], bool]
-) -> list[tuple[str, Any, Any]]:
-    """Key and both values of the settings in which two cells differ, of those keys that `of` says
-    yes to.
-    """
+def _unlike(ours: pd.DataFrame, theirs: pd.DataFrame) -> list[tuple[str, Any, Any]]:
+    """Key and both values of the settings in which two cells differ."""
     one, other = (
         {key.removeprefix("config."): value for key, value in load.flat_config(text).items()}
         for text in (ours["config_yaml"].iloc[0], theirs["config_yaml"].iloc[0])
@@ -211,9 +214,7 @@ def _unlike(
     return [
         (key, one.get(key, "unset"), other.get(key, "unset"))
         for key in sorted(one | other)
-        if of(key)
-        and key.rpartition(".")[2] not in load.NOT_SETTINGS
-        and one.get(key) != other.get(key)
+        if key.rpartition(".")[2] not in load.NOT_SETTINGS and one.get(key) != other.get(key)
     ]
 
 

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 ALL, UNSOLVED = "all", "not solved at start"
 FLOOR, REPLAY = "random", "replay"
 ALPHA = 0.05
+_OTHERS = ("ever", "final")  # of Outcomes: other moments at which success can be judged
+_JUDGED = ["success", *(f"success_{name}" for name in _OTHERS)]
 REFERENCES = (FLOOR, "heuristic", "lewm")  # what every method is compared with, pair by pair
 
 
@@ -26,7 +28,8 @@ class Outcomes(NamedTuple):
 
     pairs: np.ndarray  # (P,) pair numbers, ascending
     success: np.ndarray  # (S, P) mean over evaluation seeds
-    final: np.ndarray  # (S, P)
+    ever: np.ndarray  # (S, P): at any step, whatever the protocol counts
+    final: np.ndarray  # (S, P): after the last step
     cluster: np.ndarray  # (P,) int: pairs of one recorded episode, or of one family of them
     stratum: np.ndarray  # (P,) str
     initially_solved: np.ndarray  # (P,) bool
@@ -41,7 +44,7 @@ def outcomes(run: load.RunTables) -> dict[tuple[int, str], Outcomes]:
     if episodes.empty:
         return {}
     keys = ["cell", "split", "seed", "pair"]
-    means = episodes.groupby(keys)[["success", "success_final"]].mean()
+    means = episodes.groupby(keys)[_JUDGED].mean()
     facts = episodes.drop_duplicates("pair").set_index("pair")
     facts["cluster"] = _clusters(run, facts)
     facts = facts[["cluster", "stratum", "initially_solved", "sample"]]
@@ -54,7 +57,8 @@ def outcomes(run: load.RunTables) -> dict[tuple[int, str], Outcomes]:
 
 
 def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
-    """Long: cell, split, subset, stats.Estimate, final rate.
+    """Long: cell, split, subset, stats.Estimate, rates at any step (ever) and after the last one
+    (final).
 
     Subsets: "all" and "not solved at start" of the protocol's draw; strata with their extra pairs.
     """
@@ -65,10 +69,10 @@ def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
             continue
         for subset, mask in _subsets(outcome).items():
             estimate = stats.estimate(outcome.success[:, mask], outcome.cluster[mask])
-            final = float(outcome.final[:, mask].mean())
-            rows.append({"cell": cell, "split": split, "subset": subset, "final": final})
+            others = {name: float(getattr(outcome, name)[:, mask].mean()) for name in _OTHERS}
+            rows.append({"cell": cell, "split": split, "subset": subset} | others)
             rows[-1] |= estimate._asdict()
-    columns = ["cell", "split", "subset", "final", *stats.Estimate._fields]
+    columns = ["cell", "split", "subset", *_OTHERS, *stats.Estimate._fields]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -244,7 +248,7 @@ def _clusters(run: load.RunTables, pairs: pd.DataFrame) -> np.ndarray:
 def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, other_seeds: int = 0) -> Outcomes:
     """`part`: seed, pair -> means, sorted."""
     seed, pair = (part.index.get_level_values(level).to_numpy() for level in ("seed", "pair"))
-    values = part.to_numpy(dtype=np.float64)  # (rows, 2)
+    values = part.to_numpy(dtype=np.float64)  # (rows, 3)
     seeds = len(np.unique(seed))
     pairs, counts = np.unique(pair, return_counts=True)
     shared = pairs[counts == seeds]
@@ -256,12 +260,13 @@ def _outcomes(part: pd.DataFrame, facts: pd.DataFrame, other_seeds: int = 0) -> 
     if dropped:
         log.warning("%d of %d pairs were not run for every seed: left out", dropped, len(pairs))
         values = values[np.isin(pair, shared)]
-    values = values.reshape(seeds, len(shared), 2)
+    values = values.reshape(seeds, len(shared), values.shape[1])
     known = facts.loc[shared]
     return Outcomes(
         pairs=shared,
         success=values[..., 0],
-        final=values[..., 1],
+        ever=values[..., 1],
+        final=values[..., 2],
         cluster=known["cluster"].to_numpy(),
         stratum=known["stratum"].to_numpy(dtype=str),
         initially_solved=known["initially_solved"].to_numpy(dtype=bool),

@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import logging
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -57,12 +58,15 @@ def main(
             text = help_text([word for word in argv if word not in HELP])
             sys.stdout.write(text.replace("python -m ", f"{python()} -m ") + "\n")
             return OK
+        check_once(argv)
         with ended_by_signals():
             return execute(parse(argv))
     except ConfigError as error:
         console.print(f"error: {error}", markup=False)
         return USAGE
-    except (*failures, ImportError) as error:
+    except failures as error:
+        return failed(error)
+    except ImportError as error:
         return failed(error)
     except MemoryError:
         console.print(f"error: not enough memory; {rest}")
@@ -77,6 +81,20 @@ def failed(error: Exception) -> int:
     advice = f"; {module('harness.doctor')} says what to install" if is_missing else ""
     console.print(f"error: {error}{advice}", markup=False)
     return FAILED
+
+
+def check_once(argv: Sequence[str]) -> None:
+    """Raises ConfigError where a key has two values: one of them would be passed over."""
+    first: dict[str, str] = {}
+    for word in argv:
+        key, equals, _ = word.partition("=")
+        if not equals or not re.fullmatch(r"[\w.]+", key):
+            continue
+        if key in first:
+            raise ConfigError(
+                f"{key[:80]} is given twice, {first[key][:80]} and {word[:80]}: leave one out"
+            )
+        first[key] = word
 
 
 def read_words(

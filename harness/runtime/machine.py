@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import psutil
 
 _MEMBERSHIP = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
+_ANSWER_S = 20.0  # that nvidia-smi may take
 
 
 def cores() -> int:
@@ -36,6 +38,18 @@ def memory() -> tuple[int, int]:
     whole = psutil.virtual_memory()
     limit, left = memory_limits(_membership(), _GROUPS)
     return int(min(whole.total, limit)), int(max(0, min(whole.available, left)))
+
+
+def gpu_is_shared(uuid: str) -> bool:
+    """Whether another process computes on the GPU beside this one, as far as nvidia-smi sees them:
+    inside a container it may see none.
+    """
+    query = ["nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader", f"--id={uuid}"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=_ANSWER_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and len(done.stdout.split()) > 1
 
 
 def cpu_quota(membership: str, root: Path) -> float:

@@ -14,7 +14,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 BACKENDS = ("egl", "osmesa")  # both draw without a display; the faster one first
 VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM")  # a backend is chosen by both, or by the first
+EGL_DEVICE = "MUJOCO_EGL_DEVICE_ID"
 PROBE = "import mujoco; mujoco.GLContext(8, 8).free()"
 PROBE_TIMEOUT_S = 60.0
 
@@ -71,6 +72,14 @@ def load() -> ModuleType:
     import mujoco
 
     return mujoco
+
+
+def egl_device(environment: Mapping[str, str]) -> str:
+    """The number of the GPU that draws: the first that CUDA may use, which Ray sets for a trial, so
+    that trials on other GPUs draw on theirs. "" where CUDA_VISIBLE_DEVICES does not say a number.
+    """
+    first = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    return first if first.isdecimal() else ""
 
 
 class Camera:
@@ -176,8 +185,14 @@ def _choose_backend() -> None:
     environment = {name: os.environ.get(name, "").strip().lower() for name in VARIABLES}
     requested = [value for value in environment.values() if value in BACKENDS][:1]
     failures = {}
+    follows = EGL_DEVICE not in os.environ and bool(device := egl_device(os.environ))
+    if follows:
+        os.environ[EGL_DEVICE] = device
     for backend in requested or BACKENDS:
         failures[backend] = _failure(backend)
+        if failures[backend] and backend == "egl" and follows:  # EGL numbers its devices otherwise
+            del os.environ[EGL_DEVICE]
+            failures[backend] = _failure(backend)
         if not failures[backend]:
             break
     else:

@@ -26,15 +26,6 @@ from harness.tasks.two_room import TwoRoom
 CONFIG = collect.DataConfig(episodes=70, max_steps=20, image_size=16)
 
 
-def test_the_hash_does_not_depend_on_the_number_of_workers(tmp_path):
-    one = collect.ensure(TwoRoom(), CONFIG, str(tmp_path / "1"), workers=1)
-    two = collect.ensure(TwoRoom(), CONFIG, str(tmp_path / "2"), workers=2)
-    assert os.path.basename(one) == os.path.basename(two)
-    first, second = episodes.open_dataset(one), episodes.open_dataset(two)
-    assert first.hash == second.hash and first.split_hash == second.split_hash
-    assert first.manifest == second.manifest
-
-
 def test_a_present_dataset_is_used_and_another_config_is_another_folder(tmp_path, monkeypatch):
     folder = collect.ensure(Toy(), CONFIG, str(tmp_path))
     monkeypatch.setattr(collect, "_collect", None)

@@ -250,7 +250,11 @@ def test_a_manifest_that_changed_since_the_command_is_refused(dataset, tmp_path)
             ["protocol.pairs=10000", "protocol.strata_min={detour: 0.9}"],
             r'^only \d+ of 9000 pairs of stratum "detour" with offset 25',
         ),
-        (["protocol.offset_steps=100"], r"^only 0 of 8 pairs in all with offset 100"),
+        (
+            ["protocol.offset_steps=100"],
+            r"^no pairs with offset 100 in the test split, whose longest episode has 100 steps: "
+            r"raise data.max_steps or lower protocol.offset_steps$",
+        ),
     ],
 )
 def test_what_the_dataset_cannot_give_is_said(dataset, words, said):

@@ -209,7 +209,7 @@ def test_a_home_folder_that_the_shell_did_not_put_in_is_put_in(monkeypatch):
 @pytest.mark.parametrize(("words", "said"), BAD, ids=[" ".join(words) for words, _ in BAD])
 def test_one_line_says_what_is_not_understood(words, said, capsys, tmp_path):
     base = ["suite=smoke", "scale=tiny", "dry=true", f"results={tmp_path}"]
-    assert run.main([*base, *words]) == 2
+    assert run.main(tiny.together(base, words)) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1
     assert said in err

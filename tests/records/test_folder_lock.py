@@ -99,8 +99,8 @@ def words(tmp_path, datasets):
 
 
 def test_a_run_in_use_is_refused_but_its_plan_and_report_are_not(tmp_path, datasets, capsys):
-    command = [*words(tmp_path, datasets), "suite=smoke", "protocol.pairs=4", "methods=[noop]"]
-    more = [*command, "methods=[noop,random]"]
+    shared = [*words(tmp_path, datasets), "suite=smoke", "protocol.pairs=4"]
+    command, more = ([*shared, f"methods=[{names}]"] for names in ("noop", "noop,random"))
     assert run.main(command) == 0
     with another_process(tmp_path / "r") as process:
         capsys.readouterr()

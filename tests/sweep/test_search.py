@@ -14,6 +14,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import tiny
 from optuna.trial import TrialState
 
 from harness.experiment import identity, trial_row
@@ -383,7 +384,7 @@ def test_wrong_words_say_what_is_right(words, said, tmp_path):
 def issue(results, datasets, *words):
     """Exit code of the command and what it wrote to stderr."""
     base = ["task=toy", "method=lewm", "scale=tiny", "device=cpu", "run=r", "backend=loop"]
-    words = [*base, f"results={results}", f"datasets={datasets}", *words]
+    words = tiny.together([*base, f"results={results}", f"datasets={datasets}"], words)
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         code = main(words)

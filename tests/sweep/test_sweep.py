@@ -37,7 +37,7 @@ class Sweeping:
     def issue(self, *words):
         said = io.StringIO()
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-            code = main([*self.words, "backend=loop", *words])
+            code = main(tiny.together([*self.words, "backend=loop"], words))
         self.said = said.getvalue()
         return code
 

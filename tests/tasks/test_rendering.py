@@ -52,3 +52,29 @@ def test_a_backend_that_is_named_and_does_not_start_is_one_line_with_what_to_do(
     assert "unset MUJOCO_GL, or see what " in drawn
     assert drawn.endswith("python -m harness.doctor says")
     assert len(drawn.splitlines()) == 1
+
+
+DEVICE = """
+import os
+from harness.tasks import rendering
+rendering.load()
+print(os.environ["MUJOCO_GL"], os.environ.get("MUJOCO_EGL_DEVICE_ID"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "device"),
+    [
+        ({"CUDA_VISIBLE_DEVICES": "0,1"}, "0"),
+        ({"CUDA_VISIBLE_DEVICES": "999"}, "None"),  # EGL has no such device: it chooses itself
+        ({"CUDA_VISIBLE_DEVICES": "1", "MUJOCO_EGL_DEVICE_ID": "0"}, "0"),  # the user's word
+    ],
+)
+def test_egl_draws_on_the_gpu_that_cuda_may_use(variables, device):
+    own = {name: value for name, value in os.environ.items() if name != rendering.EGL_DEVICE}
+    words = [sys.executable, "-c", DEVICE]
+    done = subprocess.run(words, env=own | variables, capture_output=True, text=True)
+    backend, chosen = done.stdout.split()
+    if backend != "egl":
+        pytest.skip("no EGL here")
+    assert chosen == device, done.stderr

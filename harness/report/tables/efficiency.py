@@ -33,7 +33,8 @@ def efficiency_table(run: load.RunTables) -> format.Table:
             frame, more = format.fold(
                 _plan_frame(run, planned, sizes), [*_SETTINGS.values(), *repetitions]
             )
-            caption = f"{about} {_PLAN}{more}{format.sources(run, planned, 'published_plan_s')}"
+            caption = f"{about} {_PLAN}{_shared(run, planned)}{more}"
+            caption += format.sources(run, planned, "published_plan_s")
             sections.append(format.Section(f"{title}: one plan", caption, frame))
     raw = raw.drop(columns="trains", errors="ignore")
     return format.Table("efficiency", "Efficiency", raw, sections)
@@ -41,9 +42,12 @@ def efficiency_table(run: load.RunTables) -> format.Table:
 
 def plan_times(run: load.RunTables) -> pd.DataFrame:
     """Long: cell, device, threads, timed ("plan" or "inference"), pairs of one call, and over all
-    repetitions of the cell's trials p50_s, p95_s, repetitions.
+    repetitions of the cell's trials p50_s, p95_s, repetitions. Without the times of trials that
+    shared their device, which say nothing about a method.
     """
     metrics = run.metrics[run.metrics["stage"] == "plan_time"]
+    alone = run.trials.loc[~run.trials["device_shared"], ["key", "config_hash"]]
+    metrics = metrics.merge(alone)
     texts = metrics["name"].unique()
     names = {name: parts for name in texts if (parts := PlanTimeName.of(name))}
     metrics = metrics[metrics["name"].isin(names)]
@@ -54,6 +58,15 @@ def plan_times(run: load.RunTables) -> pd.DataFrame:
     seconds = metrics.groupby(by)["value"]
     columns = {"p50_s": seconds.quantile(0.5), "p95_s": seconds.quantile(0.95)}
     return pd.DataFrame(columns | {"repetitions": seconds.size()}).reset_index()
+
+
+def _shared(run: load.RunTables, rows: pd.DataFrame) -> str:
+    """A sentence on the trials of these cells whose plan times are left out."""
+    own = run.trials[run.trials["cell"].isin(rows["cell"])]
+    count = int(own["device_shared"].sum())
+    trials = "1 trial" if count == 1 else f"{count} trials"
+    words = f" Left out: the plan times of {trials} whose device others used meanwhile."
+    return words if count else ""
 
 
 _TRAINING = (

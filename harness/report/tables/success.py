@@ -142,6 +142,7 @@ def _estimate_columns(estimate: Any) -> dict[str, float]:
     }
     if estimate.subset == success_rates.ALL:
         columns |= {"seed_std_pct": 100 * estimate.std, "seeds": estimate.seeds}
+        columns |= {"any_step_success_pct": 100 * estimate.ever}
         columns |= {"final_success_pct": 100 * estimate.final}
     return columns
 
@@ -194,7 +195,7 @@ def _words(prefix: str) -> str:
 def _strata(rows: pd.DataFrame) -> list[str]:
     """Column prefixes of the strata that these rows have."""
     ends = [c[: -len("success_pct")] for c in rows.columns if c.endswith("_success_pct")]
-    own = {"final_", "published_", _prefix(success_rates.UNSOLVED)}
+    own = {"any_step_", "final_", "published_", _prefix(success_rates.UNSOLVED)}
     return [p for p in ends if p not in own and rows[f"{p}success_pct"].notna().any()]
 
 
@@ -202,6 +203,14 @@ def _strata(rows: pd.DataFrame) -> list[str]:
 
 
 _SUCCESS = "Success %"
+_MOMENTS = {"At any step %": "any_step_success_pct", "At the end %": "final_success_pct"}
+
+
+def _judged_otherwise(rows: pd.DataFrame) -> bool:
+    """Whether success depends on the moment; it does not where an episode stops when it is
+    solved.
+    """
+    return any((rows[name] != rows["success_pct"]).any() for name in _MOMENTS.values())
 
 
 def _frame(rows: pd.DataFrame) -> pd.DataFrame:
@@ -222,8 +231,9 @@ def _frame(rows: pd.DataFrame) -> pd.DataFrame:
                 sizes = [f", n = {n:.0f}" if n > 0 else "" for n in counts]
                 cells = [cell + size for cell, size in zip(cells, sizes, strict=True)]
             frame[heading] = cells
-    if (rows["final_success_pct"] != rows["success_pct"]).any():  # else an episode stops there
-        frame["Final %"] = rows["final_success_pct"].map(format.whole)
+    if _judged_otherwise(rows):
+        for heading, name in _MOMENTS.items():
+            frame[heading] = rows[name].map(format.whole)
     if "published_success_pct" in rows and rows["published_success_pct"].notna().any():
         frame["Published %"] = rows["published_success_pct"].map(format.short)
     return frame
@@ -321,8 +331,8 @@ def _notes(run: load.RunTables, rows: pd.DataFrame) -> str:
     words = "" if _prefix(success_rates.UNSOLVED) + "pairs" not in rows else _UNSOLVED
     if (rows["seeds"] > 1).any():
         words += " Std: of the training seeds' means (ddof 1)."
-    if (rows["final_success_pct"] != rows["success_pct"]).any():
-        words += " Final: solved at the last step."
+    if _judged_otherwise(rows):
+        words += " At any step: solved at some step; at the end: after the last one."
     if _has_ways(rows, ""):
         words += f" {_WAY}"
     return words + format.sources(run, rows, "published_success_pct")

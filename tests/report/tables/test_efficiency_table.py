@@ -82,6 +82,27 @@ def test_machines_are_not_averaged(run):
     assert rows["seeds"].to_dict() == {"CPU": 2, "GPU": 1}
 
 
+def test_times_of_a_shared_device_are_left_out_and_said(run):
+    """Seed 1 shared its GPU: its times do not count, its training does."""
+    for seed, shared in enumerate((False, True)):
+        times = [("plan_time", "solve_s_1", 0, 1.0 + seed, "s"), ("plan_time", "flops", 0, 9, "")]
+        fields = {"train_steps": 1, "train_s": 1.0 + seed, "device_shared": shared}
+        run.trial(seed=seed, metrics=times, **fields)
+    row = raw(run, "efficiency").iloc[0]
+    assert (row.solve_1_p50_s, row.solve_1_repetitions, row.train_s) == (1.0, 1, 1.5)
+    said = "Left out: the plan times of 1 trial whose device others used meanwhile."
+    assert table(run, "efficiency", "md").count(said) == 1
+
+
+def test_where_every_device_was_shared_no_plan_time_is_shown(run):
+    times = [("plan_time", "solve_s_1", 0, 1.0, "s"), ("plan_time", "flops", 0, 9e9, "")]
+    run.trial(outcome=outcome(10), metrics=times, train_steps=1, device_shared=True)
+    row = raw(run, "efficiency").iloc[0]
+    assert "solve_1_p50_s" not in row and row.plan_flops == 9e9
+    assert "the plan times of 1 trial whose" in table(run, "efficiency", "md")
+    assert not (run.folder / "figures" / "plan_time.png").exists()
+
+
 def test_a_name_of_a_plan_time_is_read_as_it_was_written():
     name = PlanTimeName("inference", 50)
     assert PlanTimeName.of(name.text()) == name

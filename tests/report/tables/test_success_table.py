@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import zlib
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from synthetic_run import SyntheticRun, full_run, outcome, raw, table
 
+from harness.records import rows
 from harness.report import load, published, render, stats, success_rates, tables
 from harness.report.tables import success
 
@@ -89,6 +91,32 @@ def test_strata_and_pairs_not_solved_at_start(run):
     assert (row.far_far_success_pct, row.far_far_pairs) == (100 * 12 / 25, 25)
     assert (row.not_solved_at_start_success_pct, row.not_solved_at_start_pairs) == (37.5, 40)
     assert "far far % (n = 25)" in table(run, "success", "md")
+
+
+def test_success_at_any_step_and_at_the_end_stand_beside_what_the_protocol_counts(run):
+    """Of 50 pairs 30 are solved at some step, and 20 of these still when the budget is spent."""
+    trial = run.trial(outcome=outcome(20), initially_solved=outcome(10))
+    written = rows.read_back(str(run.place(trial)))
+    episodes = [
+        dataclasses.replace(episode, success_ever=episode.pair_id < 30, first_hit_step=5)
+        for episode in written.episodes
+    ]
+    rows.write(str(run.place(trial)), written.trial, episodes, written.metrics)
+    row = raw(run).iloc[0]
+    assert (row.success_pct, row.any_step_success_pct, row.final_success_pct) == (40, 60, 40)
+    assert row.not_solved_at_start_success_pct == 25  # 10 of 40
+    shown = table(run, "success", "md")
+    (heading,) = [line for line in shown.splitlines() if "At any step %" in line]
+    assert heading.endswith("| At any step % | At the end % | Published % |")
+    assert "| 60 | 40 |" in shown
+    assert shown.count("At any step: solved at some step; at the end: after the last one.") == 1
+
+
+def test_where_episodes_stop_when_solved_one_success_is_shown(run):
+    run.trial(outcome=outcome(20))
+    row = raw(run).iloc[0]
+    assert row.success_pct == row.any_step_success_pct == row.final_success_pct == 40
+    assert "At any step" not in table(run, "success", "md")
 
 
 def test_extra_pairs_count_in_their_stratum_only(run):
