@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that a GPU must show: the tests of it, the bench of plans and training steps, and
 # Two-Room at the paper's sizes, trained for the minutes there are and evaluated under lewm-v3.
-# Neither Ray nor a simulator of MuJoCo is needed. Words go to the run:
-#   harness/bench/gpu.sh data.episodes=500 train.steps=2000
+# Neither Ray nor a simulator of MuJoCo is needed. Words go to the run, variables change the rest:
+#   METHODS='[lewm]' REPEATS=2 harness/bench/gpu.sh data.episodes=500 train.steps=2000
 #   DEVICE=cpu SCALE=tiny harness/bench/gpu.sh        the same way in a minute, to see that it works
 set -uo pipefail
 root=$(dirname "${BASH_SOURCE[0]}")/../..
@@ -39,9 +39,9 @@ for precision in fp32 bf16; do
     "$results/gpu/bench/plan_ratio$made_on-$precision.parquet"
 done
 
-# DINOv2's weights where they can be had: method.dino_wm.weights=... without =random below
+# WEIGHTS=...: DINOv2's weights where they can be had
 part "$python" -m harness.run suite=all run=gpu "scale=$scale" "protocol=$protocol" \
   "device=$device" backend=loop "tasks=[two_room]" \
   "methods=${METHODS:-[lewm,pldm,dino_wm,heuristic,random,noop,replay]}" \
-  method.dino_wm.weights=random "results=$results" "datasets=$datasets" "$@"
+  "method.dino_wm.weights=${WEIGHTS:-random}" "results=$results" "datasets=$datasets" "$@"
 exit "$failed"
