@@ -62,7 +62,7 @@ class _Side(NamedTuple):
 
     @property
     def name(self) -> tuple[str, str]:
-        """What is the same in two runs of one method."""
+        """The name of the method, which is the same in two runs."""
         return self.method, self.variant
 
 

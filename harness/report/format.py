@@ -134,7 +134,7 @@ def by_rank(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def task_id(task: str, protocol: str, protocol_hash: str) -> str:
-    """What stays the same wherever a number of this task and protocol is quoted."""
+    """An identifier that stays the same wherever a number of this task and protocol is quoted."""
     return f"{task}@{protocol}#{protocol_hash[:8]}"
 
 

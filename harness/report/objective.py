@@ -1,4 +1,4 @@
-"""What a sweep maximises: the success of a value's trials, with its interval, and the plateau."""
+"""The objective of a sweep: the success of a value's trials, with its interval; the plateau."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORST_PLAN_S = 3600.0  # plan time of such a trial: no plan that is of use takes
 
 
 class Judgement(NamedTuple):
-    """What a value is worth to a sweep, by one trial or by one for each seed: never NaN."""
+    """The worth of a value to a sweep, by one trial or by one for each seed: never NaN."""
 
     value: float  # success rate on the protocol's own draw, mean over seeds; or WORST
     pairs: int

@@ -150,7 +150,7 @@ def marked(run: load.RunTables, labels: pd.Series) -> pd.Series:
 
 
 def notes(run: load.RunTables, labels: Iterable[str]) -> str:
-    """What the marks of these labels mean: " † MAE encoder."."""
+    """A sentence that explains the marks of these labels: " † MAE encoder."."""
     used = {label[-1:] for label in labels}
     return "".join(f" {mark} {note}." for note, mark in _marks(run).items() if mark in used)
 
