@@ -352,8 +352,10 @@ def _no_room_reason(spec: TrialSpec, folders: RunFolders, nodes: Sequence[Node])
     """
     share = spec.config.resources.gpu
     most = max((node.get(GPU_BYTES, 0.0) for node in nodes), default=0.0)
+    if not 0 < share < 1 or not most:
+        return ""  # before the run's rows are read
     needed = gpu_bytes_of(spec, folders)
-    if not 0 < share < 1 or not most or needed <= memory.of_share(int(most), share):
+    if needed <= memory.of_share(int(most), share):
         return ""
     parts = [1 / n for n in range(2, 100)]
     fitting = [part for part in parts if needed <= memory.of_share(int(most), part)]

@@ -89,7 +89,7 @@ def _run(spec: TrialSpec, folders: RunFolders, progress: Progress) -> rows.Trial
 
 
 def _failure_facts(failure: Exception) -> rows.FailureFacts:
-    """What kind of failure it is. What follows from the configuration and the data alone comes
+    """The kind of a failure. What follows from the configuration and the data alone comes
     again with them.
     """
     diverged = isinstance(failure, loop.DivergedError)

@@ -146,8 +146,8 @@ def ablation(name: str, setting: str) -> float:
 
 
 def ablation_words(key: str) -> str:
-    """What the paper's figures of LeWM on Push-T say of a key whose numbers they do not print, with
-    the figure; "" where it has none.
+    """The words of the paper's figures of LeWM on Push-T for a key whose numbers they do not print,
+    with the figure; "" where it has none.
     """
     known = {row["key"]: f"{row['words']} ({row['source']})" for row in _read(_ABLATION_WORDS)}
     return known.get(key, "")

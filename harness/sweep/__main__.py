@@ -130,7 +130,7 @@ def _show_plan(sweep: Sweep, before: Standing) -> None:
 
 
 class _Tested(NamedTuple):
-    """What came of the look at test pairs."""
+    """The result of the look at test pairs."""
 
     words: str
     failed: bool

@@ -86,7 +86,7 @@ class Sweep(Settings):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """What a trial does."""
+        """The stages of a trial."""
         timed = ("plan_time",) if "plan_time" in self.objectives else ()
         return ("train", "control", *timed)
 

@@ -1,4 +1,4 @@
-"""What the page's script plays and draws: episodes picture by picture, and training curves."""
+"""The data of the page's script, which plays episodes and draws training curves."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ RUNNING, LEFT, FAILED = "running", "not run yet", "failed"
 
 
 class Progress(NamedTuple):
-    """What was planned, and how far the trials that run are; empty where no plan was recorded."""
+    """The plan, and how far the trials that run are; empty where no plan was recorded."""
 
     plan: plan.Plan
     marks: Mapping[str, plan.Mark]  # folder below trials/ -> mark

@@ -173,7 +173,7 @@ def names(run: load.RunTables) -> list[tuple[str, str]]:
 
 
 def _settings(config_yaml: str, sections: tuple[str, ...] = _SECTIONS) -> dict[str, str]:
-    """What a protocol decides, under the keys of the command line."""
+    """The decisions of a protocol, under the keys of the command line."""
     flat = load.flat_config(config_yaml)
     planner = flat.get("config.planner_name", "cem")
     found: dict[str, str] = {"planner": planner} if flat and "planner" in sections else {}

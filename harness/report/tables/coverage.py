@@ -27,7 +27,7 @@ _LISTED = 4  # missing parts that are named
 
 
 class _Part(NamedTuple):
-    """What an item needs of one method on one task."""
+    """The needs of an item of one method on one task."""
 
     found: int
     needed: int
@@ -109,7 +109,7 @@ def _row(item: published.Item, cells: pd.DataFrame) -> dict[str, Any]:
 
 
 def _part(item: published.Item, cells: pd.DataFrame) -> _Part:
-    """What the item needs of these cells, which are those of one method on one task."""
+    """The needs of the item of these cells, which are those of one method on one task."""
     has_all = cells["measured"].map(set(item.stages).issubset).astype(bool)
     measured = cells[has_all]
     if item.key:
