@@ -55,11 +55,6 @@ def main(argv: Sequence[str]) -> int:
     )
 
 
-def script() -> int:
-    """The command jepa-bench, which an installation has: the same as python -m harness.run."""
-    return main(sys.argv[1:])
-
-
 def _parse(argv: Sequence[str]) -> tuple[config.RunConfig, list[TrialSpec]]:
     """The run and all its trials. Raises config.ConfigError."""
     run = command_line.local_paths(config.parse(list(argv)))

@@ -55,6 +55,7 @@ MAY_IMPORT = {
     "export": GROUND | {"experiment", "nn", "training", "zoo", "report.stats"},
     "loggers": GROUND | {"report"},
     "run": GROUND | {"experiment", "launch", "loggers", "report", "trial", "zoo"},
+    "__main__": {"run", "runtime.quiet_start"},
     "sweep": GROUND | {"experiment", "launch", "loggers", "report", "trial", "zoo"},
     "verify": GROUND
     | {"data", "evaluate", "experiment", "report", "training", "trial", "trial_context", "zoo"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -119,7 +120,7 @@ def test_ctrl_c_shows_no_traceback_at_any_stage(where, code, said):
 ENTRIES = [
     path.relative_to(ROOT).as_posix()
     for path in sorted(ROOT.glob("harness/**/*.py"))
-    if "sys.exit(main(" in path.read_text()
+    if "sys.exit(main(" in path.read_text() and path != ROOT / "harness/__main__.py"
 ]
 
 
@@ -132,3 +133,22 @@ def test_every_command_takes_ctrl_c_before_it_imports_more(entry):
         'if __name__ == "__main__":',
         "    quiet_start.take_ctrl_c()",
     ]
+
+
+INSTALLED = """
+import os, signal, sys
+class PressesCtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == "harness.run":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, PressesCtrlC())
+from harness.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_the_installed_command_takes_ctrl_c_before_it_imports_more():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts["jepa-bench"] == "harness.__main__:main"
+    ended = subprocess.run([sys.executable, "-c", INSTALLED], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (-2, "")
