@@ -52,7 +52,7 @@ def judge(tables: rows.Tables | None, statuses: Collection[str] = ("ok",)) -> Ju
         return Judgement(WORST, 0, "no pairs")
     if collapsed(tables.metrics, "key"):
         return Judgement(WORST, len(drawn), "collapsed")
-    return Judgement(rate, len(drawn), "", plan_s=_plan_s(tables.metrics))
+    return Judgement(rate, len(drawn), "", plan_s=_plan_s(tables))
 
 
 def judge_seeds(
@@ -90,9 +90,13 @@ def collapsed(metrics: pd.DataFrame, column: str) -> set:
     return set(spread.loc[~(spread["value"] >= COLLAPSED_STD), column])
 
 
-def _plan_s(metrics: pd.DataFrame) -> float:
-    """The median time of a plan of one pair alone; WORST_PLAN_S where none was timed."""
-    times = metrics[metrics["stage"] == "plan_time"]
+def _plan_s(tables: rows.Tables) -> float:
+    """The median time of a plan of one pair alone; WORST_PLAN_S where none was timed, or only while
+    others used the GPU.
+    """
+    if tables.trial["device_shared"].any():
+        return WORST_PLAN_S
+    times = tables.metrics[tables.metrics["stage"] == "plan_time"]
     names = times["name"].map(metric_names.PlanTimeName.of)
     alone = times.loc[[name is not None and name.pairs == 1 for name in names], "value"]
     median = float(alone.median()) if len(alone) else math.nan

@@ -395,6 +395,13 @@ def _check(sweep: Sweep) -> None:
         raise config.ConfigError("train.stop_after: a sweep trains to the end; leave it out")
     if sweep.example.config.protocol.split != "validation":
         raise config.ConfigError("protocol.split: a sweep sees validation pairs only; leave it out")
+    resources = sweep.example.config.resources
+    if "plan_time" in sweep.objectives and resources.shares:
+        raise config.ConfigError(
+            f"objectives=success,plan_time with resources.cpu={resources.cpu:g} and "
+            f"resources.gpu={resources.gpu:g}: times of trials that share a core or a GPU do not "
+            "count; give each at least one core, and whole GPUs"
+        )
 
 
 def _text(value: Any, kind: BaseDistribution) -> str:

@@ -37,11 +37,13 @@ class Ended(NamedTuple):
     latent_std: float = 1.0
     plan_s: float = 0.1
     error: str = ""
+    device_shared: bool = False
 
 
 def write(folders, spec, end):
     """Write the rows of a trial that has ended so."""
     row = trial_row.trial_row(spec, folders, [], end.error, time.time(), 0.0)
+    row = dataclasses.replace(row, device_shared=end.device_shared)
     solved = round(end.rate * PAIRS)
     episodes = [
         rows.EpisodeRow(
@@ -132,7 +134,8 @@ def test_the_interval_is_that_of_all_seeds_and_pairs():
         episodes = {"pair_id": pair, "source_episode": pair, "start_step": 0, "eval_seed": 0}
         episodes |= {"sample": "pairs", "success": [p < solved for p in pair]}
         metrics = pd.DataFrame(columns=["key", "stage", "name", "index", "value"])
-        return rows.Tables(pd.DataFrame({"status": [status]}), pd.DataFrame(episodes), metrics)
+        trial = pd.DataFrame({"status": [status], "device_shared": False})
+        return rows.Tables(trial, pd.DataFrame(episodes), metrics)
 
     one = objective.judge_seeds([tables(10)])
     assert (one.low, one.high) == pytest.approx(stats.wilson(10, PAIRS))
@@ -330,6 +333,12 @@ def test_a_failure_is_worst_in_every_objective(tmp_path):
     assert driven.study.trials[0].values == [objective.WORST, objective.WORST_PLAN_S]
 
 
+def test_a_time_on_a_gpu_that_others_used_is_none(tmp_path):
+    words = [LOG, "trials=1", "objectives=success,plan_time"]
+    driven = Driven(tmp_path, *words, end=lambda *_: Ended(0.5, device_shared=True)).run()
+    assert driven.study.trials[0].values == [0.5, objective.WORST_PLAN_S]
+
+
 def test_importances_find_the_key_that_matters(tmp_path):
     words = [LOG, "space.train.lr=log:0.0001:0.01"]
     driven = Driven(tmp_path, *words, end=by_weight)
@@ -365,6 +374,7 @@ def test_importances_find_the_key_that_matters(tmp_path):
         ([LOG, "objectives=plan_time"], "success,plan_time"),
         ([LOG, "objectives=succes"], 'Did you mean "success"'),
         ([LOG, "objectives=success,plan_time", "prune=asha"], "one objective"),
+        ([LOG, "objectives=success,plan_time", "resources.cpu=0.5"], "whole GPUs"),
         ([LOG, "seed=1", "seeds=2"], "give one of them"),
         ([LOG, "seeds=0"], "seeds must be whole numbers"),
         ([LOG, "test=yes"], "true, false"),
