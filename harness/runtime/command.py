@@ -27,6 +27,8 @@ HELP = {"-h", "--help", "help"}
 # keys, or their last parts, whose values are paths
 PATHS = ("results", "datasets", "weights", "manifest", "from")
 SOURCE = "data.source"  # key, or the end of one, of a path or of something else
+# Python and torch have no other type than RuntimeError for these
+_SHORT_MEMORY = re.compile("can't start new thread|can't allocate memory|could not create a prim")
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)  # ":a:" is no emoji
 
 
@@ -68,7 +70,9 @@ def main(
         return failed(error)
     except ImportError as error:
         return failed(error)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not _SHORT_MEMORY.search(str(error)):
+            raise
         console.print(f"error: not enough memory; {rest}")
         return FAILED
     except KeyboardInterrupt as error:

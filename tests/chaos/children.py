@@ -66,6 +66,7 @@ class Child:
 def fork(function: Callable[[], int], said: Path, case: str = "") -> Child:
     """Call the function in a child, whose exit code it returns; its output goes to `said`."""
     parent = os.getpid()
+    said.touch()  # it can be read from now on
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()

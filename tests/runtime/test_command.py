@@ -69,14 +69,31 @@ def test_a_failure_is_one_line_and_a_missing_package_names_the_doctor(error, cap
     assert line.endswith(says) == isinstance(error, ImportError)
 
 
-def test_short_memory_is_one_line(capsys):
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate mem"
+                     "ory: you tried to allocate 4000 bytes."),
+    ],
+)  # fmt: skip
+def test_short_memory_is_one_line(capsys, error):
     def execute(parsed):
-        raise MemoryError
+        raise error
 
     assert command.main([], str, list, execute) == command.FAILED
     assert capsys.readouterr().err == (
         "error: not enough memory; the same command goes on from here\n"
     )
+
+
+def test_another_runtime_error_is_not_taken_for_short_memory():
+    def execute(parsed):
+        raise RuntimeError("the sizes of tensors must match")
+
+    with pytest.raises(RuntimeError, match="sizes"):
+        command.main([], str, list, execute)
 
 
 COMMAND = """
