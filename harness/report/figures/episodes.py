@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from harness.report import load, success_rates
 from harness.report.figures import panels, pictures, style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _COLUMNS = 7  # pictures before the goal, at most: start, every k-th block, end
 _SOLVED = "#2a8a3e"
@@ -74,7 +70,7 @@ def _chosen(cells: pd.DataFrame) -> dict[int, str]:
     return {cell: who for who, cells in chosen.items() for cell in cells}
 
 
-def draw(frame: pd.DataFrame) -> Figure:
+def draw(frame: pd.DataFrame) -> style.Figure:
     """A row an episode: start, every k-th block, end, and the goal."""
     paths = {who: own for who, own in frame[~frame["is_goal"]].groupby("who", sort=False)}
     every = max(1, math.ceil((max(map(len, paths.values())) - 1) / (_COLUMNS - 1)))

@@ -5,15 +5,11 @@ the controls beside, and a panel of lines.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from harness.report import load, success_rates
 from harness.report.figures import style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 PLANNERS, HORIZONS, TRAINING_TIME, ABLATION = "planners", "horizons", "training_time", "ablation"
 _OWN = (PLANNERS, HORIZONS, TRAINING_TIME, ABLATION)  # beginnings of suites that have a figure each
@@ -111,7 +107,7 @@ def spans_decades(values: pd.Series) -> bool:
     return len(positive) > 0 and values.min() >= 0 and values.max() >= least * positive.min()
 
 
-def draw_controls(ax: Axes, lines: pd.DataFrame) -> None:
+def draw_controls(ax: style.Axes, lines: pd.DataFrame) -> None:
     """A line across the panel for each control."""
     for row in lines.itertuples():
         ax.axhline(row.mean, **style.LINES[row.kind], zorder=1)
@@ -119,16 +115,12 @@ def draw_controls(ax: Axes, lines: pd.DataFrame) -> None:
 
 def control_handles(kinds: Iterable[str]) -> list:
     """Legend entries of these kinds of controls."""
-    from matplotlib.lines import Line2D
-
     known = set(kinds)
-    return [
-        Line2D([], [], **look, label=kind) for kind, look in style.LINES.items() if kind in known
-    ]
+    return [style.entry(kind, **look) for kind, look in style.LINES.items() if kind in known]
 
 
 def draw_lines(
-    ax: Axes, rows: pd.DataFrame, x: str, looks: dict[str, style.Look], is_log: bool = True
+    ax: style.Axes, rows: pd.DataFrame, x: str, looks: dict[str, style.Look], is_log: bool = True
 ) -> None:
     """Success with its interval over x: a line and a marker for each label."""
     import seaborn.objects as so
