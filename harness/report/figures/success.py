@@ -44,13 +44,10 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     mean, low, high, published (NaN where there is none, or not beside these pairs).
     """
     swept = load.sweep_values(run.metrics)["cell"]
-    rates = estimates[(estimates["subset"] != success_rates.UNSOLVED)]
-    rates = rates[~rates["cell"].isin(swept)].drop(columns="seeds")
-    tidy = rates.merge(run.cells, left_on="cell", right_index=True)
-    order = tidy["cell"].map({cell: i for i, cell in enumerate(run.cells.index)})
-    tidy = tidy.assign(order=order).sort_values(["split", "order"], kind="stable")
-    tidy = tidy.reset_index(drop=True)
-    tidy[["mean", "low", "high"]] *= 100
+    rates = estimates[estimates["subset"] != success_rates.UNSOLVED]
+    rates = rates[~rates["cell"].isin(swept)]
+    tidy = success_rates.beside_cells(run, rates, subset="")
+    tidy = tidy.sort_values("split", kind="stable", ignore_index=True)
     tidy["kind"] = _kinds(run, tidy)
     papers = [_published(row) for _, row in tidy.iterrows()]
     tidy["published"] = [paper.value if paper else np.nan for paper in papers]

@@ -24,11 +24,8 @@ def points(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     percent).
     """
     varied = load.sweep_values(run.metrics)
-    rates = estimates[estimates["subset"] == success_rates.ALL].drop(columns="seeds")
-    found = varied.merge(rates, on="cell").merge(run.cells, left_on="cell", right_index=True)
-    order = found["cell"].map({cell: i for i, cell in enumerate(run.cells.index)})
-    found = found.assign(order=order).sort_values(["name", "order"], ignore_index=True)
-    found[["mean", "low", "high"]] *= 100
+    found = success_rates.beside_cells(run, estimates).merge(varied, on="cell")
+    found = found.sort_values("name", kind="stable", ignore_index=True)
     found["alone"] = found["cell"].map(varied.groupby("cell").size()) == 1
     suites = run.trials.groupby("cell")["suite"].first()
     found["suite"] = found["cell"].map(suites).astype(str)  # also where there are none
@@ -82,10 +79,9 @@ def controls(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """The lines of style.LINES, in percent: columns task, SECTION, split, kind, mean."""
     kinds = run.cells["method"].where(run.cells["method"].isin(list(style.LINES)))
     kinds = kinds.mask(run.cells["method"].isin(run.of_role("ceiling")), "ceiling")
-    cells = run.cells.assign(kind=kinds.where(run.cells["variant"] == "")).dropna(subset="kind")
-    rates = estimates[estimates["subset"] == success_rates.ALL][["cell", "split", "mean"]]
-    rates = cells.merge(rates, left_index=True, right_on="cell")
-    return rates.assign(mean=100 * rates["mean"])
+    cells = kinds.where(run.cells["variant"] == "")
+    rates = success_rates.beside_cells(run, estimates)
+    return rates.assign(kind=rates["cell"].map(cells)).dropna(subset="kind")
 
 
 def beside(lines: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

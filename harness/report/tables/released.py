@@ -42,9 +42,7 @@ _SAME = ["task", *load.SECTION, "split"]
 
 
 def _raw(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
-    of_all = estimates[estimates["subset"] == success_rates.ALL].join(
-        run.cells, "cell", rsuffix="_"
-    )
+    of_all = success_rates.beside_cells(run, estimates)
     random = of_all[of_all["method"] == success_rates.FLOOR]
     random = random.drop_duplicates(_SAME).set_index(_SAME)["mean"]
     trials = run.trials
@@ -53,13 +51,13 @@ def _raw(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     for cell, own in given.groupby("cell"):
         weights, source = own["weights"].iloc[0], load.setting(own, "data.source")
         for known in of_all[of_all["cell"] == cell].to_dict("records"):
-            rates = {f"{name}_pct": 100 * known[name] for name in ("mean", "low", "high")}
+            rates = {f"{name}_pct": known[name] for name in ("mean", "low", "high")}
             band = published.released(known["task"], known["protocol"])
             rows.append(
                 {"cell": cell, "weights": weights}
                 | {"data": _OWN if source in (None, "own") else str(source)}
                 | {"split": known["split"], "pairs": known["pairs"]}
-                | {"random_pct": 100 * random.get(tuple(known[k] for k in _SAME), math.nan)}
+                | {"random_pct": random.get(tuple(known[k] for k in _SAME), math.nan)}
                 | {"success_pct": rates.pop("mean_pct")}
                 | rates
                 | {"paper_pct": band.paper, "clear_pct": band.clear}
