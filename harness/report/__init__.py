@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from typing import NamedTuple
 
 import pandas as pd
@@ -64,7 +64,7 @@ def write(run_folder: str) -> list[str]:
     Raises NoTrials when the folder holds no readable trial, OSError when it cannot be written.
     """
     parts = _build(str(run_folder))
-    return _write(str(run_folder), parts, _draw(parts))
+    return _write(str(run_folder), parts, figures.draw(*parts[:3]))
 
 
 def console(run_folder: str) -> None:
@@ -79,7 +79,7 @@ def publish(run_folder: str) -> Report:
     """`write` and `console` from one reading."""
     log.info("drawing the report of %s", run_folder)
     parts = _build(str(run_folder))
-    paths = _write(str(run_folder), parts, _draw(parts))
+    paths = _write(str(run_folder), parts, figures.draw(*parts[:3]))
     _show(parts)
     return Report(paths, parts.run.broken)
 
@@ -110,10 +110,10 @@ def watch(run_folder: str, poll_s: int = 5) -> Report:
         state, rows_now = progress.read(run_folder), _row_files(run_folder)
         if rows_now != rows_before:
             parts = _build(run_folder)
-            images = _draw(parts)
+            images = figures.draw(*parts[:3])
             paths = _write(run_folder, parts, images, poll_s)
         elif state != state_before:
-            _save(run_folder, "index.html", _page(run_folder, parts, images, poll_s))
+            render.save(run_folder, _page(run_folder, parts, images, poll_s))
         counts = progress.counts(parts.run, state)
         if counts is None or not counts.running + counts.left:
             break
@@ -123,26 +123,24 @@ def watch(run_folder: str, poll_s: int = 5) -> Report:
         try:
             time.sleep(poll_s)
         except KeyboardInterrupt:
-            still = _page(run_folder, parts, images)  # it does not load itself again
-            _save(run_folder, "index.html", still)
+            render.save(run_folder, _page(run_folder, parts, images))  # it does not load itself
             raise
     _show(parts)
     return Report(paths, parts.run.broken)
 
 
-def _row_files(run_folder: str) -> list[tuple]:
-    """Names, sizes and times of the Parquet files, which change when a trial's rows do."""
+def _row_files(run_folder: str) -> list[tuple[str, int, str]]:
+    """Paths in the run's folder, sizes and times of the Parquet files, which change when a trial's
+    rows do.
+    """
     fs, base = storage.filesystem(run_folder)
-    where = pafs.FileSelector(f"{base.rstrip('/')}/trials", recursive=True, allow_not_found=True)
+    base = base.rstrip("/")
+    where = pafs.FileSelector(f"{base}/trials", recursive=True, allow_not_found=True)
     return sorted(
-        (info.path, info.size, str(info.mtime))
+        (info.path[len(base) + 1 :], info.size, str(info.mtime))
         for info in fs.get_file_info(where)
         if info.path.endswith(".parquet")
     )
-
-
-def _draw(parts: _Parts) -> dict[str, figures.Image]:
-    return figures.draw(parts.run, parts.outcomes, parts.estimates)
 
 
 def _write(run_folder: str, parts: _Parts, images: dict, refresh_s: int = 0) -> list[str]:
@@ -151,39 +149,34 @@ def _write(run_folder: str, parts: _Parts, images: dict, refresh_s: int = 0) -> 
         contents |= {f"figures/{name}.{kind}": content for kind, content in image.kinds.items()}
     if captions := {name: image.caption for name, image in images.items() if image.caption}:
         contents["figures/captions.md"] = render.captions(captions).encode()
-    contents["index.html"] = _page(run_folder, parts, images, refresh_s)
-    paths = [_save(run_folder, path, content) for path, content in contents.items()]
+    contents |= _page(run_folder, parts, images, refresh_s)
+    paths = render.save(run_folder, contents)
     _remove_old(run_folder, contents)
     return paths
 
 
-def _page(run_folder: str, parts: _Parts, images: dict, refresh_s: int = 0) -> bytes:
-    files = _parquet(run_folder, parts.run.left_out)
+def _page(run_folder: str, parts: _Parts, images: dict, refresh_s: int = 0) -> dict[str, bytes]:
+    """The page's file, which names the Parquet files without those of folders left out."""
+    left_out = tuple(f"trials/{name}/" for name in parts.run.left_out)
+    files = [path for path, *_ in _row_files(run_folder) if not path.startswith(left_out)]
     state = progress.read(run_folder)
-    return page.build(*parts, images, files, state, refresh_s).encode()
+    return {"index.html": page.build(*parts, images, files, state, refresh_s).encode()}
 
 
 def _table_files(parts: _Parts) -> dict[str, bytes]:
-    texts = {"md": render.markdown, "csv": render.csv, "tex": render.tex}
     return {
-        f"tables/{table.name}.{kind}": text(table).encode()
+        f"tables/{name}": content
         for table in parts.tables
         if not table.raw.empty
-        for kind, text in texts.items()
+        for name, content in render.files(table).items()
     }
 
 
 def _show(parts: _Parts) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    terminal = Console()
-    if not terminal.is_terminal:  # a log file: no line is folded at rich's 80 columns
-        terminal = Console(width=160)
-    for table in parts.tables:
-        headlines = [section for section in table.sections if section.headline]
-        for shown in render.rich_tables(headlines):
-            terminal.print(shown)
+    sections = (section for table in parts.tables for section in table.sections)
+    terminal = render.show(section for section in sections if section.headline)
     for trial in parts.run.failed.sort_values("key").itertuples():
         reason = load.short_error(trial.error)
         terminal.print(Text(f"failed: {trial.key}: {reason}", style="red"))
@@ -200,17 +193,6 @@ def _build(run_folder: str, compacting: bool = True) -> _Parts:
     return _Parts(run, outcomes, estimates, tables.of(run, outcomes, estimates))
 
 
-def _parquet(run_folder: str, left_out: Sequence[str]) -> list[str]:
-    """Parquet files of a run, relative to its folder, without those of folders left out."""
-    fs, base = storage.filesystem(run_folder)
-    base = base.rstrip("/")
-    where = pafs.FileSelector(f"{base}/trials", recursive=True, allow_not_found=True)
-    files = fs.get_file_info(where)
-    paths = [info.path[len(base) + 1 :] for info in files if info.path.endswith(".parquet")]
-    others = tuple(f"trials/{name}/" for name in left_out)
-    return sorted(path for path in paths if not path.startswith(others))
-
-
 def _remove_old(run_folder: str, written: Container[str]) -> None:
     """Remove the tables and figures of an earlier report that this one has no rows for."""
     fs, base = storage.filesystem(run_folder)
@@ -224,12 +206,3 @@ def _remove_old(run_folder: str, written: Container[str]) -> None:
     for folder in ("", "tables", "figures", compact.FOLDER):
         below = storage.join(run_folder, folder) if folder else run_folder
         storage.remove_parts(below, older_than_s=_PART_S)
-
-
-def _save(run_folder: str, path: str, content: bytes) -> str:
-    fs, base = storage.filesystem(run_folder)
-    base = base.rstrip("/")
-    fs.create_dir(f"{base}/{path}".rpartition("/")[0], recursive=True)
-    with storage.whole_file(fs, f"{base}/{path}") as sink:
-        sink.write(content)
-    return storage.join(run_folder, path)

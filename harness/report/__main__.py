@@ -20,8 +20,6 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from rich.console import Console
-
 from harness import report
 from harness.report import compare, format, load, render
 from harness.runtime import command
@@ -65,12 +63,9 @@ def _publish(folder: str, is_watched: bool) -> int:
 
 def _compare(folders: Sequence[str], methods: Sequence[str], out: str) -> int:
     found = compare.compare({name: load.load(f) for name, f in _names(folders).items()}, methods)
-    terminal = Console() if Console().is_terminal else Console(width=160)
-    for table in found:
-        for shown in render.rich_tables(table.sections):
-            terminal.print(shown)
+    render.show(section for table in found for section in table.sections)
     if out:
-        for path in compare.write(out, found):
+        for path in render.save(out, render.files(found.compared) | render.files(found.refused)):
             log.info("wrote %s", command.path(path))
     if found.compared.raw.empty:
         command.console.print("error: nothing can be compared", markup=False)

@@ -65,9 +65,6 @@ def stratified_bootstrap(
     return resampled
 
 
-def interval(
-    statistic: Callable[..., np.ndarray], *resampled: Scores, level: float = 0.95
-) -> np.ndarray:
-    """(2, ...): the percentile interval of a statistic of bootstrapped scores."""
-    tail = (1 - level) / 2
-    return np.quantile(statistic(*resampled), [tail, 1 - tail], axis=0)
+def interval(statistic: Callable[..., np.ndarray], *resampled: Scores) -> np.ndarray:
+    """(2, ...): the 95 % percentile interval of a statistic of bootstrapped scores."""
+    return np.quantile(statistic(*resampled), stats.ENDS, axis=0)

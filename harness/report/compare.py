@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from harness.records import storage
-from harness.report import format, load, render, stats, success_rates
+from harness.report import format, load, stats, success_rates
 
 _PROTOCOL = ("protocol.", "planner.", "mpc.", "planner_name")  # keys that its hash is made of
 _NOT_TRAINED = (*_PROTOCOL, "weights.")  # keys that no training depends on
@@ -85,19 +84,6 @@ def compare(runs: Mapping[str, load.RunTables], methods: Collection[str] = ()) -
                 names = f"{b.label} ({b.run}), {a.label} ({a.run})"
                 refusals.append(_Refusal(a.task, names, *_reason(joined, outcomes, a, b)))
     return Comparison(_compared(runs, joined, rows), _refused(joined, refusals))
-
-
-def write(folder: str, comparison: Comparison) -> list[str]:
-    """Write both tables as Markdown, CSV and LaTeX into `folder`; returns the paths."""
-    paths = []
-    for table in comparison:
-        for kind, text in (("md", render.markdown), ("csv", render.csv), ("tex", render.tex)):
-            paths.append(f"{folder.rstrip('/')}/{table.name}.{kind}")
-            fs, base = storage.filesystem(paths[-1])
-            fs.create_dir(base.rpartition("/")[0], recursive=True)
-            with storage.whole_file(fs, base) as sink:
-                sink.write(text(table).encode())
-    return paths
 
 
 def _joined(runs: Mapping[str, load.RunTables]) -> load.RunTables:

@@ -64,28 +64,26 @@ def metric(stage: str, name: str) -> Callable[[pd.DataFrame, pd.DataFrame], floa
     return value
 
 
-def mean_of(field: str) -> Callable[[pd.DataFrame, pd.DataFrame], float]:
-    """A Column's value: the mean over trials of a field of rows.TrialRow."""
-    return lambda trials, metrics: trials[field].mean()
+def over_trials(how: str, field: str) -> Callable[[pd.DataFrame, pd.DataFrame], float]:
+    """A Column's value: the "mean" or "max" over trials of a field of rows.TrialRow."""
+    return lambda trials, metrics: trials[field].agg(how)
 
 
-def max_of(field: str) -> Callable[[pd.DataFrame, pd.DataFrame], float]:
-    """A Column's value: the largest over trials of a field of rows.TrialRow."""
-    return lambda trials, metrics: trials[field].max()
+def of_cells(run: load.RunTables, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The raw table of rows that name their cell, each with the columns that say which cell that
+    is, in the order of the cells.
+    """
+    if not rows:
+        return pd.DataFrame()
+    cells = run.cells[[*load.GROUP, "label"]].rename_axis("cell").reset_index()
+    return cells.merge(pd.DataFrame(rows), on="cell")
 
 
-def identity(run: load.RunTables, cell: int) -> dict[str, Any]:
-    """The columns that say which cell a raw row is."""
-    known = run.cells.loc[cell]
-    return {"cell": cell, **known[load.GROUP].to_dict(), "label": known["label"]}
-
-
-def in_order(run: load.RunTables, raw: pd.DataFrame) -> pd.DataFrame:
-    """Rows in the order of the cells; the empty table stays as it is."""
-    if raw.empty:
-        return raw
-    place = {cell: i for i, cell in enumerate(run.cells.index)}
-    return raw.sort_values("cell", key=lambda c: c.map(place), kind="stable", ignore_index=True)
+def section(
+    run: load.RunTables, title: str, rows: pd.DataFrame, words: str, frame: pd.DataFrame, **look
+) -> Section:
+    """The section of these raw rows, shown as `frame`: its caption says first what they are of."""
+    return Section(title, f"{about(run, rows)} {words}", frame, **look)
 
 
 def together(rows: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -170,6 +168,15 @@ def method_columns(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
     """First columns of a table that spans tasks, and protocols where a task has several."""
     columns = {"Task": rows["task"].map(run.task_label), "Method": rows["label"]}
     return pd.DataFrame(columns | protocol_column(rows))
+
+
+def shown_columns(run: load.RunTables, rows: pd.DataFrame, columns: list[Column]) -> pd.DataFrame:
+    """Task, method and these columns as they are shown."""
+    frame = method_columns(run, rows)
+    for column in columns:
+        if column.heading:
+            frame[column.heading] = rows[column.name].map(column.show)
+    return frame
 
 
 def fold(frame: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, str]:

@@ -26,9 +26,7 @@ class Published(NamedTuple):
     value: float
     episodes: int  # 0: not said
     source: str
-    stale: str = (
-        ""  # why the number does not hold any more: it is in tables, and no mark of a figure
-    )
+    stale: str = ""  # why it does not hold any more: it is in tables, and no mark of a figure
 
 
 def success(cell: pd.Series) -> Published | None:
@@ -65,26 +63,23 @@ def released(task: str, protocol: str) -> Band:
     that is the 95 % interval of CLEAR's own number, and the paper has none.
     """
     if protocol in CLEAR:
-        own = [r for r in _read(_CLEAR) if (r["protocol"], r["task"]) == (protocol, task)]
-        counts = [(float(r["lewm_pct"]) / 100, int(r["episodes"])) for r in own]
-        ends = [100 * end for rate, n in counts for end in stats.wilson(rate * n, n)]
-        clear = float(own[0]["lewm_pct"]) if own else math.nan
-        return _band(math.nan, clear, ends, len(own))
+        own = _by_key(_CLEAR).get((protocol, task))
+        if own is None:
+            return Band(*[math.nan] * 4, 0)
+        clear, episodes = float(own["lewm_pct"]), int(own["episodes"])
+        low, high = stats.wilson(clear / 100 * episodes, episodes)
+        return Band(math.nan, clear, 100 * low, 100 * high, 1)
     others = {
         row["source"]: float(row[task])
         for row in _read(_REPLICATIONS)
         if task in row and not row["source"].startswith(("paper", "CLEAR-LeWM random"))
     }
-    paper, clear = _successes().get((task, "lewm")), others.get(_CLEARS, math.nan)
-    return _band(paper.value if paper else math.nan, clear, [*others.values()], len(others))
+    paper, clear = success_of(task, "lewm"), others.get(_CLEARS, math.nan)
+    low, high = (end(others.values(), default=math.nan) for end in (min, max))
+    return Band(paper.value if paper else math.nan, clear, low, high, len(others))
 
 
 _CLEARS = "CLEAR-LeWM official weights"  # a source of the file of replications
-
-
-def _band(paper: float, clear: float, values: list[float], sources: int) -> Band:
-    low, high = min(values, default=math.nan), max(values, default=math.nan)
-    return Band(paper, clear, low, high, sources)
 
 
 class Probed(NamedTuple):
@@ -99,7 +94,8 @@ class Probed(NamedTuple):
 def probing(cell: pd.Series, quantity: str) -> Probed | None:
     """The paper's probes, for a cell's task and method; None beside numbers of tests."""
     known = (cell["task"], _PROPERTIES.get((cell["task"], quantity)), _MODELS.get(cell["method"]))
-    return None if cell["variant"] or of_tests(cell) else _probes().get(known)
+    row = None if cell["variant"] or of_tests(cell) else _by_key(_PROBING).get(known)
+    return row and Probed(*(float(row[name]) for name, _ in _PROBING.numbers))
 
 
 class Item(NamedTuple):
@@ -141,24 +137,20 @@ def items() -> list[Item]:
 
 def ablation(name: str, setting: str) -> float:
     """Success in percent of the paper's LeWM or PLDM on Push-T, NaN where it reports none."""
-    known = {(row["ablation"], row["setting"]): float(row["sr"]) for row in _read(_ABLATIONS)}
-    return known.get((name, setting), math.nan)
+    return float(_by_key(_ABLATIONS).get((name, setting), {}).get("sr", math.nan))
 
 
 def ablation_words(key: str) -> str:
     """The words of the paper's figures of LeWM on Push-T for a key whose numbers they do not print,
     with the figure; "" where it has none.
     """
-    known = {row["key"]: f"{row['words']} ({row['source']})" for row in _read(_ABLATION_WORDS)}
-    return known.get(key, "")
+    row = _by_key(_ABLATION_WORDS).get((key,))
+    return f"{row['words']} ({row['source']})" if row else ""
 
 
 def over_training_seeds(task: str, method: str) -> float:
     """Success in percent, the paper's mean over training seeds; NaN where it reports none."""
-    known = {
-        (row["task"], row["method"]): float(row["success_mean_pct"]) for row in _read(_VARIANCE)
-    }
-    return known.get((task, method), math.nan)
+    return float(_by_key(_VARIANCE).get((task, method), {}).get("success_mean_pct", math.nan))
 
 
 def of_tests(cell: pd.Series) -> bool:
@@ -214,10 +206,7 @@ _VARIANCE = _File(
 _PROBING = _File(
     "paper_probing.csv",
     ("env", "property", "model"),
-    (
-        *(("lin_mse", math.inf), ("lin_r", 1.0)),
-        *(("mlp_mse", math.inf), ("mlp_r", 1.0)),
-    ),
+    (("lin_mse", math.inf), ("lin_r", 1.0), ("mlp_mse", math.inf), ("mlp_r", 1.0)),
     (),
 )
 _MODELS = {"dino_wm": "DINO-WM", "pldm": "PLDM", "lewm": "LeWM"}  # method -> its name there
@@ -236,16 +225,6 @@ _PROPERTIES = {  # (task, quantity of contracts.TaskSpec) -> its name there
 }
 
 
-def _probes() -> dict[tuple[str, str, str], Probed]:
-    """(task, property, model) -> readings."""
-    return {
-        (row["env"], row["property"], row["model"]): Probed(
-            *(float(row[name]) for name, _ in _PROBING.numbers)
-        )
-        for row in _read(_PROBING)
-    }
-
-
 def plan_time() -> dict[str, Published]:
     """method -> seconds per plan."""
     return {
@@ -262,11 +241,16 @@ def name_of(method: str, variant: str) -> str:
 def _successes() -> dict[tuple[str, str], Published]:
     """(task, method) -> success in percent."""
     return {
-        (row["task"], row["method"]): Published(
+        key: Published(
             float(row["success_pct"]), int(float(row["n_episodes"])), row["source"], row["stale"]
         )
-        for row in _read(_SUCCESS)
+        for key, row in _by_key(_SUCCESS).items()
     }
+
+
+def _by_key(file: _File) -> dict[tuple[str, ...], dict[str, str]]:
+    """The rows of a file by the values of its keys."""
+    return {tuple(row[name] for name in file.keys): row for row in _read(file)}
 
 
 @functools.cache
@@ -302,15 +286,8 @@ def _complaint(file: _File, header: list[str], rows: list[list[str]]) -> str:
             return f"has a second row for {' '.join(key)}, row {number}"
         known.add(key)
         for column, highest in file.numbers:
-            if not _lies_between(values[column], highest):
+            value = pd.to_numeric(values[column], errors="coerce")
+            if not (math.isfinite(value) and 0 <= value <= highest):
                 bound = f"from 0 to {highest}" if highest < math.inf else "of at least 0"
                 return f"has {column} {values[column]!r} in row {number}, not a number {bound}"
     return ""
-
-
-def _lies_between(text: str, highest: float) -> bool:
-    try:
-        value = float(text)
-    except ValueError:
-        return False
-    return math.isfinite(value) and 0 <= value <= highest

@@ -6,11 +6,18 @@ What is ours is the escaping: a label may hold any character.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from harness.records import storage
 from harness.report import format
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as RichTable
 
 _TEXT_COLUMNS = {  # aligned to the left
     *("Task", "Tasks", "Event", "Method", "Quantity", "Device", "Timed", "Terms", "Kind of pairs"),
@@ -47,31 +54,56 @@ def tex(table: format.Table) -> str:
     return "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(map(_tex_table, table.sections))
 
 
-def rich_tables(sections: list[format.Section]) -> list:
-    """Sections as rich tables."""
+def files(table: format.Table) -> dict[str, bytes]:
+    """A table's files by their names."""
+    texts = {"md": markdown(table), "csv": csv(table), "tex": tex(table)}
+    return {f"{table.name}.{kind}": text.encode() for kind, text in texts.items()}
+
+
+def save(folder: str, contents: Mapping[str, bytes]) -> list[str]:
+    """Write files into a folder by their paths there; returns the whole paths. Raises OSError."""
+    fs, base = storage.filesystem(folder)
+    for path, content in contents.items():
+        whole = f"{base.rstrip('/')}/{path}"
+        fs.create_dir(whole.rpartition("/")[0], recursive=True)
+        with storage.whole_file(fs, whole) as sink:
+            sink.write(content)
+    return [storage.join(folder, path) for path in contents]
+
+
+def show(sections: Iterable[format.Section]) -> Console:
+    """Show sections on the terminal, which is returned."""
+    from rich.console import Console
+
+    terminal = Console()
+    if not terminal.is_terminal:  # a log file: no line is folded at rich's 80 columns
+        terminal = Console(width=160)
+    for section in sections:
+        terminal.print(rich_table(section))
+    return terminal
+
+
+def rich_table(section: format.Section) -> RichTable:
+    """A section as a table of rich."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    tables = []
-    for section in sections:
-        shown = RichTable(
-            title=Text(section.title, style="bold"),
-            caption=Text(section.caption, style="dim"),
-            caption_justify="left",
-            box=box.SIMPLE_HEAD,
-        )
-        for column in section.frame.columns:
-            if column in _TEXT_COLUMNS:
-                longest = section.frame[column].str.len().max()
-                shown.add_column(Text(column), overflow="fold", min_width=min(24, longest))
-            else:
-                shown.add_column(Text(column), justify="right", no_wrap=False, min_width=5)
-        for i, row in enumerate(section.frame.to_dict("records")):
-            bold = {column for at, column in section.bold if at == i}
-            shown.add_row(*(Text(row[c], "bold" if c in bold else "") for c in row))
-        tables.append(shown)
-    return tables
+    shown = RichTable(
+        title=Text(section.title, style="bold"),
+        caption=Text(section.caption, style="dim"),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    for column in section.frame.columns:
+        if column in _TEXT_COLUMNS:
+            longest = section.frame[column].str.len().max()
+            shown.add_column(Text(column), overflow="fold", min_width=min(24, longest))
+        else:
+            shown.add_column(Text(column), justify="right", no_wrap=False, min_width=5)
+    for i, row in enumerate(section.frame.to_dict("records")):
+        shown.add_row(*(Text(row[c], "bold" if (i, c) in section.bold else "") for c in row))
+    return shown
 
 
 def _markdown_table(section: format.Section) -> str:

@@ -18,6 +18,10 @@ import scipy.optimize
 import scipy.stats
 
 DRAWS = 2000  # bootstrap resamples
+_LEVEL = 0.95  # of every interval and test
+ENDS = (1 - _LEVEL) / 2, (1 + _LEVEL) / 2  # the quantiles between which an interval lies
+_Z = float(scipy.stats.norm.ppf(ENDS[1]))
+_POWER = 0.8  # of the tests that pairs_needed plans
 _FINEST = 1000  # differences with larger denominators (many seeds) are rounded to thousandths
 _CLUSTERS, _SEEDS_A, _SEEDS_B, _SEEDS_C = 0, 1, 2, 3  # independent random streams
 _DIGITS = 9  # of scores: finer differences are those of float sums
@@ -65,21 +69,18 @@ class Share(NamedTuple):
     pairs: int
 
 
-def wilson(successes: float, n: float, level: float = 0.95) -> Interval:
+def wilson(successes: float, n: float) -> Interval:
     """Wilson score interval of `successes` out of `n`; raises ValueError for impossible counts."""
     if not (n > 0 and 0 <= successes <= n):
         raise ValueError(f"wilson needs 0 <= successes <= n and n > 0, got {successes} of {n}")
-    z = _z(level)
-    rate, shrink = successes / n, 1 + z * z / n
-    centre = (rate + z * z / (2 * n)) / shrink
-    half = z / shrink * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    rate, shrink = successes / n, 1 + _Z * _Z / n
+    centre = (rate + _Z * _Z / (2 * n)) / shrink
+    half = _Z / shrink * math.sqrt(rate * (1 - rate) / n + _Z * _Z / (4 * n * n))
     low = 0.0 if successes == 0 else centre - half
     return Interval(low, 1.0 if successes == n else centre + half)
 
 
-def estimate(
-    outcome: np.ndarray, clusters: np.ndarray | None = None, level: float = 0.95
-) -> Estimate:
+def estimate(outcome: np.ndarray, clusters: np.ndarray | None = None) -> Estimate:
     """Rate of (S, P) outcomes (means over evaluation seeds) with its interval.
 
     One training seed: Wilson's interval for as many independent pairs as these clusters are worth
@@ -93,9 +94,9 @@ def estimate(
     mean = float(per_seed.mean())
     std = float(per_seed.std(ddof=1)) if seeds > 1 else math.nan
     worth = independent_pairs(outcome.mean(axis=0), clusters)
-    low, high = wilson(min(mean * worth, worth), worth, level)
+    low, high = wilson(min(mean * worth, worth), worth)
     if seeds > 1:
-        resampled = hierarchical_bootstrap(outcome, clusters, level)
+        resampled = hierarchical_bootstrap(outcome, clusters)
         low, high = min(low, resampled.low), max(high, resampled.high)
     return Estimate(mean, std, low, high, seeds, pairs)
 
@@ -117,19 +118,17 @@ def independent_pairs(rate: np.ndarray, clusters: np.ndarray) -> float:
     return float(len(rate) / max(between / within, 1.0))
 
 
-def hierarchical_bootstrap(
-    outcome: np.ndarray, clusters: np.ndarray | None = None, level: float = 0.95
-) -> Interval:
+def hierarchical_bootstrap(outcome: np.ndarray, clusters: np.ndarray | None = None) -> Interval:
     """Percentile interval of the mean of (S, P): resamples seeds and, jointly for them, whole
     clusters.
     """
     outcome = _checked(outcome)
     draws = _resampled_means(outcome, _numbered(outcome, clusters), _SEEDS_A)
-    return _percentiles(draws, level, 0.0)
+    return _percentiles(draws, 0.0)
 
 
 def mean_interval(
-    values: np.ndarray, level: float = 0.95, least: float = -math.inf, most: float = math.inf
+    values: np.ndarray, least: float = -math.inf, most: float = math.inf
 ) -> tuple[float, float, float]:
     """Mean of independent values (P,) and Student's interval, within what is possible; NaN where
     there are none, and an interval of all that is possible around one alone.
@@ -139,12 +138,12 @@ def mean_interval(
     mean, count = float(np.mean(values)), len(values)
     if count == 1:
         return mean, least, most
-    half = scipy.stats.t.ppf((1 + level) / 2, count - 1) * scipy.stats.sem(values)
+    half = scipy.stats.t.ppf(ENDS[1], count - 1) * scipy.stats.sem(values)
     return mean, max(least, float(mean - half)), min(most, float(mean + half))
 
 
 def paired_difference(
-    a: np.ndarray, b: np.ndarray, clusters: np.ndarray | None = None, level: float = 0.95
+    a: np.ndarray, b: np.ndarray, clusters: np.ndarray | None = None
 ) -> Difference:
     """a - b for (P,) or (S, P) outcomes on the same pairs in the same order; S may differ.
 
@@ -156,11 +155,11 @@ def paired_difference(
     change = a.mean(axis=0) - b.mean(axis=0)
     wins, losses = int((change > 1e-9).sum()), int((change < -1e-9).sum())
     draws = _resampled_means(a, clusters, _SEEDS_A) - _resampled_means(b, clusters, _SEEDS_B)
-    interval = _percentiles(draws, level, -1.0)
+    interval = _percentiles(draws, -1.0)
     if interval.high - interval.low < 1e-9:
         episodes = int(clusters.max()) + 1
         share = episodes / pairs
-        interval = _agresti_min(share * wins, share * losses, episodes, level)
+        interval = _agresti_min(share * wins, share * losses, episodes)
     p_value = paired_p_value(a, b, clusters)
     return Difference(float(change.mean()), *interval, p_value, wins, losses, pairs)
 
@@ -182,7 +181,6 @@ def share_of_way(
     floor: np.ndarray,
     ceiling: np.ndarray,
     clusters: np.ndarray | None = None,
-    level: float = 0.95,
 ) -> Share:
     """(method - floor) / (ceiling - floor) for (P,) or (S, P) outcomes on the same pairs in the
     same order; S may differ. It may be below 0 and above 1, and so may its interval.
@@ -200,16 +198,16 @@ def share_of_way(
     """
     method, floor, ceiling = (_checked(np.atleast_2d(x)) for x in (method, floor, ceiling))
     clusters, pairs = _numbered(method, clusters), method.shape[1]
-    gap = paired_difference(ceiling, floor, clusters, level)
+    gap = paired_difference(ceiling, floor, clusters)
     known = float(floor.mean()), float(ceiling.mean()), pairs
     if gap.low <= 0:
         return Share(math.nan, math.nan, math.nan, *known)
     way = float(ceiling.mean() - floor.mean())
     share = float(method.mean() - floor.mean()) / way
-    low, high = _share_interval(method, floor, ceiling, clusters, level)
+    low, high = _share_interval(method, floor, ceiling, clusters)
     if high - low < 1e-9:
         end = ceiling if share > 0.5 else floor
-        change = paired_difference(method, end, clusters, level)
+        change = paired_difference(method, end, clusters)
         low = share + (change.low - change.difference) / way
         high = share + (change.high - change.difference) / way
     return Share(share, low, high, *known)
@@ -233,7 +231,7 @@ def normalised(
 
 
 def _share_interval(
-    method: np.ndarray, floor: np.ndarray, ceiling: np.ndarray, clusters: np.ndarray, level: float
+    method: np.ndarray, floor: np.ndarray, ceiling: np.ndarray, clusters: np.ndarray
 ) -> Interval:
     """The interval of resampled shares; a share of no gap counts as out of all bounds, on the
     method's side.
@@ -241,7 +239,7 @@ def _share_interval(
     start = _resampled_means(floor, clusters, _SEEDS_C)
     gap = _resampled_means(ceiling, clusters, _SEEDS_B) - start
     shares = (_resampled_means(method, clusters, _SEEDS_A) - start) / np.maximum(gap, _NO_GAP)
-    return _percentiles(shares, level, -math.inf, math.inf)
+    return _percentiles(shares, -math.inf, math.inf)
 
 
 def sign_flip(change: np.ndarray, clusters: np.ndarray | None = None) -> float:
@@ -283,8 +281,6 @@ def pairs_needed(
     rate: float,
     difference: float,
     agreement: float = 0.0,
-    power: float = 0.8,
-    level: float = 0.95,
 ) -> float:
     """How many independent pairs show that a method solves `difference` more than one that solves
     `rate`: the sample size of McNemar's test (Connor 1987), two-sided. `agreement` is the
@@ -296,20 +292,18 @@ def pairs_needed(
     spread = math.sqrt(max(rate * (1 - rate) * better * (1 - better), 0.0))
     differ = rate * (1 - better) + better * (1 - rate) - 2 * agreement * spread
     differ = max(differ, difference)  # the share of pairs that one of both solves
-    error = _z(level) * math.sqrt(differ)
-    miss = scipy.stats.norm.ppf(power) * math.sqrt(differ - difference**2)
+    error = _Z * math.sqrt(differ)
+    miss = scipy.stats.norm.ppf(_POWER) * math.sqrt(differ - difference**2)
     return ((error + miss) / difference) ** 2
 
 
-def detectable_difference(
-    rate: float, pairs: float, agreement: float = 0.0, power: float = 0.8, level: float = 0.95
-) -> float:
+def detectable_difference(rate: float, pairs: float, agreement: float = 0.0) -> float:
     """The smallest difference that so many independent pairs show: `pairs_needed` the other way
     round. NaN where they do not show even the difference to 1.
     """
 
     def missing(difference: float) -> float:
-        return pairs_needed(rate, difference, agreement, power, level) - pairs
+        return pairs_needed(rate, difference, agreement) - pairs
 
     most = 1 - rate
     return math.nan if missing(most) > 0 else float(scipy.optimize.brentq(missing, 1e-6, most))
@@ -343,11 +337,11 @@ def _numbered(outcome: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
     return numbers
 
 
-def _agresti_min(wins: float, losses: float, pairs: int, level: float) -> Interval:
+def _agresti_min(wins: float, losses: float, pairs: int) -> Interval:
     """Paired difference with a width even when all pairs agree (Agresti and Min 2005)."""
     n, up, down = pairs + 2, wins + 0.5, losses + 0.5
     centre = (up - down) / n
-    half = _z(level) * math.sqrt(up + down - (up - down) ** 2 / n) / n
+    half = _Z * math.sqrt(up + down - (up - down) ** 2 / n) / n
     return Interval(max(centre - half, -1.0), min(centre + half, 1.0))
 
 
@@ -379,9 +373,8 @@ def _weights(n: int, stream: int) -> np.ndarray:
     return rng.multinomial(n, np.full(n, 1 / n), size=DRAWS) / n
 
 
-def _percentiles(draws: np.ndarray, level: float, least: float, most: float = 1.0) -> Interval:
-    tail = (1 - level) / 2
-    low, high = np.clip(np.quantile(draws, [tail, 1 - tail]), least, most)
+def _percentiles(draws: np.ndarray, least: float, most: float = 1.0) -> Interval:
+    low, high = np.clip(np.quantile(draws, ENDS), least, most)
     return Interval(float(low), float(high))
 
 
@@ -400,7 +393,3 @@ def _checked(outcome: np.ndarray) -> np.ndarray:
     if np.isnan(outcome).any():
         raise ValueError("outcomes contain NaN: a missing episode must be dropped by name first")
     return outcome
-
-
-def _z(level: float) -> float:
-    return float(scipy.stats.norm.ppf((1 + level) / 2))

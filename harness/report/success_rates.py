@@ -76,6 +76,17 @@ def estimates(outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def beside_cells(run: load.RunTables, estimates: pd.DataFrame, subset: str = ALL) -> pd.DataFrame:
+    """The estimates of one kind of pairs ("" for every one) with the columns of their cells, in
+    table order; mean, low and high in percent.
+    """
+    known = estimates[estimates["subset"] == subset] if subset else estimates
+    cells = run.cells.drop(columns="seeds").rename_axis("cell").reset_index()
+    table = cells.merge(known, on="cell")
+    table[["mean", "low", "high"]] *= 100
+    return table
+
+
 def differences(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:
     """Long: cell, split, reference (of REFERENCES), subset, stats.Difference, p_holm.
 

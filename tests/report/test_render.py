@@ -73,6 +73,6 @@ def test_hostile_text_stays_text_in_the_page(hostile):
 
 
 def test_bold_cells_are_bold_on_the_terminal(hostile):
-    (shown,) = render.rich_tables(hostile.sections)
+    shown = render.rich_table(*hostile.sections)
     assert [str(cell.style) for cell in shown.columns[1].cells] == ["bold", "bold"]
     assert [str(cell.style) for cell in shown.columns[0].cells] == ["", ""]

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from harness.report import load, objective, published
 from harness.report.figures import panels, style, varied
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MOST = 12  # panels, in rows of five or six
 
@@ -103,7 +99,7 @@ def _paper(row: pd.Series) -> float:
     return published.ablation(known.name, known.settings[row["setting"]])
 
 
-def draw(rows: pd.DataFrame, lines: pd.DataFrame, colour: str) -> Figure:
+def draw(rows: pd.DataFrame, lines: pd.DataFrame, colour: str) -> style.Figure:
     """A small panel an axis: its settings from top to bottom, success from left to right."""
     parts = [own for _, own in rows.groupby("name", sort=False)][:_MOST]
     tall = 0.35 + 0.17 * max(len(own) for own in parts)
@@ -122,7 +118,7 @@ def draw(rows: pd.DataFrame, lines: pd.DataFrame, colour: str) -> Figure:
     return panels.finish(figure, rows, _handles(rows, lines))
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, colour: str) -> None:
+def _panel(ax: style.Axes, rows: pd.DataFrame, colour: str) -> None:
     """Means over intervals; the default ringed, published numbers as diamonds."""
     import seaborn as sns
 
@@ -150,12 +146,10 @@ def _title(key: str) -> str:
 
 
 def _handles(rows: pd.DataFrame, lines: pd.DataFrame) -> list:
-    from matplotlib.lines import Line2D
-
     handles = []
     if rows["is_default"].any():
         ring = {"marker": "o", "ms": 10, "mfc": "none", "mec": style.INK, "ls": "none"}
-        handles.append(Line2D([], [], **ring, label="default"))
+        handles.append(style.entry("default", **ring))
     if rows["collapsed"].any():
         handles.append(style.collapsed_handle())
     if rows["paper"].notna().any():

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from harness.report import load
 from harness.report.figures import style
 from harness.report.tables import aggregates as averages
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _SECTION = ["scale", "protocol", "split"]
 _PROFILE = (
@@ -74,7 +69,7 @@ def draw(
     return style.Drawn(figure, " ".join(words))
 
 
-def _profile(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+def _profile(ax: style.Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     import seaborn.objects as so
 
     percent = rows.assign(**{name: 100 * rows[name] for name in ("share", "low", "high")})

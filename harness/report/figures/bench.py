@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from harness.report import format
 from harness.report.figures import style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _BAR_IN = 0.27
 
@@ -41,7 +37,7 @@ def png(rows: pd.DataFrame) -> bytes:
         return style.render(figure)["png"]
 
 
-def _panel(ax: Axes, part: pd.DataFrame) -> None:
+def _panel(ax: style.Axes, part: pd.DataFrame) -> None:
     import seaborn as sns
 
     sides = part.groupby("side", sort=False)["value"].agg(["median", "min", "max"])

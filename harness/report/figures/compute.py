@@ -39,8 +39,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """
     swept = load.sweep_values(run.metrics)
     others = swept.loc[~swept["name"].str.startswith(_OF_A_PLAN), "cell"]
-    points = estimates[(estimates["subset"] == success_rates.ALL) & ~estimates["cell"].isin(others)]
-    points = points.drop(columns="seeds").merge(run.cells, left_on="cell", right_index=True)
+    points = success_rates.beside_cells(run, estimates[~estimates["cell"].isin(others)])
     points = points[points["cell"].isin(swept["cell"]) | (points["variant"] == "")]
     points["gflop"] = points["cell"].map(flops(run)) / 1e9
     points = points[points["gflop"] > 0]
@@ -53,7 +52,6 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     points = points[points["section"] == points["task"].map(first)]
     points["title"] = points["task"].map(run.task_label)
     points["label"] = varied.by_method(run, points)
-    points[["mean", "low", "high"]] *= 100
     columns = ["cell", "task", "title", "split", "method", "label", "gflop", "mean", "low", "high"]
     return points[columns].reset_index(drop=True)
 

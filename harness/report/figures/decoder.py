@@ -5,7 +5,6 @@ horizon, the pictures of one window, and the same as a training goes on (LeWM Fi
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,9 +12,6 @@ import pandas as pd
 from harness.records.metric_names import PictureName
 from harness.report import load
 from harness.report.figures import panels, pictures, style, varied
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _PICTURED = 3  # methods; two rows of pictures each
 _ON_THEIR_WAY = 2  # methods whose training is shown; a row of pictures for each share
@@ -76,10 +72,8 @@ def data(run: load.RunTables) -> pd.DataFrame:
     return panels.over_seeds(panels.of_cells(run, metrics), "source", "measure", "index")
 
 
-def draw(frame: pd.DataFrame) -> Figure:
+def draw(frame: pd.DataFrame) -> style.Figure:
     """A panel a measure, a colour a method; grey is what no model draws, which all share."""
-    from matplotlib.lines import Line2D
-
     figure, axes = panels.grid(len(_MEASURES))
     for ax, (measure, words) in zip(axes, _MEASURES.items(), strict=True):
         own = frame[frame["measure"] == measure]
@@ -92,7 +86,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.xaxis.get_major_locator().set_params(integer=True)
     figure.supxlabel("blocks after the first frame", fontsize=9)
     sources = [
-        Line2D([], [], color=colour, ls=line, lw=1.4, label=words)
+        style.entry(words, color=colour, ls=line, lw=1.4)
         for colour, looks in ((style.INK, _OF_MODEL), (style.FAINT, _OF_NO_MODEL))
         for line, words in looks.values()
     ]
@@ -106,7 +100,7 @@ def picture_data(run: load.RunTables) -> pd.DataFrame:
     return panels.of_cells(run, frames.sort_values("step", kind="stable"))
 
 
-def draw_pictures(frame: pd.DataFrame) -> Figure:
+def draw_pictures(frame: pd.DataFrame) -> style.Figure:
     """The real frames, and below them what each method decodes and imagines."""
     real = frame[(frame["kind"] == "real") & (frame["cell"] == frame["cell"].iloc[0])]
     drawn = frame[frame["kind"] != "real"]
@@ -136,7 +130,7 @@ def snapshot_data(run: load.RunTables) -> pd.DataFrame:
     return frame.sort_values("share", kind="stable")
 
 
-def draw_snapshots(frame: pd.DataFrame) -> Figure:
+def draw_snapshots(frame: pd.DataFrame) -> style.Figure:
     """The real frames, and below them what each share of a training lets a decoder draw."""
     real = frame[(frame["kind"] == "real") & (frame["cell"] == frame["cell"].iloc[0])]
     words = np.where(real["step"] > 0, "step " + real["step"].astype(str), "first frame")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from harness.report import load, success_rates
 from harness.report.figures import panels, pictures, style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _COLUMNS = 7  # pictures before the goal, at most: start, every k-th block, end
 _SOLVED = "#2a8a3e"
@@ -39,24 +35,31 @@ def figures(run: load.RunTables, frame: pd.DataFrame) -> dict[str, style.Drawn]:
     return panels.figures(run, "episodes", frame, draw, _caption)
 
 
+def frames(run: load.RunTables) -> pd.DataFrame:
+    """The pictures of episodes, of each cell's first training seed and in order of time, with the
+    columns of panels.of_cells; without the trials of a sweep.
+    """
+    known = run.frames[run.frames["stage"] == "control"]
+    known = known[known["seed"] == known.groupby("cell")["seed"].transform("min")]
+    known = known[~known["cell"].isin(load.sweep_values(run.metrics)["cell"])]
+    return panels.of_cells(run, known.sort_values("step", kind="stable"))
+
+
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """Tidy: the pictures of each task's episodes in order of time, the goal last; `who` is
     "recorded" (a trivial control where the recording was not replayed), "best" or "worst"; `rate`
     the method's success on all pairs.
     """
-    frames = run.frames[run.frames["stage"] == "control"]
-    frames = frames[frames["seed"] == frames.groupby("cell")["seed"].transform("min")]
-    frames = frames[~frames["cell"].isin(load.sweep_values(run.metrics)["cell"])]
-    frames = panels.of_cells(run, frames)
+    known = frames(run)
     rates = estimates[estimates["subset"] == success_rates.ALL].groupby("cell")["mean"].mean()
-    frames = frames.assign(
-        rate=frames["cell"].map(rates), role=frames["method"].map(run.methods["role"])
+    known = known.assign(
+        rate=known["cell"].map(rates), role=known["method"].map(run.methods["role"])
     )
-    cells = frames.drop_duplicates("cell").groupby("task", sort=False)
+    cells = known.drop_duplicates("cell").groupby("task", sort=False)
     who = {cell: words for _, own in cells for cell, words in _chosen(own).items()}
-    frames = frames.assign(who=frames["cell"].map(who), is_goal=frames["kind"] == "goal")
+    known = known.assign(who=known["cell"].map(who), is_goal=known["kind"] == "goal")
     order = {"task": run.tasks["rank"].get, "who": ("recorded", "best", "worst").index}
-    return frames.dropna(subset="who").sort_values(
+    return known.dropna(subset="who").sort_values(
         ["task", "who", "is_goal", "step"],
         key=lambda column: column.map(order.get(column.name, lambda value: value)),
         kind="stable",
@@ -74,7 +77,7 @@ def _chosen(cells: pd.DataFrame) -> dict[int, str]:
     return {cell: who for who, cells in chosen.items() for cell in cells}
 
 
-def draw(frame: pd.DataFrame) -> Figure:
+def draw(frame: pd.DataFrame) -> style.Figure:
     """A row an episode: start, every k-th block, end, and the goal."""
     paths = {who: own for who, own in frame[~frame["is_goal"]].groupby("who", sort=False)}
     every = max(1, math.ceil((max(map(len, paths.values())) - 1) / (_COLUMNS - 1)))

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
 from harness.records import metric_names
 from harness.report import load
 from harness.report.figures import panels, style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _OF_PICTURES = "px"  # unit of places whose y grows downwards, as pictures show them
 _CORNERS = np.array([[0.0, 0.45, 0.70], [0.90, 0.62, 0.0], [0.0, 0.62, 0.45], [0.80, 0.47, 0.65]])
@@ -51,7 +45,7 @@ def data(run: load.RunTables) -> pd.DataFrame:
     return panels.over_seeds(panels.of_cells(run, metrics), "stage", "name", "index")
 
 
-def draw(frame: pd.DataFrame) -> Figure:
+def draw(frame: pd.DataFrame) -> style.Figure:
     """Straightness over training where it was logged, on test episodes, and the spectrum."""
     straight, spectrum = (frame[frame["name"] == name] for name in ("straightness", "spectrum"))
     curve = straight[straight["stage"] == "train"]
@@ -67,7 +61,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     return panels.finish(figure, frame, panels.handles(frame))
 
 
-def _ends(ax: Axes, ends: pd.DataFrame) -> None:
+def _ends(ax: style.Axes, ends: pd.DataFrame) -> None:
     """Straightness of test episodes, a dot a method."""
     import seaborn as sns
 
@@ -99,7 +93,7 @@ def map_data(run: load.RunTables) -> pd.DataFrame:
     return panels.of_cells(run, pd.concat(points))
 
 
-def draw_map(frame: pd.DataFrame) -> Figure:
+def draw_map(frame: pd.DataFrame) -> style.Figure:
     """The states at their own places, then t-SNE of each method's latents in the same colours."""
     parts = [own for _, own in frame.groupby("label", sort=False)]
     figure, axes = panels.grid(1 + len(parts), square=True)
@@ -118,7 +112,7 @@ def draw_map(frame: pd.DataFrame) -> Figure:
     return panels.finish(figure, frame, [])
 
 
-def _points(ax: Axes, part: pd.DataFrame, x: str, y: str) -> None:
+def _points(ax: style.Axes, part: pd.DataFrame, x: str, y: str) -> None:
     place = part[["x", "y"]].to_numpy()
     share = (place - place.min(0)) / np.maximum(np.ptp(place, axis=0), 1e-9)
     ax.scatter(part[x], part[y], s=7, c=_mixed(share), lw=0)

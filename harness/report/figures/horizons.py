@@ -5,16 +5,11 @@ blocks of a plan are executed before the next one.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from harness.report import load
 from harness.report.figures import panels, style, varied
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _OFFSET, _PLAN, _EXECUTED = "protocol.offset_steps", "mpc.horizon_blocks", "mpc.execute_blocks"
 _AXES = {  # key -> what its axis says
@@ -54,7 +49,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(label=varied.by_method(run, rows), **settings)
 
 
-def draw(rows: pd.DataFrame, looks: dict[str, style.Look]) -> Figure:
+def draw(rows: pd.DataFrame, looks: dict[str, style.Look]) -> style.Figure:
     """A panel a key, with a line a method."""
     keys = [key for key in _AXES if (rows["name"] == key).any()]
     width = {1: style.COLUMN_IN, 2: 6.0}.get(len(keys), style.WIDTH_IN)
@@ -80,14 +75,14 @@ def _caption(rows: pd.DataFrame) -> str:
     return " ".join(words + [_OWN] * (len(names) > 1))
 
 
-def _mark_own(ax: Axes, rows: pd.DataFrame, key: str) -> None:
+def _mark_own(ax: style.Axes, rows: pd.DataFrame, key: str) -> None:
     """A line at the value that the protocol has, which is that of the cells of the other keys."""
     own = rows.loc[rows["name"] != key, key].dropna().mode()
     if len(own):
         ax.axvline(own.iloc[0], color=style.FAINT, ls=":", lw=1.2, zorder=1)
 
 
-def _across(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+def _across(ax: style.Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     """A line for each control at the distance of the goals that this panel has."""
     for row in _controls(rows).itertuples():
         look = looks[row.label]

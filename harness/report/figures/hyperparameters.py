@@ -5,17 +5,12 @@ that a method with one weight to choose stands beside one with two.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from harness.report import load, objective
 from harness.report.figures import style, varied
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MOST = 3  # panels
 _MOST_KEYS = 2
@@ -96,7 +91,7 @@ def plateau(part: pd.DataFrame) -> pd.Series:
     return ~part["collapsed"] & (part["high"] >= best["low"])
 
 
-def _panel(ax: Axes, part: pd.DataFrame, colour: str) -> None:
+def _panel(ax: style.Axes, part: pd.DataFrame, colour: str) -> None:
     keys = part["keys"].iloc[0]
     if len(keys) == 1:
         _line(ax, part, colour)
@@ -109,7 +104,7 @@ def _panel(ax: Axes, part: pd.DataFrame, colour: str) -> None:
     ax.set_xlabel(style.wrap(load.config_key(keys[0]).removeprefix("method."), 22))
 
 
-def _line(ax: Axes, part: pd.DataFrame, colour: str) -> None:
+def _line(ax: style.Axes, part: pd.DataFrame, colour: str) -> None:
     """Success over one key, the plateau shaded."""
     import seaborn as sns
 
@@ -126,7 +121,7 @@ def _line(ax: Axes, part: pd.DataFrame, colour: str) -> None:
     _log_where_long(ax, part, "x")
 
 
-def _heat_map(ax: Axes, part: pd.DataFrame) -> None:
+def _heat_map(ax: style.Axes, part: pd.DataFrame) -> None:
     """Success at each place of a grid of two keys; those never tried stay white."""
     import seaborn as sns
     from matplotlib.patches import Rectangle
@@ -153,7 +148,7 @@ def _heat_map(ax: Axes, part: pd.DataFrame) -> None:
                 ax.plot([column + 0.1, column + 0.9], [row + 0.1, row + 0.9], **ends)
 
 
-def _scatter(ax: Axes, part: pd.DataFrame) -> None:
+def _scatter(ax: style.Axes, part: pd.DataFrame) -> None:
     """Success as the colour of dots, of two keys whose values are no grid."""
     import seaborn as sns
 
@@ -167,13 +162,13 @@ def _scatter(ax: Axes, part: pd.DataFrame) -> None:
     _log_where_long(ax, part, "y")
 
 
-def _log_where_long(ax: Axes, part: pd.DataFrame, axis: str) -> None:
+def _log_where_long(ax: style.Axes, part: pd.DataFrame, axis: str) -> None:
     if part[axis].min() > 0 and varied.spans_decades(part[axis]):
         {"x": ax.set_xscale, "y": ax.set_yscale}[axis]("log")
         style.name_ticks({"x": ax.xaxis, "y": ax.yaxis}[axis])
 
 
-def _colour_bar(figure: Figure, axes: list[Axes]) -> None:
+def _colour_bar(figure: style.Figure, axes: list[style.Axes]) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from harness.report import load
 from harness.report.figures import panels, style, varied
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _SHARE = "train.data_share"
 _AXES = {  # column -> what its axis says
@@ -58,7 +53,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def draw(rows: pd.DataFrame, lines: pd.DataFrame, looks: dict[str, style.Look]) -> Figure:
+def draw(rows: pd.DataFrame, lines: pd.DataFrame, looks: dict[str, style.Look]) -> style.Figure:
     """A panel for each thing that a training takes, with a line a method."""
     columns = [column for column in _AXES if rows[column].notna().any()]
     width = {1: style.COLUMN_IN, 2: 6.4}.get(len(columns), style.WIDTH_IN)

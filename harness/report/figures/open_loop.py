@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from harness.records.metric_names import LATENT
 from harness.report import load
 from harness.report.figures import panels, style
 from harness.report.tables import open_loop
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MOST = 4  # panels: the latent, then quantities in the order of recording
 _TOP = 1.6  # of a panel, in largest errors of the guesses
@@ -50,13 +44,10 @@ def data(run: load.RunTables) -> pd.DataFrame:
     return panels.over_seeds(rows, "quantity", "unit", "guess", "index")
 
 
-def draw(frame: pd.DataFrame) -> Figure:
+def draw(frame: pd.DataFrame) -> style.Figure:
     """A panel a quantity: lines of the model's error, the copy's as a band over all methods, and
     dotted what the probe reads from the true latents.
     """
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     quantities = list(frame.groupby("quantity", sort=False))[:_MOST]
     figure, axes = panels.grid(len(quantities))
     for ax, (name, own) in zip(axes, quantities, strict=True):
@@ -64,17 +55,17 @@ def draw(frame: pd.DataFrame) -> Figure:
         unit = "share of variance" if name == LATENT else own["unit"].iloc[0]
         ax.set_title(f"{name.replace('_', ' ')}, {unit}")
     figure.supxlabel("blocks since the last frame seen", fontsize=9)
-    handles = [*panels.handles(frame), Patch(**_COPY, lw=0, label="copy of the frame")]
+    handles = [*panels.handles(frame), style.area("copy of the frame", **_COPY)]
     lines = {"mean": ("mean", style.FAINT, "--"), "seen": ("true latents", style.INK, _SEEN)}
     handles += [
-        Line2D([], [], color=colour, ls=line, lw=1, label=words)
+        style.entry(words, color=colour, ls=line, lw=1)
         for guess, (words, colour, line) in lines.items()
         if _has(frame, guess)
     ]
     return panels.finish(figure, frame, handles)
 
 
-def _panel(ax: Axes, part: pd.DataFrame) -> None:
+def _panel(ax: style.Axes, part: pd.DataFrame) -> None:
     errors = dict(list(part.groupby("guess")))
     copies = errors["copy"].groupby("index")["mean"].agg(["min", "max"])
     ax.fill_between(copies.index, copies["min"], copies["max"], **_COPY, lw=2)

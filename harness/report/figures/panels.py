@@ -7,16 +7,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from harness.report import format, load
 from harness.report.figures import style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +73,7 @@ def figures(
     run: load.RunTables,
     name: str,
     frame: pd.DataFrame,
-    draw: Callable[[pd.DataFrame], Figure],
+    draw: Callable[[pd.DataFrame], style.Figure],
     caption: Callable[[pd.DataFrame], str],
     most: int = MOST,
 ) -> dict[str, style.Drawn]:
@@ -99,7 +94,7 @@ def paper_first(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def grid(count: int, square: bool = False) -> tuple[Figure, list[Axes]]:
+def grid(count: int, square: bool = False) -> tuple[style.Figure, list[style.Axes]]:
     """A figure with that many panels, in one row or two."""
     rows = 1 if 2 * count <= MOST else 2
     columns = math.ceil(count / rows)
@@ -110,7 +105,7 @@ def grid(count: int, square: bool = False) -> tuple[Figure, list[Axes]]:
     return figure, flat[:count]
 
 
-def label(ax: Axes, text: str) -> str:
+def label(ax: style.Axes, text: str) -> str:
     """A method's name over as many lines as its panel needs; matplotlib would leave out one that
     begins with an underscore.
     """
@@ -125,7 +120,7 @@ def bands(frame: pd.DataFrame) -> str:
     return " Lines: means over training seeds; bands: from the least to the largest."
 
 
-def finish(figure: Figure, frame: pd.DataFrame, handles: list) -> Figure:
+def finish(figure: style.Figure, frame: pd.DataFrame, handles: list) -> style.Figure:
     """The figure with the name of its task and a legend above the panels."""
     title = frame["task_label"].iloc[0]
     style.legend(figure, handles)
@@ -139,16 +134,14 @@ def finish(figure: Figure, frame: pd.DataFrame, handles: list) -> Figure:
 
 def handles(frame: pd.DataFrame) -> list:
     """Legend entries of the labels of a frame."""
-    from matplotlib.lines import Line2D
-
     looks = frame.drop_duplicates("label")[["label", *_LOOKS]]
     return [
-        Line2D([], [], color=colour, ls=line, marker=marker, **_MARK, lw=1.6, label=label)
+        style.entry(label, color=colour, ls=line, marker=marker, **_MARK, lw=1.6)
         for label, colour, line, marker in looks.itertuples(index=False)
     ]
 
 
-def lines(ax: Axes, frame: pd.DataFrame, **look) -> None:
+def lines(ax: style.Axes, frame: pd.DataFrame, **look) -> None:
     """A line a label through the means over seeds, a band from `low` to `high` where these differ;
     columns index, mean, low, high, label, colour, line, marker.
     """
@@ -159,7 +152,7 @@ def lines(ax: Axes, frame: pd.DataFrame, **look) -> None:
 
 
 def curves(
-    ax: Axes,
+    ax: style.Axes,
     frame: pd.DataFrame,
     hue: str,
     palette: dict[str, str],
@@ -179,7 +172,7 @@ def curves(
     ax.tick_params(labelsize=7.5)
 
 
-def log_axis(ax: Axes) -> None:
+def log_axis(ax: style.Axes) -> None:
     """A logarithmic y axis with at least two labelled ticks, in powers of ten where it is long."""
     ax.set_yscale("log", nonpositive="mask")
     low, high = ax.get_ylim()

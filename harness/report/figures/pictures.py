@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from PIL import Image
 
 from harness.report.figures import style
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 _DPI = 200  # of the PNG; the pictures have its pixels, so that none is resampled when it is drawn
 _LABEL_IN, _GAP_IN, _CAPTION_IN, _HEAD_IN = 1.35, 0.05, 0.18, 0.22
 
 
-def grid(frame: pd.DataFrame) -> Figure:
+def grid(frame: pd.DataFrame) -> style.Figure:
     """A figure of the pictures in `frame`: columns task_label, row (its label), column, image
     (PNG), words (above the picture, or ""), edge (a colour).
     """
@@ -48,7 +43,7 @@ def grid(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw(ax: Axes, picture, left: float, top: float, side: float) -> None:
+def _draw(ax: style.Axes, picture, left: float, top: float, side: float) -> None:
     from matplotlib.patches import Rectangle
 
     pixels = round(side * _DPI)

@@ -101,22 +101,14 @@ def draw(times: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
     ax.set_ylabel("success, %" + (f", mean of {len(tasks)} tasks" if len(tasks) > 1 else ""))
     if len(tasks) == 1:
         ax.set_title(tasks[0], fontweight="bold")
-    handles = _machine_handles(machines) if len(machines) > 1 else []
+    dot = {"color": style.FAINT, "ls": "none", "ms": 6}
+    marks = zip(machines, _MACHINES, strict=False) if len(machines) > 1 else ()
+    handles = [style.entry(machine, marker=mark, **dot) for machine, mark in marks]
     style.legend(figure, handles + [style.published_handle()] * bool(len(known)))
     points = times[["label", "seconds", "mean"]].set_axis(["label", "x", "y"], axis=1)
     others = known[["published_s", "published"]].set_axis(["x", "y"], axis=1).assign(label="")
     style.label_points(ax, pd.concat([points.sort_values("x"), others]))
     return style.Drawn(figure, _caption(times, known))
-
-
-def _machine_handles(machines: list[str]) -> list:
-    from matplotlib.lines import Line2D
-
-    look = {"color": style.FAINT, "ls": "none", "ms": 6}
-    return [
-        Line2D([], [], **look, marker=mark, label=machine)
-        for mark, machine in zip(_MACHINES, machines, strict=False)
-    ]
 
 
 def _caption(times: pd.DataFrame, known: pd.DataFrame) -> str:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from harness.report import load, published
 from harness.report.figures import compute, panels, style, varied
 from harness.report.tables import efficiency, evaluations
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MOST = 4  # methods, a column of panels each
 _LOOKS = {  # planner -> its name and look; dashed: those that follow a gradient
@@ -105,7 +100,7 @@ def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.
     return style.Drawn(figure, _caption(run, rows, costs, methods))
 
 
-def _share_axis(line: list[Axes], values: pd.Series) -> None:
+def _share_axis(line: list[style.Axes], values: pd.Series) -> None:
     """One logarithmic axis for the panels of a row, so that methods can be compared."""
     low, high = values.min() / 1.25, values.max() * 1.25
     for ax in line:
@@ -113,7 +108,7 @@ def _share_axis(line: list[Axes], values: pd.Series) -> None:
         style.name_ticks(ax.xaxis)
 
 
-def _published(ax: Axes, rows: pd.DataFrame, cost: str, looks: dict[str, style.Look]) -> None:
+def _published(ax: style.Axes, rows: pd.DataFrame, cost: str, looks: dict[str, style.Look]) -> None:
     """A diamond in a planner's colour above or below its whole plan."""
     for row in rows.dropna(subset=["paper", cost]).itertuples():
         look = {"marker": "D", "ms": 5, "mfc": "none", "mec": looks[row.label].colour, "ls": ""}

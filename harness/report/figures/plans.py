@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from harness.records import metric_names
 from harness.report import load
 from harness.report.figures import panels, style
 from harness.report.tables import plans
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _LOW, _HIGH = 1e-3, 1e2  # shares beyond these stand at the edge
 _SHADES = dict(
@@ -51,7 +45,7 @@ def data(run: load.RunTables) -> pd.DataFrame:
     return panels.of_cells(run, frame.dropna(subset=shares))
 
 
-def draw(frame: pd.DataFrame) -> Figure:
+def draw(frame: pd.DataFrame) -> style.Figure:
     """A panel a method."""
     methods = frame.groupby("label", sort=False)
     figure, axes = panels.grid(len(methods), square=True)
@@ -60,10 +54,16 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_title(panels.label(ax, label))
     figure.supxlabel("predicted cost", fontsize=9)
     figure.supylabel("executed cost", fontsize=9)
-    return panels.finish(figure, frame, _handles(set(frame["outcome"])))
+    dot = {"ls": "none", "ms": 5, "mec": "white"}
+    handles = [
+        style.entry(words, marker=_MARKERS[name], color=_SHADES[name], **dot)
+        for name, words in _WORDS.items()
+        if name in set(frame["outcome"])
+    ]
+    return panels.finish(figure, frame, handles)
 
 
-def _panel(ax: Axes, own: pd.DataFrame) -> None:
+def _panel(ax: style.Axes, own: pd.DataFrame) -> None:
     import seaborn as sns
 
     ax.plot([_LOW, _HIGH], [_LOW, _HIGH], color=style.CONTROL, lw=1, zorder=1)
@@ -79,16 +79,3 @@ def _panel(ax: Axes, own: pd.DataFrame) -> None:
     ax.tick_params(labelleft=ax.get_subplotspec().is_first_col())
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:g}")
-
-
-def _handles(outcomes: set[str]) -> list:
-    from matplotlib.lines import Line2D
-
-    return [
-        Line2D(
-            *([], []), ls="none", ms=5, marker=_MARKERS[name], color=_SHADES[name], mec="white",
-            label=_WORDS[name],
-        )
-        for name in metric_names.PLAN_OUTCOMES
-        if name in outcomes
-    ]  # fmt: skip

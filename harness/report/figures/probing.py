@@ -4,17 +4,12 @@ probes read out of controls.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
 from harness.records import metric_names
 from harness.report import load
 from harness.report.figures import panels, style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _WIDE = 14  # quantities side by side in two panels; more stand in panels one above the other
 _CONTROLS = {"untrained": "untrained encoder", "pixels": "pixels", "shuffled": "shuffled labels"}
@@ -51,7 +46,7 @@ def data(run: load.RunTables) -> pd.DataFrame:
     return means.rename(columns={"mean": "r"}).drop(columns=["low", "high"])
 
 
-def draw(frame: pd.DataFrame) -> Figure:
+def draw(frame: pd.DataFrame) -> style.Figure:
     """A panel a probe: a row a method and a control, a column a quantity."""
     import seaborn as sns
     from matplotlib.backend_bases import FigureCanvasBase

@@ -7,7 +7,7 @@ import os
 import textwrap
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
     from matplotlib.transforms import Bbox
 
 WIDTH_IN, HEIGHT_IN = 8.0, 5.0  # of the largest figure; PNGs have 200 pixels an inch
@@ -188,17 +189,26 @@ def free_dots(ax: Axes) -> None:
         artist.set_clip_on(False)
 
 
-def method_handles(looks: dict[str, Look], has_markers: bool = True) -> list[Line2D]:
-    """Legend entries of lines of methods."""
+def entry(label: str, **look: Any) -> Line2D:
+    """A legend entry: a line, a marker or both, looking like this."""
     from matplotlib.lines import Line2D
 
+    return Line2D([], [], label=label, **look)
+
+
+def area(label: str, **look: Any) -> Patch:
+    """A legend entry of something filled."""
+    from matplotlib.patches import Patch
+
+    return Patch(lw=0, label=label, **look)
+
+
+def method_handles(looks: dict[str, Look], has_markers: bool = True) -> list[Line2D]:
+    """Legend entries of lines of methods."""
     return [
-        Line2D(
-            [], [], color=look.colour, ls=look.line, lw=1.4, ms=5, label=name,
-            marker=look.marker if has_markers else "",
-        )
-        for name, look in looks.items()
-    ]  # fmt: skip
+        entry(name, color=colour, ls=line, lw=1.4, ms=5, marker=marker if has_markers else "")
+        for name, (colour, marker, line) in looks.items()
+    ]
 
 
 def _colours(methods: pd.DataFrame) -> dict[str, int]:
@@ -338,20 +348,14 @@ def _few(hashes: list[str], most: int = 6) -> str:
     return ", ".join([*hashes[:most], *more])
 
 
-def published_handle():
+def published_handle() -> Line2D:
     """Legend entry of the published marker."""
-    from matplotlib.lines import Line2D
-
-    look = {"marker": "D", "ms": 5, "mfc": "none", "mec": INK, "ls": "none"}
-    return Line2D([], [], **look, label="published")
+    return entry("published", marker="D", ms=5, mfc="none", mec=INK, ls="none")
 
 
-def collapsed_handle():
+def collapsed_handle() -> Line2D:
     """Legend entry of hollow dots."""
-    from matplotlib.lines import Line2D
-
-    look = {"marker": "o", "ms": 5, "mfc": "white", "mec": INK, "ls": "none"}
-    return Line2D([], [], **look, label="collapsed")
+    return entry("collapsed", marker="o", ms=5, mfc="white", mec=INK, ls="none")
 
 
 def hide(axes: list[Axes]) -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from harness.report import format, load, published, success_rates
 from harness.report.figures import style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _WIDTHS_IN = (style.COLUMN_IN, 5.0, 5.4, 5.8)  # of as many panels; readable in one column, too
 _TITLES = (50, 26, 20, 16)  # characters on a line of a title
@@ -48,13 +44,10 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     mean, low, high, published (NaN where there is none, or not beside these pairs).
     """
     swept = load.sweep_values(run.metrics)["cell"]
-    rates = estimates[(estimates["subset"] != success_rates.UNSOLVED)]
-    rates = rates[~rates["cell"].isin(swept)].drop(columns="seeds")
-    tidy = rates.merge(run.cells, left_on="cell", right_index=True)
-    order = tidy["cell"].map({cell: i for i, cell in enumerate(run.cells.index)})
-    tidy = tidy.assign(order=order).sort_values(["split", "order"], kind="stable")
-    tidy = tidy.reset_index(drop=True)
-    tidy[["mean", "low", "high"]] *= 100
+    rates = estimates[estimates["subset"] != success_rates.UNSOLVED]
+    rates = rates[~rates["cell"].isin(swept)]
+    tidy = success_rates.beside_cells(run, rates, subset="")
+    tidy = tidy.sort_values("split", kind="stable", ignore_index=True)
     tidy["kind"] = _kinds(run, tidy)
     papers = [_published(row) for _, row in tidy.iterrows()]
     tidy["published"] = [paper.value if paper else np.nan for paper in papers]
@@ -147,7 +140,7 @@ def _strata(tidy: pd.DataFrame, shown: Collection[str]) -> pd.DataFrame:
     return rows.merge(largest) if len(shown) <= _MOST_LINES / 2 else rows.iloc[:0]
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+def _panel(ax: style.Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     """Intervals, means and published numbers, a line a method from top to bottom."""
     style.dot_plot(ax, rows, "mean", looks)
     known = rows.dropna(subset="published")
@@ -156,10 +149,9 @@ def _panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     ax.set(xlim=(-2, 102), xticks=[0, 50, 100], ylim=(len(looks) - 0.5, -0.5))
 
 
-def _strata_panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+def _strata_panel(ax: style.Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     """Success on each stratum, side by side on the line of a method."""
     import seaborn.objects as so
-    from matplotlib.lines import Line2D
 
     strata = list(rows["subset"].unique())
     plot = style.plot(
@@ -175,10 +167,8 @@ def _strata_panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) ->
     style.free_dots(ax)
     ax.set(xlim=(-2, 102), xticks=[0, 50, 100], ylim=(len(looks) - 0.5, -0.5))
     look = {"color": style.FAINT, "ls": "none", "ms": 4}
-    handles = [
-        Line2D([], [], **look, marker=mark, label=stratum)
-        for mark, stratum in zip(_STRATA, strata, strict=False)
-    ]
+    named = zip(strata, _STRATA, strict=False)
+    handles = [style.entry(stratum, marker=mark, **look) for stratum, mark in named]
     ax.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(-0.08, 0.98), fontsize=7.5,
         borderpad=0, labelspacing=0.15, handlelength=1, handletextpad=0.4,
@@ -186,16 +176,14 @@ def _strata_panel(ax: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) ->
 
 
 def _handles(every: pd.DataFrame, dots: set[str]) -> list:
-    from matplotlib.lines import Line2D
-
     dot = {"color": style.CONTROL, "marker": "o", "mfc": style.INK, "mec": style.INK}
-    handles = [Line2D([], [], **dot, ms=5, lw=3, label="mean, 95 % interval")]
+    handles = [style.entry("mean, 95 % interval", **dot, ms=5, lw=3)]
     for kind, look in style.LINES.items():
         labels = every.loc[every["kind"] == kind, "label"]
         if len(labels) and kind not in dots:
             words = labels.iloc[0].removesuffix(" (ceiling)").lower()
             words = f"ceiling: {words}" if kind == "ceiling" else words
-            handles.append(Line2D([], [], **look, label=words))
+            handles.append(style.entry(words, **look))
     if every.loc[every["kind"].isin(dots), "published"].notna().any():
         handles.append(style.published_handle())
     return handles

@@ -4,17 +4,12 @@ and 11, a line for each kind of event.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from harness.records import metric_names
 from harness.report import load
 from harness.report.figures import panels, style
 from harness.report.tables import surprise
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _TICKS = (-10, -3, -1, 0, 1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000)  # those in the range
 _EVENTS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # in the order of recording
@@ -50,7 +45,7 @@ def data(run: load.RunTables) -> pd.DataFrame:
     return frame.assign(low=frame["mean"] - half, high=frame["mean"] + half)
 
 
-def draw(frame: pd.DataFrame) -> Figure:
+def draw(frame: pd.DataFrame) -> style.Figure:
     """Panels with the same axis, on which every kind of event has its colour."""
     from matplotlib.ticker import FixedLocator, MaxNLocator
 
@@ -73,13 +68,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.tick_params(labelleft=ax.get_subplotspec().is_first_col())
     figure.supylabel("surprise, std", fontsize=9)
     figure.supxlabel("blocks since the event", fontsize=9)
-    return panels.finish(figure, frame, _handles(palette, styles))
-
-
-def _handles(palette: dict[str, str], styles: dict[str, str]) -> list:
-    from matplotlib.lines import Line2D
-
-    return [
-        Line2D([], [], color=colour, ls=styles[kind], lw=1.6, label=surprise.label(kind))
+    handles = [
+        style.entry(surprise.label(kind), color=colour, ls=styles[kind], lw=1.6)
         for kind, colour in palette.items()
     ]
+    return panels.finish(figure, frame, handles)

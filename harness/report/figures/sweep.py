@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from harness.report import load, objective
 from harness.report.figures import style, varied
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _STAR = {"mfc": "#f7d038", "mec": style.INK, "zorder": 5, "clip_on": False}
 # published weight, and windows in a batch, of a term that is multiplied by that number
@@ -155,7 +151,7 @@ def draw(points: pd.DataFrame, lines: pd.DataFrame, shades: dict[str, str]) -> s
 
 
 def _column(
-    axes: list[Axes], rows: pd.DataFrame, lines: pd.DataFrame, shade: str, is_first: bool
+    axes: list[style.Axes], rows: pd.DataFrame, lines: pd.DataFrame, shade: str, is_first: bool
 ) -> None:
     """One panel of success and the one below it, over one axis."""
     import seaborn as sns
@@ -199,7 +195,7 @@ def _same(rows: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
     return lines[(lines[same] == rows.iloc[0][same]).all(axis=1)]
 
 
-def _success(ax: Axes, rows: pd.DataFrame, shade: str) -> None:
+def _success(ax: style.Axes, rows: pd.DataFrame, shade: str) -> None:
     """Means over their intervals, hollow where collapsed, with what is to be said of them."""
     place = rows["place"]
     ax.vlines(place, rows["low"], rows["high"], color=shade, lw=1.4)
@@ -216,7 +212,7 @@ def _success(ax: Axes, rows: pd.DataFrame, shade: str) -> None:
     ax.set(ylim=(0, 105), yticks=range(0, 101, 20))  # a star at 100 hides no title
 
 
-def _places(ax: Axes, part: pd.DataFrame) -> np.ndarray:
+def _places(ax: style.Axes, part: pd.DataFrame) -> np.ndarray:
     """The points' places on the x axis, which gets its scale and ticks."""
     if part["word"].any():
         words = sorted(part["word"].unique())
@@ -235,18 +231,15 @@ def _places(ax: Axes, part: pd.DataFrame) -> np.ndarray:
 
 
 def _handles(points: pd.DataFrame, kinds: set[str]) -> list:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     handles = []
     if points["best"].any():
-        handles += [Line2D([], [], marker="*", ms=11, ls="none", **_STAR, label="the value chosen")]
+        handles += [style.entry("the value chosen", marker="*", ms=11, ls="none", **_STAR)]
     if points.groupby("panel").apply(_is_wide).any():
-        handles += [Patch(color=style.FAINT, alpha=0.2, lw=0, label="plateau")]
+        handles += [style.area("plateau", color=style.FAINT, alpha=0.2)]
     if points["collapsed"].any():
         handles.append(style.collapsed_handle())
     if points["paper"].notna().any():
-        handles += [Line2D([], [], color=style.FAINT, ls=":", label="published weight")]
+        handles += [style.entry("published weight", color=style.FAINT, ls=":")]
     return handles + varied.control_handles(kinds)
 
 

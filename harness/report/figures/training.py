@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from harness.report import load
 from harness.report.figures import panels, style
 from harness.report.tables import stability
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _POINTS = 200  # of a curve, at most
 _NORM, _STD = "grad_norm", "latent_std"
@@ -68,7 +63,7 @@ def data(run: load.RunTables) -> pd.DataFrame:
     return pd.concat([frame[:0], *parts])
 
 
-def draw(frame: pd.DataFrame) -> Figure:
+def draw(frame: pd.DataFrame) -> style.Figure:
     """A panel a method, with a line a term; the last panel has the std of all latents."""
     spread = frame[frame["name"] == _STD]
     terms = frame[frame["name"] != _STD].groupby("label", sort=False)
@@ -107,13 +102,8 @@ def _look(name: str) -> tuple[str, str]:
 
 
 def _handles(frame: pd.DataFrame) -> list:
-    from matplotlib.lines import Line2D
-
     known = {name: place for place, name in enumerate(_TERMS)}
     names = set(frame["name"]) - {_STD}
     names = sorted(names, key=lambda name: (known.get(name, known["loss"]), name))
-    looks = [(name, *_look(name)) for name in names]
-    return [
-        Line2D([], [], color=colour, ls=line, lw=1.6, label=LOGGED.get(name, name))
-        for name, colour, line in looks
-    ]
+    looks = [(LOGGED.get(name, name), *_look(name)) for name in names]
+    return [style.entry(words, color=colour, ls=line, lw=1.6) for words, colour, line in looks]

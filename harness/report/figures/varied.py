@@ -5,15 +5,11 @@ the controls beside, and a panel of lines.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from harness.report import load, success_rates
 from harness.report.figures import style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 PLANNERS, HORIZONS, TRAINING_TIME, ABLATION = "planners", "horizons", "training_time", "ablation"
 _OWN = (PLANNERS, HORIZONS, TRAINING_TIME, ABLATION)  # beginnings of suites that have a figure each
@@ -28,11 +24,8 @@ def points(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     percent).
     """
     varied = load.sweep_values(run.metrics)
-    rates = estimates[estimates["subset"] == success_rates.ALL].drop(columns="seeds")
-    found = varied.merge(rates, on="cell").merge(run.cells, left_on="cell", right_index=True)
-    order = found["cell"].map({cell: i for i, cell in enumerate(run.cells.index)})
-    found = found.assign(order=order).sort_values(["name", "order"], ignore_index=True)
-    found[["mean", "low", "high"]] *= 100
+    found = success_rates.beside_cells(run, estimates).merge(varied, on="cell")
+    found = found.sort_values("name", kind="stable", ignore_index=True)
     found["alone"] = found["cell"].map(varied.groupby("cell").size()) == 1
     suites = run.trials.groupby("cell")["suite"].first()
     found["suite"] = found["cell"].map(suites).astype(str)  # also where there are none
@@ -86,10 +79,9 @@ def controls(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """The lines of style.LINES, in percent: columns task, SECTION, split, kind, mean."""
     kinds = run.cells["method"].where(run.cells["method"].isin(list(style.LINES)))
     kinds = kinds.mask(run.cells["method"].isin(run.of_role("ceiling")), "ceiling")
-    cells = run.cells.assign(kind=kinds.where(run.cells["variant"] == "")).dropna(subset="kind")
-    rates = estimates[estimates["subset"] == success_rates.ALL][["cell", "split", "mean"]]
-    rates = cells.merge(rates, left_index=True, right_on="cell")
-    return rates.assign(mean=100 * rates["mean"])
+    cells = kinds.where(run.cells["variant"] == "")
+    rates = success_rates.beside_cells(run, estimates)
+    return rates.assign(kind=rates["cell"].map(cells)).dropna(subset="kind")
 
 
 def beside(lines: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -111,7 +103,7 @@ def spans_decades(values: pd.Series) -> bool:
     return len(positive) > 0 and values.min() >= 0 and values.max() >= least * positive.min()
 
 
-def draw_controls(ax: Axes, lines: pd.DataFrame) -> None:
+def draw_controls(ax: style.Axes, lines: pd.DataFrame) -> None:
     """A line across the panel for each control."""
     for row in lines.itertuples():
         ax.axhline(row.mean, **style.LINES[row.kind], zorder=1)
@@ -119,16 +111,12 @@ def draw_controls(ax: Axes, lines: pd.DataFrame) -> None:
 
 def control_handles(kinds: Iterable[str]) -> list:
     """Legend entries of these kinds of controls."""
-    from matplotlib.lines import Line2D
-
     known = set(kinds)
-    return [
-        Line2D([], [], **look, label=kind) for kind, look in style.LINES.items() if kind in known
-    ]
+    return [style.entry(kind, **look) for kind, look in style.LINES.items() if kind in known]
 
 
 def draw_lines(
-    ax: Axes, rows: pd.DataFrame, x: str, looks: dict[str, style.Look], is_log: bool = True
+    ax: style.Axes, rows: pd.DataFrame, x: str, looks: dict[str, style.Look], is_log: bool = True
 ) -> None:
     """Success with its interval over x: a line and a marker for each label."""
     import seaborn.objects as so

@@ -119,7 +119,7 @@ def build(
         leading=leading,
         chapters=[chapter for chapter in chapters if chapter.id not in _LEADING],
         facts=provenance.facts(run),
-        protocol_names=provenance.names(run),
+        protocol_names=run.cells[["protocol", "scale"]].drop_duplicates().values,
         protocols=provenance.protocols(run, state.plan.protocols),
         parquet=[(path, urllib.parse.quote(path)) for path in parquet],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -21,19 +21,13 @@ class Line(NamedTuple):
     colour: str  # CSS
     stratum: str
     split: str
-    protocol: str  # provenance.titles; the menu chooses by it
-    protocol_shown: str  # the same, of a policy that does not plan without its planner
-    protocol_id: str  # "#11ca4ee2"
-    success: float | None = None
-    low: float | None = None
-    high: float | None = None
+    protocol: str = ""  # provenance.titles; the menu chooses by it
+    protocol_shown: str = ""  # the same, of a policy that does not plan without its planner
+    protocol_id: str = ""  # "#11ca4ee2"
+    rate: Any = None  # the row of the estimates beside their cells
     floor: float | None = None  # the random policy on the same task, protocol and pairs
     way: str = ""  # share of the way from floor to ceiling, with its interval
-    pairs: int | None = None
-    seeds: int | None = None
-    published: float | None = None
-    source: str = ""  # of the published number
-    stale: str = ""  # why the published number does not hold any more
+    published: published.Published | None = None
     state: str = ""  # of a hole
     reason: str = ""
 
@@ -48,37 +42,30 @@ def lines(
     ordered = run.tasks.sort_values("rank").index
     by_task: dict[str, list[Line]] = {run.task_label(task): [] for task in ordered}
     ways = {(way.cell, way.split, way.subset): way for way in shares.itertuples()}
-    floors, titles = _floors(run, estimates), provenance.titles(run)
-    unplanned = provenance.titles(run, of_planners=False)
-    for estimate in estimates.itertuples():
-        cell = run.cells.loc[estimate.cell]
-        way = ways.get((estimate.cell, estimate.split, estimate.subset))
-        paper = published.success(cell)
-        shown = estimate.subset == success_rates.ALL and estimate.split == "test"
-        section = tuple(cell[load.SECTION])
-        plans = run.methods.loc[cell["method"], "plans"]
-        place = (cell["task"], *section, estimate.split, estimate.subset)
-        by_task[run.task_label(cell["task"])].append(
+    titles, unplanned = (provenance.titles(run, of_planners) for of_planners in (True, False))
+    rates = success_rates.beside_cells(run, estimates, subset="")
+    place = ["task", *load.SECTION, "split", "subset"]
+    random = (rates["method"] == success_rates.FLOOR) & (rates["variant"] == "")
+    floors = rates[random].drop_duplicates(place, keep="last").set_index(place)["mean"]
+    for _, rate in rates.iterrows():
+        section, task = tuple(rate[load.SECTION]), run.task_label(rate["task"])
+        plans = run.methods.loc[rate["method"], "plans"]
+        beside_papers = rate["subset"] == success_rates.ALL and rate["split"] == "test"
+        by_task[task].append(
             Line(
-                task=run.task_label(cell["task"]),
-                method=cell["label"],
-                kind=_kind(run, cell["method"]),
-                colour=inline_svg.both(style.colour(run, cell["method"])),
-                stratum=estimate.subset,
-                split=estimate.split,
-                protocol=titles[section],
-                protocol_shown=(titles if plans else unplanned)[section],
-                protocol_id=f"#{cell['protocol_hash'][:8]}",
-                success=100 * estimate.mean,
-                low=100 * estimate.low,
-                high=100 * estimate.high,
-                floor=floors.get(place),
-                way=_way(way, cell),
-                pairs=estimate.pairs,
-                seeds=estimate.seeds,
-                published=paper.value if paper and shown else None,
-                source=paper.source if paper and shown else "",
-                stale=paper.stale if paper and shown else "",
+                task,
+                rate["label"],
+                _kind(run, rate["method"]),
+                inline_svg.both(style.colour(run, rate["method"])),
+                rate["subset"],
+                rate["split"],
+                titles[section],
+                (titles if plans else unplanned)[section],
+                f"#{rate['protocol_hash'][:8]}",
+                rate,
+                floors.get(tuple(rate[place])),
+                _way(ways.get(tuple(rate[["cell", "split", "subset"]])), rate),
+                published.success(rate) if beside_papers else None,
             )
         )
     alike: dict[tuple, list[progress.Hole]] = {}
@@ -100,14 +87,6 @@ def protocol_words(lines: Sequence[Line]) -> dict[str, str]:
         title: title if "#" in title else f"{title} ({', '.join(own)})"
         for title, own in ids.items()
     }
-
-
-def _floors(run: load.RunTables, estimates: pd.DataFrame) -> dict[tuple, float]:
-    """(task, scale, protocol, hash, split, subset) -> success of the random policy."""
-    known = estimates.join(run.cells[load.GROUP], on="cell")
-    known = known[(known["method"] == success_rates.FLOOR) & (known["variant"] == "")]
-    places = known[["task", *load.SECTION, "split", "subset"]].itertuples(index=False, name=None)
-    return dict(zip(places, 100 * known["mean"], strict=True))
 
 
 def _kind(run: load.RunTables, method: str) -> str:
@@ -139,9 +118,6 @@ def _of_holes(run: load.RunTables, alike: Sequence[progress.Hole]) -> Line:
         colour=inline_svg.both(colour),
         stratum=success_rates.ALL,
         split="",
-        protocol="",
-        protocol_shown="",
-        protocol_id="",
         state=hole.state,
         reason=f"{keys}: {hole.reason}" if hole.reason else keys,
     )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from harness.report import load
-from harness.report.figures import style, training
+from harness.report.figures import episodes, style, training
 from harness.report.page import inline_svg
 
 _MOST_POINTS = 150  # of a curve
@@ -31,49 +30,35 @@ def films(run: load.RunTables) -> dict[str, Any]:
     def number(image: bytes) -> int:
         return numbers.setdefault(bytes(image), len(numbers))
 
+    frames = episodes.frames(run)
+    frames["variant"] = frames["cell"].map(run.cells["variant"])
+    first = frames.groupby(["task", "method", "variant"])["cell"].transform("first")
     scenes = []
-    for task, cells in _filmed(run):
-        frames = run.frames[run.frames["stage"] == "control"]
-        paths = {cell: _first_seed(frames[frames["cell"] == cell]) for cell in cells.index}
-        goals = [path.loc[path["kind"] == "goal", "image"].iloc[0] for path in paths.values()]
-        pairs = ", ".join(map(str, sorted({*pd.concat(paths.values())["pair_id"]})))
-        strata = dict.fromkeys(kind for path in paths.values() for kind in path["stratum"])
+    for task, own in frames[frames["cell"] == first].groupby("task", sort=False):
+        cells = own["cell"].unique()[:_MOST_STRIPS]
+        own = own[own["cell"].isin(cells)]
+        paths = own[own["kind"] != "goal"].groupby("label", sort=False)
+        pairs = ", ".join(map(str, sorted(own["pair_id"].unique())))
+        strata = ", ".join(own["stratum"].unique())
         scenes.append(
             {
                 "task": run.task_label(task),
-                "title": f"{run.task_label(task)}: {', '.join(strata)}, pair {pairs}",
-                "goal": number(goals[0]),
+                "title": f"{run.task_label(task)}: {strata}, pair {pairs}",
+                "goal": number(own.loc[own["kind"] == "goal", "image"].iloc[0]),
                 "strips": [
                     {
-                        "label": cells.loc[cell, "label"],
+                        "label": label,
                         "frames": [
                             [number(frame.image), int(frame.step), bool(frame.success)]
-                            for frame in path[path["kind"] != "goal"].itertuples()
+                            for frame in path.itertuples()
                         ],
                     }
-                    for cell, path in paths.items()
+                    for label, path in paths
                 ],
             }
         )
     images = [base64.b64encode(image).decode() for image in numbers]
     return {"images": images, "scenes": scenes}
-
-
-def _filmed(run: load.RunTables) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Per task the cells whose episodes are shown: those of its first protocol, one for each method
-    and variant, without the trials of a sweep.
-    """
-    swept = load.sweep_values(run.metrics)["cell"]
-    filmed = run.frames.loc[run.frames["stage"] == "control", "cell"]
-    cells = run.cells[run.cells.index.isin(filmed) & ~run.cells.index.isin(swept)]
-    for task, part in cells.groupby("task", sort=False):
-        first = (part[load.SECTION] == part[load.SECTION].iloc[0]).all(axis=1)
-        yield task, part[first].drop_duplicates(["method", "variant"]).head(_MOST_STRIPS)
-
-
-def _first_seed(frames: pd.DataFrame) -> pd.DataFrame:
-    """The pictures of a cell's first training seed, in order of time."""
-    return frames[frames["seed"] == frames["seed"].min()].sort_values("step", kind="stable")
 
 
 def curves(run: load.RunTables) -> list[dict[str, Any]]:

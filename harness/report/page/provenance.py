@@ -104,10 +104,14 @@ def facts(run: load.RunTables) -> list[Fact]:
         "Data": data.where(trials["dataset_hash"] != "", ""),
         "Weights": trials["weights"],
     }
-    found = [Fact(name, _counted(values)) for name, values in columns.items()]
+    found = []
+    for name, values in columns.items():
+        counts = collections.Counter(filter(None, values)).items()
+        found.append(Fact(name, sorted(counts, key=lambda pair: (-pair[1], pair[0]))))
     if len(trials):
-        first, last = trials["started"].min(), trials["ended"].max()
-        found.append(Fact("Time", [(f"{_utc(first)} to {_utc(last)}", len(trials))]))
+        ends = trials["started"].min(), trials["ended"].max()
+        times = (time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(end)) for end in ends)
+        found.append(Fact("Time", [(" to ".join(times), len(trials))]))
     return [fact for fact in found if fact.values]
 
 
@@ -115,7 +119,7 @@ def protocols(
     run: load.RunTables, named: Mapping[str, Mapping[str, Mapping[str, str]]]
 ) -> Protocols | None:
     """The run's protocols before the named ones (protocol -> key -> task -> value)."""
-    own = _own(run)
+    own, ids = _own(run)
     if not own:
         return None
     known = own | {name: values for name, values in named.items() if name not in own}
@@ -125,12 +129,12 @@ def protocols(
     }
     keys = dict.fromkeys(key for values in cells.values() for key in values)
     same = [key for key in keys if len({values.get(key) for values in cells.values()}) == 1]
-    first, ids = next(iter(cells.values())), _ids(run)
+    first = next(iter(cells.values()))
     rows = [
         # a setting that one of both does not have is another planner's, or later than the rows
         Protocol(
             name,
-            ids.get(name, ""),
+            ", ".join(ids.get(name, ())),
             [(k, v) for k, v in values.items() if first.get(k, "") not in ("", v) and v],
         )
         for name, values in cells.items()
@@ -138,38 +142,22 @@ def protocols(
     return Protocols(rows, [f"{key}={first[key]}" for key in same])
 
 
-def _ids(run: load.RunTables) -> dict[str, str]:
-    """title -> "Two-Room #11ca4ee2, Push-T #af9c5116": a protocol's hash depends on the task."""
-    names = titles(run)
-    found: dict[str, list[str]] = {}
-    for *section, task in _sections(run):
-        words = f"{run.task_label(task)} #{section[2][:8]}"
-        found.setdefault(names[tuple(section)], []).append(words)
-    return {name: ", ".join(words) for name, words in found.items()}
-
-
-def _sections(run: load.RunTables) -> list[tuple[str, str, str, str]]:
-    """Scales, protocols, hashes and tasks of the run's cells, in table order."""
-    columns = [*load.SECTION, "task"]
-    return list(run.cells[columns].drop_duplicates().itertuples(index=False, name=None))
-
-
-def _own(run: load.RunTables) -> dict[str, dict[str, dict[str, str]]]:
-    """The run's protocols in the form of the named ones."""
+def _own(
+    run: load.RunTables,
+) -> tuple[dict[str, dict[str, dict[str, str]]], dict[str, list[str]]]:
+    """The run's protocols by their titles, in table order: in the form of the named ones, and their
+    ids on each task, since a protocol's hash depends on it.
+    """
     found: dict[str, dict[str, dict[str, str]]] = {}
-    names = titles(run)
-    configs = run.trials.groupby([*load.SECTION, "task"])["config_yaml"].first()
-    for *section, task in _sections(run):
-        of_protocol = found.setdefault(names[tuple(section)], {})
+    ids: dict[str, list[str]] = {}
+    names, columns = titles(run), [*load.SECTION, "task"]
+    configs = run.trials.groupby(columns)["config_yaml"].first()
+    for *section, task in run.cells[columns].drop_duplicates().itertuples(index=False, name=None):
+        name = names[tuple(section)]
+        ids.setdefault(name, []).append(f"{run.task_label(task)} #{section[2][:8]}")
         for key, text in _settings(configs[*section, task]).items():
-            of_protocol.setdefault(key, {})[task] = text
-    return found
-
-
-def names(run: load.RunTables) -> list[tuple[str, str]]:
-    """The names of the run's protocols, each with its scale."""
-    known = run.cells[["protocol", "scale"]].drop_duplicates()
-    return list(known.itertuples(index=False, name=None))
+            found.setdefault(name, {}).setdefault(key, {})[task] = text
+    return found, ids
 
 
 def _settings(config_yaml: str, sections: tuple[str, ...] = _SECTIONS) -> dict[str, str]:
@@ -205,12 +193,3 @@ def _cell(run: load.RunTables, values: Mapping[str, str]) -> str:
     ((usual, _),) = collections.Counter(known.values()).most_common(1)
     others = [f"{run.task_label(task)} {v}" for task, v in sorted(known.items()) if v != usual]
     return "; ".join([usual, *others])
-
-
-def _counted(values: pd.Series) -> list[tuple[str, int]]:
-    counts = collections.Counter(value for value in values if value)
-    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

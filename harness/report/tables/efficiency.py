@@ -9,7 +9,7 @@ import pandas as pd
 
 from harness.records.metric_names import PlanTimeName
 from harness.report import format, load, published
-from harness.report.format import Column, max_of, mean_of, metric
+from harness.report.format import Column, metric, over_trials
 
 
 def efficiency_table(run: load.RunTables) -> format.Table:
@@ -22,20 +22,20 @@ def efficiency_table(run: load.RunTables) -> format.Table:
     for _, rows in raw.groupby("scale", sort=False) if len(raw) else ():
         trained = rows[rows["trains"]].reset_index(drop=True)
         if len(trained):
-            about, title = format.about(run, trained), format.tasks(run, trained)
-            frame, more = format.fold(_training_frame(run, trained), ["Training seeds", *_MACHINE])
-            sections.append(format.Section(title, f"{about} {_TRAINING}{more}", frame))
+            title, frame = format.tasks(run, trained), _training_frame(run, trained)
+            frame, more = format.fold(frame, ["Training seeds", *_MACHINE])
+            sections.append(format.section(run, title, trained, f"{_TRAINING}{more}", frame))
         planned = rows[rows["timed"].notna() | rows["plan_flops"].notna()].reset_index(drop=True)
         if len(planned):
-            about, title = format.about(run, planned), format.tasks(run, planned)
+            title = f"{format.tasks(run, planned)}: one plan"
             sizes = sorted(times.loc[times["cell"].isin(planned["cell"]), "pairs"].unique())
             repetitions = [f"Repetitions of {n}" for n in sizes]
             frame, more = format.fold(
                 _plan_frame(run, planned, sizes), [*_SETTINGS.values(), *repetitions]
             )
-            caption = f"{about} {_PLAN}{_shared(run, planned)}{more}"
-            caption += format.sources(run, planned, "published_plan_s")
-            sections.append(format.Section(f"{title}: one plan", caption, frame))
+            words = f"{_PLAN}{_shared(run, planned)}{more}"
+            words += format.sources(run, planned, "published_plan_s")
+            sections.append(format.section(run, title, planned, words, frame))
     raw = raw.drop(columns="trains", errors="ignore")
     return format.Table("efficiency", "Efficiency", raw, sections)
 
@@ -64,7 +64,7 @@ def _shared(run: load.RunTables, rows: pd.DataFrame) -> str:
     """A sentence on the trials of these cells whose plan times are left out."""
     own = run.trials[run.trials["cell"].isin(rows["cell"])]
     count = int(own["device_shared"].sum())
-    trials = "1 trial" if count == 1 else f"{count} trials"
+    trials = format.counted(count, "trial")
     words = f" Left out: the plan times of {trials} whose device others used meanwhile."
     return words if count else ""
 
@@ -114,15 +114,27 @@ def _frames_per_s(trials: pd.DataFrame, metrics: pd.DataFrame) -> float:
 
 COLUMNS = [  # of training, in this order; a new metric is one entry more
     Column("Training seeds", "seeds", lambda trials, _: trials["seed"].nunique(), format.whole),
-    Column("Trained, M", "parameters_trained", mean_of("parameters_trained"), format.millions),
-    Column("Frozen, M", "parameters_frozen", mean_of("parameters_frozen"), format.millions),
-    Column("Tokens", "tokens_per_frame", max_of("tokens_per_frame"), format.whole),
+    Column(
+        "Trained, M",
+        "parameters_trained",
+        over_trials("mean", "parameters_trained"),
+        format.millions,
+    ),
+    Column(
+        "Frozen, M", "parameters_frozen", over_trials("mean", "parameters_frozen"), format.millions
+    ),
+    Column("Tokens", "tokens_per_frame", over_trials("max", "tokens_per_frame"), format.whole),
     Column("Floats", "latent_floats_per_frame", metric("model", "latent_floats"), format.whole),
     Column("Frames/s", "train_frames_per_s", _frames_per_s, format.whole),
-    Column("Steps", "train_steps", mean_of("train_steps"), format.whole),
-    Column("Training, s", "train_s", mean_of("train_s"), format.whole),
+    Column("Steps", "train_steps", over_trials("mean", "train_steps"), format.whole),
+    Column("Training, s", "train_s", over_trials("mean", "train_s"), format.whole),
     Column("", "steps_per_s", _steps_per_s, format.three),
-    Column("Memory, GiB", "peak_memory_bytes", max_of("peak_memory_bytes"), format.gibibytes),
+    Column(
+        "Memory, GiB",
+        "peak_memory_bytes",
+        over_trials("max", "peak_memory_bytes"),
+        format.gibibytes,
+    ),
 ]
 
 
@@ -137,12 +149,11 @@ def _raw(run: load.RunTables, times: pd.DataFrame) -> pd.DataFrame:
         own, timed = metrics_of.get(by, metrics.iloc[:0]), times_of.get(by, times.iloc[:0])
         trained = (trials["train_steps"] > 0).any() or (trials["parameters_trained"] > 0).any()
         if trained or len(timed):
-            row = format.identity(run, by[0])
-            row |= {column.name: column.value(trials, own) for column in COLUMNS}
+            row = {"cell": by[0]} | {column.name: column.value(trials, own) for column in COLUMNS}
             row["trains"] = by[0] in own_training
             row["plan_flops"] = metric("plan_time", "flops")(trials, own)
             rows.append(row | _planned(run, by[0], timed) | dict(zip(_BY, by, strict=True)))
-    return format.in_order(run, pd.DataFrame(rows))
+    return format.of_cells(run, rows)
 
 
 def _planned(run: load.RunTables, cell: int, times: pd.DataFrame) -> dict[str, Any]:
@@ -169,10 +180,7 @@ def _planner(run: load.RunTables, cell: int) -> dict[str, Any]:
 
 
 def _training_frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
-    frame = format.method_columns(run, rows)
-    for column in COLUMNS:
-        if column.heading:
-            frame[column.heading] = rows[column.name].map(column.show)
+    frame = format.shown_columns(run, rows, COLUMNS)
     for heading, name in _MACHINE.items():
         frame[heading] = rows[name].map(format.text)
     return frame
@@ -182,7 +190,7 @@ def _plan_frame(run: load.RunTables, rows: pd.DataFrame, sizes: list[int]) -> pd
     frame = format.method_columns(run, rows)
     frame["GFLOP"] = (rows["plan_flops"] / 1e9).map(format.three)
     for n in sizes:
-        words = "1 pair" if n == 1 else f"{n} pairs"
+        words = format.counted(n, "pair")
         frame[f"{words}, p50 s"] = rows[f"solve_{n}_p50_s"].map(format.three)
         frame[f"{words}, p95 s"] = rows[f"solve_{n}_p95_s"].map(format.three)
     for n in sizes:

@@ -44,7 +44,8 @@ def evaluations_table(run: load.RunTables, estimates: pd.DataFrame) -> format.Ta
     sections = []
     by = ["kind", "scale", "protocol", "split"]
     for (kind, scale, protocol, split), rows in raw.groupby(by, sort=False) if len(raw) else ():
-        words = f"{format.about(run, rows)} {_caption(rows, split)}"
+        pairs = format.span(rows["pairs"])
+        words = _CAPTION.format(pairs=pairs, split=split, intervals=format.INTERVALS)
         heading, whole = _WHOLES.get(kind, ("", ""))
         frame = _frame(run, rows.reset_index(drop=True), heading)
         if kind == "planner" and rows["variant"].str.contains("-").any():
@@ -53,13 +54,8 @@ def evaluations_table(run: load.RunTables, estimates: pd.DataFrame) -> format.Ta
         if heading in frame:
             words += _COMPARED.format(heading=heading, whole=whole)
         title = f"{_TITLES[kind]}, {protocol}, scale {scale}, {split} pairs"
-        sections.append(format.Section(title, words, frame, headline=True))
+        sections.append(format.section(run, title, rows, words, frame, headline=True))
     return format.Table("evaluations", "One training, several evaluations", raw, sections)
-
-
-def _caption(rows: pd.DataFrame, split: str) -> str:
-    pairs = format.span(rows["pairs"])
-    return _CAPTION.format(pairs=pairs, split=split, intervals=format.INTERVALS)
 
 
 _TITLES = {
@@ -80,15 +76,14 @@ def _raw(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     for row in known.itertuples():
         key = keys.loc[row.cell, "name"]
         rows.append(
-            format.identity(run, row.cell)
-            | {"split": row.split, "kind": key.partition(".")[0], "key": key}
+            {"cell": row.cell, "split": row.split, "kind": key.partition(".")[0], "key": key}
             | {"value": keys.loc[row.cell, "value"], "rollouts": rollouts(run, row.cell)}
             | {"success_pct": 100 * row.mean, "low_pct": 100 * row.low, "high_pct": 100 * row.high}
             | {"pairs": row.pairs, "seeds": row.seeds}
             | {"solve_1_p50_s": seconds.get(row.cell, np.nan)}
             | _difference(run, outcomes, row.cell, row.split)
         )
-    raw = format.in_order(run, pd.DataFrame(rows))
+    raw = format.of_cells(run, rows)
     if raw.empty:
         return raw
     family = ["task", "kind", "scale", "protocol", "split"]

@@ -45,14 +45,12 @@ def geometry_table(run: load.RunTables) -> format.Table:
         trials = run.trials[run.trials["cell"] == cell]
         metrics = run.metrics[run.metrics["cell"] == cell]
         values = {column.name: column.value(trials, metrics) for column in COLUMNS}
-        rows.append(format.identity(run, cell) | values)
-    raw = format.in_order(run, pd.DataFrame(rows))
-    sections = []
-    for _, _, part in format.by_section(raw):
-        frame = format.method_columns(run, part)
-        for column in COLUMNS:
-            frame[column.heading] = part[column.name].map(column.show)
-        about = format.about(run, part)
-        title = format.tasks(run, part)
-        sections.append(format.Section(title, f"{about} {_CAPTION}", frame))
+        rows.append({"cell": cell} | values)
+    raw = format.of_cells(run, rows)
+    sections = [
+        format.section(
+            run, format.tasks(run, own), own, _CAPTION, format.shown_columns(run, own, COLUMNS)
+        )
+        for _, _, own in format.by_section(raw)
+    ]
     return format.Table("geometry", "Geometry of the latents", raw, sections)

@@ -26,9 +26,8 @@ def open_loop_table(run: load.RunTables) -> format.Table:
     raw = _raw(run)
     sections = []
     for section, (task,), rows in format.by_section(raw, "task"):
-        about = format.about(run, rows)
         title = f"{run.task_label(task)}, {section[1]}: rollouts"
-        sections.append(format.Section(title, f"{about} {_CAPTION}", _frame(rows)))
+        sections.append(format.section(run, title, rows, _CAPTION, _frame(rows)))
     return format.Table("open_loop", "Open loop", raw, sections)
 
 
@@ -46,11 +45,10 @@ def _raw(run: load.RunTables) -> pd.DataFrame:
     lines = []
     for (cell, quantity), part in errors(run).groupby(["cell", "quantity"], sort=False):
         curves = part.pivot_table(index="guess", columns="index", values="value", sort=False)
-        row = format.identity(run, cell) | {"quantity": quantity, "unit": part["unit"].iloc[0]}
-        for guess, curve in curves.iterrows():
-            row |= {f"{guess}_{block}": value for block, value in curve.items()}
+        row = {"cell": cell, "quantity": quantity, "unit": part["unit"].iloc[0]}
+        row |= {f"{guess}_{block}": value for (guess, block), value in curves.stack().items()}
         lines.append(row | _horizons(curves))
-    return format.in_order(run, pd.DataFrame(lines))
+    return format.of_cells(run, lines)
 
 
 def _horizons(curves: pd.DataFrame) -> dict[str, float]:

@@ -28,12 +28,13 @@ _CAPTION = (
 
 def plans_table(run: load.RunTables) -> format.Table:
     """One row per cell: pairs, what loses them, costs, rank correlations."""
-    raw = _raw(run)
-    sections = []
-    for _, _, rows in format.by_section(raw):
-        title = format.tasks(run, rows)
-        about = format.about(run, rows)
-        sections.append(format.Section(title, f"{about} {_CAPTION}", _frame(run, rows)))
+    plans = plan_rows(run)
+    by_cell = plans.groupby("cell") if len(plans) else ()
+    raw = format.of_cells(run, [_row(cell, own) for cell, own in by_cell])
+    sections = [
+        format.section(run, format.tasks(run, rows), rows, _CAPTION, _frame(run, rows))
+        for _, _, rows in format.by_section(raw)
+    ]
     return format.Table("plans", "Why plans fail", raw, sections)
 
 
@@ -56,18 +57,8 @@ def plan_rows(run: load.RunTables) -> pd.DataFrame:
     return wide
 
 
-def _raw(run: load.RunTables) -> pd.DataFrame:
-    plans = plan_rows(run)
-    if plans.empty:
-        return plans
-    return format.in_order(
-        run,
-        pd.DataFrame([_row(run, cell, own) for cell, own in plans.groupby("cell")]),
-    )
-
-
-def _row(run: load.RunTables, cell: int, plans: pd.DataFrame) -> dict[str, Any]:
-    row = format.identity(run, cell) | {"pairs": len(plans), "seeds": plans["seed"].nunique()}
+def _row(cell: int, plans: pd.DataFrame) -> dict[str, Any]:
+    row = {"cell": cell, "pairs": len(plans), "seeds": plans["seed"].nunique()}
     row["lost"] = int((plans["outcome"] != "solved").sum())
     row |= {f"lost_by_{cause}": int((plans["outcome"] == cause).sum()) for cause in LOST_BY}
     for name in ("predicted", "executed", "recorded", "tolerance"):

@@ -39,7 +39,6 @@ def probing_table(run: load.RunTables) -> format.Table:
     sections = []
     for section, (task,), rows in format.by_section(raw, "task"):
         title = f"{run.task_label(task)}, {section[1]}: what the latents hold"
-        about = format.about(run, rows)
         speeds = rows["unit"].str.contains("/s")
         for (frames, network, of_pairs), part in rows.groupby(
             ["frames", "mlp", speeds.rename("speeds")], sort=False
@@ -52,7 +51,7 @@ def probing_table(run: load.RunTables) -> format.Table:
             shown = _frame(part, controls=not older)
             words += _PUBLISHED if any(c.startswith("published") for c in shown) else ""
             name = f"{title}, speeds" if of_pairs else title
-            sections.append(format.Section(name, f"{about} {words}", shown))
+            sections.append(format.section(run, name, rows, words, shown))
     return format.Table("probing", "Probing", raw, sections)
 
 
@@ -64,7 +63,7 @@ def _raw(run: load.RunTables) -> pd.DataFrame:
     for (cell, quantity, frames), part in metrics.groupby(by, sort=False):
         unit = part.loc[part["measure"] == "error", "unit"].iloc[0]
         networks = part.loc[part["probe"] != "linear", "probe"].str.removeprefix("mlp")
-        row = format.identity(run, cell) | {"quantity": quantity, "unit": unit, "frames": frames}
+        row = {"cell": cell, "quantity": quantity, "unit": unit, "frames": frames}
         row["mlp"] = networks.iloc[0].replace("x", " x ")
         kind = part["probe"].where(part["probe"] == "linear", "mlp").rename("kind")
         for (source, probe, measure), own in part.groupby(["source", kind, "measure"]):
@@ -74,11 +73,9 @@ def _raw(run: load.RunTables) -> pd.DataFrame:
         if paper := published.probing(run.cells.loc[cell], quantity):
             row |= {f"published_{name}": value for name, value in paper._asdict().items()}
         lines.append(row)
-    raw = pd.DataFrame(lines)
-    known = raw if lines else raw.assign(mlp_mse=[])
-    if "mlp_mse" not in known:
-        known["mlp_mse"] = float("nan")
-    return format.in_order(run, known.dropna(axis=1, how="all").assign(mlp_mse=known["mlp_mse"]))
+    raw = format.of_cells(run, lines)
+    known = raw.dropna(axis=1, how="all")
+    return known if raw.empty else known.assign(mlp_mse=raw.get("mlp_mse", float("nan")))
 
 
 def _frame(rows: pd.DataFrame, controls: bool) -> pd.DataFrame:

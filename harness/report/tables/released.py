@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import pandas as pd
 
@@ -29,70 +29,54 @@ def released_table(run: load.RunTables, estimates: pd.DataFrame) -> format.Table
     raw = _raw(run, estimates)
     sections = []
     for section, _, rows in format.by_section(raw):
-        band = " under this protocol, with Wilson's interval" if _is_clear(section[1]) else ""
-        data = _OURS if (rows["data"] == _OWN).any() else ""
-        caption = f"{format.about(run, rows)} "
-        caption += _CAPTION.format(band=band, data=data)
-        sections.append(format.Section("Released weights", caption, _frame(run, rows), True))
+        is_clear = section[1] in published.CLEAR
+        band = " under this protocol, with Wilson's interval" if is_clear else ""
+        words = _CAPTION.format(band=band, data=_OURS if (rows["data"] == _OWN).any() else "")
+        shown = _frame(run, rows)
+        sections.append(format.section(run, "Released weights", rows, words, shown, headline=True))
     return format.Table("released", "Released weights", raw, sections)
 
 
 _OWN = "our pairs"
+_SAME = ["task", *load.SECTION, "split"]
 
 
 def _raw(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
-    of_all = estimates[estimates["subset"] == success_rates.ALL] if len(estimates) else estimates
-    rows = []
+    of_all = success_rates.beside_cells(run, estimates)
+    random = of_all[of_all["method"] == success_rates.FLOOR]
+    random = random.drop_duplicates(_SAME).set_index(_SAME)["mean"]
     trials = run.trials
     given = trials[(trials["weights"] != "") & (trials["weights_config_hash"] == "")]
+    rows = []
     for cell, own in given.groupby("cell"):
-        row = format.identity(run, cell)
-        known = published.released(row["task"], row["protocol"])
-        for estimate in of_all[of_all["cell"] == cell].itertuples():
-            random = _random(run, of_all, row, estimate.split)
+        weights, source = own["weights"].iloc[0], load.setting(own, "data.source")
+        for known in of_all[of_all["cell"] == cell].to_dict("records"):
+            rates = {f"{name}_pct": known[name] for name in ("mean", "low", "high")}
+            band = published.released(known["task"], known["protocol"])
             rows.append(
-                row
-                | {"weights": own["weights"].iloc[0], "data": _data(own)}
-                | {"split": estimate.split, "pairs": estimate.pairs, "random_pct": random}
-                | {"success_pct": 100 * estimate.mean}
-                | {"low_pct": 100 * estimate.low, "high_pct": 100 * estimate.high}
-                | {"paper_pct": known.paper, "clear_pct": known.clear}
-                | {"band_low_pct": known.low}
-                | {"band_high_pct": known.high, "band_sources": known.sources}
-                | {"verdict": _verdict(row, own, estimate, known)}
+                {"cell": cell, "weights": weights}
+                | {"data": _OWN if source in (None, "own") else str(source)}
+                | {"split": known["split"], "pairs": known["pairs"]}
+                | {"random_pct": random.get(tuple(known[k] for k in _SAME), math.nan)}
+                | {"success_pct": rates.pop("mean_pct")}
+                | rates
+                | {"paper_pct": band.paper, "clear_pct": band.clear}
+                | {"band_low_pct": band.low, "band_high_pct": band.high}
+                | {"band_sources": band.sources}
+                | {"verdict": _verdict(known["protocol"], weights, rates, band)}
             )
-    return format.in_order(run, pd.DataFrame(rows))
+    return format.of_cells(run, rows)
 
 
-def _data(trials: pd.DataFrame) -> str:
-    source = load.setting(trials, "data.source")
-    return _OWN if source in (None, "own") else str(source)
-
-
-def _random(run: load.RunTables, of_all: pd.DataFrame, row: dict[str, Any], split: str) -> float:
-    """Success of the random policy on the same task under the same protocol, in percent."""
-    cells = run.cells.loc[of_all["cell"]].reset_index()
-    same = (cells[["task", *load.SECTION]] == [row[k] for k in ("task", *load.SECTION)]).all(axis=1)
-    chosen = (same & (cells["method"] == success_rates.FLOOR)).to_numpy()
-    found = of_all[chosen & (of_all["split"] == split).to_numpy()]
-    return 100 * found["mean"].iloc[0] if len(found) else float("nan")
-
-
-def _verdict(
-    row: dict[str, Any], trials: pd.DataFrame, estimate: Any, known: published.Band
-) -> str:
+def _verdict(protocol: str, weights: str, rates: dict[str, float], band: published.Band) -> str:
     """Whether the interval of a release (quentinll/lewm-pusht@22b330c2), under a protocol that was
     not modified, lies below, inside or above what others report; blank for all else.
     """
-    is_release = "@" in trials["weights"].iloc[0]
-    if pd.isna(known.low) or not is_release or row["protocol"].endswith("modified"):
+    if pd.isna(band.low) or "@" not in weights or protocol.endswith("modified"):
         return format.BLANK
-    low, high = 100 * estimate.low, 100 * estimate.high
-    return "below" if high < known.low else "above" if low > known.high else "inside"
-
-
-def _is_clear(protocol: str) -> bool:
-    return protocol in published.CLEAR
+    if rates["high_pct"] < band.low:
+        return "below"
+    return "above" if rates["low_pct"] > band.high else "inside"
 
 
 def _frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:

@@ -22,13 +22,12 @@ def stability_table(run: load.RunTables) -> format.Table:
     for _, rows in raw.groupby("scale", sort=False) if len(raw) else ():
         rows = rows.reset_index(drop=True)
         title = format.tasks(run, rows)
-        about = format.about(run, rows)
         frame, more = format.fold(_frame(run, rows), ["Training seeds", "Diverged", "Collapsed"])
-        sections.append(format.Section(title, f"{about} {_CAPTION}{more}", frame))
+        sections.append(format.section(run, title, rows, f"{_CAPTION}{more}", frame))
         terms = _terms_frame(run, rows)
         if not terms.empty:
             title = f"{title}: terms of the loss at the end"
-            sections.append(format.Section(title, f"{about} {_TERMS_CAPTION}", terms))
+            sections.append(format.section(run, title, rows, _TERMS_CAPTION, terms))
     return format.Table("stability", "Training stability", raw, sections)
 
 
@@ -81,12 +80,10 @@ def _raw(run: load.RunTables) -> pd.DataFrame:
         own = own[own["config_hash"].isin(part["config_hash"])]
         known = run.cells.loc[cell, load.GROUP]
         failed = int((broken[load.GROUP] == known).all(axis=1).sum())
-        row = format.identity(run, cell) | _counts(part, own, failed)
+        row = {"cell": cell} | _counts(part, own, failed)
         row |= {column.name: column.value(part, own) for column in COLUMNS}
         rows.append(row | {f"final_{t}": metric("train", t)(part, own) for t in _terms(own)})
-    return pd.concat(
-        [format.in_order(run, pd.DataFrame(rows)), _never_ended(run, broken)], ignore_index=True
-    )
+    return pd.concat([format.of_cells(run, rows), _never_ended(run, broken)], ignore_index=True)
 
 
 def _counts(trials: pd.DataFrame, metrics: pd.DataFrame, failed: int) -> dict[str, int]:

@@ -115,76 +115,68 @@ def _raw(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> pd.Dat
     """One row per cell and split; percentages and points."""
     wide: dict[tuple[int, str], dict[str, Any]] = {}
     for row in estimates.itertuples():
-        known = format.identity(run, row.cell) | {"split": row.split}
-        wide.setdefault((row.cell, row.split), known).update(_estimate_columns(row))
-    for long, columns in (
-        (success_rates.differences(run, outcomes), _difference_columns),
-        (success_rates.shares(run, outcomes), _share_columns),
-        (success_rates.best(run, outcomes), _best_columns),
-    ):
-        for row in long.itertuples():
-            if (row.cell, row.split) in wide:
-                wide[row.cell, row.split] |= columns(row)
+        known = wide.setdefault((row.cell, row.split), {"cell": row.cell, "split": row.split})
+        names = _RATES | (_RATES_OF_ALL if row.subset == success_rates.ALL else {})
+        known |= _columns(row, names, _prefix(row.subset))
+    for row in success_rates.differences(run, outcomes).itertuples():
+        prefix = f"{_prefix(row.subset)}minus_{row.reference}_"
+        wide.get((row.cell, row.split), {}).update(_columns(row, _DIFFERENCES, prefix))
+    for row in success_rates.shares(run, outcomes).itertuples():
+        wide.get((row.cell, row.split), {}).update(_columns(row, _SHARES, _prefix(row.subset)))
+    for row in success_rates.best(run, outcomes).itertuples():
+        wide.get((row.cell, row.split), {}).update(_columns(row, _TESTS))
     for (cell, split), columns in wide.items():
         if split == "test" and (paper := published.success(run.cells.loc[cell])):
             columns |= format.published_columns("published_success_pct", paper)
-    raw = pd.DataFrame(list(wide.values()))
+    raw = format.of_cells(run, list(wide.values()))
     return raw if raw.empty or "is_best" in raw else raw.assign(is_best=None)
 
 
-def _estimate_columns(estimate: Any) -> dict[str, float]:
-    prefix = _prefix(estimate.subset)
-    columns = {
-        f"{prefix}success_pct": 100 * estimate.mean,
-        f"{prefix}low_pct": 100 * estimate.low,
-        f"{prefix}high_pct": 100 * estimate.high,
-        f"{prefix}pairs": estimate.pairs,
-    }
-    if estimate.subset == success_rates.ALL:
-        columns |= {"seed_std_pct": 100 * estimate.std, "seeds": estimate.seeds}
-        columns |= {"any_step_success_pct": 100 * estimate.ever}
-        columns |= {"final_success_pct": 100 * estimate.final}
-    return columns
+# field of a row of success_rates -> its column; percentages and points are times 100
+_RATES = {"mean": "success_pct", "low": "low_pct", "high": "high_pct", "pairs": "pairs"}
+_RATES_OF_ALL = {
+    "std": "seed_std_pct",
+    "seeds": "seeds",
+    "ever": "any_step_success_pct",
+    "final": "final_success_pct",
+}
+_DIFFERENCES = {
+    "difference": "points",
+    "low": "low_points",
+    "high": "high_points",
+    "p_value": "p",
+    "p_holm": "p_holm",
+    "pairs": "pairs",
+}
+_SHARES = {
+    "share": "share_of_way_pct",
+    "low": "share_of_way_low_pct",
+    "high": "share_of_way_high_pct",
+    "pairs": "share_of_way_pairs",
+    "floor": "floor",
+    "floor_rate": "floor_pct",
+    "ceiling": "ceiling",
+    "ceiling_rate": "ceiling_pct",
+}
+_TESTS = {
+    "is_best": "is_best",
+    "p_value": "against_leader_p",
+    "p_holm": "against_leader_p_holm",
+}
 
 
-def _difference_columns(difference: Any) -> dict[str, float]:
-    name = f"{_prefix(difference.subset)}minus_{difference.reference}"
+def _columns(row: Any, names: dict[str, str], prefix: str = "") -> dict[str, Any]:
+    """These fields of a row under their columns' names."""
+    values = {name: getattr(row, field) for field, name in names.items()}
     return {
-        f"{name}_points": 100 * difference.difference,
-        f"{name}_low_points": 100 * difference.low,
-        f"{name}_high_points": 100 * difference.high,
-        f"{name}_p": difference.p_value,
-        f"{name}_p_holm": difference.p_holm,
-        f"{name}_pairs": difference.pairs,
-    }
-
-
-def _share_columns(share: Any) -> dict[str, Any]:
-    prefix = _prefix(share.subset)
-    return {
-        f"{prefix}share_of_way_pct": 100 * share.share,
-        f"{prefix}share_of_way_low_pct": 100 * share.low,
-        f"{prefix}share_of_way_high_pct": 100 * share.high,
-        f"{prefix}share_of_way_pairs": share.pairs,
-        f"{prefix}floor": share.floor,
-        f"{prefix}floor_pct": 100 * share.floor_rate,
-        f"{prefix}ceiling": share.ceiling,
-        f"{prefix}ceiling_pct": 100 * share.ceiling_rate,
-    }
-
-
-def _best_columns(test: Any) -> dict[str, Any]:
-    return {
-        "is_best": test.is_best,
-        "against_leader_p": test.p_value,
-        "against_leader_p_holm": test.p_holm,
+        prefix + name: 100 * value if name.endswith(("pct", "points")) else value
+        for name, value in values.items()
     }
 
 
 def _prefix(subset: str) -> str:
-    return (
-        "" if subset == success_rates.ALL else f"{re.sub(r'[^0-9a-zA-Z]+', '_', subset).lower()}_"
-    )
+    word = re.sub(r"[^0-9a-zA-Z]+", "_", subset).lower()
+    return "" if subset == success_rates.ALL else f"{word}_"
 
 
 def _words(prefix: str) -> str:

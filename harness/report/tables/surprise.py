@@ -32,14 +32,13 @@ def surprise_table(run: load.RunTables) -> format.Table:
     raw = _raw(run)
     sections = []
     for section, (task,), rows in format.by_section(raw, "task"):
-        about = format.about(run, rows)
         words = _CAPTION.format(
             clips=format.span(rows["clips"]),
             families=format.span(rows["families"]),
             pixels=PIXELS,
         )
         title = f"{run.task_label(task)}, {section[1]}"
-        sections.append(format.Section(title, f"{about} {words}", _frame(rows)))
+        sections.append(format.section(run, title, rows, words, _frame(rows)))
     return format.Table("surprise", "Surprise", raw, sections)
 
 
@@ -54,12 +53,12 @@ def _raw(run: load.RunTables) -> pd.DataFrame:
     metrics = metrics[metrics["measure"].isin(MEASURES)]
     lines = []
     for (cell, kind), part in metrics.groupby(["cell", "kind"], sort=False):
-        line = format.identity(run, cell) | {"event": kind} | _counts(run, cell)
+        line = {"cell": cell, "event": kind} | _counts(run, cell)
         for (source, measure), values in part.groupby(["source", "measure"])["value"]:
             prefix = "" if source == metric_names.SURPRISE_SOURCES[0] else f"{source}_"
             line[f"{prefix}{measure}"] = values.agg(_pooled(measure))
         lines.append(line)
-    raw = format.in_order(run, pd.DataFrame(lines))
+    raw = format.of_cells(run, lines)
     for test in _TESTS if lines else ():
         tables = raw.groupby(["task", *load.SECTION])
         raw[f"{test}_holm"] = tables[test].transform(stats.holm)

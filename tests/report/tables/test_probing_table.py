@@ -105,7 +105,7 @@ def test_published_properties_are_quantities_of_the_task(task, quantity):
     assert quantity in names | {group for group, _ in spec.quantities}
     known = (task, published._PROPERTIES[task, quantity])
     for model in published._MODELS.values():
-        assert published._probes()[(*known, model)].mlp_mse >= 0
+        assert float(published._by_key(published._PROBING)[(*known, model)]["mlp_mse"]) >= 0
 
 
 def test_sources_of_probes_are_declared():
