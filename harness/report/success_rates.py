@@ -16,6 +16,7 @@ from harness.report import load, stats
 log = logging.getLogger(__name__)
 
 ALL, UNSOLVED = "all", "not solved at start"
+HARD = "the kind of a task's pairs of which everything evaluated in this run together solves least"
 FLOOR, REPLAY = "random", "replay"
 ALPHA = 0.05
 _OTHERS = ("ever", "final")  # of Outcomes: other moments at which success can be judged
@@ -85,6 +86,27 @@ def beside_cells(run: load.RunTables, estimates: pd.DataFrame, subset: str = ALL
     table = cells.merge(known, on="cell")
     table[["mean", "low", "high"]] *= 100
     return table
+
+
+def hardest(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, str]:
+    """task -> its hard kind of pairs: the stratum that HARD describes. A task with one kind of
+    pairs is left out.
+    """
+    strata = estimates[~estimates["subset"].isin([ALL, UNSOLVED])]
+    means = strata.groupby([strata["cell"].map(run.cells["task"]), "subset"])["mean"].mean()
+    return dict(means.groupby(level=0).idxmin().to_list())
+
+
+def with_hardest(run: load.RunTables, estimates: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """`table`, of beside_cells, and of each row's cell the success on the hard pairs of its task in
+    percent: columns hard (their stratum; "" where there are none), hard_mean, hard_low and
+    hard_high.
+    """
+    names = table["task"].map(hardest(run, estimates)).fillna("").astype(str)
+    rates = estimates.set_index(["cell", "split", "subset"])[["mean", "low", "high"]]
+    at = pd.MultiIndex.from_arrays([table["cell"], table["split"], names])
+    own = 100 * rates.reindex(at).add_prefix("hard_").set_axis(table.index)
+    return table.assign(hard=names, **own)
 
 
 def differences(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) -> pd.DataFrame:

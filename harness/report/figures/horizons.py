@@ -50,20 +50,23 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame, looks: dict[str, style.Look]) -> style.Figure:
-    """A panel a key, with a line a method."""
+    """A panel a key, with a line a method; a second row of panels has the hard pairs."""
     keys = [key for key in _AXES if (rows["name"] == key).any()]
+    kinds = varied.kinds_of_pairs(rows)
     width = {1: style.COLUMN_IN, 2: 6.0}.get(len(keys), style.WIDTH_IN)
-    figure, (axes,) = style.figure(1, len(keys), 3.2, width)
-    for ax, key in zip(axes, keys, strict=True):
-        own = rows[rows["name"] == key]
-        varied.draw_lines(ax, own, "value", looks, is_log=False)
-        _mark_own(ax, rows, key)
-        if key != _OFFSET:
-            _across(ax, rows, looks)
-        ax.set_xticks(sorted(own["value"].unique()))
-        ax.set_xlabel(_AXES[key])
-        ax.tick_params(axis="y", labelleft=ax is axes[0])
-    axes[0].set_ylabel("success, %")
+    height = min(style.HEIGHT_IN, 0.7 + 2.4 * len(kinds))
+    figure, axes = style.figure(len(kinds), len(keys), height, width)
+    for line, (of, words) in zip(axes, kinds.items(), strict=True):
+        for ax, key in zip(line, keys, strict=True):
+            own = rows[rows["name"] == key]
+            varied.draw_lines(ax, own, "value", looks, is_log=False, of=of)
+            _mark_own(ax, rows, key)
+            if key != _OFFSET:
+                _across(ax, rows, looks, of)
+            ax.set_xticks(sorted(own["value"].unique()))
+            ax.set_xlabel(_AXES[key] if line is axes[-1] else "")
+            ax.tick_params(axis="y", labelleft=ax is line[0])
+        line[0].set_ylabel(words)
     return panels.finish(figure, rows, style.method_handles(looks))
 
 
@@ -72,7 +75,7 @@ def _caption(rows: pd.DataFrame) -> str:
     words = ["Success with 95 % intervals.", *(_CAPTION[key] for key in _AXES if key in names)]
     if names - {_OFFSET} and len(_controls(rows)):
         words.append(_CONTROLS)
-    return " ".join(words + [_OWN] * (len(names) > 1))
+    return " ".join(words + [_OWN] * (len(names) > 1)) + varied.hard_words(rows)
 
 
 def _mark_own(ax: style.Axes, rows: pd.DataFrame, key: str) -> None:
@@ -82,11 +85,12 @@ def _mark_own(ax: style.Axes, rows: pd.DataFrame, key: str) -> None:
         ax.axvline(own.iloc[0], color=style.FAINT, ls=":", lw=1.2, zorder=1)
 
 
-def _across(ax: style.Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+def _across(ax: style.Axes, rows: pd.DataFrame, looks: dict[str, style.Look], of: str) -> None:
     """A line for each control at the distance of the goals that this panel has."""
-    for row in _controls(rows).itertuples():
-        look = looks[row.label]
-        ax.axhline(row.mean, color=look.colour, ls=look.line, lw=1.3, zorder=1)
+    own = _controls(rows)
+    for label, rate in zip(own["label"], own[f"{of}mean"], strict=True):
+        look = looks[label]
+        ax.axhline(rate, color=look.colour, ls=look.line, lw=1.3, zorder=1)
 
 
 def _controls(rows: pd.DataFrame) -> pd.DataFrame:

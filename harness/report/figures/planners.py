@@ -72,25 +72,33 @@ def _paper(row: pd.Series) -> float:
 
 
 def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.Drawn:
-    """A column a method: above success over the time of a plan, below over its operations."""
+    """A column a method: success over the time of a plan and over its operations, and that on hard
+    pairs over the time.
+    """
     methods = rows.drop_duplicates("method")["method"].to_list()
     looks = _looks(rows)
     costs = [cost for cost in _COSTS if rows[cost].notna().any()][:2]
+    bands = [(costs[0], of) for of in varied.kinds_of_pairs(rows)]
+    bands += [(cost, bands[-1][1]) for cost in costs[1:]]
+    of_all = [(cost, of) for cost, of in bands if not of]
     shown = methods[:_MOST]
     width = {1: style.COLUMN_IN, 2: 6.0}.get(len(shown), style.WIDTH_IN)
-    height = min(style.HEIGHT_IN, 0.7 + 2.1 * len(costs))
-    figure, axes = style.figure(len(costs), len(shown), height, width)
-    for line, cost in zip(axes, costs, strict=True):
+    height = min(style.HEIGHT_IN, 0.7 + 2.1 * len(bands))
+    figure, axes = style.figure(len(bands), len(shown), height, width)
+    for i, (line, (cost, of)) in enumerate(zip(axes, bands, strict=True)):
         for ax, method in zip(line, shown, strict=True):
             own = rows[rows["method"] == method]
-            varied.draw_controls(ax, lines)
-            varied.draw_lines(ax, own, cost, looks)
-            if cost == costs[-1]:
+            varied.draw_controls(ax, lines, of)
+            varied.draw_lines(ax, own, cost, looks, of=of)
+            if (cost, of) == of_all[-1]:
                 _published(ax, own, cost, looks)
             ax.tick_params(axis="y", labelleft=ax is line[0])
         _share_axis(line, rows[rows["method"].isin(shown)][cost])
-        line[0].set_ylabel("success, %")
-        line[len(shown) // 2].set_xlabel(_COSTS[cost])
+        line[0].set_ylabel(varied.kinds_of_pairs(rows)[of])
+        is_last = [cost] != [name for name, _ in bands[i + 1 : i + 2]]  # of the bands of a cost
+        for ax in line:
+            ax.tick_params(axis="x", labelbottom=is_last)
+            ax.set_xlabel(_COSTS[cost] if is_last else "")
     for ax, method in zip(axes[0], shown, strict=True):
         ax.set_title(run.method_label(method))
     handles = style.method_handles(looks) + varied.control_handles(lines["kind"])
@@ -126,6 +134,7 @@ def _looks(rows: pd.DataFrame) -> dict[str, style.Look]:
 
 def _caption(run: load.RunTables, rows: pd.DataFrame, costs: list[str], methods: list[str]) -> str:
     words = [_CAPTION.format(costs="; ".join(_WORDS[cost] for cost in costs))]
+    words[0] += varied.hard_words(rows)
     if rows["paper"].notna().any():
         words.append(f"Diamonds: the paper's success with each whole planner ({_PAPER[1]}).")
     if left_out := methods[_MOST:]:

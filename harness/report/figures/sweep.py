@@ -10,6 +10,7 @@ import pandas as pd
 from harness.report import load, objective
 from harness.report.figures import style, varied
 
+_HARD = {"ls": "--", "lw": 1, "marker": "s", "ms": 3, "alpha": 0.75}
 _STAR = {"mfc": "#f7d038", "mec": style.INK, "zorder": 5, "clip_on": False}
 # published weight, and windows in a batch, of a term that is multiplied by that number
 _GROWS_WITH_THE_BATCH = dict.fromkeys(
@@ -168,6 +169,8 @@ def _column(
     line = {"x": "place", "color": shade, "lw": 1, "ls": "-" if one_key else "", "errorbar": None}
     varied.draw_controls(top, _same(rows, lines))
     sns.lineplot(rows, y="mean", alpha=0.45, ax=top, **line)
+    if one_key:
+        top.plot(rows["place"], rows["hard_mean"], color=shade, **_HARD)
     _success(top, rows, shade)
     lines_of_title = rows["title"].iloc[0].split("\n")
     width = 64 // top.get_subplotspec().get_gridspec().ncols + 8  # characters
@@ -234,6 +237,8 @@ def _handles(points: pd.DataFrame, kinds: set[str]) -> list:
     handles = []
     if points["best"].any():
         handles += [style.entry("the value chosen", marker="*", ms=11, ls="none", **_STAR)]
+    if (points["hard"] != "").any():
+        handles.append(style.entry("hard pairs", color=style.INK, **_HARD))
     if points.groupby("panel").apply(_is_wide).any():
         handles += [style.area("plateau", color=style.FAINT, alpha=0.2)]
     if points["collapsed"].any():
@@ -244,7 +249,7 @@ def _handles(points: pd.DataFrame, kinds: set[str]) -> list:
 
 
 def _words(points: pd.DataFrame, panels: int) -> str:
-    words = ["Success with 95 % intervals (as in the success table)."]
+    words = [f"Success with 95 % intervals (as in the success table).{varied.hard_words(points)}"]
     words += [_PLATEAU] * bool(points.groupby("panel").apply(_is_wide).any())
     if points["latents"].notna().any():
         words.append(f"Below: {points['latents_name'].iloc[0]} of held-out frames.")

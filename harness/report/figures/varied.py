@@ -21,10 +21,11 @@ def points(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
 
     Columns: cell, those of the cells, split, name (the key), value and word (its value; a word
     where it is no number), alone (no other key was varied), suite, mean, low, high (in
-    percent).
+    percent), and those of success_rates.with_hardest.
     """
     varied = load.sweep_values(run.metrics)
-    found = success_rates.beside_cells(run, estimates).merge(varied, on="cell")
+    found = success_rates.beside_cells(run, estimates)
+    found = success_rates.with_hardest(run, estimates, found).merge(varied, on="cell")
     found = found.sort_values("name", kind="stable", ignore_index=True)
     found["alone"] = found["cell"].map(varied.groupby("cell").size()) == 1
     suites = run.trials.groupby("cell")["suite"].first()
@@ -76,11 +77,12 @@ def by_method(run: load.RunTables, found: pd.DataFrame) -> pd.Series:
 
 
 def controls(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
-    """The lines of style.LINES, in percent: columns task, SECTION, split, kind, mean."""
+    """The lines of style.LINES, in percent: columns task, SECTION, split, kind, mean, hard_mean."""
     kinds = run.cells["method"].where(run.cells["method"].isin(list(style.LINES)))
     kinds = kinds.mask(run.cells["method"].isin(run.of_role("ceiling")), "ceiling")
     cells = kinds.where(run.cells["variant"] == "")
     rates = success_rates.beside_cells(run, estimates)
+    rates = success_rates.with_hardest(run, estimates, rates)
     return rates.assign(kind=rates["cell"].map(cells)).dropna(subset="kind")
 
 
@@ -103,10 +105,24 @@ def spans_decades(values: pd.Series) -> bool:
     return len(positive) > 0 and values.min() >= 0 and values.max() >= least * positive.min()
 
 
-def draw_controls(ax: style.Axes, lines: pd.DataFrame) -> None:
+def draw_controls(ax: style.Axes, lines: pd.DataFrame, of: str = "") -> None:
     """A line across the panel for each control."""
-    for row in lines.itertuples():
-        ax.axhline(row.mean, **style.LINES[row.kind], zorder=1)
+    for kind, rate in zip(lines["kind"], lines[f"{of}mean"], strict=True):
+        ax.axhline(rate, **style.LINES[kind], zorder=1)
+
+
+def kinds_of_pairs(rows: pd.DataFrame) -> dict[str, str]:
+    """What the panels of a task show success on, all pairs and the hard ones where there are any:
+    the beginning of the columns' names, and what the axis says.
+    """
+    hard = rows["hard"].max()
+    return {"": "success, %"} | ({"hard_": f"on {hard} pairs, %"} if hard else {})
+
+
+def hard_words(rows: pd.DataFrame) -> str:
+    """The sentence of a caption about the hard pairs."""
+    names = ", ".join(name for name in rows["hard"].unique() if name)
+    return f" Hard pairs: {names}, {success_rates.HARD}." if names else ""
 
 
 def control_handles(kinds: Iterable[str]) -> list:
@@ -116,14 +132,21 @@ def control_handles(kinds: Iterable[str]) -> list:
 
 
 def draw_lines(
-    ax: style.Axes, rows: pd.DataFrame, x: str, looks: dict[str, style.Look], is_log: bool = True
+    ax: style.Axes,
+    rows: pd.DataFrame,
+    x: str,
+    looks: dict[str, style.Look],
+    is_log: bool = True,
+    of: str = "",
 ) -> None:
-    """Success with its interval over x: a line and a marker for each label."""
+    """Success with its interval over x: a line and a marker for each label; `of`: of which pairs,
+    a key of kinds_of_pairs.
+    """
     import seaborn.objects as so
 
-    rows = rows.dropna(subset=[x])
+    rows = rows.dropna(subset=[x, f"{of}mean"])
     own = {name: look for name, look in looks.items() if name in set(rows["label"])}
-    plot = style.plot(rows, x=x, y="mean", ymin="low", ymax="high", color="label")
+    plot = style.plot(rows, x=x, y=f"{of}mean", ymin=f"{of}low", ymax=f"{of}high", color="label")
     plot = plot.add(so.Range(linewidth=1.2, alpha=0.45), orient="x", legend=False)
     line = so.Line(linewidth=1.4, pointsize=5)
     plot = plot.add(line, so.Agg(), marker="label", linestyle="label", orient="x", legend=False)

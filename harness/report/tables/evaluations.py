@@ -17,18 +17,21 @@ _CAPTION = (
 )
 _SHARES = " A number behind a planner's name is the share of its iterations that it does."
 _OF_COLUMNS = {
+    "Hard pairs %": f"Hard pairs: {{hard}}, {success_rates.HARD}.",
     "Rollouts": "Rollouts: those of one plan; a step down a gradient counts as three.",
     "Seconds": "Seconds: median wall time of one plan of one pair.",
 }
 _COMPARED = (
     " {heading}: points of success minus those of {whole}, with the same weights on the same pairs "
     "and the bootstrap's 95 % interval over groups of pairs; p: exact, after Holm's correction for "
-    "all such comparisons of a task in this table."
+    "all such comparisons of a task in this table (those on hard pairs are a family of their own)."
 )
 _WHOLES = {  # kind of key -> heading of the difference, and what is subtracted
     "planner": ("− CEM", "CEM with all its iterations"),
     "mpc": ("− model", "the evaluation with the model's own dynamics and cost"),
 }
+_DIFFERENCE = ("points", "low_points", "high_points", "p")
+_HARD = "hard_"
 _GRADIENT = ("adam", "rmsprop", "sgd")
 
 
@@ -50,7 +53,9 @@ def evaluations_table(run: load.RunTables, estimates: pd.DataFrame) -> format.Ta
         frame = _frame(run, rows.reset_index(drop=True), heading)
         if kind == "planner" and rows["variant"].str.contains("-").any():
             words += _SHARES
-        words += "".join(f" {said}" for column, said in _OF_COLUMNS.items() if column in frame)
+        hard = ", ".join(name for name in rows["hard_pairs"].unique() if name)
+        said = [said.format(hard=hard) for column, said in _OF_COLUMNS.items() if column in frame]
+        words += "".join(f" {sentence}" for sentence in said)
         if heading in frame:
             words += _COMPARED.format(heading=heading, whole=whole)
         title = f"{_TITLES[kind]}, {protocol}, scale {scale}, {split} pairs"
@@ -68,8 +73,8 @@ _TITLES = {
 def _raw(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """One row per cell and split."""
     keys = load.sweep_values(run.metrics).drop_duplicates("cell").set_index("cell")
-    known = estimates[estimates["subset"] == success_rates.ALL]
-    known = known[known["cell"].isin(cells(run))]
+    known = success_rates.beside_cells(run, estimates)
+    known = success_rates.with_hardest(run, estimates, known[known["cell"].isin(cells(run))])
     seconds = efficiency.plan_times(run)
     seconds = seconds[seconds["pairs"] == 1].groupby("cell")["p50_s"].median()
     rows, outcomes = [], _on_shared_pairs(run, keys)
@@ -78,16 +83,21 @@ def _raw(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {"cell": row.cell, "split": row.split, "kind": key.partition(".")[0], "key": key}
             | {"value": keys.loc[row.cell, "value"], "rollouts": rollouts(run, row.cell)}
-            | {"success_pct": 100 * row.mean, "low_pct": 100 * row.low, "high_pct": 100 * row.high}
+            | {"success_pct": row.mean, "low_pct": row.low, "high_pct": row.high}
+            | {"hard_pairs": row.hard, "hard_success_pct": row.hard_mean}
+            | {"hard_low_pct": row.hard_low, "hard_high_pct": row.hard_high}
             | {"pairs": row.pairs, "seeds": row.seeds}
             | {"solve_1_p50_s": seconds.get(row.cell, np.nan)}
-            | _difference(run, outcomes, row.cell, row.split)
+            | _difference(
+                run, outcomes, row.cell, row.split, {"": success_rates.ALL, _HARD: row.hard}
+            )
         )
     raw = format.of_cells(run, rows)
     if raw.empty:
         return raw
     family = ["task", "kind", "scale", "protocol", "split"]
-    raw["minus_whole_p_holm"] = raw.groupby(family)["minus_whole_p"].transform(stats.holm)
+    for p in ("minus_whole_p", f"{_HARD}minus_whole_p"):
+        raw[f"{p}_holm"] = raw.groupby(family)[p].transform(stats.holm)
     return _ordered(run, raw)
 
 
@@ -127,10 +137,17 @@ def rollouts(run: load.RunTables, cell: int) -> float:
     return float(sizes[0]) * float(sizes[1]) * (3 if planner in _GRADIENT else 1)
 
 
-def _difference(run: load.RunTables, outcomes: dict, cell: int, split: str) -> dict[str, Any]:
-    """Against the same method's whole evaluation on the same pairs; blanks where there is none."""
-    names = ("points", "low_points", "high_points", "p")
-    blank = {f"minus_whole_{name}": np.nan for name in names}
+def _difference(
+    run: load.RunTables, outcomes: dict, cell: int, split: str, subsets: dict[str, str]
+) -> dict[str, Any]:
+    """Against the same method's whole evaluation on the same pairs, for each of `subsets`: beginning
+    of columns -> kind of pairs. Blanks where there is none.
+    """
+    columns = {
+        subset: [f"{prefix}minus_whole_{name}" for name in _DIFFERENCE]
+        for prefix, subset in subsets.items()
+    }
+    blank = dict.fromkeys([name for names in columns.values() for name in names], np.nan)
     own = run.cells.loc[cell]
     same = ["task", "method", "scale", "protocol"]
     alike = (run.cells[same] == own[same]).all(axis=1) & run.cells["variant"].isin(_WHOLE)
@@ -138,11 +155,9 @@ def _difference(run: load.RunTables, outcomes: dict, cell: int, split: str) -> d
     known = all((other, split) in outcomes for other in (cell, *whole))
     if own["variant"] in _WHOLE or len(whole) != 1 or not known:
         return blank
-    found = success_rates.paired(outcomes[cell, split], outcomes[whole[0], split])
-    for row in found:
-        if row["subset"] == success_rates.ALL:
-            points = [100 * row[name] for name in ("difference", "low", "high")]
-            return dict(zip(blank, [*points, row["p_value"]], strict=True))
+    for row in success_rates.paired(outcomes[cell, split], outcomes[whole[0], split]):
+        points = [100 * row[name] for name in ("difference", "low", "high")]
+        blank |= zip(columns.get(row["subset"], ()), [*points, row["p_value"]], strict=False)
     return blank
 
 
@@ -154,12 +169,16 @@ def _frame(run: load.RunTables, rows: pd.DataFrame, heading: str) -> pd.DataFram
         "Evaluation": rows["variant"],
         "Success %": format.with_interval(rows, "success_pct", "low_pct", "high_pct"),
     }
+    if rows["hard_success_pct"].notna().any():
+        names = ("hard_success_pct", "hard_low_pct", "hard_high_pct")
+        shown["Hard pairs %"] = format.with_interval(rows, *names)
     if rows["rollouts"].notna().any():
         shown["Rollouts"] = rows["rollouts"].map(format.whole)
     if rows["solve_1_p50_s"].notna().any():
         shown["Seconds"] = rows["solve_1_p50_s"].map(format.three)
-    if rows["minus_whole_points"].notna().any():
-        names = (f"minus_whole_{name}" for name in ("points", "low_points", "high_points"))
-        shown[heading] = format.with_interval(rows, *names, format.signed)
-        shown["p"] = rows["minus_whole_p_holm"].map(format.p_value)
+    for prefix, of in (("", ""), (_HARD, ", hard")):
+        points, low, high, p = (f"{prefix}minus_whole_{name}" for name in _DIFFERENCE)
+        if rows[points].notna().any():
+            shown[f"{heading}{of}"] = format.with_interval(rows, points, low, high, format.signed)
+            shown[f"p{of}"] = rows[f"{p}_holm"].map(format.p_value)
     return pd.DataFrame(shown)

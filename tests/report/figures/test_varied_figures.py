@@ -65,7 +65,7 @@ def varied_trial(run, variant, key, value, successes, task="push_t", method="lew
     metrics = [("sweep", key, 0, number, word), *fields.pop("metrics", [])]
     run.trial(
         task, method, key=f"{task}.{method}.{variant}.s0", variant=variant, metrics=metrics,
-        outcome=outcome(successes, 100), **(own | fields),
+        **({"outcome": outcome(successes, 100)} | own | fields),
     )  # fmt: skip
 
 
@@ -109,6 +109,29 @@ def test_a_planner_is_a_line_over_its_time_and_one_over_its_operations(run):
     assert words == {"CEM", "Adam", "mine", "random", "published"}
 
 
+def test_hard_pairs_have_panels_of_their_own(run):
+    near_alone = np.arange(100) % 2 == 0  # the strata take turns
+    strata = ("near", "far")
+    for name, solved in (("cem", np.ones(100, bool)), ("mppi", near_alone)):
+        planned(run, name, 0, 2.0, 4e9, strata=strata, outcome=solved)
+    run.trial("push_t", "random", suite="planners", protocol="lewm-v3", strata=strata,
+              outcome=near_alone)  # fmt: skip
+    points = planners.data(*tables(run)).set_index("variant")
+    assert set(points["hard"]) == {"far"}
+    assert points["hard_mean"].to_dict() == {"cem": 100, "mppi": 0}
+    assert points["mean"].to_dict() == {"cem": 100, "mppi": 50}
+    ((_, (figure, caption)),) = drawn(planners, run).items()
+    assert "Hard pairs: far, the kind" in caption
+    every, hard, operations = figure.axes
+    labels = [ax.get_ylabel() for ax in figure.axes]
+    assert labels == ["success, %", "on far pairs, %", "on far pairs, %"]
+    assert [ax.get_xlabel() for ax in figure.axes] == ["", "ms of one plan", "GFLOP of one plan"]
+    assert [[2000, 50]] in points_of(every) and [[2000, 0]] in points_of(hard)
+    assert [[4, 0]] in points_of(operations)
+    assert [ax.lines[0].get_ydata()[0] for ax in (every, hard)] == [50, 0]  # random
+    assert [[4, 96]] not in points_of(operations)  # the paper's number is of all pairs
+
+
 def test_controls_alone_are_no_figure_of_success_beside_a_suite_s_own(run):
     planned(run, "cem", 80, 2.0, 4e9)
     run.trial("push_t", "random", suite="planners", protocol="lewm-v3", outcome=outcome(7, 100))
@@ -123,6 +146,20 @@ def test_planners_whose_plans_nobody_timed_stand_over_their_rollouts(run):
     (ax,) = figure.axes
     assert ax.get_xlabel() == "rollouts of one plan" and "rollouts: candidates" in caption
     assert points_of(ax)[0] == [[150, 20], [300, 40]]
+
+
+def test_a_sweep_shows_hard_pairs_beside_all(run):
+    for weight, far in ((0.1, 20), (0.2, 40)):
+        solved = np.arange(100) % 2 == 0  # near ones
+        solved[1 : 2 * far : 2] = True
+        varied_trial(
+            run, f"w{weight}", "method.lewm.sigreg_weight", weight, 0, suite="sweep",
+            split="validation", strata=("near", "far"), outcome=solved,
+        )  # fmt: skip
+    figure, caption = sweep.figure(*tables(run))
+    top = figure.axes[0]
+    assert [[0.1, 40], [0.2, 80]] in points_of(top) and "Hard pairs: far" in caption
+    assert "hard pairs" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_suites_with_a_figure_of_their_own_are_no_panels_of_the_sweep(run):

@@ -14,13 +14,13 @@ CONFIG = (
 )
 
 
-def planner(run, variant, successes, candidates=30, iterations=10, **fields):
+def planner(run, variant, successes, candidates=30, iterations=10, solved=None, **fields):
     """LeWM's training under a planner, whose protocol has a hash of its own."""
     name = variant.partition("-")[0]
     run.trial(
         key=f"two_room.lewm.{variant}.s0",
         variant=variant,
-        outcome=outcome(successes),
+        outcome=outcome(successes) if solved is None else solved,
         config=CONFIG.format(name=name, candidates=candidates, iterations=iterations),
         setting_hash=variant,
         protocol_hash=f"{variant:a<8}",
@@ -95,3 +95,21 @@ def test_where_controls_alone_have_success_the_evaluations_come_first(run):
     outcomes = success_rates.outcomes(loaded)
     made = tables.of(loaded, outcomes, success_rates.estimates(outcomes))
     assert [one.name for one in made][:2] == ["evaluations", "success"]
+
+
+def test_hard_pairs_have_columns_and_a_family_of_tests_of_their_own(run):
+    near = np.arange(50) % 2 == 0  # the strata take turns
+    for variant, solved in (("cem", near | True), ("mppi", near), ("adam", near | True)):
+        planner(run, variant, 0, strata=("near", "far"), solved=solved)
+    run.trial(method="random", outcome=outcome(10), strata=("near", "far"))
+    rows = raw(run, "evaluations").set_index("variant")
+    assert set(rows["hard_pairs"]) == {"far"}
+    assert rows["hard_success_pct"].to_dict() == {"cem": 100, "mppi": 0, "adam": 100}
+    assert rows["hard_minus_whole_points"].dropna().to_dict() == {"mppi": -100, "adam": 0}
+    assert rows["minus_whole_points"].dropna().to_dict() == {"mppi": -50, "adam": 0}
+    p = rows["hard_minus_whole_p"].dropna()
+    assert p["mppi"] < 1e-6 and p["adam"] == 1
+    assert rows.loc["mppi", "hard_minus_whole_p_holm"] == 2 * p["mppi"]
+    shown = table(run, "evaluations", "md")
+    assert "| Hard pairs % |" in shown and "| − CEM, hard | p, hard |" in shown
+    assert "Hard pairs: far, the kind of a task's pairs" in shown
