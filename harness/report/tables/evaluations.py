@@ -140,8 +140,8 @@ def rollouts(run: load.RunTables, cell: int) -> float:
 def _difference(
     run: load.RunTables, outcomes: dict, cell: int, split: str, subsets: dict[str, str]
 ) -> dict[str, Any]:
-    """Against the same method's whole evaluation on the same pairs, for each of `subsets`: beginning
-    of columns -> kind of pairs. Blanks where there is none.
+    """Against the same method's whole evaluation on the same pairs, for each of `subsets`: a
+    beginning of columns -> kind of pairs. Blanks where there is none.
     """
     columns = {
         subset: [f"{prefix}minus_whole_{name}" for name in _DIFFERENCE]
