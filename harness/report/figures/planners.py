@@ -35,12 +35,7 @@ _WORDS = {
 
 def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Drawn]:
     """ "planners_<task>", where several planners, or one stopped early, were evaluated."""
-    lines = varied.controls(run, estimates)
-    drawn = {}
-    for name, rows, about in varied.by_task(run, "planners", data(run, estimates)):
-        figure, words = draw(run, rows, varied.beside(lines, rows))
-        drawn[name] = style.Drawn(figure, f"{about} {words}")
-    return drawn
+    return varied.figures(run, estimates, "planners", data(run, estimates), draw, _caption)
 
 
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
@@ -71,12 +66,15 @@ def _paper(row: pd.Series) -> float:
     return published.ablation(f"solver_{row['method']}", row["label"])
 
 
-def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.Drawn:
+def _costs(rows: pd.DataFrame) -> list[str]:
+    """The costs that are drawn, one above the other."""
+    return [cost for cost in _COSTS if rows[cost].notna().any()][:2]
+
+
+def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.Figure:
     """A column a method: above success over the time of a plan, below over its operations."""
-    methods = rows.drop_duplicates("method")["method"].to_list()
-    looks = _looks(rows)
-    costs = [cost for cost in _COSTS if rows[cost].notna().any()][:2]
-    shown = methods[:_MOST]
+    looks, costs = _looks(rows), _costs(rows)
+    shown = rows["method"].unique()[:_MOST]
     width = {1: style.COLUMN_IN, 2: 6.0}.get(len(shown), style.WIDTH_IN)
     height = min(style.HEIGHT_IN, 0.7 + 2.1 * len(costs))
     figure, axes = style.figure(len(costs), len(shown), height, width)
@@ -87,25 +85,19 @@ def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.
             varied.draw_lines(ax, own, cost, looks)
             if cost == costs[-1]:
                 _published(ax, own, cost, looks)
-            ax.tick_params(axis="y", labelleft=ax is line[0])
-        _share_axis(line, rows[rows["method"].isin(shown)][cost])
-        line[0].set_ylabel("success, %")
+        # one axis for the panels of a row, so that methods can be compared
+        values = rows[rows["method"].isin(shown)][cost]
+        for ax in line:
+            ax.set_xlim(values.min() / 1.25, values.max() * 1.25)
+            style.name_ticks(ax.xaxis)
+        varied.success_axes(line)
         line[len(shown) // 2].set_xlabel(_COSTS[cost])
     for ax, method in zip(axes[0], shown, strict=True):
         ax.set_title(run.method_label(method))
     handles = style.method_handles(looks) + varied.control_handles(lines["kind"])
     if rows["paper"].notna().any():
         handles.append(style.published_handle())
-    panels.finish(figure, rows, handles)
-    return style.Drawn(figure, _caption(run, rows, costs, methods))
-
-
-def _share_axis(line: list[style.Axes], values: pd.Series) -> None:
-    """One logarithmic axis for the panels of a row, so that methods can be compared."""
-    low, high = values.min() / 1.25, values.max() * 1.25
-    for ax in line:
-        ax.set_xlim(low, high)
-        style.name_ticks(ax.xaxis)
+    return panels.finish(figure, rows, handles)
 
 
 def _published(ax: style.Axes, rows: pd.DataFrame, cost: str, looks: dict[str, style.Look]) -> None:
@@ -124,11 +116,10 @@ def _looks(rows: pd.DataFrame) -> dict[str, style.Look]:
     return found | {name: style.Look(colour, "h", "-.") for name, colour in colours}
 
 
-def _caption(run: load.RunTables, rows: pd.DataFrame, costs: list[str], methods: list[str]) -> str:
-    words = [_CAPTION.format(costs="; ".join(_WORDS[cost] for cost in costs))]
+def _caption(run: load.RunTables, rows: pd.DataFrame) -> str:
+    words = [_CAPTION.format(costs="; ".join(_WORDS[cost] for cost in _costs(rows)))]
     if rows["paper"].notna().any():
         words.append(f"Diamonds: the paper's success with each whole planner ({_PAPER[1]}).")
-    if left_out := methods[_MOST:]:
-        names = ", ".join(map(run.method_label, left_out))
+    if names := ", ".join(map(run.method_label, rows["method"].unique()[_MOST:])):
         words.append(f"Not drawn, for want of room: {names}; the table of evaluations has them.")
     return " ".join(words)

@@ -4,7 +4,7 @@ the controls beside, and a panel of lines.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pandas as pd
 
@@ -67,6 +67,32 @@ def by_task(
         rows = rows[first].assign(task_label=run.task_label(task)).reset_index(drop=True)
         footer = style.run_footer(run, rows).removesuffix(".")
         yield f"{name}_{task}", rows, f"{run.task_label(task)}. {footer}, {rows['split'][0]} split."
+
+
+def figures(
+    run: load.RunTables,
+    estimates: pd.DataFrame,
+    name: str,
+    found: pd.DataFrame,
+    draw: Callable[[load.RunTables, pd.DataFrame, pd.DataFrame], style.Figure],
+    caption: Callable[[load.RunTables, pd.DataFrame], str],
+) -> dict[str, style.Drawn]:
+    """name of `by_task` -> the figure that `draw` makes of its points and the controls beside them
+    (`controls`), whose caption ends with that of `caption` and what marks of labels mean.
+    """
+    lines = controls(run, estimates)
+    drawn = {}
+    for of_task, rows, about in by_task(run, name, found):
+        words = f"{about} {caption(run, rows)}{style.notes(run, rows['label'])}"
+        drawn[of_task] = style.Drawn(draw(run, rows, beside(lines, rows)), words)
+    return drawn
+
+
+def success_axes(axes: list[style.Axes]) -> None:
+    """Panels side by side have success on one axis, at the first of them."""
+    axes[0].set_ylabel("success, %")
+    for ax in axes[1:]:
+        ax.tick_params(axis="y", labelleft=False)
 
 
 def by_method(run: load.RunTables, found: pd.DataFrame) -> pd.Series:
