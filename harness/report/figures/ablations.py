@@ -105,7 +105,8 @@ def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.
     width = {1: style.COLUMN_IN, 2: 6.0}.get(columns, style.WIDTH_IN)
     figure, grid = style.figure(bands, columns, height, width)
     axes = [ax for line in grid for ax in line]
-    style.hide(axes[len(parts) :])
+    for ax in axes[len(parts) :]:
+        ax.set_axis_off()
     for ax, own in zip(axes, parts, strict=False):
         for row in lines.itertuples():
             ax.axvline(row.mean, **style.LINES[row.kind], zorder=1)

@@ -101,7 +101,8 @@ def grid(count: int, square: bool = False) -> tuple[style.Figure, list[style.Axe
     row_in = min(2.1, style.WIDTH_IN / columns + 0.15) if square else 2.1
     figure, axes = style.figure(rows, columns, min(style.HEIGHT_IN, 0.7 + row_in * rows))
     flat = [ax for line in axes for ax in line]
-    style.hide(flat[count:])
+    for ax in flat[count:]:
+        ax.set_axis_off()
     return figure, flat[:count]
 
 

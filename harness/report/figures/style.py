@@ -128,9 +128,7 @@ def looks(run: load.RunTables, rows: pd.DataFrame) -> dict[str, Look]:
     """label -> look, of the columns label and method, in the order that every figure has: methods
     by rank, controls last.
     """
-    known = run.methods.loc[rows["method"], ["is_control", "rank"]].reset_index(drop=True)
-    known["label"] = rows["label"].to_numpy()
-    known["method"] = rows["method"].to_numpy()
+    known = rows[["label", "method"]].join(run.methods[["is_control", "rank"]], on="method")
     known = known.sort_values(["is_control", "rank"], kind="stable").drop_duplicates("label")
     places = _colours(run.methods)
     found = {}
@@ -333,19 +331,13 @@ def run_footer(run: load.RunTables, rows: pd.DataFrame) -> str:
 
 
 def where(run: load.RunTables, cells: pd.DataFrame) -> str:
-    """Run, protocols and scales of `cells`."""
+    """Run, protocols (of many the first hashes) and scales of `cells`."""
     protocols = cells.drop_duplicates(load.SECTION).groupby(["scale", "protocol"])["protocol_hash"]
-    named = [
-        f"protocol {protocol} ({_few(hashes.str[:8].tolist())}), scale {scale}"
-        for (scale, protocol), hashes in protocols
-    ]
-    return f"Run {run.name}; {'; '.join(named)}"
-
-
-def _few(hashes: list[str], most: int = 6) -> str:
-    """The hashes, of many the first ones."""
-    more = [f"and {len(hashes) - most} more"] if len(hashes) > most else []
-    return ", ".join([*hashes[:most], *more])
+    words = []
+    for (scale, protocol), hashes in protocols:
+        known = ", ".join(format.few(hashes.str[:8].to_list(), 6, "and "))
+        words.append(f"protocol {protocol} ({known}), scale {scale}")
+    return f"Run {run.name}; {'; '.join(words)}"
 
 
 def published_handle() -> Line2D:
@@ -356,12 +348,6 @@ def published_handle() -> Line2D:
 def collapsed_handle() -> Line2D:
     """Legend entry of hollow dots."""
     return entry("collapsed", marker="o", ms=5, mfc="white", mec=INK, ls="none")
-
-
-def hide(axes: list[Axes]) -> None:
-    """Remove panels that stay empty."""
-    for ax in axes:
-        ax.set_axis_off()
 
 
 def render(figure: Figure) -> dict[str, bytes]:

@@ -29,6 +29,7 @@ _WHOLES = {  # kind of key -> heading of the difference, and what is subtracted
     "planner": ("− CEM", "CEM with all its iterations"),
     "mpc": ("− model", "the evaluation with the model's own dynamics and cost"),
 }
+_MINUS = [f"minus_whole_{name}points" for name in ("", "low_", "high_")]
 _GRADIENT = ("adam", "rmsprop", "sgd")
 
 
@@ -129,8 +130,7 @@ def rollouts(run: load.RunTables, cell: int) -> float:
 
 def _difference(run: load.RunTables, outcomes: dict, cell: int, split: str) -> dict[str, Any]:
     """Against the same method's whole evaluation on the same pairs; blanks where there is none."""
-    names = ("points", "low_points", "high_points", "p")
-    blank = {f"minus_whole_{name}": np.nan for name in names}
+    blank = dict.fromkeys([*_MINUS, "minus_whole_p"], np.nan)
     own = run.cells.loc[cell]
     same = ["task", "method", "scale", "protocol"]
     alike = (run.cells[same] == own[same]).all(axis=1) & run.cells["variant"].isin(_WHOLE)
@@ -138,8 +138,7 @@ def _difference(run: load.RunTables, outcomes: dict, cell: int, split: str) -> d
     known = all((other, split) in outcomes for other in (cell, *whole))
     if own["variant"] in _WHOLE or len(whole) != 1 or not known:
         return blank
-    found = success_rates.paired(outcomes[cell, split], outcomes[whole[0], split])
-    for row in found:
+    for row in success_rates.paired(outcomes[cell, split], outcomes[whole[0], split]):
         if row["subset"] == success_rates.ALL:
             points = [100 * row[name] for name in ("difference", "low", "high")]
             return dict(zip(blank, [*points, row["p_value"]], strict=True))
@@ -159,7 +158,6 @@ def _frame(run: load.RunTables, rows: pd.DataFrame, heading: str) -> pd.DataFram
     if rows["solve_1_p50_s"].notna().any():
         shown["Seconds"] = rows["solve_1_p50_s"].map(format.three)
     if rows["minus_whole_points"].notna().any():
-        names = (f"minus_whole_{name}" for name in ("points", "low_points", "high_points"))
-        shown[heading] = format.with_interval(rows, *names, format.signed)
+        shown[heading] = format.with_interval(rows, *_MINUS, format.signed)
         shown["p"] = rows["minus_whole_p_holm"].map(format.p_value)
     return pd.DataFrame(shown)
