@@ -83,8 +83,10 @@ def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.
             own = rows[rows["method"] == method]
             varied.draw_controls(ax, lines)
             varied.draw_lines(ax, own, cost, looks)
-            if cost == costs[-1]:
-                _published(ax, own, cost, looks)
+            known = own.dropna(subset=["paper", cost]) if cost == costs[-1] else own[:0]
+            for row in known.itertuples():
+                diamond = {"marker": "D", "ms": 5, "mfc": "none", "ls": "", "zorder": 4}
+                ax.plot(getattr(row, cost), row.paper, mec=looks[row.label].colour, **diamond)
         # one axis for the panels of a row, so that methods can be compared
         values = rows[rows["method"].isin(shown)][cost]
         for ax in line:
@@ -98,13 +100,6 @@ def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.
     if rows["paper"].notna().any():
         handles.append(style.published_handle())
     return panels.finish(figure, rows, handles)
-
-
-def _published(ax: style.Axes, rows: pd.DataFrame, cost: str, looks: dict[str, style.Look]) -> None:
-    """A diamond in a planner's colour above or below its whole plan."""
-    for row in rows.dropna(subset=["paper", cost]).itertuples():
-        look = {"marker": "D", "ms": 5, "mfc": "none", "mec": looks[row.label].colour, "ls": ""}
-        ax.plot(getattr(row, cost), row.paper, **look, zorder=4)
 
 
 def _looks(rows: pd.DataFrame) -> dict[str, style.Look]:

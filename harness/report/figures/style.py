@@ -159,6 +159,16 @@ def _marks(run: load.RunTables) -> dict[str, str]:
     return dict(zip(filter(None, run.cells["note"].unique()), "†‡§¶", strict=False))
 
 
+def kinds(run: load.RunTables, rows: pd.DataFrame) -> np.ndarray:
+    """The kind of each row's method: one of LINES, which controls are without a variant, "control"
+    or "method".
+    """
+    method, plain = rows["method"], rows["variant"] == ""
+    is_control = method.map(run.methods["is_control"]).astype(bool)
+    known = [method.isin(run.of_role("ceiling")), is_control & plain & method.isin(list(LINES))]
+    return np.select(known, ["ceiling", method], np.where(is_control, "control", "method"))
+
+
 def scales(looks: dict[str, Look]) -> dict[str, so.Nominal]:
     """The looks of labels as scales of seaborn."""
     import seaborn.objects as so
@@ -246,14 +256,13 @@ def legend(figure: Figure, handles: list) -> None:
         for handle in handles:
             if handle.get_label().startswith("_"):  # matplotlib would leave it out
                 handle.set_label(f" {handle.get_label()}")
-        lengths, wide = [len(handle.get_label()) + 7 for handle in handles], figure.get_figwidth()
-        columns = max(n for n in range(1, 6) if n == 1 or _width(lengths, n) <= wide)
+        lengths = [len(handle.get_label()) + 7 for handle in handles]
+        widths = {  # columns -> characters, of which an inch has 14
+            n: sum(max(part, default=0) for part in np.array_split(lengths, n)) for n in range(1, 6)
+        }
+        most = 14 * figure.get_figwidth()
+        columns = max(n for n, width in widths.items() if n == 1 or width <= most)
         figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=8.5)
-
-
-def _width(lengths: list[int], columns: int) -> float:
-    """Inches of a legend whose entries have so many characters."""
-    return sum(max(part, default=0) for part in np.array_split(lengths, columns)) / 14
 
 
 def label_points(ax: Axes, points: pd.DataFrame, size: float = 8) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy as np
 import pandas as pd
 
 from harness.report import format, load, published, success_rates
@@ -50,7 +49,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     rates = rates[~rates["cell"].isin(swept)]
     tidy = success_rates.beside_cells(run, rates, subset="")
     tidy = tidy.sort_values("split", kind="stable", ignore_index=True)
-    tidy["kind"] = _kinds(run, tidy)
+    tidy["kind"] = style.kinds(run, tidy)
     # the papers' number for all test pairs; none that does not hold any more
     beside = (tidy["split"] == "test") & (tidy["subset"] == success_rates.ALL)
     papers = {i: published.success(row) for i, row in tidy[beside].iterrows()}
@@ -64,14 +63,6 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     tidy["title"] = names + split + protocol.where(tidy["place"] > 0, "")
     tidy["label"] = style.marked(run, tidy["label"])
     return tidy
-
-
-def _kinds(run: load.RunTables, tidy: pd.DataFrame) -> np.ndarray:
-    """The column kind: controls and the ceiling are lines where they have no variant."""
-    method, plain = tidy["method"], tidy["variant"] == ""
-    is_control = method.map(run.methods["is_control"]).astype(bool)
-    known = [method.isin(run.of_role("ceiling")), is_control & plain & method.isin(style.LINES)]
-    return np.select(known, ["ceiling", method], np.where(is_control, "control", "method"))
 
 
 def draw(tidy: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:

@@ -103,11 +103,9 @@ def by_method(run: load.RunTables, found: pd.DataFrame) -> pd.Series:
 
 def controls(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """The lines of style.LINES, in percent: columns task, SECTION, split, kind, mean."""
-    kinds = run.cells["method"].where(run.cells["method"].isin(list(style.LINES)))
-    kinds = kinds.mask(run.cells["method"].isin(run.of_role("ceiling")), "ceiling")
-    cells = kinds.where(run.cells["variant"] == "")
     rates = success_rates.beside_cells(run, estimates)
-    return rates.assign(kind=rates["cell"].map(cells)).dropna(subset="kind")
+    rates = rates.assign(kind=style.kinds(run, rates))
+    return rates[rates["kind"].isin(list(style.LINES)) & (rates["variant"] == "")]
 
 
 def beside(lines: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
