@@ -117,16 +117,14 @@ def _joined(runs: Mapping[str, load.RunTables]) -> load.RunTables:
 def _opposed(sides: list[_Side], first: str, second: str) -> list[tuple[_Side, _Side]]:
     """The cells of two runs that are set against each other."""
     ours, theirs = ([side for side in sides if side.run == run] for run in (first, second))
+    # of a task and a method that both have, the one is the other's only partner
+    shared = {(a.task, a.name) for a in ours} & {(b.task, b.name) for b in theirs}
     return [
         (a, b)
         for a, b in itertools.product(ours, theirs)
-        if a.task == b.task and (a.name == b.name or not (_has(theirs, a) and _has(ours, b)))
+        if a.task == b.task
+        and (a.name == b.name or not {(a.task, a.name), (b.task, b.name)} <= shared)
     ]
-
-
-def _has(sides: list[_Side], other: _Side) -> bool:
-    """Whether there is this method with this variant on this task."""
-    return any((side.task, side.name) == (other.task, other.name) for side in sides)
 
 
 def _differences(
@@ -155,7 +153,7 @@ def _reason(joined: load.RunTables, outcomes: dict, a: _Side, b: _Side) -> tuple
                 for key, one, other in _unlike(ours, theirs)
                 if key.startswith(keys)
             ]
-            details = "; ".join([hashes, *_few(words)])
+            details = "; ".join([hashes, *format.few(words, _NAMED)])
             names = [own["protocol"].iloc[0] for own in (ours, theirs)]
             if column == "protocol_hash" and names[0] == names[1]:
                 return f"{what} {names[0]} with other settings", details
@@ -188,7 +186,7 @@ def _trainings_differ(joined: load.RunTables, a: _Side, b: _Side) -> str:
         for key, one, two in _unlike(ours, theirs)
         if not key.startswith(_NOT_TRAINED)
     ]
-    return "; ".join(_few(words))
+    return "; ".join(format.few(words, _NAMED))
 
 
 def _unlike(ours: pd.DataFrame, theirs: pd.DataFrame) -> list[tuple[str, Any, Any]]:
@@ -202,11 +200,6 @@ def _unlike(ours: pd.DataFrame, theirs: pd.DataFrame) -> list[tuple[str, Any, An
         for key in sorted(one | other)
         if key.rpartition(".")[2] not in load.NOT_SETTINGS and one.get(key) != other.get(key)
     ]
-
-
-def _few(words: list[str]) -> list[str]:
-    """The first words, and how many more there are."""
-    return words[:_NAMED] + ([f"{len(words) - _NAMED} more"] if len(words) > _NAMED else [])
 
 
 def _elsewhere(runs: Mapping[str, load.RunTables], methods: Collection[str]) -> list[_Refusal]:

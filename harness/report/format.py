@@ -131,26 +131,15 @@ def by_rank(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[order.index].reset_index(drop=True)
 
 
-def task_id(task: str, protocol: str, protocol_hash: str) -> str:
-    """An identifier that stays the same wherever a number of this task and protocol is quoted."""
-    return f"{task}@{protocol}#{protocol_hash[:8]}"
-
-
 def task_ids(rows: pd.DataFrame) -> str:
-    """The ids of the tasks of these rows, of a task with many protocols the first ones."""
+    """The ids of the tasks of these rows, of a task with many protocols the first ones. An id stays
+    the same wherever a number of this task and protocol is quoted.
+    """
     known = rows[["task", "protocol", "protocol_hash"]].drop_duplicates()
-    place = known.groupby("task").cumcount()
-    ids = [task_id(*row) for row in known[place < _MOST_IDS].itertuples(index=False, name=None)]
-    more = int((place >= _MOST_IDS).sum())
-    return ", ".join(ids) + (f" and {more} more, which the CSV names" if more else "")
-
-
-def protocol_column(rows: pd.DataFrame) -> dict[str, list[str]]:
-    """A column with each row's protocol and its hash, where a task has several; else none."""
-    if (rows.groupby("task")["protocol_hash"].nunique() < 2).all():
-        return {}
-    known = zip(rows["protocol"], rows["protocol_hash"], strict=True)
-    return {"Protocol": [f"{protocol}#{digest[:8]}" for protocol, digest in known]}
+    ids = known["task"] + "@" + known["protocol"] + "#" + known["protocol_hash"].str[:8]
+    is_first = known.groupby("task").cumcount() < _MOST_IDS
+    more = int((~is_first).sum())
+    return ", ".join(ids[is_first]) + (f" and {more} more, which the CSV names" if more else "")
 
 
 def about(run: load.RunTables, rows: pd.DataFrame) -> str:
@@ -167,7 +156,9 @@ def tasks(run: load.RunTables, rows: pd.DataFrame) -> str:
 def method_columns(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
     """First columns of a table that spans tasks, and protocols where a task has several."""
     columns = {"Task": rows["task"].map(run.task_label), "Method": rows["label"]}
-    return pd.DataFrame(columns | protocol_column(rows))
+    if (rows.groupby("task")["protocol_hash"].nunique() > 1).any():
+        columns["Protocol"] = rows["protocol"] + "#" + rows["protocol_hash"].str[:8]
+    return pd.DataFrame(columns)
 
 
 def shown_columns(run: load.RunTables, rows: pd.DataFrame, columns: list[Column]) -> pd.DataFrame:
@@ -191,6 +182,12 @@ def span(values: pd.Series) -> str:
     """ "100", or "50 to 100" where rows differ."""
     low, high = int(values.min()), int(values.max())
     return str(low) if low == high else f"{low} to {high}"
+
+
+def few(words: list[str], most: int, behind: str = "") -> list[str]:
+    """The first words, and how many more there are."""
+    more = len(words) - most
+    return [*words[:most], f"{behind}{more} more"] if more > 0 else words
 
 
 def count(values: pd.Series, noun: str) -> str:
@@ -218,13 +215,11 @@ def sources(run: load.RunTables, rows: pd.DataFrame, column: str) -> str:
     """A sentence: where the published numbers stand and how many episodes they are of."""
     if column not in rows or not rows[column].notna().any():
         return ""
-    known = rows[rows[column].notna()]
-    methods: dict[str, list[str]] = {}
-    for row in known.itertuples():
+    methods: dict[str, dict[str, None]] = {}
+    for row in rows[rows[column].notna()].itertuples():
         episodes = f", {row.published_episodes:.0f} episodes" if row.published_episodes > 0 else ""
-        names = methods.setdefault(f"{row.published_source}{episodes}", [])
-        name = run.method_label(row.method, row.variant)
-        names += [name] if name not in names else []
+        names = methods.setdefault(f"{row.published_source}{episodes}", {})
+        names[run.method_label(row.method, row.variant)] = None
     words = "; ".join(f"{', '.join(names)}: {source}" for source, names in methods.items())
     return f" Published, each under its paper's own protocol: {words}."
 

@@ -98,9 +98,8 @@ def _plan_s(tables: rows.Tables) -> float:
         return WORST_PLAN_S
     times = tables.metrics[tables.metrics["stage"] == "plan_time"]
     names = times["name"].map(metric_names.PlanTimeName.of)
-    alone = times.loc[[name is not None and name.pairs == 1 for name in names], "value"]
-    median = float(alone.median()) if len(alone) else math.nan
-    return median if math.isfinite(median) else WORST_PLAN_S
+    median = times.loc[[name is not None and name.pairs == 1 for name in names], "value"].median()
+    return float(median) if math.isfinite(median) else WORST_PLAN_S
 
 
 def _interval(good: Sequence[rows.Tables], bad: int) -> tuple[float, float]:

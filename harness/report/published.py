@@ -106,7 +106,7 @@ class Item(NamedTuple):
     different ones, else each of those named ("vit=ViT-Tiny": in the paper by that name).
     """
 
-    name: str  # "Fig. 8, 11"
+    item: str  # "Fig. 8, 11"
     title: str
     stages: tuple[str, ...]
     tasks: tuple[str, ...]
@@ -120,19 +120,11 @@ class Item(NamedTuple):
 
 def items() -> list[Item]:
     """The figures and tables of the paper, in its order."""
-    return [
-        Item(
-            row["item"],
-            row["title"],
-            *(tuple(row[name].split()) for name in ("stages", "tasks", "methods")),
-            row["key"],
-            tuple(row["values"].split()),
-            int(row["seeds"]),
-            row["published"],
-            row["command"],
-        )
-        for row in _read(_ITEMS)
-    ]
+    kinds = dict.fromkeys(
+        ("stages", "tasks", "methods", "values"), lambda text: tuple(text.split())
+    )
+    kinds["seeds"] = int
+    return [Item(*(kinds.get(k, str)(row[k]) for k in Item._fields)) for row in _read(_ITEMS)]
 
 
 def ablation(name: str, setting: str) -> float:

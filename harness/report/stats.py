@@ -204,7 +204,10 @@ def share_of_way(
         return Share(math.nan, math.nan, math.nan, *known)
     way = float(ceiling.mean() - floor.mean())
     share = float(method.mean() - floor.mean()) / way
-    low, high = _share_interval(method, floor, ceiling, clusters)
+    start = _resampled_means(floor, clusters, _SEEDS_C)
+    ways = _resampled_means(ceiling, clusters, _SEEDS_B) - start
+    shares = (_resampled_means(method, clusters, _SEEDS_A) - start) / np.maximum(ways, _NO_GAP)
+    low, high = _percentiles(shares, -math.inf, math.inf)
     if high - low < 1e-9:
         end = ceiling if share > 0.5 else floor
         change = paired_difference(method, end, clusters)
@@ -228,18 +231,6 @@ def normalised(
     observed = (method.mean(axis=1) - zero.mean()) / (one.mean() - zero.mean())
     # equal rates that were added up in another order are to be equal scores
     return observed.round(_DIGITS), resampled.round(_DIGITS)
-
-
-def _share_interval(
-    method: np.ndarray, floor: np.ndarray, ceiling: np.ndarray, clusters: np.ndarray
-) -> Interval:
-    """The interval of resampled shares; a share of no gap counts as out of all bounds, on the
-    method's side.
-    """
-    start = _resampled_means(floor, clusters, _SEEDS_C)
-    gap = _resampled_means(ceiling, clusters, _SEEDS_B) - start
-    shares = (_resampled_means(method, clusters, _SEEDS_A) - start) / np.maximum(gap, _NO_GAP)
-    return _percentiles(shares, -math.inf, math.inf)
 
 
 def sign_flip(change: np.ndarray, clusters: np.ndarray | None = None) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -119,18 +119,19 @@ def differences(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) 
     strata, which describe where a difference comes from, are a second family and cost the first
     nothing.
     """
-    references = _plain(run, outcomes, REFERENCES)
-    comparisons = _comparisons(run)
+    known, comparisons = _plain(run, outcomes, REFERENCES), _comparisons(run)
     ceilings = run.of_role("ceiling")
     rows = []
     for (cell, split), outcome in outcomes.items():
-        if run.cells.loc[cell, "method"] in ceilings:
+        method, variant = run.cells.loc[cell, ["method", "variant"]]
+        if method in ceilings:
             continue
-        for reference in _compared_with(*run.cells.loc[cell, ["method", "variant"]]):
-            known = references.get((comparisons[cell], split, reference), [])
-            if (other := _nearest(known, outcome)) is not None:
-                row = {"cell": cell, "split": split, "reference": reference}
-                rows += [row | part for part in paired(outcome, other)]
+        is_one = method in REFERENCES and not variant
+        earlier = REFERENCES[: REFERENCES.index(method)] if is_one else REFERENCES
+        others = _nearest_of(earlier, known, (comparisons[cell], split), outcome)
+        for reference, other in others.items():
+            row = {"cell": cell, "split": split, "reference": reference}
+            rows += [row | part for part in paired(outcome, other)]
     columns = ["cell", "split", "reference", "subset", *stats.Difference._fields]
     table = pd.DataFrame(rows, columns=columns)
     family = [table["cell"].map(comparisons), table["split"], table["subset"] == ALL]
@@ -262,12 +263,6 @@ def _shared_drawn(a: Outcomes, b: Outcomes) -> np.ndarray:
     return np.intersect1d(a.pairs[a.drawn], b.pairs[b.drawn])
 
 
-def _compared_with(method: str, variant: str) -> tuple[str, ...]:
-    """The references of a cell; of a cell that is one itself, those before it."""
-    own = method in REFERENCES and not variant
-    return REFERENCES[: REFERENCES.index(method)] if own else REFERENCES
-
-
 def _clusters(run: load.RunTables, pairs: pd.DataFrame) -> np.ndarray:
     """(P,) the family of each pair's source episode; where none is recorded, the episode."""
     families = run.metrics[(run.metrics["stage"] == "pairs") & (run.metrics["name"] == "family")]
@@ -341,19 +336,20 @@ def _plain(
     return known
 
 
-def _nearest(known: list[Outcomes], outcome: Outcomes) -> Outcomes | None:
-    """The one that shares most drawn pairs; None when none shares any."""
-    own = outcome.pairs[outcome.drawn]
-    shared = [int(np.isin(other.pairs, own).sum()) for other in known]
-    return known[int(np.argmax(shared))] if shared and max(shared) else None
-
-
 def _nearest_of(
-    methods: list[str], known: dict[tuple, list[Outcomes]], place: tuple, outcome: Outcomes
+    methods: Sequence[str], known: dict[tuple, list[Outcomes]], place: tuple, outcome: Outcomes
 ) -> dict[str, Outcomes]:
-    """method -> its outcomes at `place` (comparison, split), of those that share pairs."""
-    nearest = {name: _nearest(known.get((*place, name), []), outcome) for name in methods}
-    return {name: found for name, found in nearest.items() if found is not None}
+    """method -> its outcomes at `place` (comparison, split), of its settings that which shares most
+    drawn pairs; without methods that share none.
+    """
+    own = outcome.pairs[outcome.drawn]
+    nearest = {}
+    for name in methods:
+        settings = known.get((*place, name), [])
+        shared = [int(np.isin(other.pairs, own).sum()) for other in settings]
+        if any(shared):
+            nearest[name] = settings[int(np.argmax(shared))]
+    return nearest
 
 
 def _shares(outcome: Outcomes, floors: dict[str, Outcomes], ceiling: Outcomes) -> list[dict]:

@@ -66,11 +66,7 @@ def draw(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> dict[s
             **plans.figures(run),
             **decoder.figures(run),
         }
-        images = {
-            name: Image(style.render(drawn.figure), drawn.caption)
-            for name, drawn in figures.items()
-            if drawn
-        }
+        images = {name: _image(drawn) for name, drawn in figures.items() if drawn}
     films = {name: Image(kinds, "") for name, kinds in episodes.films(filmed).items()}
     return {file_name(name): image for name, image in (images | films).items()}
 
@@ -86,10 +82,11 @@ def of_sweeps(run_folders: Sequence[str]) -> Image | None:
             estimates = success_rates.estimates(success_rates.outcomes(run))
             points.append(hyperparameters.data(run, estimates).assign(run=name))
         joined = pd.concat(points, ignore_index=True)
-        if joined.empty:
-            return None
-        drawn = hyperparameters.draw(runs, joined)
-        return Image(style.render(drawn.figure), drawn.caption)
+        return None if joined.empty else _image(hyperparameters.draw(runs, joined))
+
+
+def _image(drawn: style.Drawn) -> Image:
+    return Image(style.render(drawn.figure), drawn.caption)
 
 
 def file_name(name: str) -> str:

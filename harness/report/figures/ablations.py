@@ -46,12 +46,7 @@ _PUBLISHED = "Diamonds: published success on Push-T, under the paper's own proto
 
 def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Drawn]:
     """ "ablations_<task>", where one of the suites of ablations was run."""
-    drawn, lines = {}, varied.controls(run, estimates)
-    for name, rows, about in varied.by_task(run, "ablations", data(run, estimates)):
-        words = _caption(run, rows)
-        figure = draw(rows, varied.beside(lines, rows), style.colour(run, rows["method"][0]))
-        drawn[name] = style.Drawn(figure, f"{about} {words}")
-    return drawn
+    return varied.figures(run, estimates, "ablations", data(run, estimates), draw, _caption)
 
 
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
@@ -99,8 +94,9 @@ def _paper(row: pd.Series) -> float:
     return published.ablation(known.name, known.settings[row["setting"]])
 
 
-def draw(rows: pd.DataFrame, lines: pd.DataFrame, colour: str) -> style.Figure:
+def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.Figure:
     """A small panel an axis: its settings from top to bottom, success from left to right."""
+    colour = style.colour(run, rows["method"].iloc[0])
     parts = [own for _, own in rows.groupby("name", sort=False)][:_MOST]
     tall = 0.35 + 0.17 * max(len(own) for own in parts)
     columns = len(parts) if len(parts) < 4 else math.ceil(len(parts) / 2)
@@ -109,7 +105,8 @@ def draw(rows: pd.DataFrame, lines: pd.DataFrame, colour: str) -> style.Figure:
     width = {1: style.COLUMN_IN, 2: 6.0}.get(columns, style.WIDTH_IN)
     figure, grid = style.figure(bands, columns, height, width)
     axes = [ax for line in grid for ax in line]
-    style.hide(axes[len(parts) :])
+    for ax in axes[len(parts) :]:
+        ax.set_axis_off()
     for ax, own in zip(axes, parts, strict=False):
         for row in lines.itertuples():
             ax.axvline(row.mean, **style.LINES[row.kind], zorder=1)
@@ -166,21 +163,15 @@ def _caption(run: load.RunTables, rows: pd.DataFrame) -> str:
     if rows["paper"].notna().any():
         tables = ", ".join(sorted(paper.table for paper in papers.values() if paper.settings))
         words.append(_PUBLISHED.format(tables=tables))
-    said = [f"{_title(name)} {published.ablation_words(name)}" for name in names]
-    said = [text for text, name in zip(said, names, strict=True) if published.ablation_words(name)]
-    said += [
-        f"{paper.name.replace('_', ' ')} {_others(paper)}"
-        for paper in papers.values()
-        if paper.others
+    said = [
+        f"{_title(name)} {known}" for name in names if (known := published.ablation_words(name))
     ]
+    for paper in papers.values():
+        rates = [f"{name} {published.ablation(paper.name, name):.0f} %" for name in paper.others]
+        if rates:
+            said.append(f"{paper.name.replace('_', ' ')} {', '.join(rates)} ({paper.table})")
     if said and not published.of_tests(rows.iloc[0]):
         words.append(f"Published on Push-T and at no setting of these panels: {'; '.join(said)}.")
     if len(names) > _MOST:
         words.append(f"Shown are {_MOST} of {len(names)} axes; the success table has all.")
     return " ".join(words)
-
-
-def _others(paper: _Paper) -> str:
-    """ "tiny 81 %, small 96 %, base 87 % (Tab. 6)"."""
-    rates = [f"{name} {published.ablation(paper.name, name):.0f} %" for name in paper.others]
-    return f"{', '.join(rates)} ({paper.table})"

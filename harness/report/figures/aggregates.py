@@ -25,25 +25,18 @@ def figure(run: load.RunTables, outcomes: dict) -> style.Drawn | None:
     """The first scale, protocol and split whose methods were evaluated on several tasks; None where
     there is none.
     """
-    profile, improvement = data(run, outcomes)
+    profile = averages.profile_data(run, outcomes)
     if profile.empty:
         return None
+    first = profile[_SECTION].head(1)
+    profile, improvement = (
+        rows.merge(first).assign(label=lambda own: style.marked(run, own["label"]))
+        for rows in (profile, averages.improvement_data(run, outcomes))
+    )
     drawn = draw(profile, improvement, style.looks(run, profile))
-    scale, protocol, split = profile.iloc[0][_SECTION]
+    scale, protocol, split = first.iloc[0]
     words = f"Run {run.name}; protocol {protocol}, scale {scale}, {split} pairs. {drawn.caption}"
     return drawn._replace(caption=words + style.notes(run, profile["label"]))
-
-
-def data(run: load.RunTables, outcomes: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of profile_data and improvement_data of one scale, protocol and split."""
-    profile = averages.profile_data(run, outcomes)
-    improvement = averages.improvement_data(run, outcomes)
-    first = profile[_SECTION].head(1)
-    profile, improvement = profile.merge(first), improvement.merge(first)
-    return (
-        profile.assign(label=style.marked(run, profile["label"])),
-        improvement.assign(label=style.marked(run, improvement["label"])),
-    )
 
 
 def draw(

@@ -31,7 +31,7 @@ def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
 
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """Tidy: one row per cell whose plan has known operations, of those tasks where a method has two
-    numbers of them; columns cell, task, title, split, method, label, gflop, mean, low, high (in
+    numbers of them; columns those of the cells, title, split, label, gflop, mean, low, high (in
     percent).
 
     Of a task the first protocol and split; the settings of the planner, which are part of a
@@ -52,17 +52,14 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     points = points[points["section"] == points["task"].map(first)]
     points["title"] = points["task"].map(run.task_label)
     points["label"] = varied.by_method(run, points)
-    columns = ["cell", "task", "title", "split", "method", "label", "gflop", "mean", "low", "high"]
-    return points[columns].reset_index(drop=True)
+    return points.reset_index(drop=True)
 
 
 def flops(run: load.RunTables) -> pd.Series:
     """cell -> operations of a plan, NaN where they were not counted."""
     value = metric("plan_time", "flops")
-    timed = run.metrics[run.metrics["stage"] == "plan_time"]
-    return pd.Series(
-        {cell: value(run.trials, rows) for cell, rows in timed.groupby("cell")}, dtype=float
-    )
+    timed = run.metrics[run.metrics["stage"] == "plan_time"].groupby("cell")
+    return pd.Series({cell: value(run.trials, rows) for cell, rows in timed}, dtype=float)
 
 
 def draw(points: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
@@ -75,9 +72,9 @@ def draw(points: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
         varied.draw_lines(ax, rows, "gflop", looks)
         ax.set_title(rows["title"].iloc[0], fontweight="bold")
         ax.set_xlabel("GFLOP of one plan")
+    varied.success_axes(axes)
     for ax in axes[1:]:
-        ax.tick_params(axis="y", labelleft=False, length=0)
-    axes[0].set_ylabel("success, %")
+        ax.tick_params(axis="y", length=0)
     known = set(points.loc[points["task"].isin(tasks), "label"])
     shown = {name: look for name, look in looks.items() if name in known}
     style.legend(figure, style.method_handles(shown))

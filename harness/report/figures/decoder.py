@@ -102,15 +102,18 @@ def picture_data(run: load.RunTables) -> pd.DataFrame:
 
 def draw_pictures(frame: pd.DataFrame) -> style.Figure:
     """The real frames, and below them what each method decodes and imagines."""
-    real = frame[(frame["kind"] == "real") & (frame["cell"] == frame["cell"].iloc[0])]
     drawn = frame[frame["kind"] != "real"]
-    words = np.where(real["step"] > 0, "step " + real["step"].astype(str), "first frame")
     names = drawn["label"].map(lambda label: style.wrap(label, 19)) + "\n" + drawn["kind"]
-    order = drawn["kind"].map({"decoded": 0, "imagined": 1})
-    place = drawn["label"].map({label: i for i, label in enumerate(drawn["label"].unique())})
-    drawn = drawn.assign(row=names, words="", place=2 * place + order)
-    both = pd.concat([real.assign(row="real", words=words, place=-1), drawn])
-    both = both.sort_values("place", kind="stable").assign(edge=style.CONTROL)
+    by = [pd.factorize(drawn["label"])[0], drawn["kind"]]  # "decoded" stands before "imagined"
+    return _below_real(frame, [own.assign(row=names) for _, own in drawn.groupby(by)])
+
+
+def _below_real(frame: pd.DataFrame, rows: list[pd.DataFrame]) -> style.Figure:
+    """Rows of pictures below the real frames, which are the same for all."""
+    real = frame[(frame["kind"] == "real") & (frame["cell"] == frame["cell"].iloc[0])]
+    words = np.where(real["step"] > 0, "step " + real["step"].astype(str), "first frame")
+    every = [real.assign(row="real", words=words), *(own.assign(words="") for own in rows)]
+    both = pd.concat(every).assign(edge=style.CONTROL)
     return pictures.grid(both.assign(column=both.groupby("row").cumcount()))
 
 
@@ -132,16 +135,13 @@ def snapshot_data(run: load.RunTables) -> pd.DataFrame:
 
 def draw_snapshots(frame: pd.DataFrame) -> style.Figure:
     """The real frames, and below them what each share of a training lets a decoder draw."""
-    real = frame[(frame["kind"] == "real") & (frame["cell"] == frame["cell"].iloc[0])]
-    words = np.where(real["step"] > 0, "step " + real["step"].astype(str), "first frame")
-    drawn = [own for _, own in frame[frame["kind"] == "decoded"].groupby("label", sort=False)]
-    rows = [real.assign(row="real", words=words)]
-    for own in drawn:
-        name = f"{style.wrap(own['label'].iloc[0], 19)}\n" if len(drawn) > 1 else ""
-        part = own["share"].map(_part)
-        rows.append(own.assign(row=name + part + own["psnr"].map("\n{:.1f} dB".format), words=""))
-    both = pd.concat(rows).assign(edge=style.CONTROL)
-    return pictures.grid(both.assign(column=both.groupby("row").cumcount()))
+    drawn = frame[frame["kind"] == "decoded"].groupby("label", sort=False)
+    rows = []
+    for label, own in drawn:
+        name = f"{style.wrap(label, 19)}\n" if len(drawn) > 1 else ""
+        names = name + own["share"].map(_part) + own["psnr"].map("\n{:.1f} dB".format)
+        rows.append(own.assign(row=names))
+    return _below_real(frame, rows)
 
 
 def _part(share: float) -> str:

@@ -109,13 +109,8 @@ def _caption(frame: pd.DataFrame) -> str:
     words = _RECORDED if frame["role"].eq("check").any() else ""
     words += _RANKED.get(len(ranked), "")
     solved = " Green: solved." if frame.loc[~frame["is_goal"], "success"].any() else ""
-    return _CAPTION.format(pair=_pair(frame), rows=words, solved=solved)
-
-
-def _pair(frame: pd.DataFrame) -> str:
-    """ "Pair 7 (detour)"."""
-    first = frame.iloc[0]
-    return f"Pair {first['pair_id']} ({first['stratum'].replace('_', ' ')})"
+    pair = f"Pair {frame['pair_id'].iloc[0]} ({frame['stratum'].iloc[0].replace('_', ' ')})"
+    return _CAPTION.format(pair=pair, rows=words, solved=solved)
 
 
 def films(frame: pd.DataFrame) -> dict[str, dict[str, bytes]]:

@@ -31,7 +31,7 @@ def figures(run: load.RunTables) -> dict[str, style.Drawn]:
 
 
 def _caption(frame: pd.DataFrame) -> str:
-    trained = _TRAINED if (frame["stage"] == "train").any() else ""
+    trained = _TRAINED * bool((frame["stage"] == "train").any())
     return _CAPTION.format(trained=trained, bands=panels.bands(frame))
 
 

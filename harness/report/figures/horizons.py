@@ -29,11 +29,7 @@ _OWN = "Dotted upright lines: the settings of the protocol, which the other pane
 
 def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Drawn]:
     """ "horizons_<task>", where suite=horizons was evaluated."""
-    drawn = {}
-    for name, rows, about in varied.by_task(run, "horizons", data(run, estimates)):
-        words = f"{about} {_caption(rows)}{style.notes(run, rows['label'])}"
-        drawn[name] = style.Drawn(draw(rows, _looks(run, rows)), words)
-    return drawn
+    return varied.figures(run, estimates, "horizons", data(run, estimates), draw, _caption)
 
 
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
@@ -49,8 +45,11 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(label=varied.by_method(run, rows), **settings)
 
 
-def draw(rows: pd.DataFrame, looks: dict[str, style.Look]) -> style.Figure:
-    """A panel a key, with a line a method; a second row of panels has the hard pairs."""
+def draw(run: load.RunTables, rows: pd.DataFrame, _: pd.DataFrame) -> style.Figure:
+    """A panel a key, with a line a method, and a second row of them for the hard pairs; the
+    controls are those of its own distances.
+    """
+    looks, across = _looks(run, rows), _controls(rows)
     keys = [key for key in _AXES if (rows["name"] == key).any()]
     kinds = varied.kinds_of_pairs(rows)
     width = {1: style.COLUMN_IN, 2: 6.0}.get(len(keys), style.WIDTH_IN)
@@ -60,37 +59,25 @@ def draw(rows: pd.DataFrame, looks: dict[str, style.Look]) -> style.Figure:
         for ax, key in zip(line, keys, strict=True):
             own = rows[rows["name"] == key]
             varied.draw_lines(ax, own, "value", looks, is_log=False, of=of)
-            _mark_own(ax, rows, key)
-            if key != _OFFSET:
-                _across(ax, rows, looks, of)
+            # the protocol's own value is that of the cells of the other keys
+            for value in rows.loc[rows["name"] != key, key].mode().head(1):
+                ax.axvline(value, color=style.FAINT, ls=":", lw=1.2, zorder=1)
+            rates = across if key != _OFFSET else across[:0]
+            for label, rate in zip(rates["label"], rates[f"{of}mean"], strict=True):
+                colour, _, line_style = looks[label]
+                ax.axhline(rate, color=colour, ls=line_style, lw=1.3, zorder=1)
             ax.set_xticks(sorted(own["value"].unique()))
             ax.set_xlabel(_AXES[key] if line is axes[-1] else "")
-            ax.tick_params(axis="y", labelleft=ax is line[0])
-        line[0].set_ylabel(words)
+        varied.success_axes(line, words)
     return panels.finish(figure, rows, style.method_handles(looks))
 
 
-def _caption(rows: pd.DataFrame) -> str:
+def _caption(run: load.RunTables, rows: pd.DataFrame) -> str:
     names = set(rows["name"])
     words = ["Success with 95 % intervals.", *(_CAPTION[key] for key in _AXES if key in names)]
     if names - {_OFFSET} and len(_controls(rows)):
         words.append(_CONTROLS)
     return " ".join(words + [_OWN] * (len(names) > 1)) + varied.hard_words(rows)
-
-
-def _mark_own(ax: style.Axes, rows: pd.DataFrame, key: str) -> None:
-    """A line at the value that the protocol has, which is that of the cells of the other keys."""
-    own = rows.loc[rows["name"] != key, key].dropna().mode()
-    if len(own):
-        ax.axvline(own.iloc[0], color=style.FAINT, ls=":", lw=1.2, zorder=1)
-
-
-def _across(ax: style.Axes, rows: pd.DataFrame, looks: dict[str, style.Look], of: str) -> None:
-    """A line for each control at the distance of the goals that this panel has."""
-    own = _controls(rows)
-    for label, rate in zip(own["label"], own[f"{of}mean"], strict=True):
-        look = looks[label]
-        ax.axhline(rate, color=look.colour, ls=look.line, lw=1.3, zorder=1)
 
 
 def _controls(rows: pd.DataFrame) -> pd.DataFrame:

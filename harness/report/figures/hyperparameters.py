@@ -63,6 +63,9 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
 
 def draw(runs: Mapping[str, load.RunTables], points: pd.DataFrame) -> style.Drawn:
     """A panel for each method and its keys; `points` are those of `data` with a column run."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
     parts = [part for _, part in points.groupby(PART, sort=False)]
     shown = parts[:_MOST]
     width = {1: style.COLUMN_IN, 2: 7.0}.get(len(shown), style.WIDTH_IN)
@@ -74,7 +77,9 @@ def draw(runs: Mapping[str, load.RunTables], points: pd.DataFrame) -> style.Draw
         words = f"{part['plateau'].sum()} of {len(part)} values on the plateau"
         ax.set_title(f"{part['title'].iloc[0]}\n{words}")
     if any(part["y"].notna().any() for part in shown):
-        _colour_bar(figure, axes)
+        scale = ScalarMappable(Normalize(0, 100), _COLOURS)
+        bar = figure.colorbar(scale, ax=axes, fraction=0.04, pad=0.02, label="success, %")
+        bar.outline.set_visible(False)
     splits = " or ".join(points["split"].unique())
     words = [_CAPTION.format(split=splits, runs=", ".join(points["run"].unique()))]
     if len(parts) > _MOST:
@@ -137,15 +142,11 @@ def _heat_map(ax: style.Axes, part: pd.DataFrame) -> None:
     ax.set_xticklabels([f"{x:.3g}" for x in means.columns], rotation=45 * (small < 8), fontsize=7.5)
     ax.set_yticklabels([f"{y:.3g}" for y in means.index], rotation=0, fontsize=7.5)
     ax.tick_params(length=0)
-    for marked, draw_mark in (("plateau", "frame"), ("collapsed", "cross")):
-        there = grid(marked).to_numpy() > 0
-        for row, column in zip(*np.nonzero(there), strict=True):
-            if draw_mark == "frame":
-                frame = {"fill": False, "ec": _PLATEAU, "lw": 1.6, "clip_on": False, "zorder": 4}
-                ax.add_patch(Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, **frame))
-            else:
-                ends = {"color": "white", "lw": 0.8}
-                ax.plot([column + 0.1, column + 0.9], [row + 0.1, row + 0.9], **ends)
+    frame = {"fill": False, "ec": _PLATEAU, "lw": 1.6, "clip_on": False, "zorder": 4}
+    for row, column in np.argwhere(grid("plateau").to_numpy() > 0):
+        ax.add_patch(Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, **frame))
+    for row, column in np.argwhere(grid("collapsed").to_numpy() > 0):
+        ax.plot([column + 0.1, column + 0.9], [row + 0.1, row + 0.9], color="white", lw=0.8)
 
 
 def _scatter(ax: style.Axes, part: pd.DataFrame) -> None:
@@ -158,20 +159,11 @@ def _scatter(ax: style.Axes, part: pd.DataFrame) -> None:
         sns.scatterplot(own, x="x", y="y", hue="mean", marker=mark, ax=ax, **look)
     on = part[part["plateau"]]
     ax.scatter(on["x"], on["y"], s=110, fc="none", ec=_PLATEAU, lw=1.6, zorder=4)
-    _log_where_long(ax, part, "x")
-    _log_where_long(ax, part, "y")
+    _log_where_long(ax, part, "x", "y")
 
 
-def _log_where_long(ax: style.Axes, part: pd.DataFrame, axis: str) -> None:
-    if part[axis].min() > 0 and varied.spans_decades(part[axis]):
-        {"x": ax.set_xscale, "y": ax.set_yscale}[axis]("log")
-        style.name_ticks({"x": ax.xaxis, "y": ax.yaxis}[axis])
-
-
-def _colour_bar(figure: style.Figure, axes: list[style.Axes]) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    scale = ScalarMappable(Normalize(0, 100), _COLOURS)
-    bar = figure.colorbar(scale, ax=axes, fraction=0.04, pad=0.02, label="success, %")
-    bar.outline.set_visible(False)
+def _log_where_long(ax: style.Axes, part: pd.DataFrame, *axes: str) -> None:
+    for axis in axes:
+        if part[axis].min() > 0 and varied.spans_decades(part[axis]):
+            ax.set(**{f"{axis}scale": "log"})
+            style.name_ticks({"x": ax.xaxis, "y": ax.yaxis}[axis])

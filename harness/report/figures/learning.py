@@ -23,13 +23,12 @@ _CAPTION = {
 
 def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Drawn]:
     """ "learning_<task>", where suite=training_time or the ablation of data was run."""
-    drawn, lines = {}, varied.controls(run, estimates)
-    for name, rows, about in varied.by_task(run, "learning", data(run, estimates)):
-        figure = draw(rows, varied.beside(lines, rows), style.looks(run, rows))
-        words = [words for column, words in _CAPTION.items() if rows[column].notna().any()]
-        caption = f"{about} Success with 95 % intervals. {' '.join(words)}"
-        drawn[name] = style.Drawn(figure, caption + style.notes(run, rows["label"]))
-    return drawn
+    return varied.figures(run, estimates, "learning", data(run, estimates), draw, _caption)
+
+
+def _caption(run: load.RunTables, rows: pd.DataFrame) -> str:
+    words = [words for column, words in _CAPTION.items() if rows[column].notna().any()]
+    return f"Success with 95 % intervals. {' '.join(words)}"
 
 
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
@@ -53,8 +52,9 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def draw(rows: pd.DataFrame, lines: pd.DataFrame, looks: dict[str, style.Look]) -> style.Figure:
+def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.Figure:
     """A panel for each thing that a training takes, with a line a method."""
+    looks = style.looks(run, rows)
     columns = [column for column in _AXES if rows[column].notna().any()]
     width = {1: style.COLUMN_IN, 2: 6.4}.get(len(columns), style.WIDTH_IN)
     figure, (axes,) = style.figure(1, len(columns), 3.3, width)
@@ -62,7 +62,6 @@ def draw(rows: pd.DataFrame, lines: pd.DataFrame, looks: dict[str, style.Look]) 
         varied.draw_controls(ax, lines)
         varied.draw_lines(ax, rows, column, looks)
         ax.set_xlabel(_AXES[column])
-        ax.tick_params(axis="y", labelleft=ax is axes[0])
-    axes[0].set_ylabel("success, %")
+    varied.success_axes(axes)
     handles = style.method_handles(looks) + varied.control_handles(lines["kind"])
     return panels.finish(figure, rows, handles)

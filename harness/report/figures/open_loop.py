@@ -30,12 +30,8 @@ def figures(run: load.RunTables) -> dict[str, style.Drawn]:
 
 
 def _caption(frame: pd.DataFrame) -> str:
-    guesses = "".join(words for guess, words in _GUESSES.items() if _has(frame, guess))
+    guesses = "".join(words for guess, words in _GUESSES.items() if guess in set(frame["guess"]))
     return _CAPTION.format(guesses=guesses, bands=panels.bands(frame))
-
-
-def _has(frame: pd.DataFrame, guess: str) -> bool:
-    return bool(frame["guess"].eq(guess).any())
 
 
 def data(run: load.RunTables) -> pd.DataFrame:
@@ -60,7 +56,7 @@ def draw(frame: pd.DataFrame) -> style.Figure:
     handles += [
         style.entry(words, color=colour, ls=line, lw=1)
         for guess, (words, colour, line) in lines.items()
-        if _has(frame, guess)
+        if guess in set(frame["guess"])
     ]
     return panels.finish(figure, frame, handles)
 

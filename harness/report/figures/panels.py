@@ -33,11 +33,10 @@ def of_cells(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
     cells = cells[(cells[load.SECTION] == first).all(axis=1)]
     looks = [cells.reindex(columns=_LOOKS)[:0]]
     looks += [_looks(run, own)[_LOOKS] for _, own in cells.groupby("task", sort=False)]
-    cells = cells[["task", "method", "label"]].assign(
-        task_label=cells["task"].map(run.task_label), place=range(len(cells))
-    )
-    cells = cells.join(pd.concat(looks))
-    frame = rows.join(cells, on="cell", how="inner")
+    known = cells[["task", "method", "label"]].join(pd.concat(looks))
+    known.insert(3, "task_label", known["task"].map(run.task_label))
+    known["place"] = range(len(known))
+    frame = rows.join(known, on="cell", how="inner")
     return frame.sort_values("place", kind="stable", ignore_index=True).drop(columns="place")
 
 
@@ -101,7 +100,8 @@ def grid(count: int, square: bool = False) -> tuple[style.Figure, list[style.Axe
     row_in = min(2.1, style.WIDTH_IN / columns + 0.15) if square else 2.1
     figure, axes = style.figure(rows, columns, min(style.HEIGHT_IN, 0.7 + row_in * rows))
     flat = [ax for line in axes for ax in line]
-    style.hide(flat[count:])
+    for ax in flat[count:]:
+        ax.set_axis_off()
     return figure, flat[:count]
 
 
@@ -179,13 +179,10 @@ def log_axis(ax: style.Axes) -> None:
     if high < 50 * low:  # powers of ten alone would leave one tick or none
         style.name_ticks(ax.yaxis)
     else:
-        ax.yaxis.set_major_formatter(lambda value, _: _power_of_ten(value))
+        ax.yaxis.set_major_formatter(
+            lambda value, _: "10" + f"{math.log10(value):.0f}".translate(_SUPERSCRIPT)
+        )
     ax.minorticks_off()  # they take longer to draw than all lines
-
-
-def _power_of_ten(value: float) -> str:
-    """ "10⁻³" for 0.001."""
-    return "10" + f"{math.log10(value):.0f}".translate(_SUPERSCRIPT)
 
 
 def _looks(run: load.RunTables, cells: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from harness.report.figures import style, success
 from harness.report.tables import efficiency
 
 _MACHINES = "os^vP"
+_INFERENCE = "Of a feed-forward policy one inference, which is of one block; a plan is of several."
 _BY = ["label", "method", "machine", "timed"]
 
 
@@ -76,16 +77,14 @@ def draw(times: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
 
     figure, ((ax,),) = style.figure(1, 1, 3.2, style.COLUMN_IN)
     machines = list(times["machine"].unique())
-    scales = (
-        style.scales(looks)["color"],
-        so.Nominal(list(_MACHINES[: len(machines)]), order=machines),
-    )
+    marks = so.Nominal(list(_MACHINES[: len(machines)]), order=machines)
     plot = style.plot(
         times, x="seconds", y="mean", ymin="low", ymax="high", color="label", marker="machine"
     )
     plot = plot.add(so.Range(linewidth=1.2, alpha=0.45), orient="x", legend=False)
     plot = plot.add(so.Dot(pointsize=6), legend=False)
-    plot.scale(x="log", color=scales[0], marker=scales[1]).label(x="", y="").on(ax).plot()
+    plot = plot.scale(x="log", color=style.scales(looks)["color"], marker=marks)
+    plot.label(x="", y="").on(ax).plot()
     known = times.dropna(subset=["published_s", "published"])
     for row in known.itertuples():
         look = {"color": looks[row.label].colour, "ls": ":", "marker": "D", "mfc": "none"}
@@ -118,9 +117,7 @@ def _caption(times: pd.DataFrame, known: pd.DataFrame) -> str:
         f"mean over {times['tasks'].iloc[0]} with its 95 % interval.",
     ]
     if (times["timed"] == "inference").any():
-        words.append(
-            "Of a feed-forward policy one inference, which is of one block; a plan is of several."
-        )
+        words.append(_INFERENCE)
     if len(known):
         words.append("Diamonds: published, on the paper's hardware under its protocol.")
     return " ".join(words)

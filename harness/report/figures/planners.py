@@ -35,12 +35,7 @@ _WORDS = {
 
 def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Drawn]:
     """ "planners_<task>", where several planners, or one stopped early, were evaluated."""
-    lines = varied.controls(run, estimates)
-    drawn = {}
-    for name, rows, about in varied.by_task(run, "planners", data(run, estimates)):
-        figure, words = draw(run, rows, varied.beside(lines, rows))
-        drawn[name] = style.Drawn(figure, f"{about} {words}")
-    return drawn
+    return varied.figures(run, estimates, "planners", data(run, estimates), draw, _caption)
 
 
 def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
@@ -71,17 +66,20 @@ def _paper(row: pd.Series) -> float:
     return published.ablation(f"solver_{row['method']}", row["label"])
 
 
-def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.Drawn:
+def _costs(rows: pd.DataFrame) -> list[str]:
+    """The costs that are drawn, one above the other."""
+    return [cost for cost in _COSTS if rows[cost].notna().any()][:2]
+
+
+def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.Figure:
     """A column a method: success over the time of a plan and over its operations, and that on hard
     pairs over the time.
     """
-    methods = rows.drop_duplicates("method")["method"].to_list()
-    looks = _looks(rows)
-    costs = [cost for cost in _COSTS if rows[cost].notna().any()][:2]
+    looks, costs = _looks(rows), _costs(rows)
     bands = [(costs[0], of) for of in varied.kinds_of_pairs(rows)]
     bands += [(cost, bands[-1][1]) for cost in costs[1:]]
     of_all = [(cost, of) for cost, of in bands if not of]
-    shown = methods[:_MOST]
+    shown = rows["method"].unique()[:_MOST]
     width = {1: style.COLUMN_IN, 2: 6.0}.get(len(shown), style.WIDTH_IN)
     height = min(style.HEIGHT_IN, 0.7 + 2.1 * len(bands))
     figure, axes = style.figure(len(bands), len(shown), height, width)
@@ -90,37 +88,25 @@ def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.
             own = rows[rows["method"] == method]
             varied.draw_controls(ax, lines, of)
             varied.draw_lines(ax, own, cost, looks, of=of)
-            if (cost, of) == of_all[-1]:
-                _published(ax, own, cost, looks)
-            ax.tick_params(axis="y", labelleft=ax is line[0])
-        _share_axis(line, rows[rows["method"].isin(shown)][cost])
-        line[0].set_ylabel(varied.kinds_of_pairs(rows)[of])
+            known = own.dropna(subset=["paper", cost]) if (cost, of) == of_all[-1] else own[:0]
+            for row in known.itertuples():
+                diamond = {"marker": "D", "ms": 5, "mfc": "none", "ls": "", "zorder": 4}
+                ax.plot(getattr(row, cost), row.paper, mec=looks[row.label].colour, **diamond)
+        # one axis for the panels of a row, so that methods can be compared
+        values = rows[rows["method"].isin(shown)][cost]
         is_last = [cost] != [name for name, _ in bands[i + 1 : i + 2]]  # of the bands of a cost
         for ax in line:
+            ax.set_xlim(values.min() / 1.25, values.max() * 1.25)
+            style.name_ticks(ax.xaxis)
             ax.tick_params(axis="x", labelbottom=is_last)
             ax.set_xlabel(_COSTS[cost] if is_last else "")
+        varied.success_axes(line, varied.kinds_of_pairs(rows)[of])
     for ax, method in zip(axes[0], shown, strict=True):
         ax.set_title(run.method_label(method))
     handles = style.method_handles(looks) + varied.control_handles(lines["kind"])
     if rows["paper"].notna().any():
         handles.append(style.published_handle())
-    panels.finish(figure, rows, handles)
-    return style.Drawn(figure, _caption(run, rows, costs, methods))
-
-
-def _share_axis(line: list[style.Axes], values: pd.Series) -> None:
-    """One logarithmic axis for the panels of a row, so that methods can be compared."""
-    low, high = values.min() / 1.25, values.max() * 1.25
-    for ax in line:
-        ax.set_xlim(low, high)
-        style.name_ticks(ax.xaxis)
-
-
-def _published(ax: style.Axes, rows: pd.DataFrame, cost: str, looks: dict[str, style.Look]) -> None:
-    """A diamond in a planner's colour above or below its whole plan."""
-    for row in rows.dropna(subset=["paper", cost]).itertuples():
-        look = {"marker": "D", "ms": 5, "mfc": "none", "mec": looks[row.label].colour, "ls": ""}
-        ax.plot(getattr(row, cost), row.paper, **look, zorder=4)
+    return panels.finish(figure, rows, handles)
 
 
 def _looks(rows: pd.DataFrame) -> dict[str, style.Look]:
@@ -132,12 +118,11 @@ def _looks(rows: pd.DataFrame) -> dict[str, style.Look]:
     return found | {name: style.Look(colour, "h", "-.") for name, colour in colours}
 
 
-def _caption(run: load.RunTables, rows: pd.DataFrame, costs: list[str], methods: list[str]) -> str:
-    words = [_CAPTION.format(costs="; ".join(_WORDS[cost] for cost in costs))]
+def _caption(run: load.RunTables, rows: pd.DataFrame) -> str:
+    words = [_CAPTION.format(costs="; ".join(_WORDS[cost] for cost in _costs(rows)))]
     words[0] += varied.hard_words(rows)
     if rows["paper"].notna().any():
         words.append(f"Diamonds: the paper's success with each whole planner ({_PAPER[1]}).")
-    if left_out := methods[_MOST:]:
-        names = ", ".join(map(run.method_label, left_out))
+    if names := ", ".join(map(run.method_label, rows["method"].unique()[_MOST:])):
         words.append(f"Not drawn, for want of room: {names}; the table of evaluations has them.")
     return " ".join(words)

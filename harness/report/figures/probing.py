@@ -27,11 +27,9 @@ _CONTROLS_CAPTION = (
 
 def figures(run: load.RunTables) -> dict[str, style.Drawn]:
     """A figure a task."""
-    return panels.figures(run, "probing", data(run), draw, _caption)
-
-
-def _caption(frame: pd.DataFrame) -> str:
-    return _CAPTION + (_CONTROLS_CAPTION if _controls(frame) else "")
+    return panels.figures(
+        run, "probing", data(run), draw, lambda f: _CAPTION + _CONTROLS_CAPTION * bool(_controls(f))
+    )
 
 
 def data(run: load.RunTables) -> pd.DataFrame:

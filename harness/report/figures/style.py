@@ -128,9 +128,7 @@ def looks(run: load.RunTables, rows: pd.DataFrame) -> dict[str, Look]:
     """label -> look, of the columns label and method, in the order that every figure has: methods
     by rank, controls last.
     """
-    known = run.methods.loc[rows["method"], ["is_control", "rank"]].reset_index(drop=True)
-    known["label"] = rows["label"].to_numpy()
-    known["method"] = rows["method"].to_numpy()
+    known = rows[["label", "method"]].join(run.methods[["is_control", "rank"]], on="method")
     known = known.sort_values(["is_control", "rank"], kind="stable").drop_duplicates("label")
     places = _colours(run.methods)
     found = {}
@@ -159,6 +157,16 @@ def notes(run: load.RunTables, labels: Iterable[str]) -> str:
 def _marks(run: load.RunTables) -> dict[str, str]:
     """note -> mark, the same in every figure of a run; notes beyond them stay words."""
     return dict(zip(filter(None, run.cells["note"].unique()), "†‡§¶", strict=False))
+
+
+def kinds(run: load.RunTables, rows: pd.DataFrame) -> np.ndarray:
+    """The kind of each row's method: one of LINES, which controls are without a variant, "control"
+    or "method".
+    """
+    method, plain = rows["method"], rows["variant"] == ""
+    is_control = method.map(run.methods["is_control"]).astype(bool)
+    known = [method.isin(run.of_role("ceiling")), is_control & plain & method.isin(list(LINES))]
+    return np.select(known, ["ceiling", method], np.where(is_control, "control", "method"))
 
 
 def scales(looks: dict[str, Look]) -> dict[str, so.Nominal]:
@@ -248,14 +256,13 @@ def legend(figure: Figure, handles: list) -> None:
         for handle in handles:
             if handle.get_label().startswith("_"):  # matplotlib would leave it out
                 handle.set_label(f" {handle.get_label()}")
-        lengths, wide = [len(handle.get_label()) + 7 for handle in handles], figure.get_figwidth()
-        columns = max(n for n in range(1, 6) if n == 1 or _width(lengths, n) <= wide)
+        lengths = [len(handle.get_label()) + 7 for handle in handles]
+        widths = {  # columns -> characters, of which an inch has 14
+            n: sum(max(part, default=0) for part in np.array_split(lengths, n)) for n in range(1, 6)
+        }
+        most = 14 * figure.get_figwidth()
+        columns = max(n for n, width in widths.items() if n == 1 or width <= most)
         figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=8.5)
-
-
-def _width(lengths: list[int], columns: int) -> float:
-    """Inches of a legend whose entries have so many characters."""
-    return sum(max(part, default=0) for part in np.array_split(lengths, columns)) / 14
 
 
 def label_points(ax: Axes, points: pd.DataFrame, size: float = 8) -> None:
@@ -333,19 +340,13 @@ def run_footer(run: load.RunTables, rows: pd.DataFrame) -> str:
 
 
 def where(run: load.RunTables, cells: pd.DataFrame) -> str:
-    """Run, protocols and scales of `cells`."""
+    """Run, protocols (of many the first hashes) and scales of `cells`."""
     protocols = cells.drop_duplicates(load.SECTION).groupby(["scale", "protocol"])["protocol_hash"]
-    named = [
-        f"protocol {protocol} ({_few(hashes.str[:8].tolist())}), scale {scale}"
-        for (scale, protocol), hashes in protocols
-    ]
-    return f"Run {run.name}; {'; '.join(named)}"
-
-
-def _few(hashes: list[str], most: int = 6) -> str:
-    """The hashes, of many the first ones."""
-    more = [f"and {len(hashes) - most} more"] if len(hashes) > most else []
-    return ", ".join([*hashes[:most], *more])
+    words = []
+    for (scale, protocol), hashes in protocols:
+        known = ", ".join(format.few(hashes.str[:8].to_list(), 6, "and "))
+        words.append(f"protocol {protocol} ({known}), scale {scale}")
+    return f"Run {run.name}; {'; '.join(words)}"
 
 
 def published_handle() -> Line2D:
@@ -356,12 +357,6 @@ def published_handle() -> Line2D:
 def collapsed_handle() -> Line2D:
     """Legend entry of hollow dots."""
     return entry("collapsed", marker="o", ms=5, mfc="white", mec=INK, ls="none")
-
-
-def hide(axes: list[Axes]) -> None:
-    """Remove panels that stay empty."""
-    for ax in axes:
-        ax.set_axis_off()
 
 
 def render(figure: Figure) -> dict[str, bytes]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
-import numpy as np
 import pandas as pd
 
 from harness.report import format, load, published, success_rates
@@ -27,7 +26,9 @@ def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Dra
     tidy = data(run, estimates)
     cells = run.cells[run.cells["method"].isin(run.of_role("method"))]
     has_method = tidy["kind"].eq("method").groupby([tidy["task"], tidy["place"]]).transform("any")
-    for rows in _parts(tidy[has_method | ~tidy["task"].isin(cells["task"])]):
+    shown = tidy[has_method | ~tidy["task"].isin(cells["task"])]
+    nth = shown.groupby("place")["task"].transform(lambda own: pd.factorize(own)[0])
+    for _, rows in shown.groupby(["place", nth // _MOST_PANELS]):
         name = f"success_{len(drawn) + 1}" if drawn else "success"
         figure, words = draw(rows, style.looks(run, rows))
         words += style.notes(run, rows["label"])
@@ -48,9 +49,12 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     rates = rates[~rates["cell"].isin(swept)]
     tidy = success_rates.beside_cells(run, rates, subset="")
     tidy = tidy.sort_values("split", kind="stable", ignore_index=True)
-    tidy["kind"] = _kinds(run, tidy)
-    papers = [_published(row) for _, row in tidy.iterrows()]
-    tidy["published"] = [paper.value if paper else np.nan for paper in papers]
+    tidy["kind"] = style.kinds(run, tidy)
+    # the papers' number for all test pairs; none that does not hold any more
+    beside = (tidy["split"] == "test") & (tidy["subset"] == success_rates.ALL)
+    papers = {i: published.success(row) for i, row in tidy[beside].iterrows()}
+    known = {i: paper.value for i, paper in papers.items() if paper and not paper.stale}
+    tidy["published"] = pd.Series(known, dtype=float).reindex(tidy.index)
     section = tidy.groupby([*load.SECTION, "split"], sort=False).ngroup()
     tidy["place"] = section.groupby(tidy["task"]).transform(lambda own: pd.factorize(own)[0])
     names = tidy["task"].map(run.task_label)
@@ -59,29 +63,6 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     tidy["title"] = names + split + protocol.where(tidy["place"] > 0, "")
     tidy["label"] = style.marked(run, tidy["label"])
     return tidy
-
-
-def _kinds(run: load.RunTables, tidy: pd.DataFrame) -> np.ndarray:
-    """The column kind: controls and the ceiling are lines where they have no variant."""
-    method, plain = tidy["method"], tidy["variant"] == ""
-    is_control = method.map(run.methods["is_control"]).astype(bool)
-    known = [method.isin(run.of_role("ceiling")), is_control & plain & method.isin(style.LINES)]
-    return np.select(known, ["ceiling", method], np.where(is_control, "control", "method"))
-
-
-def _published(row: pd.Series) -> published.Published | None:
-    """The papers' number for all test pairs; none that does not hold any more."""
-    beside = row["split"] == "test" and row["subset"] == success_rates.ALL
-    paper = published.success(row) if beside else None
-    return paper if paper and not paper.stale else None
-
-
-def _parts(tidy: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The rows of each figure."""
-    for _, rows in tidy.groupby("place"):
-        tasks = rows["task"].unique()
-        for i in range(0, len(tasks), _MOST_PANELS):
-            yield rows[rows["task"].isin(tasks[i : i + _MOST_PANELS])]
 
 
 def draw(tidy: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:

@@ -18,6 +18,7 @@ _GROWS_WITH_THE_BATCH = dict.fromkeys(
 )
 _PLANNERS = r"^planner\.(\w+)\."  # of a key
 _COLUMNS, _MOST_PANELS = 4, 8
+_SAME = ["task", *load.SECTION, "split"]  # of a panel's points and controls
 _LATENTS = {  # measure -> its name; the first that was recorded is drawn
     ("geometry", "effective_rank"): "effective rank",
     ("latents", "effective_rank"): "effective rank",
@@ -41,9 +42,10 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
 
     Columns: cell, panel (a number), title, name (the key), axis (its label), value and word (its
     value; a word where it is no number), method, task, split, SECTION, mean, low, high (in
-    percent), collapsed, best (the value to choose, on validation pairs), plateau, latents and
-    latents_name (what the lower panel shows, NaN where nothing was recorded), train_s where it is
-    the training that was swept, paper (the published weight, in these batches) and paper_words.
+    percent), collapsed, best (the value to choose, on validation pairs), plateau, shaded (one that
+    has a width), latents and latents_name (what the lower panel shows, NaN where nothing was
+    recorded), train_s where it is the training that was swept, paper (the published weight, in
+    these batches) and paper_words.
     """
     points = varied.of_sweeps(varied.points(run, estimates))
     if points.empty:
@@ -67,6 +69,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
         points.loc[rows.index, "best"] = rows.index == _best(rows)
         points.loc[rows.index, "plateau"] = _plateau(rows)
         points.loc[rows.index, ["paper", "paper_words"]] = _paper(run, rows)
+    points["shaded"] = points["plateau"] & (points.groupby("panel")["plateau"].transform("sum") > 1)
     latents = _latents(run, points["cell"])
     return points.assign(latents=points["cell"].map(latents), latents_name=latents.name)
 
@@ -77,8 +80,7 @@ def _best(rows: pd.DataFrame) -> int | None:
     """
     known = rows[~rows["collapsed"] & (rows["mean"] > 0) & (rows["split"] == "validation")]
     known = known[~known["name"].str.startswith("protocol.")]
-    best = known.sort_values(["mean", "started"], ascending=[False, True]).index
-    return best[0] if len(best) else None
+    return next(iter(known.sort_values(["mean", "started"], ascending=[False, True]).index), None)
 
 
 def _plateau(rows: pd.DataFrame) -> np.ndarray:
@@ -92,11 +94,6 @@ def _plateau(rows: pd.DataFrame) -> np.ndarray:
     level = sound & (rows["high"] >= rows["low"].iloc[best]).to_numpy()
     runs = np.cumsum(np.diff(level, prepend=level[0]))
     return level & (runs == runs[best])
-
-
-def _is_wide(rows: pd.DataFrame) -> bool:
-    """Whether a panel's plateau has a width that can be shaded."""
-    return rows["plateau"].sum() > 1
 
 
 def _latents(run: load.RunTables, cells: pd.Series) -> pd.Series:
@@ -144,9 +141,9 @@ def draw(points: pd.DataFrame, lines: pd.DataFrame, shades: dict[str, str]) -> s
         for j, rows in enumerate(band):
             shade = shades[rows["method"].iloc[0]]
             _column([line[j] for line in grid], rows, lines, shade, j == 0)
-        for line in grid:
-            style.hide(line[len(band) :])
-    kinds = {kind for rows in shown for kind in _same(rows, lines)["kind"]}
+        for ax in (ax for line in grid for ax in line[len(band) :]):
+            ax.set_axis_off()
+    kinds = set(lines.merge(pd.concat(shown)[_SAME].drop_duplicates())["kind"])
     style.legend(figure, _handles(points, kinds))
     return style.Drawn(figure, _words(points, len(parts)))
 
@@ -160,14 +157,14 @@ def _column(
     top = axes[0]
     for ax in axes:
         place = _places(ax, rows)
-        if _is_wide(rows):
-            at = place[rows["plateau"].to_numpy()]
+        if rows["shaded"].any():
+            at = place[rows["shaded"].to_numpy()]
             half = 0.5 if rows["word"].any() else 0
             ax.axvspan(at.min() - half, at.max() + half, color=shade, alpha=0.12, lw=0)
     rows = rows.assign(place=place)
     one_key = rows["alone"].all() and rows["place"].is_unique and not rows["word"].any()
     line = {"x": "place", "color": shade, "lw": 1, "ls": "-" if one_key else "", "errorbar": None}
-    varied.draw_controls(top, _same(rows, lines))
+    varied.draw_controls(top, lines.merge(rows[_SAME].head(1)))
     sns.lineplot(rows, y="mean", alpha=0.45, ax=top, **line)
     if one_key:
         top.plot(rows["place"], rows["hard_mean"], color=shade, **_HARD)
@@ -190,12 +187,6 @@ def _column(
         if top.get_xscale() == "log":
             style.name_ticks(ax.xaxis)
     axes[-1].set_xlabel(style.wrap(rows["axis"].iloc[0], 22))
-
-
-def _same(rows: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
-    """The lines of the same task, protocol and split as a panel's rows."""
-    same = ["task", *load.SECTION, "split"]
-    return lines[(lines[same] == rows.iloc[0][same]).all(axis=1)]
 
 
 def _success(ax: style.Axes, rows: pd.DataFrame, shade: str) -> None:
@@ -239,7 +230,7 @@ def _handles(points: pd.DataFrame, kinds: set[str]) -> list:
         handles += [style.entry("the value chosen", marker="*", ms=11, ls="none", **_STAR)]
     if (points["hard"] != "").any():
         handles.append(style.entry("hard pairs", color=style.INK, **_HARD))
-    if points.groupby("panel").apply(_is_wide).any():
+    if points["shaded"].any():
         handles += [style.area("plateau", color=style.FAINT, alpha=0.2)]
     if points["collapsed"].any():
         handles.append(style.collapsed_handle())
@@ -250,7 +241,7 @@ def _handles(points: pd.DataFrame, kinds: set[str]) -> list:
 
 def _words(points: pd.DataFrame, panels: int) -> str:
     words = [f"Success with 95 % intervals (as in the success table).{varied.hard_words(points)}"]
-    words += [_PLATEAU] * bool(points.groupby("panel").apply(_is_wide).any())
+    words += [_PLATEAU] * bool(points["shaded"].any())
     if points["latents"].notna().any():
         words.append(f"Below: {points['latents_name'].iloc[0]} of held-out frames.")
     if points["collapsed"].any():

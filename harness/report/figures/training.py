@@ -67,7 +67,7 @@ def draw(frame: pd.DataFrame) -> style.Figure:
     """A panel a method, with a line a term; the last panel has the std of all latents."""
     spread = frame[frame["name"] == _STD]
     terms = frame[frame["name"] != _STD].groupby("label", sort=False)
-    figure, axes = panels.grid(len(terms) + _has_std(frame))
+    figure, axes = panels.grid(len(terms) + bool(len(spread)))
     palette, styles = ({n: _look(n)[i] for n in frame["name"].unique()} for i in (0, 1))
     for ax, (_, own) in zip(axes, terms, strict=False):
         panels.curves(ax, own, "name", palette, styles, lw=1.2)
@@ -77,33 +77,31 @@ def draw(frame: pd.DataFrame) -> style.Figure:
             handles=[head], loc="lower left", bbox_to_anchor=(-0.02, 0.98), handlelength=1.3,
             borderaxespad=0, borderpad=0.3, handletextpad=0.4, fontsize=8,
         )  # fmt: skip
-    if _has_std(frame):
+    if len(spread):
         panels.lines(axes[-1], spread)
         axes[-1].set_title(LOGGED[_STD])
     for ax in axes:
         panels.log_axis(ax)
         ax.locator_params(axis="x", nbins=3)
     figure.supxlabel("training step", fontsize=9)
-    return panels.finish(figure, frame, _handles(frame))
+    # entries of terms in the order of _TERMS, others beside the loss
+    known = {name: place for place, name in enumerate(_TERMS)}
+    names = sorted(
+        set(frame["name"]) - {_STD}, key=lambda name: (known.get(name, known["loss"]), name)
+    )
+    handles = [
+        style.entry(LOGGED.get(name, name), color=palette[name], ls=styles[name], lw=1.6)
+        for name in names
+    ]
+    return panels.finish(figure, frame, handles)
 
 
 def _caption(frame: pd.DataFrame) -> str:
-    spread = _SPREAD.format(LOGGED[_STD].capitalize()) if _has_std(frame) else ""
+    has_std = frame["name"].eq(_STD).any()
+    spread = _SPREAD.format(LOGGED[_STD].capitalize()) if has_std else ""
     return f"{_CAPTION}{panels.bands(frame)}{spread}"
-
-
-def _has_std(frame: pd.DataFrame) -> bool:
-    return bool(frame["name"].eq(_STD).any())
 
 
 def _look(name: str) -> tuple[str, str]:
     """The colour and the line style of a term."""
     return _TERMS.get(name) or _OTHER_TERMS[sum(name.encode()) % len(_OTHER_TERMS)]
-
-
-def _handles(frame: pd.DataFrame) -> list:
-    known = {name: place for place, name in enumerate(_TERMS)}
-    names = set(frame["name"]) - {_STD}
-    names = sorted(names, key=lambda name: (known.get(name, known["loss"]), name))
-    looks = [(LOGGED.get(name, name), *_look(name)) for name in names]
-    return [style.entry(words, color=colour, ls=line, lw=1.6) for words, colour, line in looks]

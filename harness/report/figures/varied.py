@@ -4,7 +4,7 @@ the controls beside, and a panel of lines.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pandas as pd
 
@@ -70,6 +70,32 @@ def by_task(
         yield f"{name}_{task}", rows, f"{run.task_label(task)}. {footer}, {rows['split'][0]} split."
 
 
+def figures(
+    run: load.RunTables,
+    estimates: pd.DataFrame,
+    name: str,
+    found: pd.DataFrame,
+    draw: Callable[[load.RunTables, pd.DataFrame, pd.DataFrame], style.Figure],
+    caption: Callable[[load.RunTables, pd.DataFrame], str],
+) -> dict[str, style.Drawn]:
+    """name of `by_task` -> the figure that `draw` makes of its points and the controls beside them
+    (`controls`), whose caption ends with that of `caption` and what marks of labels mean.
+    """
+    lines = controls(run, estimates)
+    drawn = {}
+    for of_task, rows, about in by_task(run, name, found):
+        words = f"{about} {caption(run, rows)}{style.notes(run, rows['label'])}"
+        drawn[of_task] = style.Drawn(draw(run, rows, beside(lines, rows)), words)
+    return drawn
+
+
+def success_axes(axes: list[style.Axes], words: str = "success, %") -> None:
+    """Panels side by side have success on one axis, at the first of them."""
+    axes[0].set_ylabel(words)
+    for ax in axes[1:]:
+        ax.tick_params(axis="y", labelleft=False)
+
+
 def by_method(run: load.RunTables, found: pd.DataFrame) -> pd.Series:
     """The labels of methods, with the mark of a note, whatever was varied."""
     note = (" (" + found["note"] + ")").where(found["note"] != "", "")
@@ -78,12 +104,10 @@ def by_method(run: load.RunTables, found: pd.DataFrame) -> pd.Series:
 
 def controls(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """The lines of style.LINES, in percent: columns task, SECTION, split, kind, mean, hard_mean."""
-    kinds = run.cells["method"].where(run.cells["method"].isin(list(style.LINES)))
-    kinds = kinds.mask(run.cells["method"].isin(run.of_role("ceiling")), "ceiling")
-    cells = kinds.where(run.cells["variant"] == "")
     rates = success_rates.beside_cells(run, estimates)
     rates = success_rates.with_hardest(run, estimates, rates)
-    return rates.assign(kind=rates["cell"].map(cells)).dropna(subset="kind")
+    rates = rates.assign(kind=style.kinds(run, rates))
+    return rates[rates["kind"].isin(list(style.LINES)) & (rates["variant"] == "")]
 
 
 def beside(lines: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import time
 import urllib.parse
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -135,9 +134,9 @@ def _template(name: str) -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    environment.filters |= {"duration": _duration, "utc": _utc, "number": _number}
-    environment.filters["counted"] = format.counted
-    environment.tests["of_words"] = _of_words
+    environment.filters |= {"duration": _duration, "number": _number, "counted": format.counted}
+    # a column of words stands on the left
+    environment.tests["of_words"] = lambda cells: any(str(cell)[:1].isalpha() for cell in cells)
     return environment.get_template(name)
 
 
@@ -195,26 +194,16 @@ def _figure(name: str, image: figures.Image, number: int) -> Figure:
 
 def _film_files(run: load.RunTables, images: dict[str, figures.Image]) -> list[tuple[str, str]]:
     """The episodes as files: what it is, its address."""
-    files = [
-        (f"{name}.{kind}", _address(name, kind))
-        for name, image in images.items()
-        for kind in image.kinds
-        if f"{name}_".startswith("episodes_")
-    ]
-    return files + [
-        (f"{run.task_label(name.removeprefix('episode_'))} as gif", _address(name, "gif"))
-        for name, image in images.items()
-        if "gif" in image.kinds
-    ]
+    known = [(name, kind) for name, image in images.items() for kind in image.kinds]
+    files = [(f"{n}.{k}", _address(n, k)) for n, k in known if f"{n}_".startswith("episodes_")]
+    films = {
+        n: f"{run.task_label(n.removeprefix('episode_'))} as gif" for n, k in known if k == "gif"
+    }
+    return files + [(words, _address(name, "gif")) for name, words in films.items()]
 
 
 def _address(name: str, kind: str) -> str:
     return urllib.parse.quote(f"figures/{name}.{kind}")
-
-
-def _of_words(cells: Sequence[str]) -> bool:
-    """Whether a column holds words, which stand on the left, and no numbers."""
-    return any(str(cell)[:1].isalpha() for cell in cells)
 
 
 def _number(value: float | None) -> str:
@@ -227,7 +216,3 @@ def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%H:%M:%S UTC", time.gmtime(seconds))

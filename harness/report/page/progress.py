@@ -22,13 +22,13 @@ class Hole(NamedTuple):
     """A trial that is in no average."""
 
     key: str
-    task: str  # "" where it cannot be read
-    method: str
-    variant: str
-    task_label: str
-    method_label: str
     state: str
     reason: str
+    task: str = ""  # "", as what follows, where it cannot be read
+    method: str = ""
+    variant: str = ""
+    task_label: str = ""
+    method_label: str = ""
     share: float = 0.0  # of its stage that is done
 
 
@@ -61,16 +61,13 @@ def holes(run: load.RunTables, progress: Progress) -> list[Hole]:
     known = {hole.key for hole in waiting}
     failed = [
         Hole(
-            *(row.key, row.task, row.method, row.variant),
+            *(row.key, FAILED, _reason(row), row.task, row.method, row.variant),
             *(run.task_label(row.task), run.method_label(row.method, row.variant)),
-            *(FAILED, _reason(row)),
         )
         for row in run.failed.sort_values("key").itertuples()
         if row.key not in known
     ]
-    broken = [
-        Hole(folder, "", "", "", "", "", "cannot be read", reason) for folder, reason in run.broken
-    ]
+    broken = [Hole(folder, "cannot be read", reason) for folder, reason in run.broken]
     run_now = [hole for hole in waiting if hole.state == RUNNING]
     return [*run_now, *failed, *broken, *(hole for hole in waiting if hole.state != RUNNING)]
 
@@ -110,10 +107,8 @@ def _waiting(run: load.RunTables, progress: Progress) -> list[Hole]:
             state, reason = LEFT, trial.cannot_run or _again(lacking, identity in done, failure)
         found.append(
             Hole(
-                *(trial.key, trial.task, trial.method, trial.variant),
+                *(trial.key, state, reason, trial.task, trial.method, trial.variant),
                 *(trial.task_label, f"{trial.method_label} {trial.variant}".strip()),
-                state,
-                reason,
                 mark.done / max(1, mark.total) if mark else 0.0,
             )
         )

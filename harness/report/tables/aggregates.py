@@ -12,7 +12,8 @@ from harness.report import aggregates, format, load, success_rates
 
 REFERENCE = "lewm"
 TAUS = np.linspace(0, 1, 51)
-_SECTION = ["scale", "protocol", "split"]
+_ABOVE = f"p_above_{REFERENCE}"
+_NAME, _SECTION = ["method", "variant"], ["scale", "protocol", "split"]
 _CAPTION = (
     "Success normalised within each task: 0 is the random policy and 1 replay of the recorded "
     "actions, on the same pairs. A score is that of one training seed on one task, averaged over "
@@ -57,16 +58,17 @@ class _Section(NamedTuple):
 def aggregates_table(run: load.RunTables, outcomes: dict) -> format.Table:
     """One section a scale, protocol and split with at least two tasks: a row per trained method."""
     raw, sections = [], []
-    improvements = improvement_data(run, outcomes)
+    ends = {"probability": _ABOVE, "low": f"{_ABOVE}_low", "high": f"{_ABOVE}_high"}
+    improvements = improvement_data(run, outcomes).rename(columns=ends).drop(columns="method")
     for section in _sections(run, outcomes):
         rows = pd.DataFrame(map(_row, section.methods))
         if len(improvements):
-            rows = rows.merge(_improvement_columns(improvements), "left", [*_SECTION, "label"])
+            rows = rows.merge(improvements, "left", [*_SECTION, "label"])
         raw.append(rows)
         key = rows.iloc[0]
         title = f"Averages over tasks, {key['protocol']}, {key['split']} pairs"
-        words = f"{format.about(run, section.rows)} {_CAPTION}{_left_out(run, section)}"
-        sections.append(format.Section(title, words, _frame(run, rows), headline=True))
+        words, frame = f"{_CAPTION}{_left_out(run, section)}", _frame(run, rows)
+        sections.append(format.section(run, title, section.rows, words, frame, headline=True))
     table = pd.concat(raw, ignore_index=True) if raw else pd.DataFrame()
     return format.Table("aggregates", "Averages over tasks", table, sections)
 
@@ -75,39 +77,41 @@ def profile_data(run: load.RunTables, outcomes: dict) -> pd.DataFrame:
     """Long: scale, protocol, split, label, method, tau, share, low, high: the performance profile
     of each method of aggregates_table, the share of its runs that score more than tau.
     """
-    parts = []
+    columns = [*_SECTION, "label", "method", "tau", "share", "low", "high"]
+    parts = [pd.DataFrame(columns=columns)]
+
+    def profile(scores: aggregates.Scores) -> np.ndarray:
+        return aggregates.performance_profile(scores, TAUS)
+
     for section in _sections(run, outcomes):
         for own in section.methods:
-            drawn = aggregates.stratified_bootstrap(own.resampled)
-            low, high = aggregates.interval(
-                lambda scores: aggregates.performance_profile(scores, TAUS), drawn
-            )
-            share = aggregates.performance_profile(own.observed, TAUS)
-            part = pd.DataFrame({"tau": TAUS, "share": share, "low": low, "high": high})
-            parts.append(part.assign(**own.first[[*_SECTION, "label", "method"]]))
-    columns = [*_SECTION, "label", "method", "tau", "share", "low", "high"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+            ends = aggregates.interval(profile, aggregates.stratified_bootstrap(own.resampled))
+            values = [TAUS, profile(own.observed), *ends]
+            part = pd.DataFrame(dict(zip(columns[-4:], values, strict=True)))
+            parts.append(part.assign(**own.first[columns[:-4]])[columns])
+    return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
 def improvement_data(run: load.RunTables, outcomes: dict) -> pd.DataFrame:
     """Long: scale, protocol, split, label, method, probability, low, high: P(method > LeWM) of each
     method that has two tasks with LeWM.
     """
-    rows = []
+    rows, columns = [], [*_SECTION, "label", "method", "probability", "low", "high"]
     for section in _sections(run, outcomes):
-        plain = [m for m in section.methods if tuple(m.first[["method", "variant"]]) == _PLAIN]
+        plain = [m for m in section.methods if tuple(m.first[_NAME]) == (REFERENCE, "")]
         for own in section.methods if plain else ():
             if own is plain[0]:
                 continue
             tasks = [task for task in own.tasks if task in plain[0].tasks]
             if len(tasks) > 1:
-                ends = _improvement(own.on(tasks), plain[0].on(tasks))
-                rows.append(own.first[[*_SECTION, "label", "method"]].to_dict() | ends)
-    columns = [*_SECTION, "label", "method", "probability", "low", "high"]
+                both = own.on(tasks), plain[0].on(tasks)
+                drawn = [
+                    aggregates.stratified_bootstrap(m.resampled, i) for i, m in enumerate(both)
+                ]
+                chance = aggregates.probability_of_improvement(*(m.observed for m in both))
+                ends = aggregates.interval(aggregates.probability_of_improvement, *drawn)
+                rows.append([*own.first[columns[:-3]], chance, *ends])
     return pd.DataFrame(rows, columns=columns)
-
-
-_PLAIN = (REFERENCE, "")
 
 
 def _sections(run: load.RunTables, outcomes: dict) -> Iterator[_Section]:
@@ -142,27 +146,12 @@ def _row(own: _Method) -> dict[str, Any]:
     return row
 
 
-def _improvement(own: _Method, other: _Method) -> dict[str, float]:
-    """probability, low, high on the same tasks."""
-    drawn = [aggregates.stratified_bootstrap(m.resampled, i) for i, m in enumerate((own, other))]
-    low, high = aggregates.interval(aggregates.probability_of_improvement, *drawn)
-    chance = aggregates.probability_of_improvement(own.observed, other.observed)
-    return {"probability": float(chance), "low": float(low), "high": float(high)}
-
-
-def _improvement_columns(improvements: pd.DataFrame) -> pd.DataFrame:
-    """The columns of the raw table that stand beside the averages."""
-    name = f"p_above_{REFERENCE}"
-    renamed = {"probability": name, "low": f"{name}_low", "high": f"{name}_high"}
-    return improvements.rename(columns=renamed).drop(columns="method")
-
-
 def _frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
     frame = pd.DataFrame({"Method": rows["label"]})
     for name, heading in (
         ("iqm", "IQM"),
         ("mean", "Mean"),
-        (f"p_above_{REFERENCE}", f"P(> {run.method_label(REFERENCE)})"),
+        (_ABOVE, f"P(> {run.method_label(REFERENCE)})"),
     ):
         if name in rows:
             ends = (name, f"{name}_low", f"{name}_high")

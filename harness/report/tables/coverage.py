@@ -94,7 +94,7 @@ def _row(item: published.Item, cells: pd.DataFrame) -> dict[str, Any]:
     gaps = [(gap, pair) for pair, part in parts.items() for gap in part.gaps if not math.isnan(gap)]
     largest, (task, method) = max(gaps, key=lambda gap: abs(gap[0]), default=(math.nan, ("", "")))
     return {
-        "item": item.name,
+        "item": item.item,
         "title": item.title,
         "status": REPRODUCED if found == needed else PARTLY if found else NOT,
         "found": found,
@@ -168,8 +168,7 @@ def _missing(parts: dict[tuple[str, str], _Part]) -> str:
         if part.found < part.needed:
             tasks.setdefault((method, part.missing), []).append(task)
     words = [f"{method} on {', '.join(on)}{why}" for (method, why), on in tasks.items()]
-    more = [f"{len(words) - _LISTED} more"] if len(words) > _LISTED else []
-    return "; ".join([*words[:_LISTED], *more])
+    return "; ".join(format.few(words, _LISTED))
 
 
 def _frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:

@@ -88,7 +88,12 @@ _PLAN = (
     "has one. A plan is executed for several blocks, an inference for one."
 )
 _TIMED = {"solve": "plan", "inference": "inference"}
-_PLANNER = {"candidates": "planner", "iterations": "planner", "horizon_blocks": "mpc"}
+_PLANNER = {  # column -> its key
+    "planner": "planner_name",
+    "candidates": "planner.candidates",
+    "iterations": "planner.iterations",
+    "horizon_blocks": "mpc.horizon_blocks",
+}
 _MACHINE = {"Device": "device", "Threads": "threads"}
 _SETTINGS = {
     "timed": "Timed",
@@ -157,9 +162,12 @@ def _raw(run: load.RunTables, times: pd.DataFrame) -> pd.DataFrame:
 
 
 def _planned(run: load.RunTables, cell: int, times: pd.DataFrame) -> dict[str, Any]:
-    """Planner settings and times of a plan."""
+    """Planner settings, None where the configuration does not say, and times of a plan."""
     timed = None if times.empty else times["timed"].iloc[0]
-    row = _planner(run, cell) if timed == "plan" else dict.fromkeys(["planner", *_PLANNER])
+    row = dict.fromkeys(_PLANNER)
+    if timed == "plan":
+        own = run.trials[run.trials["cell"] == cell]
+        row = {name: load.setting(own, key) for name, key in _PLANNER.items()}
     row["timed"] = timed
     for size in times.itertuples():
         row[f"solve_{size.pairs}_p50_s"] = size.p50_s
@@ -170,13 +178,6 @@ def _planned(run: load.RunTables, cell: int, times: pd.DataFrame) -> dict[str, A
     if timed and (paper := published.plan_s(run.cells.loc[cell])):
         row |= format.published_columns("published_plan_s", paper)
     return row
-
-
-def _planner(run: load.RunTables, cell: int) -> dict[str, Any]:
-    """Planner settings of a cell, None where its configuration does not say."""
-    part = run.trials[run.trials["cell"] == cell]
-    known = {key: load.setting(part, f"{branch}.{key}") for key, branch in _PLANNER.items()}
-    return {"planner": load.setting(part, "planner_name")} | known
 
 
 def _training_frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:

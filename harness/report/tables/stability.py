@@ -31,11 +31,6 @@ def stability_table(run: load.RunTables) -> format.Table:
     return format.Table("stability", "Training stability", raw, sections)
 
 
-def diverged(run: load.RunTables) -> pd.DataFrame:
-    """The failed trials whose loss, or a term of it, was not finite."""
-    return run.failed[run.failed["diverged"]]
-
-
 _CAPTION = (
     "Means over the training seeds that ended. Latent std and effective rank (exponential of the "
     "entropy of the covariance spectrum) are those of held-out frames after training, of world "
@@ -73,7 +68,7 @@ def _raw(run: load.RunTables) -> pd.DataFrame:
     trials = load.one_per_training(run.trials)
     trained = trials[(trials["train_steps"] > 0) | (trials["parameters_trained"] > 0)]
     metrics = dict(list(run.metrics.groupby("cell")))
-    broken = diverged(run)
+    broken = run.failed[run.failed["diverged"]]  # where a term of the loss was not finite
     rows = []
     for cell, part in trained.groupby("cell"):
         own = metrics.get(cell, run.metrics.iloc[:0])
@@ -82,7 +77,10 @@ def _raw(run: load.RunTables) -> pd.DataFrame:
         failed = int((broken[load.GROUP] == known).all(axis=1).sum())
         row = {"cell": cell} | _counts(part, own, failed)
         row |= {column.name: column.value(part, own) for column in COLUMNS}
-        rows.append(row | {f"final_{t}": metric("train", t)(part, own) for t in _terms(own)})
+        logged = own.loc[own["stage"] == "train", "name"].unique()
+        # the loss and its terms, which are the metrics of training that are nothing else
+        terms = sorted(name for name in logged if name not in NO_TERMS or name == "loss")
+        rows.append(row | {f"final_{term}": metric("train", term)(part, own) for term in terms})
     return pd.concat([format.of_cells(run, rows), _never_ended(run, broken)], ignore_index=True)
 
 
@@ -97,12 +95,6 @@ def _counts(trials: pd.DataFrame, metrics: pd.DataFrame, failed: int) -> dict[st
         "diverged": len(broken) + failed,
         "collapsed": len(objective.collapsed(metrics, "key") - broken),
     }
-
-
-def _terms(metrics: pd.DataFrame) -> list[str]:
-    """The terms of the loss, and the loss: the metrics of training that are nothing else."""
-    names = metrics.loc[metrics["stage"] == "train", "name"].unique()
-    return sorted(name for name in names if name not in NO_TERMS or name == "loss")
 
 
 def _never_ended(run: load.RunTables, broken: pd.DataFrame) -> pd.DataFrame:

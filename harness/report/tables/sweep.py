@@ -36,15 +36,11 @@ def tried_values(tables: rows.Tables) -> list[tuple[str, Judgement]]:
     trials = tables.trial.merge(by_trial, left_on="config_hash", right_index=True)
     started = trials.groupby("words")["started"].min().sort_values(kind="stable")
     hashes = trials.groupby("words")["config_hash"].agg(list)
-    return [
-        (words, objective.judge_seeds([_of_trial(tables, own) for own in hashes[words]]))
-        for words in started.index
-    ]
 
+    def trial(config_hash: str) -> rows.Tables:
+        return rows.Tables(*(part[part["config_hash"] == config_hash] for part in tables[:3]))
 
-def _of_trial(tables: rows.Tables, config_hash: str) -> rows.Tables:
-    parts = (tables.trial, tables.episodes, tables.metrics)
-    return rows.Tables(*(part[part["config_hash"] == config_hash] for part in parts))
+    return [(words, objective.judge_seeds([*map(trial, hashes[words])])) for words in started.index]
 
 
 def needed_table(sweeps: Mapping[str, Sequence[Sweep]]) -> format.Table:
@@ -72,7 +68,7 @@ def _needed_section(name: str, sweeps: Sequence[Sweep]) -> tuple[pd.DataFrame, f
             "Needed": raw["needed"].map(format.whole),
             "Ends known to a factor of": raw["ends_factor"].map(format.three),
             "Best value": raw["best"],
-            "Success %": format.with_interval(100 * raw[["success", "low", "high"]], *_RATE),
+            "Success %": format.with_interval(100 * raw[[*_RATE]], *_RATE),
         }
     )
     best = max((judgement for _, judgement in tried), key=lambda one: one.value)
@@ -126,29 +122,16 @@ def _ends_factor(values: Sequence[float], flags: Sequence[bool]) -> float:
 
 def _number(words: str) -> tuple[float, str]:
     """Sorts values of one key by their number."""
-    text = words.partition("=")[2]
-    try:
-        return float(text), words
-    except ValueError:
-        return float("inf"), words
+    number = pd.to_numeric(words.partition("=")[2], errors="coerce")
+    return math.inf if math.isnan(number) else float(number), words
 
 
 def importances_table(importances: Mapping[str, Mapping[str, float]], values: int) -> format.Table:
     """How much of an objective's variance each key explains; objective -> key -> share."""
-    raw = pd.DataFrame(
-        [
-            {"objective": objective, "key": key, "importance": share}
-            for objective, shares in importances.items()
-            for key, share in shares.items()
-        ]
-    )
-    frame = pd.DataFrame(
-        {
-            "Objective": raw["objective"],
-            "Key": raw["key"],
-            "Importance %": (100 * raw["importance"]).map(format.whole),
-        }
-    )
+    known = [(name, *one) for name, shares in importances.items() for one in shares.items()]
+    raw = pd.DataFrame(known, columns=["objective", "key", "importance"])
+    frame = raw.rename(columns=str.capitalize).drop(columns="Importance")
+    frame["Importance %"] = (100 * raw["importance"]).map(format.whole)
     caption = (
         f"Share of the variance over the ranges that a key explains by itself, by fANOVA on the "
         f"{values} values tried; the shares of an objective add up to 100 %. With few values they "
@@ -160,17 +143,13 @@ def importances_table(importances: Mapping[str, Mapping[str, float]], values: in
 
 def pareto_table(front: Sequence[tuple[str, Judgement]], values: int) -> format.Table:
     """The values that no other value beats in both success and plan time."""
-    raw = pd.DataFrame(
-        [
-            {"value": words, "success": j.value, "low": j.low, "high": j.high, "plan_s": j.plan_s}
-            for words, j in front
-        ],
-        columns=["value", "success", "low", "high", "plan_s"],
-    ).sort_values("plan_s", ignore_index=True)
+    columns = ["value", *_RATE, "plan_s"]
+    known = [(words, one.value, one.low, one.high, one.plan_s) for words, one in front]
+    raw = pd.DataFrame(known, columns=columns).sort_values("plan_s", ignore_index=True)
     frame = pd.DataFrame(
         {
             "Value": raw["value"],
-            "Success %": format.with_interval(100 * raw[["success", "low", "high"]], *_RATE),
+            "Success %": format.with_interval(100 * raw[[*_RATE]], *_RATE),
             "Plan, s": raw["plan_s"].map(format.three),
         }
     )

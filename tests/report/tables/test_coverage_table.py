@@ -18,7 +18,7 @@ ITEMS = {*(f"Fig. {n}" for n in (3, *range(6, 20))), *(f"Tab. {n}" for n in rang
 
 def names(item):
     """ "Fig. 8, 11" -> Fig. 8 and Fig. 11."""
-    kind, _, numbers = item.name.partition(" ")
+    kind, _, numbers = item.item.partition(" ")
     return {f"{kind} {number}" for number in numbers.split(", ")}
 
 
@@ -38,7 +38,7 @@ def test_every_item_of_the_paper_is_listed():
     assert set().union(*map(names, published.items())) == ITEMS
 
 
-@pytest.mark.parametrize("item", published.items(), ids=lambda item: f"{item.name} {item.title}")
+@pytest.mark.parametrize("item", published.items(), ids=lambda item: f"{item.item} {item.title}")
 def test_commands_are_understood(item):
     """A loop's command is read with each of its values; an item without one says why."""
     if item.command.startswith("none: "):
