@@ -29,6 +29,13 @@ _BOLD = (
     "number is bold where these pairs are too few to tell it apart, which is no tie: the table of "
     "pairs that a difference needs says how many would. Controls and ceilings do not compete."
 )
+_HARD_PAIRS = (
+    "Hard pairs: {names}; "
+    f"{success_rates.HARD}. A task's protocol draws more of them where there are few. Success in "
+    "percent [95 % interval], in round brackets the points above the heuristic, the task's trivial "
+    "policy, on the same pairs; *: p below 0.05 after Holm's correction for all differences of the "
+    "task on kinds of pairs."
+)
 _WAY_TITLE = "share of the way from the best trivial control to the ceiling"
 _WAY = (
     "Share of the way: (success − floor) / (ceiling − floor) in percent, on the same pairs; the "
@@ -54,7 +61,7 @@ def success_table(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) 
     """
     elsewhere = evaluations.cells(run)  # in a table of their own: each has a protocol's hash
     raw = _raw(run, outcomes, estimates[~estimates["cell"].isin(elsewhere)])
-    across = list(_across_tasks(run, raw))
+    across = list(_across_tasks(run, raw, success_rates.hardest(run, estimates)))
     shown = {key for key, _ in across}
     of_tasks = []
     for section, (split, task), rows in format.by_section(raw, "split", "task"):
@@ -62,30 +69,67 @@ def success_table(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) 
         title = f"{run.task_label(task)}, {section[1]}, {split} pairs"
         of_tasks += _of_task(run, title, rows, outcomes, headline=alone)
     needed = power.power_sections(run, raw, outcomes)
-    main = [section for _, section in across]
+    main = [section for _, sections in across for section in sections]
     sections = [*main, *needed, *of_tasks] if main else [*of_tasks, *needed]
     return format.Table("success", "Success", raw, sections)
 
 
-def _across_tasks(run: load.RunTables, raw: pd.DataFrame) -> Iterator[tuple[tuple, format.Section]]:
-    """(scale, protocol, split) and its table: a row per method, a column per task."""
+def _across_tasks(
+    run: load.RunTables, raw: pd.DataFrame, hard: dict[str, str]
+) -> Iterator[tuple[tuple, list[format.Section]]]:
+    """(scale, protocol, split) and its tables, each a row per method and a column per task: of all
+    pairs and, where tasks have several kinds, of their hard ones (task -> kind).
+    """
     for key, rows, unclear in format.across_tasks(raw):
-        about, columns = format.about(run, rows), list(rows["task"].unique())
+        about, of = format.about(run, rows), f"{key[1]}, {key[2]} pairs"
         rows = format.by_rank(run, rows)
         rows["cell_text"] = format.with_interval(rows, "success_pct", "low_pct", "high_pct")
-        by = ["label", rows.groupby(["label", "task"]).cumcount().rename("copy")]
-        order = rows.groupby(by, sort=False).size().index
-        wide = rows.set_index([*by, "task"])[["cell_text", "is_best"]].unstack().loc[order]
-        texts = wide["cell_text"].reindex(columns=columns).fillna(format.BLANK)
-        best = wide["is_best"].reindex(columns=columns).eq(True).to_numpy()
-        frame = texts.rename(columns=run.task_label).reset_index("label").reset_index(drop=True)
-        frame = frame.rename(columns={"label": "Method"}).rename_axis(columns=None)
-        headings = list(frame.columns[1:])
-        bold = frozenset((int(i), headings[j]) for i, j in zip(*best.nonzero(), strict=True))
+        frame, bold = _wide(run, rows)
         words = f"{about} {_counts(rows, key[2])} {_AVERAGING} {_INTERVALS}"
         words += f"{_BOLD if bold else ''}{format.unclear_note(run, unclear)}"
-        title = f"Success by task, {key[1]}, {key[2]} pairs"
-        yield key, format.Section(title, words, frame, True, bold)
+        sections = [format.Section(f"Success by task, {of}", words, frame, True, bold)]
+        if (own := _on_hard_pairs(rows, hard)) is not None:
+            names = [
+                f"{run.task_label(task)}'s {hard[task]} ({format.span(part['hard_number'])})"
+                for task, part in own.groupby("task", sort=False)
+            ]
+            words = f"{format.about(run, own)} {_HARD_PAIRS.format(names=', '.join(names))} {_INTERVALS}"
+            frame, _ = _wide(run, own)
+            sections.append(format.Section(f"Success on hard pairs, {of}", words, frame, True))
+        yield key, sections
+
+
+def _wide(run: load.RunTables, rows: pd.DataFrame) -> tuple[pd.DataFrame, frozenset]:
+    """A row per method and a column per task of `cell_text`, and which cells are bold."""
+    columns = list(rows["task"].unique())
+    by = ["label", rows.groupby(["label", "task"]).cumcount().rename("copy")]
+    order = rows.groupby(by, sort=False).size().index
+    wide = rows.set_index([*by, "task"])[["cell_text", "is_best"]].unstack().loc[order]
+    texts = wide["cell_text"].reindex(columns=columns).fillna(format.BLANK)
+    best = wide["is_best"].reindex(columns=columns).eq(True).to_numpy()
+    frame = texts.rename(columns=run.task_label).reset_index("label").reset_index(drop=True)
+    frame = frame.rename(columns={"label": "Method"}).rename_axis(columns=None)
+    headings = list(frame.columns[1:])
+    return frame, frozenset((int(i), headings[j]) for i, j in zip(*best.nonzero(), strict=True))
+
+
+def _on_hard_pairs(rows: pd.DataFrame, hard: dict[str, str]) -> pd.DataFrame | None:
+    """The rows of tasks with hard pairs, with the text of a cell on them."""
+    parts = []
+    for task, own in rows.groupby("task", sort=False):
+        prefix = _prefix(hard[task]) if task in hard else ""
+        names = [f"{prefix}{name}" for name in ("success_pct", "low_pct", "high_pct")]
+        if not prefix or names[0] not in own:
+            continue
+        texts = pd.Series(format.with_interval(own, *names), own.index)
+        points = f"{prefix}minus_heuristic_points"
+        if points in own:
+            clear = own[f"{prefix}minus_heuristic_p_holm"] < success_rates.ALPHA
+            above = own[points].map(format.signed) + clear.map({True: "*", False: ""})
+            texts += (" (" + above + ")").where(own[points].notna(), "")
+        number = own[f"{prefix}pairs"]
+        parts.append(own.assign(cell_text=texts, hard_number=number, is_best=None))
+    return pd.concat(parts) if parts else None
 
 
 def _of_task(

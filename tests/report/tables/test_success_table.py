@@ -83,6 +83,23 @@ def test_one_family_of_tests_is_a_task_s_differences_on_all_pairs(run):
     assert "the 1 difference on all pairs of this task" in shown
 
 
+def test_hard_pairs_of_all_tasks_stand_side_by_side_beside_the_heuristic(run):
+    near = np.arange(50) % 2 == 0  # the strata take turns
+    for method, solved in (("lewm", near | True), ("mine", near), ("heuristic", near)):
+        run.trial("push_t", method, outcome=solved, strata=("near", "far"))
+        run.trial("two_room", method, outcome=solved)  # one kind of pairs
+    raw(run)
+    shown = table(run, "success", "md")
+    assert shown.index("## Success by task") < shown.index("## Success on hard pairs")
+    lines = shown[shown.index("## Success on hard pairs") :].splitlines()
+    heading, _, *found = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
+    assert heading == ["Method", "Push-T"]
+    assert dict(found[:3]) == {
+        "LeWM": "100 [87, 100] (+100\\*)", "mine": "0 [0, 13] (+0)", "Heuristic": "0 [0, 13]",
+    }  # fmt: skip
+    assert "Hard pairs: Push-T's far (25); the kind" in shown
+
+
 def test_strata_and_pairs_not_solved_at_start(run):
     solved = outcome(10)
     run.trial(outcome=outcome(25), strata=("near", "far far"), initially_solved=solved)
