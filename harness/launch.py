@@ -40,7 +40,6 @@ _FIRST_WORKER_S = 120.0  # that Ray's first worker process may take to start
 _CONNECT_S = 10.0
 _TOKEN_FILE = "~/.ray/auth_token"  # where `ray get-auth-token --generate` puts it
 _RETRIES = 1  # of a trial whose process died; it goes on from its checkpoint
-_COMPACTED_EACH = 500  # trials that end: two seconds each time
 
 # a machine's resources under Ray's names: "CPU", "GPU"; and under ours, where it is known, the
 # memory of the smallest of its GPUs
@@ -53,7 +52,7 @@ class LaunchError(RuntimeError):
 
 
 class TrialsDisplay(Display):
-    """Progress over the trials of a run, whose rows are compacted after every 500: the report of
+    """Progress over the trials of a run, whose rows are compacted as trials end: the report of
     thousands would open the files of each.
     """
 
@@ -64,7 +63,7 @@ class TrialsDisplay(Display):
     def finish(self, key: str, outcome: str) -> None:
         """The trial `key` has ended."""
         super().finish(key, outcome)
-        if self.done % _COMPACTED_EACH == 0:
+        if self.done % rows.WORTH_COMPACTING == 0:
             rows.compact_trials(self._folder)
 
 

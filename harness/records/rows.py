@@ -264,7 +264,7 @@ class Tables(NamedTuple):
 
 LEFT_OUT = "a copy, or renamed: a trial counts in its own folder alone"
 _BATCH = 128  # trials read by one thread at a time
-_WORTH_COMPACTING = 200  # trials that were read from files of their own: half a second
+WORTH_COMPACTING = 200  # trials that were read from files of their own: half a second
 FILES = {"metrics": MetricRow, "episodes": EpisodeRow, "trial": TrialRow}
 _ROWS = FILES | {"frames": FrameRow}
 _FILE_NAMES = {f"{name}.parquet": name for name in _ROWS}
@@ -535,7 +535,7 @@ def _read_all(
     tables = {name: _concat(row, [b.tables[name] for b in batches]) for name, row in FILES.items()}
     entries = [entry for batch in batches for entry in batch.entries]
     unknown = sum(len(batch.entries) for batch in batches if not batch.compacted)
-    if compacting and unknown >= _WORTH_COMPACTING:
+    if compacting and unknown >= WORTH_COMPACTING:
         compact.write(fs, base, compact.Compact(tables, entries))
     return _Batch(
         tables,

@@ -35,7 +35,7 @@ def write(run, seed, success=True, when=1_000_000_000):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A compacted run of five trials."""
-    monkeypatch.setattr(rows, "_WORTH_COMPACTING", 1)
+    monkeypatch.setattr(rows, "WORTH_COMPACTING", 1)
     for seed in SEEDS:
         write(tmp_path, seed)
     rows.read(str(tmp_path), compacting=True)
@@ -203,8 +203,7 @@ def test_a_reading_opens_each_file_once_and_the_next_one_only_those_that_are_new
 
 def test_a_run_compacts_its_trials_as_they_end(tmp_path, monkeypatch):
     """The fourth to end is read from its own files, and so is one that is run again."""
-    monkeypatch.setattr(rows, "_WORTH_COMPACTING", 1)
-    monkeypatch.setattr(launch, "_COMPACTED_EACH", 3)
+    monkeypatch.setattr(rows, "WORTH_COMPACTING", 3)
     with launch.TrialsDisplay(str(tmp_path), 4) as display:
         for seed in range(4):
             write(tmp_path, seed)
