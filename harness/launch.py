@@ -51,6 +51,22 @@ class LaunchError(RuntimeError):
     """The trials cannot be started, and what to do about it."""
 
 
+class TrialsDisplay(Display):
+    """Progress over the trials of a run, whose rows are compacted as trials end: the report of
+    thousands would open the files of each.
+    """
+
+    def __init__(self, folder: str, *words: Any, **options: Any):
+        super().__init__(*words, **options)
+        self._folder = folder
+
+    def finish(self, key: str, outcome: str) -> None:
+        """The trial `key` has ended."""
+        super().finish(key, outcome)
+        if self.done % rows.WORTH_COMPACTING == 0:
+            rows.compact_trials(self._folder)
+
+
 def missing(specs: Sequence[TrialSpec], folders: RunFolders) -> list[TrialSpec]:
     """The trials that are not done under their present configuration."""
     return [spec for spec in specs if not _is_done(spec, folders)]
@@ -81,7 +97,7 @@ def launch(
         provenance.git()  # says once, here, where no commit can be recorded
     costs = {spec.key: estimates.get(spec.key) for spec in specs}
     if run.backend == "loop" and specs:
-        with Display(len(specs), costs=costs) as display:
+        with TrialsDisplay(folders.folder, len(specs), costs=costs) as display:
             for wave in suites.waves(_refuse(specs, folders, local_nodes(), display)):
                 _loop(wave, folders, display)
     elif specs:
@@ -212,7 +228,8 @@ def _by_ray(
     nodes = cluster(scratch, run)
     left = [spec for spec in specs if attempts(spec, folders) == before[spec.key]]
     costs = {spec.key: costs[spec.key] for spec in left}
-    with Display(len(specs), len(specs) - len(left), costs=costs) as display:
+    before_this = len(specs) - len(left)
+    with TrialsDisplay(folders.folder, len(specs), before_this, costs=costs) as display:
         for wave in suites.waves(_refuse(left, folders, nodes, display)):
             if wave:
                 _tune(scratch, {spec.key: spec for spec in wave}, before, folders, display)

@@ -2,9 +2,10 @@
 
 The report is `python -m harness.report` on made-up trials (four tasks, five methods,
 the rest seeds), each with `episodes` episodes and a training curve: wall time and largest memory
-of that process. The first report reads every trial's own files, the next one the tables that the
-first left compacted. Expansion is that of suite=all with more seeds. The suite through Ray is the
-toy task's no-op control with a seed a trial: Ray's start, and what is not the trial's own work.
+of that process. It reads the tables that a run leaves compacted; "report, trial by trial" is
+without them, from every trial's own files. Expansion is that of suite=all with more seeds. The
+suite through Ray is the toy task's no-op control with a seed a trial: Ray's start, and what is not
+the trial's own work.
 Sizes are tens up to the largest; the exponent is the slope of log value over log trials, by least
 squares from 100 trials on. Expansion is measured `repeats` times, so are the reports of all sizes
 but the largest, which is measured once, as is all that goes through Ray.
@@ -88,8 +89,9 @@ def _measure(options: Config, scratch: str) -> Iterator[versus.BenchRow]:
     folders = {size: f"{scratch}/report{size}" for size in _sizes(options.report_trials)}
     for size, folder in folders.items():
         _write_trials(folder, size, options.episodes)
-    for name, first in (("report", True), ("report, next", False)):
-        reports = [(size, _report(folder, first)) for size, folder in folders.items()]
+        rows.compact_trials(folder)
+    for name, compacted in (("report", True), ("report, trial by trial", False)):
+        reports = [(size, _report(folder, compacted)) for size, folder in folders.items()]
         yield from _grown(name, reports, options.repeats, "memory, GiB")
     sizes = _sizes(options.report_trials)
     expansions = [(n, _expansion(n)) for n in sizes]
@@ -183,13 +185,11 @@ def _episode(key: str, number: int, solved: bool) -> rows.EpisodeRow:
     )
 
 
-def _report(folder: str, first: bool) -> Callable[[], tuple[float, float]]:
-    """Seconds and GiB of the report's own process, without what an earlier report compacted where
-    it is to be the `first`.
-    """
+def _report(folder: str, compacted: bool) -> Callable[[], tuple[float, float]]:
+    """Seconds and GiB of the report's own process, with or without `compacted` tables."""
 
     def once() -> tuple[float, float]:
-        if first:
+        if not compacted:
             shutil.rmtree(f"{folder}/{compact.FOLDER}", ignore_errors=True)
         started = time.perf_counter()
         command = [sys.executable, "-m", "harness.report", folder]

@@ -3,7 +3,8 @@ small files, and opening these takes longer than everything else that a report d
 
 The record is the trials' own files. RUN/compact/ only repeats them and may be deleted: a trial is
 read from there as long as its own files have the sizes and times of writing that they had when they
-were compacted, and from its own files otherwise.
+were compacted, and from its own files otherwise. A run writes it anew as its trials end, a report
+where it had to open the files of many.
 """
 
 from __future__ import annotations

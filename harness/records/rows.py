@@ -264,7 +264,7 @@ class Tables(NamedTuple):
 
 LEFT_OUT = "a copy, or renamed: a trial counts in its own folder alone"
 _BATCH = 128  # trials read by one thread at a time
-_WORTH_COMPACTING = 200  # trials that were read from files of their own: half a second
+WORTH_COMPACTING = 200  # trials that were read from files of their own: half a second
 FILES = {"metrics": MetricRow, "episodes": EpisodeRow, "trial": TrialRow}
 _ROWS = FILES | {"frames": FrameRow}
 _FILE_NAMES = {f"{name}.parquet": name for name in _ROWS}
@@ -424,37 +424,35 @@ def read(run_folder: str, without: Collection[str] = (), compacting: bool = Fals
     were read from files of their own, so that the next reading is fast.
     """
     fs, below = _below(run_folder)
-    base = below.rpartition("/")[0]
     files = _files(fs, below)
-    known = compact.read(fs, base, {name: _whole_schema(row) for name, row in FILES.items()})
-    with ThreadPoolExecutor(pa.cpu_count()) as pool:
-        pieces = _pieces(below, files, known)
-        batches = list(pool.map(lambda piece: _read_piece(fs, below, piece), pieces))
-    del known, pieces  # what they hold is freed while it becomes pandas
-    tables = {name: _concat(row, [b.tables[name] for b in batches]) for name, row in FILES.items()}
-    entries = [entry for batch in batches for entry in batch.entries]
-    unknown = sum(len(batch.entries) for batch in batches if not batch.compacted)
-    broken = tuple(entry for batch in batches for entry in batch.broken)
-    left_out = tuple(name for batch in batches for name in batch.left_out)
-    ignored = sum((batch.ignored for batch in batches), collections.Counter())
-    del batches
-    if compacting and unknown >= _WORTH_COMPACTING:
-        compact.write(fs, base, compact.Compact(tables, entries))
-    for entry in broken:
+    joined = _read_all(fs, below, files, compacting)
+    for entry in joined.broken:
         words = "%s/%s is left out: %s. Issue the run command again to repeat it."
         log.warning(words, below, entry.folder, entry.reason)
-    for name in left_out:
+    for name in joined.left_out:
         log.warning("%s/%s is left out: %s", below, name, LEFT_OUT)
-    if ignored:
-        columns = [f"{column} (trials: {count})" for column, count in sorted(ignored.items())]
+    if joined.ignored:
+        columns = ", ".join(f"{name} (trials: {n})" for name, n in sorted(joined.ignored.items()))
         words = "not read, since this version does not know it and another one wrote it: %s"
-        log.warning(words, ", ".join(columns))
+        log.warning(words, columns)
+    tables, joined = dict(joined.tables), joined._replace(tables={})
     tables["episodes"] = tables["episodes"].drop_columns(list(without))
     frames = {}
-    for name in FILES:
+    for name in FILES:  # each is freed while it becomes pandas
         frames[name] = tables.pop(name).to_pandas(self_destruct=True)
     pictured = tuple(folder[len(below) + 1 :] for folder in files if "frames" in files[folder])
-    return Tables(**frames, broken=broken, left_out=left_out, pictured=pictured)
+    return Tables(**frames, broken=joined.broken, left_out=joined.left_out, pictured=pictured)
+
+
+def compact_trials(run_folder: str) -> None:
+    """`read` with `compacting`, for the compacted tables alone. Where that cannot be, the log says
+    so: nothing depends on it.
+    """
+    try:
+        fs, below = _below(run_folder)
+        _read_all(fs, below, _files(fs, below), compacting=True)
+    except OSError as error:
+        log.info("%s is not compacted: %s", run_folder, one_line(error))
 
 
 def read_one(folder: str) -> Tables | None:
@@ -498,8 +496,8 @@ class _Batch(NamedTuple):
     tables: Mapping[str, pa.Table]
     entries: Sequence[compact.Entry]  # of the trials in the tables, in their order
     ignored: collections.Counter[str]
-    broken: Sequence[Broken] = ()
-    left_out: Sequence[str] = ()
+    broken: tuple[Broken, ...] = ()
+    left_out: tuple[str, ...] = ()
     compacted: bool = False  # the tables are a part of the compacted ones
 
 
@@ -523,6 +521,29 @@ def _files(fs: pafs.FileSystem, below: str) -> dict[str, _Files]:
 
 
 _Piece = _Batch | Mapping[str, str]  # read already, or folders to read, with their signatures
+
+
+def _read_all(
+    fs: pafs.FileSystem, below: str, files: Mapping[str, _Files], compacting: bool
+) -> _Batch:
+    """All trials as one batch, which is compacted where many were read from files of their own."""
+    base = below.rpartition("/")[0]
+    known = compact.read(fs, base, {name: _whole_schema(row) for name, row in FILES.items()})
+    with ThreadPoolExecutor(pa.cpu_count()) as pool:
+        pieces = _pieces(below, files, known)
+        batches = list(pool.map(lambda piece: _read_piece(fs, below, piece), pieces))
+    tables = {name: _concat(row, [b.tables[name] for b in batches]) for name, row in FILES.items()}
+    entries = [entry for batch in batches for entry in batch.entries]
+    unknown = sum(len(batch.entries) for batch in batches if not batch.compacted)
+    if compacting and unknown >= WORTH_COMPACTING:
+        compact.write(fs, base, compact.Compact(tables, entries))
+    return _Batch(
+        tables,
+        entries,
+        ignored=sum((batch.ignored for batch in batches), collections.Counter()),
+        broken=tuple(entry for batch in batches for entry in batch.broken),
+        left_out=tuple(name for batch in batches for name in batch.left_out),
+    )
 
 
 def _pieces(below: str, files: Mapping[str, _Files], known: compact.Compact) -> Iterator[_Piece]:
@@ -579,7 +600,7 @@ def _read_piece(fs: pafs.FileSystem, below: str, piece: _Piece) -> _Batch:
         for name, row in FILES.items()
     }
     ignored = collections.Counter(column for one in trials for column in one.ignored)
-    return _Batch(tables, entries, ignored, broken, left_out)
+    return _Batch(tables, entries, ignored, tuple(broken), tuple(left_out))
 
 
 def _read_folder(fs: pafs.FileSystem, folder: str) -> _TrialTables:

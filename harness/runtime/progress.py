@@ -91,6 +91,11 @@ class Display:
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
+    @property
+    def done(self) -> int:
+        """How many items are done."""
+        return self._all.done
+
     def advance(self, count: int) -> None:
         """`count` more items are done."""
         self._all.done += count

@@ -173,7 +173,7 @@ def run(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
     _ask_again(sweep, study, before)
     launch.prepare_datasets([sweep.example], sweep.folders)
     if sweep.run.backend == "loop":
-        with Display(missing * sweep.trials_a_value) as display:
+        with launch.TrialsDisplay(sweep.run.folder, missing * sweep.trials_a_value) as display:
             _loop(Assignments(sweep, study, missing, display), display)
     else:
         launch.under_ray(sweep.run, _by_ray, sweep, missing, _ended(study) + missing)
@@ -357,7 +357,8 @@ def _by_ray(scratch: str, sweep: Sweep, missing: int, until: int) -> None:
     running = [v for v in _give_up_running(study) if set(v) == set(sweep.space)]
     _enqueue(study, running)
     left, each = until - _ended(study), sweep.trials_a_value
-    with Display(missing * each, (missing - left) * each) as display:
+    ended = (missing - left) * each
+    with launch.TrialsDisplay(sweep.run.folder, missing * each, ended) as display:
         _tune(scratch, sweep, Assignments(sweep, study, left, display), display)
 
 

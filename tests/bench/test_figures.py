@@ -199,7 +199,7 @@ def test_the_peer_computes_what_ours_does(scale):
 
 def test_made_up_trials_make_a_report_and_growth_has_an_exponent(tmp_path):
     suite._write_trials(str(tmp_path / "run"), 20, episodes=8)
-    seconds, gib = suite._report(str(tmp_path / "run"), first=True)()
+    seconds, gib = suite._report(str(tmp_path / "run"), compacted=False)()
     assert seconds > 0 and gib > 0 and (tmp_path / "run" / "index.html").is_file()
     squared = [(n, lambda n=n: (float(n) ** 2, math.nan)) for n in (100, 1000, 10_000)]
     hidden = [(10, lambda: (1e6, math.nan)), *squared]  # by what every run takes

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from harness import launch
 from harness.records import rows
 
 SEEDS = range(5)
@@ -34,7 +35,7 @@ def write(run, seed, success=True, when=1_000_000_000):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A compacted run of five trials."""
-    monkeypatch.setattr(rows, "_WORTH_COMPACTING", 1)
+    monkeypatch.setattr(rows, "WORTH_COMPACTING", 1)
     for seed in SEEDS:
         write(tmp_path, seed)
     rows.read(str(tmp_path), compacting=True)
@@ -172,3 +173,73 @@ def test_a_folder_that_cannot_be_written_is_read(run):
 
 def test_columns_that_nobody_reads_are_left_out(run):
     assert "solve_s" not in rows.read(str(run), without=("solve_s",)).episodes
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The trials' own files that are opened, as they are opened."""
+    paths, read_table = [], rows._read_table
+
+    def counted(fs, path, row):
+        paths.append("/".join(path.split("/")[-2:]))
+        return read_table(fs, path, row)
+
+    monkeypatch.setattr(rows, "_read_table", counted)
+    return paths
+
+
+def test_a_reading_opens_each_file_once_and_the_next_one_only_those_that_are_new(run, opened):
+    shutil.rmtree(run / "compact")
+    first = rows.read(str(run), compacting=True)
+    names = [f"toy.lewm.s{seed}.hash/{table}.parquet" for seed in SEEDS for table in rows.FILES]
+    assert sorted(opened) == sorted(names)
+    opened.clear()
+    assert_equal(rows.read(str(run)), first)
+    assert opened == []
+    write(run, 5)
+    assert list(rows.read(str(run)).trial["seed"]) == [0, 1, 2, 3, 4, 5]
+    assert sorted(opened) == [f"toy.lewm.s5.hash/{t}.parquet" for t in sorted(rows.FILES)]
+
+
+def test_a_run_compacts_its_trials_as_they_end(tmp_path, monkeypatch):
+    """The fourth to end is read from its own files, and so is one that is run again."""
+    monkeypatch.setattr(rows, "WORTH_COMPACTING", 3)
+    with launch.TrialsDisplay(str(tmp_path), 4) as display:
+        for seed in range(4):
+            write(tmp_path, seed)
+            display.finish(f"toy.lewm.s{seed}", "ok")
+            assert (tmp_path / "compact").exists() == (seed >= 2)
+    write(tmp_path, 1, success=False, when=1_000_000_001)
+    found = rows.read(str(tmp_path))
+    assert found.episodes.groupby("key")["success"].mean().tolist() == [1.0, 0.0, 1.0, 1.0]
+    mark(tmp_path)
+    assert marked(tmp_path) == [0, 2]
+    assert_equal(found, own_rows(tmp_path))
+
+
+def test_tables_that_were_half_written_are_not_used(run, opened, monkeypatch):
+    """A process is killed as it replaces them: two of them are new, the others those of before."""
+    whole_file = rows.compact.whole_file
+    write(run, 1, success=False, when=1_000_000_001)
+    left = [2]
+
+    def killed(fs, path):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return whole_file(fs, path)
+
+    monkeypatch.setattr(rows.compact, "whole_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        rows.compact_trials(str(run))
+    opened.clear()
+    found = rows.read(str(run))
+    assert len(opened) == len(SEEDS) * len(rows.FILES)
+    assert found.episodes.groupby("key")["success"].mean().tolist() == [1.0, 0.0, 1.0, 1.0, 1.0]
+    assert_equal(found, own_rows(run))
+
+
+def test_a_store_that_does_not_answer_stops_no_run(tmp_path):
+    (tmp_path / "trials").write_text("a file in its place")
+    rows.compact_trials(str(tmp_path))
+    assert not (tmp_path / "compact").exists()

@@ -128,7 +128,7 @@ def test_pictures_are_those_of_the_first_seed_that_has_any(run):
 
 
 def test_a_report_from_compacted_tables_has_the_same_bytes(run, monkeypatch):
-    monkeypatch.setattr(rows, "_WORTH_COMPACTING", 1)
+    monkeypatch.setattr(rows, "WORTH_COMPACTING", 1)
     for method in ("lewm", "pldm", "random"):
         for seed in range(2 if method != "random" else 1):
             frames = film(20, success=True) if method != "random" else ()

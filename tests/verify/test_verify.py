@@ -301,7 +301,7 @@ def test_tables_that_no_rows_make(place):
 
 def test_a_compacted_copy_with_other_rows(place, monkeypatch):
     """Reports read it in place of the trials' own files."""
-    monkeypatch.setattr(rows, "_WORTH_COMPACTING", 1)
+    monkeypatch.setattr(rows, "WORTH_COMPACTING", 1)
     monkeypatch.setattr(rows.compact, "_SETTLED_S", 0.0)
     rows.read(f"{place}/r", compacting=True)
     assert checks(place) == {}

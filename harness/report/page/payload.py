@@ -107,8 +107,8 @@ def _thin(curve: pd.DataFrame) -> list[list[float | None]]:
     """Every k-th point and the last one, at most _MOST_POINTS; None for what is not finite."""
     every = max(1, math.ceil((len(curve) - 1) / (_MOST_POINTS - 1)))
     chosen = sorted({*range(0, len(curve), every), len(curve) - 1})
-    pairs = curve[["index", "value"]].iloc[chosen].itertuples(index=False, name=None)
+    steps, values = curve["index"].to_numpy()[chosen], curve["value"].to_numpy()[chosen]
     return [
         [int(at), float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None]
-        for at, value in pairs
+        for at, value in zip(steps, values, strict=True)
     ]

@@ -91,7 +91,8 @@ def counts(run: load.RunTables, progress: Progress) -> Counts | None:
 
 def _waiting(run: load.RunTables, progress: Progress) -> list[Hole]:
     """The planned trials that run, and those that no process has ended since they were planned."""
-    done = {(row.key, row.config_hash): set(rows.stages_of(row)) for row in run.trials.itertuples()}
+    trials = run.trials[["key", "config_hash", "stages", "config_yaml"]].itertuples()
+    done = {(row.key, row.config_hash): set(rows.stages_of(row)) for row in trials}
     failures = {(row.key, row.config_hash): row for row in run.failed.itertuples()}
     found = []
     for trial in progress.plan.trials:

@@ -93,7 +93,8 @@ def facts(run: load.RunTables) -> list[Fact]:
     """Code, versions, machine, data and time of all trials that have a row."""
     trials = pd.concat([run.trials, run.failed])
     dirty = trials["git_dirty"].map({True: " with uncommitted changes", False: ""})
-    data = trials["task"].map(run.task_label) + " " + trials["dataset_hash"].str[:12]
+    labels = {task: run.task_label(task) for task in trials["task"].unique()}
+    data = trials["task"].map(labels) + " " + trials["dataset_hash"].str[:12]
     columns = {
         "Commit": trials["git_commit"] + dirty,
         "Versions": trials["versions"],
