@@ -69,17 +69,16 @@ _TITLES = {
 def _raw(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """One row per cell and split."""
     keys = load.sweep_values(run.metrics).drop_duplicates("cell").set_index("cell")
-    known = estimates[estimates["subset"] == success_rates.ALL]
-    known = known[known["cell"].isin(cells(run))]
+    known = success_rates.beside_cells(run, estimates[estimates["cell"].isin(cells(run))])
     seconds = efficiency.plan_times(run)
     seconds = seconds[seconds["pairs"] == 1].groupby("cell")["p50_s"].median()
     rows, outcomes = [], _on_shared_pairs(run, keys)
     for row in known.itertuples():
-        key = keys.loc[row.cell, "name"]
+        key, value = keys.loc[row.cell, ["name", "value"]]
         rows.append(
             {"cell": row.cell, "split": row.split, "kind": key.partition(".")[0], "key": key}
-            | {"value": keys.loc[row.cell, "value"], "rollouts": rollouts(run, row.cell)}
-            | {"success_pct": 100 * row.mean, "low_pct": 100 * row.low, "high_pct": 100 * row.high}
+            | {"value": value, "rollouts": rollouts(run, row.cell)}
+            | {"success_pct": row.mean, "low_pct": row.low, "high_pct": row.high}
             | {"pairs": row.pairs, "seeds": row.seeds}
             | {"solve_1_p50_s": seconds.get(row.cell, np.nan)}
             | _difference(run, outcomes, row.cell, row.split)
