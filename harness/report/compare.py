@@ -49,22 +49,6 @@ class _Refusal(NamedTuple):
     details: str = ""  # hashes and settings that differ
 
 
-class _Side(NamedTuple):
-    """A cell of one run."""
-
-    run: str
-    cell: int
-    task: str
-    method: str
-    variant: str
-    label: str
-
-    @property
-    def name(self) -> tuple[str, str]:
-        """The name of the method, which is the same in two runs."""
-        return self.method, self.variant
-
-
 def compare(runs: Mapping[str, load.RunTables], methods: Collection[str] = ()) -> Comparison:
     """Compare each two of these runs (by the names that they are to have), the later one minus the
     earlier: methods of the same name, and a method that only one of the two has on a task with all
@@ -72,7 +56,7 @@ def compare(runs: Mapping[str, load.RunTables], methods: Collection[str] = ()) -
     """
     joined = _joined(runs)
     outcomes = success_rates.outcomes(joined)
-    sides = [_Side(*row) for row in joined.cells.reset_index()[list(_Side._fields)].values]
+    sides = joined.cells.rename_axis("cell").reset_index().itertuples()
     sides = [side for side in sides if not methods or side.method in methods]
     rows, refusals = [], _elsewhere(runs, methods)
     for first, second in itertools.combinations(runs, 2):
@@ -114,22 +98,23 @@ def _joined(runs: Mapping[str, load.RunTables]) -> load.RunTables:
     return first._replace(**tables | {"episodes": load.number_pairs(episodes)})
 
 
-def _opposed(sides: list[_Side], first: str, second: str) -> list[tuple[_Side, _Side]]:
+def _opposed(sides: list[Any], first: str, second: str) -> list[tuple[Any, Any]]:
     """The cells of two runs that are set against each other."""
     ours, theirs = ([side for side in sides if side.run == run] for run in (first, second))
-    # of a task and a method that both have, the one is the other's only partner
-    shared = {(a.task, a.name) for a in ours} & {(b.task, b.name) for b in theirs}
+    shared = set(map(_name, ours)) & set(map(_name, theirs))
     return [
         (a, b)
         for a, b in itertools.product(ours, theirs)
-        if a.task == b.task
-        and (a.name == b.name or not {(a.task, a.name), (b.task, b.name)} <= shared)
+        if a.task == b.task and (_name(a) == _name(b) or not {_name(a), _name(b)} <= shared)
     ]
 
 
-def _differences(
-    joined: load.RunTables, outcomes: dict, a: _Side, b: _Side
-) -> list[dict[str, Any]]:
+def _name(side: Any) -> tuple[str, str, str]:
+    """What two cells have in common that are the same method on the same task."""
+    return side.task, side.method, side.variant
+
+
+def _differences(joined: load.RunTables, outcomes: dict, a: Any, b: Any) -> list[dict[str, Any]]:
     """A row for each split and kind of pairs on which both were evaluated: b minus a."""
     rows = []
     for split in sorted({split for cell, split in outcomes if cell == b.cell}):
@@ -141,7 +126,7 @@ def _differences(
     return rows
 
 
-def _reason(joined: load.RunTables, outcomes: dict, a: _Side, b: _Side) -> tuple[str, str]:
+def _reason(joined: load.RunTables, outcomes: dict, a: Any, b: Any) -> tuple[str, str]:
     """Why two cells share no pair, and what differs."""
     ours, theirs = (joined.trials[joined.trials["cell"] == side.cell] for side in (a, b))
     for column, (what, keys) in _HASHES.items():
@@ -174,11 +159,11 @@ _HASHES = {
 }
 
 
-def _trainings_differ(joined: load.RunTables, a: _Side, b: _Side) -> str:
+def _trainings_differ(joined: load.RunTables, a: Any, b: Any) -> str:
     """ "train.steps: 20 (A), 30 (B)": the settings in which two trainings of one method differ, the
     seeds apart; "" where nothing was trained.
     """
-    if a.name != b.name or joined.methods.loc[a.method, "is_control"]:
+    if _name(a) != _name(b) or joined.methods.loc[a.method, "is_control"]:
         return ""
     ours, theirs = (joined.trials[joined.trials["cell"] == side.cell] for side in (a, b))
     words = [

@@ -47,15 +47,11 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     found = found[found.groupby("cell")["value"].transform(lambda own: own.notna().all())]
     if found.empty:
         return found.assign(keys=None)
-    known = ["method", "task", "scale", "protocol", "split", "mean", "low", "high"]
-    rows = []
-    for (cell, _), own in found.sort_values("name").groupby(["cell", "split"], sort=False):
-        if len(own) <= _MOST_KEYS:
-            x, y = [*own["value"], np.nan][:_MOST_KEYS]
-            first = own.iloc[0]
-            row = {name: first[name] for name in known}
-            rows.append(row | {"cell": cell, "keys": tuple(own["name"]), "x": x, "y": y})
-    points = pd.DataFrame(rows, columns=[*known, "cell", "keys", "x", "y"])
+    tried = found.sort_values("name").groupby(["cell", "split"], sort=False)
+    points = tried.nth(0).set_index(["cell", "split"])
+    points["keys"], values = tried["name"].agg(tuple), tried["value"].agg(list)
+    points["x"], points["y"] = values.str[0], values.str[1].astype(float)
+    points = points[points["keys"].map(len) <= _MOST_KEYS].reset_index()
     points["collapsed"] = points["cell"].isin(objective.collapsed(run.metrics, "cell"))
     names = points["method"].map(run.method_label) + ", " + points["task"].map(run.task_label)
     return points.assign(title=names)

@@ -22,7 +22,9 @@ def efficiency_table(run: load.RunTables) -> format.Table:
     for _, rows in raw.groupby("scale", sort=False) if len(raw) else ():
         trained = rows[rows["trains"]].reset_index(drop=True)
         if len(trained):
-            title, frame = format.tasks(run, trained), _training_frame(run, trained)
+            title, frame = format.tasks(run, trained), format.shown_columns(run, trained, COLUMNS)
+            for heading, name in _MACHINE.items():
+                frame[heading] = trained[name].map(format.text)
             frame, more = format.fold(frame, ["Training seeds", *_MACHINE])
             sections.append(format.section(run, title, trained, f"{_TRAINING}{more}", frame))
         planned = rows[rows["timed"].notna() | rows["plan_flops"].notna()].reset_index(drop=True)
@@ -178,13 +180,6 @@ def _planned(run: load.RunTables, cell: int, times: pd.DataFrame) -> dict[str, A
     if timed and (paper := published.plan_s(run.cells.loc[cell])):
         row |= format.published_columns("published_plan_s", paper)
     return row
-
-
-def _training_frame(run: load.RunTables, rows: pd.DataFrame) -> pd.DataFrame:
-    frame = format.shown_columns(run, rows, COLUMNS)
-    for heading, name in _MACHINE.items():
-        frame[heading] = rows[name].map(format.text)
-    return frame
 
 
 def _plan_frame(run: load.RunTables, rows: pd.DataFrame, sizes: list[int]) -> pd.DataFrame:

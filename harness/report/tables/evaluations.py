@@ -73,16 +73,16 @@ _TITLES = {
 def _raw(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """One row per cell and split."""
     keys = load.sweep_values(run.metrics).drop_duplicates("cell").set_index("cell")
-    known = success_rates.beside_cells(run, estimates)
-    known = success_rates.with_hardest(run, estimates, known[known["cell"].isin(cells(run))])
+    known = success_rates.beside_cells(run, estimates[estimates["cell"].isin(cells(run))])
+    known = success_rates.with_hardest(run, estimates, known)
     seconds = efficiency.plan_times(run)
     seconds = seconds[seconds["pairs"] == 1].groupby("cell")["p50_s"].median()
     rows, outcomes = [], _on_shared_pairs(run, keys)
     for row in known.itertuples():
-        key = keys.loc[row.cell, "name"]
+        key, value = keys.loc[row.cell, ["name", "value"]]
         rows.append(
             {"cell": row.cell, "split": row.split, "kind": key.partition(".")[0], "key": key}
-            | {"value": keys.loc[row.cell, "value"], "rollouts": rollouts(run, row.cell)}
+            | {"value": value, "rollouts": rollouts(run, row.cell)}
             | {"success_pct": row.mean, "low_pct": row.low, "high_pct": row.high}
             | {"hard_pairs": row.hard, "hard_success_pct": row.hard_mean}
             | {"hard_low_pct": row.hard_low, "hard_high_pct": row.hard_high}

@@ -93,7 +93,8 @@ def _across_tasks(
                 f"{run.task_label(task)}'s {hard[task]} ({format.span(part['hard_number'])})"
                 for task, part in own.groupby("task", sort=False)
             ]
-            words = f"{format.about(run, own)} {_HARD_PAIRS.format(names=', '.join(names))} {_INTERVALS}"
+            words = f"{format.about(run, own)} {_HARD_PAIRS.format(names=', '.join(names))}"
+            words += f" {_INTERVALS}"
             frame, _ = _wide(run, own)
             sections.append(format.Section(f"Success on hard pairs, {of}", words, frame, True))
         yield key, sections

@@ -51,9 +51,12 @@ def _raw(run: load.RunTables) -> pd.DataFrame:
     """One row per cell and kind of event, in the order of recording."""
     metrics = load.of_stage(run, "surprise", metric_names.SurpriseName)
     metrics = metrics[metrics["measure"].isin(MEASURES)]
+    counts = run.metrics[run.metrics["stage"] == "surprise"]
+    counts = counts[counts["name"].isin(["clips", "families"])]  # what the numbers are of
     lines = []
     for (cell, kind), part in metrics.groupby(["cell", "kind"], sort=False):
-        line = {"cell": cell, "event": kind} | _counts(run, cell)
+        own = counts[counts["cell"] == cell].groupby("name")["value"].max()
+        line = {"cell": cell, "event": kind} | own.astype(int).to_dict()
         for (source, measure), values in part.groupby(["source", "measure"])["value"]:
             prefix = "" if source == metric_names.SURPRISE_SOURCES[0] else f"{source}_"
             line[f"{prefix}{measure}"] = values.agg(_pooled(measure))
@@ -65,16 +68,12 @@ def _raw(run: load.RunTables) -> pd.DataFrame:
     return raw
 
 
-def _counts(run: load.RunTables, cell: int) -> dict[str, int]:
-    """How many clips and families the numbers of a cell are of."""
-    own = run.metrics[(run.metrics["cell"] == cell) & (run.metrics["stage"] == "surprise")]
-    known = own[own["name"].isin(["clips", "families"])].groupby("name")["value"].max()
-    return known.astype(int).to_dict()
-
-
 def _frame(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows by kind of event; below the methods what the pictures alone tell, the same for all."""
-    rows = format.together(pd.concat([rows, _pixel_rows(rows)]), "event")
+    known = {f"pixels_{measure}": _pooled(measure) for measure in MEASURES}
+    pixels = rows.groupby("event", sort=False).agg(known).set_axis(MEASURES, axis=1)
+    rows = pd.concat([rows, pixels.reset_index().assign(label=PIXELS)])
+    rows = format.together(rows, "event")
     shown = {
         "Event": rows["event"].map(label),
         "Method": rows["label"],
@@ -97,14 +96,6 @@ def _both_p(rows: pd.DataFrame, test: str) -> list[str]:
         format.p_value(p) + ("" if pd.isna(holm) else f" ({format.p_value(holm)})")
         for p, holm in both
     ]
-
-
-def _pixel_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per kind of event, with the pictures' surprise in the place of the model's."""
-    known = {f"pixels_{measure}": _pooled(measure) for measure in MEASURES}
-    pooled = rows.groupby("event", sort=False).agg(known)
-    pooled.columns = MEASURES
-    return pooled.reset_index().assign(label=PIXELS)
 
 
 def _pooled(measure: str) -> str:
