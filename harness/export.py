@@ -1,11 +1,16 @@
-"""Writes the weights of a finished trial, with a model card, for others to load.
+"""Writes the weights of a finished trial, with a model card, for others to load; or a run's rows.
 
 python -m harness.export TRIAL [format=swm|safetensors] [to=FOLDER] [transformers=4|5]
+python -m harness.export RUN format=packed [to=FOLDER] [pictures=false]
 
 TRIAL is a folder results/RUN/trials/KEY.HASH. format=swm, the default, is what stable-worldmodel's
 load_pretrained reads: weights.pt under the names of the released weights, and config.json. Its ViT
 has other names under transformers 5. format=safetensors has this project's names, for any method:
 weights.safetensors and config.yaml. Both folders can be given as method.lewm.weights=FOLDER.
+
+format=packed writes the rows of a whole run, results/RUN, in one Parquet file a table, a fifth of
+the size: for a repository or an appendix. harness.report and harness.verify read FOLDER as they
+read the run; it has no weights, so a run of the same name would train anew.
 """
 
 from __future__ import annotations
@@ -52,9 +57,10 @@ class ExportError(RuntimeError):
 class Options(Settings):
     """The words of the command."""
 
-    format: Literal["swm", "safetensors"] = setting("swm", "Which names and files.")
-    to: str = setting("", "The folder; without it exports/KEY.HASH-FORMAT.", text="a path")
+    format: Literal["swm", "safetensors", "packed"] = setting("swm", "Which names and files.")
+    to: str = setting("", "The folder; without it exports/NAME-FORMAT.", text="a path")
     transformers: Literal[4, 5] = setting(4, "Whose names of a ViT, for format=swm.")
+    pictures: bool = setting(True, "Whether format=packed keeps pictures of episodes.")
 
 
 class Trial(NamedTuple):
@@ -74,10 +80,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def export(folder: str, options: Options) -> str:
-    """Write the trial of the folder; returns the folder of what was written.
+    """Write the trial, or the run, of the folder; returns the folder of what was written.
 
     Raises ExportError, WeightsError or OSError.
     """
+    if options.format == "packed":
+        return _pack(folder, options)
     trial = _read(folder)
     name = rows.folder_name(trial.row.key, trial.row.config_hash)
     target = options.to or f"exports/{name}-{options.format}"
@@ -148,7 +156,7 @@ _USE = {
 
 
 def _parse(argv: Sequence[str]) -> tuple[str, Options]:
-    return command_line.folder_and_options(argv, Options(), "TRIAL", "format")
+    return command_line.folder_and_options(argv, Options(), "TRIAL or RUN", "format")
 
 
 def _execute(folder: str, options: Options) -> int:
@@ -170,6 +178,16 @@ def _read(folder: str) -> Trial:
         return Trial(row, config.from_yaml(row.config_yaml), tables, path)
     except config.ConfigError as error:
         raise ExportError(f"{folder} is of another version of this project: {error}") from None
+
+
+def _pack(folder: str, options: Options) -> str:
+    target = options.to or f"exports/{folder.rstrip('/').rpartition('/')[2]}-packed"
+    fs, base = storage.filesystem(target)
+    _check_empty(fs, base, {})
+    if not rows.names(folder):
+        raise ExportError(f"{folder} holds no trials: give the folder of a run, results/RUN")
+    rows.pack(folder, target, options.pictures)
+    return target
 
 
 def _swm(trial: Trial, options: Options) -> dict[str, bytes]:

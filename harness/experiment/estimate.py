@@ -13,7 +13,7 @@ from pyarrow import fs as pafs
 
 from harness.experiment import suites
 from harness.experiment.identity import TrialSpec
-from harness.records import rows, storage
+from harness.records import packed, rows, storage
 
 _NEWEST = 500  # trials that are read; more would take longer than they tell
 _REFERENCE = str(Path(__file__).resolve().parents[2] / "results" / "reference")
@@ -117,9 +117,15 @@ def _trials(root: str) -> list[rows.TrialRow]:
         infos = fs.get_file_info(selector)
     except NotADirectoryError:  # the run says so when it comes to writing
         return []
-    files = [info for info in infos if PurePath(info.path).match("trials/*/trial.parquet")]
-    newest = sorted(files, key=lambda info: info.mtime_ns or 0)[-_NEWEST:]
-    read = [rows.read_trial(info.path.removesuffix("/trial.parquet")) for info in newest]
+    found: list[tuple[int, str]] = []  # when a trial was written, and its folder
+    for info in infos:
+        path, written = PurePath(info.path[len(base) :].lstrip("/")), info.mtime_ns or 0
+        if path.match("trials/*/trial.parquet"):
+            found.append((written, storage.join(root, *path.parent.parts)))
+        elif path.match(f"{packed.FOLDER}/trial.parquet"):
+            run = storage.join(root, *path.parent.parent.parts)
+            found += [(written, storage.join(run, "trials", name)) for name in rows.names(run)]
+    read = [rows.read_trial(folder) for _, folder in sorted(found)[-_NEWEST:]]
     # a copy of a whole run holds the same trials
     once = {(row.key, row.config_hash, row.started): row for row in read if row is not None}
     return list(once.values())

@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from harness.records import compact, digest
+from harness.records import compact, digest, packed
 from harness.records.storage import delete, filesystem, one_line, whole_file
 
 log = logging.getLogger(__name__)
@@ -388,8 +388,7 @@ def read_back(folder: str) -> Written | None:
         tables = _read_folder(fs, base).tables
     except (FileNotFoundError, NotADirectoryError, pa.ArrowException, OSError, _OtherFolderError):
         return None
-    pictures = fs.get_file_info(f"{base}/frames.parquet").type == pafs.FileType.File
-    tables["frames"] = _read_frames(fs, base) if pictures else None
+    tables["frames"] = _read_frames(fs, base)
     names = {kind: [f.name for f in dataclasses.fields(row)] for kind, row in _ROWS.items()}
     read = {
         kind: [row(**line) for line in tables[kind].select(names[kind]).to_pylist()]
@@ -455,6 +454,39 @@ def compact_trials(run_folder: str) -> None:
         log.info("%s is not compacted: %s", run_folder, one_line(error))
 
 
+def names(run_folder: str) -> list[str]:
+    """The folders below `run_folder`/trials, and those that are packed."""
+    fs, below = _below(run_folder)
+    found = fs.get_file_info(pafs.FileSelector(below, allow_not_found=True))
+    own = {info.base_name for info in found if info.type == pafs.FileType.Directory}
+    packed_ones = {info.path.split("/")[-2] for info in packed.files(fs, below, ["trial"])}
+    return sorted(own | packed_ones)
+
+
+def unknown_columns(folder: str) -> list[str]:
+    """The columns in a trial's files that no row has: "NAME of FILE"."""
+    return sorted(_read_folder(*filesystem(folder)).ignored)
+
+
+def pack(run_folder: str, to: str, pictures: bool = True) -> int:
+    """Write the rows of all trials into `to`/packed, one file a table (records/packed.py); how many
+    trials. Raises OSError, also where a trial cannot be read.
+    """
+    fs, below = _below(run_folder)
+    trials: dict[str, dict[str, pa.Table]] = {}
+    for folder in _files(fs, below):
+        try:
+            tables = dict(_read_folder(fs, folder).tables)
+        except (pa.ArrowException, _OtherFolderError) as error:
+            raise OSError(f"{folder} cannot be packed: {one_line(error)}") from error
+        if pictures and (shown := _read_frames(fs, folder)):
+            tables["frames"] = shown
+        trials[folder.rpartition("/")[2]] = tables
+    target, base = filesystem(to)
+    packed.write(target, base.rstrip("/"), trials)
+    return len(trials)
+
+
 def read_one(folder: str) -> Tables | None:
     """The tables of one trial, or None when they cannot be read."""
     try:
@@ -511,12 +543,19 @@ _Files = Mapping[str, pafs.FileInfo]  # of one folder, by the name of the table
 
 
 def _files(fs: pafs.FileSystem, below: str) -> dict[str, _Files]:
-    """The folders, at any depth, that hold a trial, in order, and the tables in each."""
+    """The folders, at any depth, that hold a trial, in order, and the tables in each; also of those
+    that are packed.
+    """
     where = pafs.FileSelector(below, recursive=True, allow_not_found=True)
     folders: dict[str, dict[str, pafs.FileInfo]] = collections.defaultdict(dict)
     for info in fs.get_file_info(where):
         if info.base_name in _FILE_NAMES:
             folders[info.path.rpartition("/")[0]][_FILE_NAMES[info.base_name]] = info
+    own = {folder for folder in folders if "trial" in folders[folder]}
+    for info in packed.files(fs, below, _ROWS):
+        folder, _, file = info.path.rpartition("/")
+        if folder not in own:
+            folders[folder][_FILE_NAMES[file]] = info
     return {folder: folders[folder] for folder in sorted(folders) if "trial" in folders[folder]}
 
 
@@ -629,7 +668,7 @@ def _read_frames(fs: pafs.FileSystem, folder: str) -> pa.Table | None:
         table, _ = _read_table(fs, f"{folder}/frames.parquet", FrameRow)
         trial, _ = _read_trial(fs, folder)
         return _of_trial(table, trial, "frames") if table.num_rows else None
-    except _OtherFolderError:
+    except (_OtherFolderError, FileNotFoundError):
         return None
     except (pa.ArrowException, OSError) as error:
         log.warning("the pictures of %s are left out: %s", folder, one_line(error))
@@ -648,12 +687,17 @@ def _of_trial(table: pa.Table, trial: pa.Table, name: str) -> pa.Table:
 def _read_table(fs: pafs.FileSystem, path: str, row: type) -> tuple[pa.Table, set[str]]:
     """The table, and those of its columns that `row` does not have: "name of name.parquet"."""
     file = path.rpartition("/")[2]
-    with fs.open_input_file(path) as source:
-        whole = pa.BufferReader(source.read_buffer())  # small files: pieces and threads cost more
     try:
-        table = pq.ParquetFile(whole).read(use_threads=False)
+        with fs.open_input_file(path) as source:
+            whole = pa.BufferReader(source.read_buffer())  # a small file: threads cost more
+    except FileNotFoundError:
+        whole = None
+    try:
+        table = pq.ParquetFile(whole).read(use_threads=False) if whole else packed.table(fs, path)
         ignored = {f"{name} of {file}" for name in set(table.column_names) - set(schema(row).names)}
         return _conform(table, row), ignored
+    except FileNotFoundError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise pa.ArrowInvalid(f"{file}: {one_line(error)}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import re
 import time
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 from pyarrow import fs as pafs
 
-from harness.records import compact, rows, storage
+from harness.records import compact, packed, rows, storage
 from harness.report import figures, format, load, page, render, success_rates, tables
 from harness.report.load import NoTrials
 from harness.report.page import progress
@@ -135,10 +136,11 @@ def _row_files(run_folder: str) -> list[tuple[str, int, str]]:
     """
     fs, base = storage.filesystem(run_folder)
     base = base.rstrip("/")
-    where = pafs.FileSelector(f"{base}/trials", recursive=True, allow_not_found=True)
+    places = [f"{base}/trials", f"{base}/{packed.FOLDER}"]
+    where = [pafs.FileSelector(place, recursive=True, allow_not_found=True) for place in places]
     return sorted(
         (info.path[len(base) + 1 :], info.size, str(info.mtime))
-        for info in fs.get_file_info(where)
+        for info in itertools.chain(*map(fs.get_file_info, where))
         if info.path.endswith(".parquet")
     )
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pyarrow import fs as pafs
-
 from harness.experiment import config, identity
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
@@ -75,10 +73,7 @@ class Run:
 def read(folder: str, datasets: str) -> Run:
     """Read a run. Raises OSError where the folder cannot be read or is none of a run."""
     folder = folder.rstrip("/")
-    fs, base = storage.filesystem(folder)
-    where = pafs.FileSelector(f"{base}/trials", allow_not_found=True)
-    found = fs.get_file_info(where)
-    names = sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+    names = rows.names(folder)
     planned, tables = plan.read(folder).trials, rows.read(folder)
     if not names and not planned:
         raise OSError(f"{folder} holds no trials: give the folder of a run, results/RUN")

@@ -276,16 +276,17 @@ def test_pictures_of_a_trial_that_is_not_finished_are_not_read(written):
 # -- the reference runs
 
 
-RUNS = sorted(trials.parent for trials in REFERENCES.glob("*/trials"))
+RUNS = sorted(trials.parent for trials in REFERENCES.glob("*/packed"))
 
 
 @pytest.mark.parametrize("folder", RUNS, ids=lambda folder: folder.name)
 def test_reference_runs_can_be_read_and_are_done(folder):
     tables = rows.read(str(folder))
     assert not tables.broken and not tables.left_out
-    assert len(tables.trial) == len(list((folder / "trials").iterdir()))
-    for trial_folder in (folder / "trials").iterdir():
-        assert rows.is_done(str(trial_folder), rows.read_trial(str(trial_folder)).config_hash)
+    names = rows.names(str(folder))
+    assert len(tables.trial) == len(names)
+    for trial_folder in (f"{folder}/trials/{name}" for name in names):
+        assert rows.is_done(trial_folder, rows.read_trial(trial_folder).config_hash)
 
 
 # versions of tasks and methods that have newer ones since those runs
@@ -304,8 +305,8 @@ def test_only_a_version_makes_reference_trials_run_again(folder, monkeypatch):
     """A change that alters outcomes is another version, and these run again; others alter none.
     Rows that do not record their stages are of a time when these were hashed.
     """
-    for trial_folder in (folder / "trials").iterdir():
-        row = rows.read_trial(str(trial_folder))
+    for name in rows.names(str(folder)):
+        row = rows.read_trial(f"{folder}/trials/{name}")
         spec = config.from_yaml(row.config_yaml)
         if not row.stages:
             monkeypatch.setattr(identity, "_HASHED_STAGES", spec.stages)

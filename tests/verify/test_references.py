@@ -8,7 +8,7 @@ from harness.verify import __main__ as verify
 from harness.verify import record
 
 REFERENCES = Path(__file__).parents[2] / "results" / "reference"
-RUNS = sorted(folder.parent.name for folder in REFERENCES.glob("*/trials"))
+RUNS = sorted(folder.parent.name for folder in REFERENCES.glob("*/packed"))
 OLDER = {  # run -> why its rows cannot pass; the mark goes when the run is replaced
     "laptop-training_time": "its task and method have a higher version since, which their hashes "
     "hold, and its rows are older than the digests that would tell such rows from changed ones"
