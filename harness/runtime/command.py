@@ -14,6 +14,7 @@ import shlex
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -140,14 +141,25 @@ def ended_by_signals() -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         raise Ended(number)
 
+    def come_again(ignored: sys.UnraisableHookArgs) -> None:
+        """What is raised while Python calls back, such as that a weak reference is gone, ends
+        nothing: the signal comes again a moment later.
+        """
+        if isinstance(ignored.exc_value, Ended):
+            threading.Timer(0.001, os.kill, (os.getpid(), ignored.exc_value.number)).start()
+        else:
+            hook(ignored)
+
     ending = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
     before = {number: signal.getsignal(number) for number in ending}
     for number, handler in before.items():
         if handler in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end)
+    hook, sys.unraisablehook = sys.unraisablehook, come_again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 

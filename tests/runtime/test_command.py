@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tomllib
@@ -150,6 +151,47 @@ def test_every_command_takes_ctrl_c_before_it_imports_more(entry):
         'if __name__ == "__main__":',
         "    quiet_start.take_ctrl_c()",
     ]
+
+
+IN_A_CALLBACK = """
+import os, signal, sys, time
+from harness.runtime import command
+class Gone:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+def execute(parsed):
+    gone = Gone()
+    del gone
+    time.sleep(30)
+    return 0
+sys.exit(command.main([], str, list, execute))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_while_python_calls_back_is_not_lost(number):
+    words = [sys.executable, "-c", IN_A_CALLBACK, str(int(number))]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    said = "interrupted; the same command goes on from here\n"
+    assert (ended.returncode, ended.stderr) == (128 + number, said)
+
+
+def test_other_errors_of_callbacks_are_still_shown(capsys):
+    class Gone:
+        def __del__(self):
+            raise ValueError("what was deleted")
+
+    def execute(parsed):
+        Gone()
+        return 0
+
+    seen = []
+    before, sys.unraisablehook = sys.unraisablehook, lambda ignored: seen.append(ignored.exc_type)
+    try:
+        assert command.main([], str, list, execute) == command.OK
+    finally:
+        sys.unraisablehook = before
+    assert seen == [ValueError]
 
 
 INSTALLED = """

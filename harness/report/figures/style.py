@@ -394,7 +394,10 @@ def _fewer_colours(png: bytes) -> bytes:
 
     sink = io.BytesIO()
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    few = picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    try:
+        few = picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    except ValueError as error:  # Pillow's word for memory that is short
+        raise MemoryError(f"colours of a figure: {error}") from error
     few.save(sink, format="png", optimize=True)
     return sink.getvalue()
 
