@@ -173,9 +173,7 @@ def kill_ray(case: Case) -> None:
     for _ in range(4):
         child = case.start(RAY)
         for _ in range(case.rng.randint(1, 4)):
-            child.wait(case.rng.random() * 10)
-            if child.code is None:
-                _hit_ray(case, child)
+            _hit_ray(case, child)
         child.wait()
         case.look_at_output(child)
         if child.code == 0:
@@ -185,10 +183,18 @@ def kill_ray(case: Case) -> None:
 
 
 _PARTS = {"raylet": "the raylet", "gcs_server": "the GCS server"}
+_DRIVER = "the driver of a run by Ray"
+_RAY = {  # what is hit, and how often
+    **{"a Ray worker": 6.0, "the raylet": 1.5, "the GCS server": 1.5},
+    **{"the process that uses Ray": 1.0, _DRIVER: 0.7, "Ctrl-C": 0.5},
+}
 
 
-def _hit_ray(case: Case, child: Child) -> None:
-    found: dict[str, list[int]] = {"the driver of a run by Ray": [child.pid], "Ctrl-C": [child.pid]}
+def _of_ray(what: str, child: Child) -> list[int]:
+    """The processes of a command that are called so."""
+    if what in (_DRIVER, "Ctrl-C"):
+        return [child.pid]
+    found: dict[str, list[int]] = {}
     with contextlib.suppress(psutil.Error):
         for process in psutil.Process(child.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
@@ -199,19 +205,29 @@ def _hit_ray(case: Case, child: Child) -> None:
                     found.setdefault("a Ray worker", []).append(process.pid)
                 elif any("supervised.main" in word for word in words):
                     found.setdefault("the process that uses Ray", []).append(process.pid)
-    shares = {"a Ray worker": 6, "Ctrl-C": 0.5, "the driver of a run by Ray": 0.7}
-    names = sorted(found)
-    (what,) = case.rng.choices(names, [shares.get(name, 1.0) for name in names])
+    return found.get(what, [])
+
+
+def _hit_ray(case: Case, child: Child) -> None:
+    """Wait until there is what is to be hit, and a while longer, and hit it."""
+    (what,) = case.rng.choices(list(_RAY), list(_RAY.values()))
+    delay = case.rng.random() * 6
+    while child.wait(0.2) is None and not _of_ray(what, child):
+        pass
+    child.wait(delay)
+    found = _of_ray(what, child)
+    if child.code is not None or not found:
+        return
     phase = cases.phase_of(child.text())
     phase = "Ray starts" if phase == "plan" else phase
     if what == "Ctrl-C":
         child.send(signal.SIGINT)
     else:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(case.rng.choice(found[what]), signal.SIGKILL)
-    if what in ("Ctrl-C", "the driver of a run by Ray"):
+            os.kill(case.rng.choice(found), signal.SIGKILL)
+    if what in ("Ctrl-C", _DRIVER):
         child.wait()
-    case.hit(what if what != "Ctrl-C" else "Ctrl-C", child, phase, is_kill=what != "Ctrl-C")
+    case.hit(what, child, phase, is_kill=what != "Ctrl-C")
 
 
 def fill_disk(case: Case) -> None:
