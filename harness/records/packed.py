@@ -123,4 +123,4 @@ def _read(source: _Source) -> dict[str, dict[str, pa.Table]]:
 
 def _is_name(text: str | None) -> bool:
     """Whether it can be a folder below trials/, and none elsewhere."""
-    return bool(text) and "/" not in text and bool(text.strip("."))
+    return text is not None and "/" not in text and bool(text.strip("."))
