@@ -102,7 +102,8 @@ def with_hardest(run: load.RunTables, estimates: pd.DataFrame, table: pd.DataFra
     percent: columns hard (their stratum; "" where there are none), hard_mean, hard_low and
     hard_high.
     """
-    names = table["task"].map(hardest(run, estimates)).fillna("").astype(str)
+    known = hardest(run, estimates)
+    names = table["task"].map(lambda task: known.get(task, "")).astype(str)
     rates = estimates.set_index(["cell", "split", "subset"])[["mean", "low", "high"]]
     at = pd.MultiIndex.from_arrays([table["cell"], table["split"], names])
     own = 100 * rates.reindex(at).add_prefix("hard_").set_axis(table.index)

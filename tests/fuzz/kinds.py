@@ -415,7 +415,7 @@ def _pages(folder: Path) -> Case:
             text = (own / "run" / "index.html").read_text()
         else:
             parts = report._build(str(own / "run"))
-            text = report._page(str(own / "run"), parts, {}).decode()
+            text = report._page(str(own / "run"), parts, {})["index.html"].decode()
             for table in parts.tables:
                 for render in (report.render.markdown, report.render.csv, report.render.tex):
                     render(table)

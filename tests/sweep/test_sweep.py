@@ -204,7 +204,7 @@ def test_a_trial_that_diverges_counts_as_worst_and_is_retried_by_the_next_call(d
 
 def tables(success=(True, False), latent_std=1.0, status="ok", sample="pairs"):
     return rows.Tables(
-        pd.DataFrame({"status": [status]}),
+        pd.DataFrame({"status": [status], "device_shared": False}),
         pd.DataFrame({"success": list(success), "sample": sample}, columns=["success", "sample"]),
         pd.DataFrame([{"key": "k", "stage": "latents", "name": "latent_std", "value": latent_std}]),
     )
