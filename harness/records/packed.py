@@ -62,8 +62,10 @@ def files(fs: pafs.FileSystem, below: str, names: Iterable[str]) -> list[pafs.Fi
 
 
 def table(fs: pafs.FileSystem, path: str) -> pa.Table:
-    """What the file RUN/trials/NAME/TABLE.parquet of a packed trial would hold. Raises
-    FileNotFoundError where there is no such trial, OSError where the packed files cannot be read.
+    """Read the table that a packed trial would have at `path`, RUN/trials/NAME/TABLE.parquet.
+
+    Raises FileNotFoundError where there is no such trial, OSError where the packed files cannot be
+    read.
     """
     folder, _, file = path.rpartition("/")
     below, _, trial = folder.rpartition("/")

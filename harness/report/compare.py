@@ -110,7 +110,7 @@ def _opposed(sides: list[Any], first: str, second: str) -> list[tuple[Any, Any]]
 
 
 def _name(side: Any) -> tuple[str, str, str]:
-    """What two cells have in common that are the same method on the same task."""
+    """Name a cell so that the same method on the same task has the same name in both runs."""
     return side.task, side.method, side.variant
 
 

@@ -1,1 +1,1 @@
-"""What a machine gives and a process needs: seeds, threads, memory, times, provenance."""
+"""The machine and the process: seeds, threads, memory, times, provenance."""

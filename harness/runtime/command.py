@@ -142,8 +142,8 @@ def ended_by_signals() -> Iterator[None]:
         raise Ended(number)
 
     def come_again(ignored: sys.UnraisableHookArgs) -> None:
-        """What is raised while Python calls back, such as that a weak reference is gone, ends
-        nothing: the signal comes again a moment later.
+        """Send a signal again that came while Python called back, to say that a weak reference is
+        gone, for example: what is raised there ends nothing.
         """
         if isinstance(ignored.exc_value, Ended):
             threading.Timer(0.001, os.kill, (os.getpid(), ignored.exc_value.number)).start()

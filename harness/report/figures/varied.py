@@ -136,7 +136,7 @@ def draw_controls(ax: style.Axes, lines: pd.DataFrame, of: str = "") -> None:
 
 
 def kinds_of_pairs(rows: pd.DataFrame) -> dict[str, str]:
-    """What the panels of a task show success on, all pairs and the hard ones where there are any:
+    """The kinds of pairs that a task's panels show, all and, where there are any, the hard ones:
     the beginning of the columns' names, and what the axis says.
     """
     hard = rows["hard"].max()
