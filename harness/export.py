@@ -10,7 +10,7 @@ weights.safetensors and config.yaml. Both folders can be given as method.lewm.we
 
 format=packed writes the rows of a whole run, results/RUN, in one Parquet file a table, a fifth of
 the size: for a repository or an appendix. harness.report and harness.verify read FOLDER as they
-read the run; it has no weights, so a run of the same name would train anew.
+read the run, and a run command there counts its trials as done; it has no weights.
 """
 
 from __future__ import annotations

@@ -107,10 +107,8 @@ def _read(source: _Source) -> dict[str, dict[str, pa.Table]]:
             trials = whole.column(_NAME).cast(pa.string()).to_pylist()
         except (pa.ArrowException, KeyError) as error:
             raise OSError(f"{path} cannot be read: {one_line(error)}") from error
-        if others := {
-            trial for trial in trials if not trial or set(trial) <= {"."} or "/" in trial
-        }:
-            raise OSError(f"{path}: {sorted(map(str, others))[0]!r} is no name of a trial's folder")
+        if wrong := [trial for trial in trials if not _is_name(trial)]:
+            raise OSError(f"{path}: {wrong[0]!r} is no name of a trial's folder")
         alone = {_NAME} if name == TRIAL else _ALONE
         rows = whole.drop_columns([column for column in whole.column_names if column in alone])
         none[name] = rows.slice(0, 0)
