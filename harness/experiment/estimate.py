@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pyarrow import fs as pafs
 
+from harness import zoo
 from harness.experiment import suites
 from harness.experiment.identity import TrialSpec
 from harness.records import packed, rows, storage
@@ -20,9 +21,11 @@ _REFERENCE = str(Path(__file__).resolve().parents[2] / "results" / "reference")
 
 
 class Estimator:
-    """Estimates from the medians of finished trials of the same (stages, method, task, scale,
-    protocol), or else of fewer of these: seconds of a training step, and seconds of everything
-    else. Trials that took the weights of others stand for those that will, and for no training.
+    """Estimates from the medians of finished trials of the same (variant, stages, method, task,
+    scale, protocol), or else of fewer of these: seconds of a training step, and seconds of
+    everything else. Trials that took the weights of others stand for those that will, and for no
+    training. A search in a simulator takes as long as that simulator, so other tasks and ways to
+    plan say nothing of it.
     `speed` is this machine's yardstick (runtime/yardstick.py); 0 leaves times as they were.
     """
 
@@ -31,17 +34,20 @@ class Estimator:
         for root in (_REFERENCE, results):
             for row in _trials(root):
                 if row.status == "ok":
-                    cost, of = _cost(row, speed), (row.method, row.task, row.scale, row.protocol)
+                    cost = _cost(row, speed)
+                    of = row.variant, row.method, row.task, row.scale, row.protocol
                     for key in _kinds(*of, rows.stages_of(row), trains=not row.weights):
                         self._known.setdefault(key, []).append(cost)
 
     def seconds(self, spec: TrialSpec) -> float | None:
         """The estimate for one trial; None when nothing like it has run."""
         cfg = spec.config
-        of = spec.method, spec.task, cfg.scale, cfg.protocol.name
+        of = spec.variant, spec.method, spec.task, cfg.scale, cfg.protocol.name
         trains = not cfg.weights.identity
         keys = _kinds(*of, spec.stages, trains)
-        if not trains:  # else a trial that trained, without its training
+        if zoo.METHODS[spec.method].plans_in_simulator or cfg.mpc.dynamics == "simulator":
+            keys = [key for key in keys if _of_variant(spec.variant) in key]
+        elif not trains:  # else a trial that trained, without its training
             keys += _kinds(*of, spec.stages, trains=True)
         for key in keys:
             if key in self._known:
@@ -87,13 +93,24 @@ class _Cost(NamedTuple):
 
 
 def _kinds(
-    method: str, task: str, scale: str, protocol: str, stages: Sequence[str], trains: bool
+    variant: str,
+    method: str,
+    task: str,
+    scale: str,
+    protocol: str,
+    stages: Sequence[str],
+    trains: bool,
 ) -> list[tuple[str, ...]]:
     """Keys that trials share whose times resemble each other, the closest likeness first."""
     names = " ".join(sorted(name.partition("@")[0] for name in stages))
-    kind = "trains" if trains else "weights of others"
-    known = [(method, task, scale, protocol), (method, task, scale), (method, scale)]
-    return [(kind, names, *known[0]), *((kind, *key) for key in known)]
+    kind, variant = "trains" if trains else "weights of others", _of_variant(variant)
+    whole, less = (method, task, scale, protocol), (method, task, scale)
+    keys = [(variant, names, *whole), (names, *whole), whole, (variant, *less), less]
+    return [(kind, *key) for key in (*keys, (method, scale))]
+
+
+def _of_variant(variant: str) -> str:
+    return f"variant {variant}"  # else the name of none could be that of a task
 
 
 def _cost(row: rows.TrialRow, speed: float) -> _Cost:

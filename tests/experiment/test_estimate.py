@@ -128,3 +128,34 @@ def test_trials_of_the_same_stages_count_before_others(estimator, tmp_path):
     known = estimate.Estimator(str(tmp_path), 0.0)
     training = dataclasses.replace(spec("lewm"), stages=("train",))
     assert known.seconds(training) == 6 * 1 + 2
+
+
+def varied(name, method, variant, task, total_s, **more):
+    return dataclasses.replace(
+        row(method, name, 0, 0, total_s), variant=variant, task=task, stages="control", **more
+    )
+
+
+def test_ways_to_evaluate_a_training_count_each_for_itself(estimator, tmp_path):
+    for name, total_s in (("cem", 10), ("adam", 90)):
+        made = varied(name, "lewm", name, "toy", total_s, weights="of toy.lewm.s0")
+        rows.write(f"{tmp_path}/r/trials/{rows.folder_name(name, 'hash')}", made, [], [])
+    known = estimate.Estimator(str(tmp_path), 0.0)
+    way = weighted(spec("lewm"), "toy.lewm.s0")
+    assert known.seconds(dataclasses.replace(way, variant="cem")) == 10
+    assert known.seconds(dataclasses.replace(way, variant="adam")) == 90
+    assert known.seconds(dataclasses.replace(way, variant="icem")) == 50
+
+
+def test_searches_in_a_simulator_are_known_by_those_in_the_same_one(estimator, tmp_path):
+    """Two-Room's arithmetic takes a thousandth of Push-T's contacts."""
+    made = varied("o", "oracle", "", "two_room", 2)
+    rows.write(f"{tmp_path}/r/trials/{rows.folder_name('o', 'hash')}", made, [], [])
+    known = estimate.Estimator(str(tmp_path), 0.0)
+    assert known.seconds(dataclasses.replace(spec("oracle"), task="two_room")) == 2
+    assert known.seconds(spec("oracle")) is None
+    way = dataclasses.replace(weighted(spec("lewm"), "toy.lewm.s0"), variant="simulated")
+    assert known.seconds(way) == 40
+    mpc = dataclasses.replace(way.config.mpc, dynamics="simulator")
+    way = dataclasses.replace(way, config=dataclasses.replace(way.config, mpc=mpc))
+    assert known.seconds(way) is None
