@@ -69,17 +69,29 @@ def released(task: str, protocol: str) -> Band:
         clear, episodes = float(own["lewm_pct"]), int(own["episodes"])
         low, high = stats.wilson(clear / 100 * episodes, episodes)
         return Band(math.nan, clear, 100 * low, 100 * high, 1)
-    others = {
+    reported = others(task, "lewm")
+    paper, clear = success_of(task, "lewm"), reported.get(_CLEARS, math.nan)
+    low, high = (end(reported.values(), default=math.nan) for end in (min, max))
+    return Band(paper.value if paper else math.nan, clear, low, high, len(reported))
+
+
+def others(task: str, method: str) -> dict[str, float]:
+    """Source -> success in percent that works other than its paper report for a method on a task;
+    known are LeWM, with released or retrained weights, and the random policy.
+    """
+    if method not in ("lewm", "random"):
+        return {}
+    return {
         row["source"]: float(row[task])
         for row in _read(_REPLICATIONS)
-        if task in row and not row["source"].startswith(("paper", "CLEAR-LeWM random"))
+        if task in row
+        and not row["source"].startswith("paper")
+        and (row["source"] == _CLEARS_RANDOM) == (method == "random")
     }
-    paper, clear = success_of(task, "lewm"), others.get(_CLEARS, math.nan)
-    low, high = (end(others.values(), default=math.nan) for end in (min, max))
-    return Band(paper.value if paper else math.nan, clear, low, high, len(others))
 
 
-_CLEARS = "CLEAR-LeWM official weights"  # a source of the file of replications
+_CLEARS = "CLEAR-LeWM official weights"  # sources of the file of replications
+_CLEARS_RANDOM = "CLEAR-LeWM random policy on the same pairs"
 
 
 class Probed(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harness.report import format, load, published, success_rates
-from harness.report.tables import evaluations, power
+from harness.report.tables import beside, evaluations, power
 
 _AVERAGING = (
     "Success in percent [95 % interval], averaged over the evaluation seeds of a training seed "
@@ -77,8 +77,9 @@ def success_table(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) 
 def _across_tasks(
     run: load.RunTables, raw: pd.DataFrame, hard: dict[str, str]
 ) -> Iterator[tuple[tuple, list[format.Section]]]:
-    """(scale, protocol, split) and its tables, each a row per method and a column per task: of all
-    pairs and, where tasks have several kinds, of their hard ones (task -> kind).
+    """(scale, protocol, split) and its tables, a row per method and a column per task: of all pairs
+    and, where tasks have several kinds, of their hard ones (task -> kind). Then one with a row per
+    task and method that has a published number.
     """
     for key, rows, unclear in format.across_tasks(raw):
         about, of = format.about(run, rows), f"{key[1]}, {key[2]} pairs"
@@ -97,6 +98,8 @@ def _across_tasks(
             words += f" {_INTERVALS}"
             frame, _ = _wide(run, own)
             sections.append(format.Section(f"Success on hard pairs, {of}", words, frame, True))
+        compared = beside.section(run, f"Published beside ours, {of}", rows, _INTERVALS)
+        sections += [compared] if compared else []
         yield key, sections
 
 

@@ -100,6 +100,28 @@ def test_hard_pairs_of_all_tasks_stand_side_by_side_beside_the_heuristic(run):
     assert "Hard pairs: Push-T's far (25); the kind" in shown
 
 
+def test_published_numbers_stand_beside_ours_with_floor_and_ceiling(run):
+    known = "config: {train: {batch_size: 64}, data: {image_size: 96}}"
+    for task in ("two_room", "push_t"):
+        for method, solved in (("lewm", 30), ("true_state", 40), ("heuristic", 20), ("random", 5)):
+            trained = {"train_steps": 5500, "config": known} if method == "lewm" else {}
+            run.trial(task, method, outcome=outcome(solved), **trained)
+        run.trial(task, "mine", outcome=outcome(40))  # no paper knows it
+    raw(run)
+    shown = table(run, "success", "md")
+    shown = shown[shown.index("## Published beside ours, quick-v1, test pairs") :]
+    lines = [line.strip("| ").split(" | ") for line in shown.splitlines() if line.startswith("|")]
+    found = [dict(zip(lines[0], line, strict=True)) for line in lines[2:6]]
+    assert [(row["Task"], row["Method"]) for row in found] == [
+        ("Two-Room", "LeWM"), ("Two-Room", "Random"), ("Push-T", "LeWM"), ("Push-T", "Random"),
+    ]  # fmt: skip
+    lewm, random = found[2:]
+    assert (lewm["Published %"], lewm["Others %"]) == ("96", "84 to 90 (5)")
+    assert (lewm["Floor %"], lewm["Ceiling %"], lewm["Share of the way %"]) == ("40", "80", "50")
+    assert lewm["Trained here on"] == "5,500 steps of 64 windows, 96 px"
+    assert (random["Published %"], random["Others %"], random["Trained here on"]) == ("2", "7", "–")
+
+
 def test_strata_and_pairs_not_solved_at_start(run):
     solved = outcome(10)
     run.trial(outcome=outcome(25), strata=("near", "far far"), initially_solved=solved)
