@@ -25,6 +25,8 @@ _CAPTION = (
     "tried lie on it; shaded: from the first to the last of them. Crossed: the latents collapsed, "
     "which is no value to choose."
 )
+_BELOW = " Below, the same on hard pairs alone."
+_RATE = ["mean", "low", "high"]
 
 
 def figure(run: load.RunTables, estimates: pd.DataFrame) -> style.Drawn | None:
@@ -41,7 +43,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """Tidy: one row per tried value, or pair of values, of at most two keys that are numbers.
 
     Columns: cell, those of PART (keys: a tuple of names), title, x and y (its values; y is NaN of
-    one key), mean, low, high (in percent), collapsed.
+    one key), mean, low, high (in percent), those of success_rates.with_hardest, collapsed.
     """
     found = varied.of_sweeps(varied.points(run, estimates))
     found = found[found.groupby("cell")["value"].transform(lambda own: own.notna().all())]
@@ -65,22 +67,29 @@ def draw(runs: Mapping[str, load.RunTables], points: pd.DataFrame) -> style.Draw
     parts = [part for _, part in points.groupby(PART, sort=False)]
     shown = parts[:_MOST]
     width = {1: style.COLUMN_IN, 2: 7.0}.get(len(shown), style.WIDTH_IN)
-    figure, (axes,) = style.figure(1, len(shown), 3.4, width)
-    for ax, part in zip(axes, shown, strict=True):
-        part = part.assign(plateau=plateau(part)).reset_index(drop=True)
+    has_hard = any((part["hard"] != "").any() for part in shown)
+    rows = 2 if has_hard else 1
+    figure, axes = style.figure(rows, len(shown), 0.6 + 2.8 * rows, width)
+    for column, part in zip(zip(*axes, strict=True), shown, strict=True):
         colour = style.colour(runs[part["run"].iloc[0]], part["method"].iloc[0])
-        _panel(ax, part, colour)
-        words = f"{part['plateau'].sum()} of {len(part)} values on the plateau"
-        ax.set_title(f"{part['title'].iloc[0]}\n{words}")
+        _panel(column[0], part, part["title"].iloc[0], colour)
+        if hard := part["hard"].iloc[0]:
+            own = part.drop(columns=_RATE).rename(columns={f"hard_{name}": name for name in _RATE})
+            _panel(column[1], own, f"hard pairs: {hard}", colour)
+        for ax in column[1 + bool(hard) :]:
+            ax.set_axis_off()
     if any(part["y"].notna().any() for part in shown):
         scale = ScalarMappable(Normalize(0, 100), _COLOURS)
-        bar = figure.colorbar(scale, ax=axes, fraction=0.04, pad=0.02, label="success, %")
+        every = [ax for line in axes for ax in line]
+        bar = figure.colorbar(scale, ax=every, fraction=0.04, pad=0.02, label="success, %")
         bar.outline.set_visible(False)
     splits = " or ".join(points["split"].unique())
-    words = [_CAPTION.format(split=splits, runs=", ".join(points["run"].unique()))]
+    words = _CAPTION.format(split=splits, runs=", ".join(points["run"].unique()))
+    if has_hard:
+        words += _BELOW + varied.hard_words(pd.concat(shown))
     if len(parts) > _MOST:
-        words.append(f"Shown are {_MOST} of {len(parts)} panels.")
-    return style.Drawn(figure, " ".join(words))
+        words += f" Shown are {_MOST} of {len(parts)} panels."
+    return style.Drawn(figure, words)
 
 
 def plateau(part: pd.DataFrame) -> pd.Series:
@@ -92,8 +101,11 @@ def plateau(part: pd.DataFrame) -> pd.Series:
     return ~part["collapsed"] & (part["high"] >= best["low"])
 
 
-def _panel(ax: style.Axes, part: pd.DataFrame, colour: str) -> None:
+def _panel(ax: style.Axes, part: pd.DataFrame, title: str, colour: str) -> None:
+    """Success of a method over its keys, and how much of it is the plateau."""
+    part = part.assign(plateau=plateau(part)).reset_index(drop=True)
     keys = part["keys"].iloc[0]
+    ax.set_title(f"{title}\n{part['plateau'].sum()} of {len(part)} values on the plateau")
     if len(keys) == 1:
         _line(ax, part, colour)
         ax.set_ylabel("success, %")

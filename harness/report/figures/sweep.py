@@ -69,6 +69,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
         points.loc[rows.index, "best"] = rows.index == _best(rows)
         points.loc[rows.index, "plateau"] = _plateau(rows)
         points.loc[rows.index, ["paper", "paper_words"]] = _paper(run, rows)
+    points["hard"] = points["hard"].where(points["alone"], "")  # of two keys it is no line
     points["shaded"] = points["plateau"] & (points.groupby("panel")["plateau"].transform("sum") > 1)
     latents = _latents(run, points["cell"])
     return points.assign(latents=points["cell"].map(latents), latents_name=latents.name)

@@ -325,13 +325,13 @@ def test_ablations_are_a_panel_an_axis_with_the_default_and_the_paper_s_numbers(
 # -- hyperparameters
 
 
-def tried(run, values, successes, std=1.0, method="pldm"):
+def tried(run, values, successes, std=1.0, method="pldm", strata=()):
     """A trial of a sweep that gave keys these values."""
     name = "-".join(map(str, values.values()))
     metrics = [("sweep", key, 0, value, "") for key, value in values.items()]
     run.trial(
         "push_t", method, key=f"push_t.{method}.{name}.s0", variant=name, setting_hash=name,
-        suite="sweep", split="validation", outcome=outcome(successes, 100),
+        suite="sweep", split="validation", outcome=outcome(successes, 100), strata=strata,
         metrics=[*metrics, ("latents", "latent_std", 0, std, "")],
     )  # fmt: skip
 
@@ -358,6 +358,22 @@ def test_two_keys_are_a_heat_map_with_its_plateau_framed(run):
     assert "validation pairs" in caption
     names = {path.rpartition("/")[2] for path in report.write(run.folder)}
     assert {"hyperparameters.png", "sweep.png"} <= names
+
+
+def test_hard_pairs_have_a_row_of_their_own_and_no_line_over_one_of_two_keys(run):
+    """Of 100 pairs that take turns the first 50 or 99 are solved: 25 or 50 of each kind."""
+    for (var, cov), successes in {(1, 1): 50, (1, 10): 99, (10, 1): 99, (10, 10): 99}.items():
+        values = {"method.pldm.var": var, "method.pldm.cov": cov}
+        tried(run, values, successes, strata=("near", "far"))  # the last pair is far
+    loaded, estimates = tables(run)
+    with style.style():
+        figure, caption = hyperparameters.figure(loaded, estimates)
+        _, words = sweep.figure(loaded, estimates)
+    above, below, _ = figure.axes
+    assert below.get_title("left") == "hard pairs: far\n3 of 4 values on the plateau"
+    assert sorted(text.get_text() for text in above.texts) == ["50", "99", "99", "99"]
+    assert sorted(text.get_text() for text in below.texts) == ["50", "98", "98", "98"]
+    assert "Hard pairs: far" in caption and "Hard pairs" not in words
 
 
 def test_two_keys_that_are_no_grid_are_dots_and_one_key_is_left_to_the_sweep_s_figure(run):
