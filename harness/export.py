@@ -38,7 +38,7 @@ from harness.experiment import command_line, config
 from harness.experiment.identity import TrialSpec
 from harness.nn import published_names
 from harness.nn.jepa import JEPAConfig
-from harness.records import rows, storage
+from harness.records import rows, run_tables, storage
 from harness.records.metric_names import ProbeName
 from harness.report import stats
 from harness.runtime import command
@@ -68,7 +68,7 @@ class Trial(NamedTuple):
 
     row: rows.TrialRow
     spec: TrialSpec
-    tables: rows.Tables
+    tables: run_tables.Tables
     weights: str  # path of the file
 
 
@@ -165,7 +165,7 @@ def _execute(folder: str, options: Options) -> int:
 
 
 def _read(folder: str) -> Trial:
-    row, tables = rows.read_trial(folder), rows.read_one(folder)
+    row, tables = rows.read_trial(folder), run_tables.read_one(folder)
     if row is None or tables is None:
         raise ExportError(f"{folder} holds no trial: give a folder results/RUN/trials/KEY.HASH")
     if row.weights:
@@ -184,9 +184,9 @@ def _pack(folder: str, options: Options) -> str:
     target = options.to or f"exports/{folder.rstrip('/').rpartition('/')[2]}-packed"
     fs, base = storage.filesystem(target)
     _check_empty(fs, base, {})
-    if not rows.names(folder):
+    if not run_tables.names(folder):
         raise ExportError(f"{folder} holds no trials: give the folder of a run, results/RUN")
-    rows.pack(folder, target, options.pictures)
+    run_tables.pack(folder, target, options.pictures)
     return target
 
 
@@ -230,7 +230,7 @@ def _check_empty(fs: pafs.FileSystem, base: str, files: dict[str, bytes]) -> Non
         raise ExportError(f"{base} holds {weight_files.listed(others)}: give another to=FOLDER")
 
 
-def _normalizer(tables: rows.Tables) -> dict[str, list[float]]:
+def _normalizer(tables: run_tables.Tables) -> dict[str, list[float]]:
     """ "action_mean" and "action_std" of one step's action; empty for a trial of earlier code."""
     own = tables.metrics[tables.metrics["stage"] == "normalizer"].sort_values("index")
     return {name: part["value"].tolist() for name, part in own.groupby("name")}

@@ -26,7 +26,7 @@ from harness.evaluate import pairs
 from harness.experiment import config, identity, suites
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
-from harness.records import rows, storage
+from harness.records import rows, run_tables, storage
 from harness.runtime import command, machine, memory, outside, provenance, supervised
 from harness.runtime.progress import Display, Progress
 from harness.training import pretraining
@@ -63,8 +63,8 @@ class TrialsDisplay(Display):
     def finish(self, key: str, outcome: str) -> None:
         """The trial `key` has ended."""
         super().finish(key, outcome)
-        if self.done % rows.WORTH_COMPACTING == 0:
-            rows.compact_trials(self._folder)
+        if self.done % run_tables.WORTH_COMPACTING == 0:
+            run_tables.compact_trials(self._folder)
 
 
 def missing(specs: Sequence[TrialSpec], folders: RunFolders) -> list[TrialSpec]:
@@ -389,7 +389,7 @@ def gpu_bytes_of(spec: TrialSpec, folders: RunFolders) -> float:
     """
     if not spec.config.resources.gpu:
         return 0.0
-    known = rows.read(folders.folder).trial
+    known = run_tables.read(folders.folder).trial
     alike = (known["setting_hash"] == identity.setting_hash(spec)) & (known["driver"] != "")
     own = known[alike]
     return float((own["peak_memory_bytes"] - own["resident_bytes"]).max()) if len(own) else 0.0

@@ -28,7 +28,7 @@ import pandas as pd
 from PIL import Image
 from pyarrow import fs as pafs
 
-from harness.records import rows, storage
+from harness.records import run_tables, storage
 from harness.report import load
 from harness.runtime import command
 from harness.runtime.command import ConfigError
@@ -105,7 +105,7 @@ def record(folder: str) -> Record | None:
     fs, base = storage.filesystem(folder)
     if fs.get_file_info(f"{base}/trial.parquet").type == pafs.FileType.NotFound:
         return None
-    tables = rows.read_one(folder)
+    tables = run_tables.read_one(folder)
     if tables is None or tables.trial["status"].iloc[0] != "ok":
         return None
     trial = tables.trial.iloc[0]

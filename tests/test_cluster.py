@@ -10,7 +10,7 @@ import s3_server
 from pyarrow import fs as pafs
 
 from harness import launch
-from harness.records import rows, storage
+from harness.records import run_tables, storage
 from harness.runtime import supervised
 from harness.training.checkpoint import TRAINING
 
@@ -53,7 +53,7 @@ def checkpoints(results):
 
 def check(results, said):
     """Every planned trial has one row, and nothing went unsaid or was said by Ray."""
-    table = rows.read(storage.join(results, "r")).trial
+    table = run_tables.read(storage.join(results, "r")).trial
     assert sorted(table["key"]) == PLANNED and set(table["status"]) == {"ok"}, said
     fs, base = storage.filesystem(results)
     files = fs.get_file_info(pafs.FileSelector(base, recursive=True))

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from harness import trial
 from harness.data import collect, episodes
 from harness.experiment.run_folders import RunFolders
-from harness.records import rows
+from harness.records import rows, run_tables
 from harness.tasks.two_room import TwoRoom
 
 SMALL = ["data.episodes=24", "protocol.pairs=4", "train.steps=6", "plan_time.singles=1"]
@@ -57,7 +57,7 @@ def check_equal(found, expected, rounding=0.0):
     (row, folder), (other, other_folder) = found, expected
     for name in ("config_hash", "dataset_hash", "split_hash", "checkpoint_hash", "train_steps"):
         assert getattr(row, name) == getattr(other, name), name
-    own, theirs = rows.read_one(folder), rows.read_one(other_folder)
+    own, theirs = run_tables.read_one(folder), run_tables.read_one(other_folder)
     judged = {"check_exact": True} if not rounding else {"rtol": rounding, "atol": rounding}
     planned = [*TIMES, "pairs_per_solve"]
     pd.testing.assert_frame_equal(
@@ -126,6 +126,6 @@ def test_another_seed_gives_other_numbers(expected, datasets, tmp_path):
     spec = dataclasses.replace(tiny.spec("lewm", *SMALL, *BRIEF), seed=1)
     row = trial.run(spec, folders, tiny.quiet)
     assert row.checkpoint_hash != expected["toy", "lewm"][0].checkpoint_hash
-    found = rows.read_one(folders.trial(spec)).episodes["dist_final"]
-    own = rows.read_one(expected["toy", "lewm"][1]).episodes["dist_final"]
+    found = run_tables.read_one(folders.trial(spec)).episodes["dist_final"]
+    own = run_tables.read_one(expected["toy", "lewm"][1]).episodes["dist_final"]
     assert (found != own).any()

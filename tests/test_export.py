@@ -13,7 +13,7 @@ import torch
 from harness import export, trial
 from harness.contracts.data import Obs
 from harness.experiment.run_folders import RunFolders
-from harness.records import rows
+from harness.records import rows, run_tables
 from harness.training import weight_files
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "lewm"
@@ -52,7 +52,7 @@ def test_an_exported_folder_gives_the_trials_outcomes_again(name, words, trials,
     spec = tiny.spec("lewm", *given)
     row = trial.run(spec, folders, tiny.quiet)
     assert row.status == "ok", row.error
-    again, first = (rows.read_one(f) for f in (folders.trial(spec), trials[name]))
+    again, first = (run_tables.read_one(f) for f in (folders.trial(spec), trials[name]))
     same = [t.episodes.drop(columns=TIMED) for t in (again, first)]
     assert same[0].equals(same[1])
 
@@ -74,7 +74,7 @@ def test_the_released_format_is_the_peers(trials, tmp_path):
 
 def test_the_card_and_the_normaliser_come_from_the_rows(trials, tmp_path):
     export.main([trials["vit"], f"to={tmp_path}/w"])
-    row, tables = rows.read_trial(trials["vit"]), rows.read_one(trials["vit"])
+    row, tables = rows.read_trial(trials["vit"]), run_tables.read_one(trials["vit"])
     card = (tmp_path / "w/README.md").read_text()
     pairs = tables.episodes[tables.episodes["sample"] == "pairs"]
     line = f"| the protocol's pairs | {len(pairs)} | {100 * pairs['success'].mean():.1f} | ["

@@ -25,7 +25,7 @@ from harness.data import collect
 from harness.data.episodes import open_dataset
 from harness.experiment import config, identity
 from harness.experiment.run_folders import RunFolders
-from harness.records import rows
+from harness.records import rows, run_tables
 from harness.report import format
 from harness.report.tables import stability
 from harness.runtime import command, outside
@@ -72,7 +72,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_rows_have_labels_ranks_and_code(folder):
-    trials = rows.read(str(folder)).trial.set_index("method")
+    trials = run_tables.read(str(folder)).trial.set_index("method")
     assert set(trials["status"]) == {"ok"} and set(trials["task_label"]) == {"Ball"}
     mine = trials.loc["my_method"]
     assert mine["method_label"] == "My method" and mine["train_steps"] == 20
@@ -83,7 +83,7 @@ def test_the_rows_have_labels_ranks_and_code(folder):
 
 
 def test_it_is_planned_with_probed_and_measured(folder):
-    metrics = rows.read(str(folder)).metrics
+    metrics = run_tables.read(str(folder)).metrics
     stages = set(metrics[metrics["key"] == "ball.my_method.s0"]["stage"])
     assert {"train", "latents", "probing", "plan_time", "outlook"} <= stages
 
@@ -156,7 +156,7 @@ def test_a_sweep_varies_its_key_and_names_its_files(forgotten, tmp_path, capsys)
     words += [f"results={tmp_path}", f"datasets={tmp_path}/data", "planner.my_planner.iterations=2"]
     assert space.parse(words).task == "ball"
     assert sweep_command.main(words) in (0, 1)  # 1: it solved nothing
-    tables = rows.read(str(next(tmp_path.glob("sweep-ball-my_method-weight*"))))
+    tables = run_tables.read(str(next(tmp_path.glob("sweep-ball-my_method-weight*"))))
     assert set(tables.trial["status"]) == {"ok"}
     said = capsys.readouterr().err
     assert "no best value" in said or f"tasks={TASK} methods={METHOD}" in said
@@ -196,7 +196,7 @@ def test_rays_processes_have_them(tmp_path):
     words += [f"datasets={tmp_path}/data", "train.steps=2"]
     code, said = started.run(["-m", "harness.run", *words], tmp_path / "said", 300)
     assert code == 0, said
-    (key,) = rows.read(str(tmp_path / "r")).trial["key"]
+    (key,) = run_tables.read(str(tmp_path / "r")).trial["key"]
     assert key == "ball.my_method.s0"
 
 

@@ -19,7 +19,7 @@ import torch
 from harness import launch, report, run, trial, zoo
 from harness.experiment import config, identity, suites
 from harness.experiment.run_folders import RunFolders
-from harness.records import plan, rows
+from harness.records import plan, rows, run_tables
 from harness.report import load
 from harness.report.page import progress
 from harness.tasks.toy import Toy
@@ -129,7 +129,7 @@ def test_a_changed_key_runs_into_another_folder_and_both_stay(command):
     assert before.items() <= after.items() and len(after) == 12  # no-op has no learning rate
     first, second = command.rows("toy.lewm.s0")
     assert first.config_hash != second.config_hash and first.protocol_hash == second.protocol_hash
-    assert len(rows.read(str(command.folder / "r")).trial) == 3
+    assert len(run_tables.read(str(command.folder / "r")).trial) == 3
 
 
 @pytest.mark.parametrize("name", ["trial", "episodes", "metrics"])
@@ -139,7 +139,7 @@ def test_a_truncated_table_repeats_its_trial_alone(command, name, caplog):
     before = parquet(command)
     broken.write_bytes(before[broken][:-20])
 
-    left = rows.read(str(command.folder / "r"))  # what a report is made of
+    left = run_tables.read(str(command.folder / "r"))  # what a report is made of
     assert left.trial["method"].tolist() == ["replay"]
     assert re.search(r"toy.noop.s0.* is left out: .*Issue the run command again", caplog.text)
 
@@ -147,7 +147,7 @@ def test_a_truncated_table_repeats_its_trial_alone(command, name, caplog):
     after = parquet(command)
     changed = {path.parent.name.split(".")[1] for path in before if before[path] != after[path]}
     assert changed == {"noop"} and len(after) == 8
-    assert len(rows.read(str(command.folder / "r")).trial) == 2
+    assert len(run_tables.read(str(command.folder / "r")).trial) == 2
 
 
 def test_a_report_is_made_of_what_can_be_read(command, caplog):
@@ -339,7 +339,7 @@ def test_what_cannot_have_pairs_is_refused_before_anything_trains(command, tmp_p
     assert "no pairs with offset 75 in all splits, whose longest episode has 60" in command.said
     assert command.run(*words) == 1
     refused = {f"toy.{m}.offset-{o}.s0" for m in ("gcbc", "random") for o in (75, 100)}
-    table = rows.read(command.folders.folder).trial.set_index("key")
+    table = run_tables.read(command.folders.folder).trial.set_index("key")
     assert set(table.index[table["status"] == "error"]) == refused
     assert table.loc[[*refused], "ended"].max() < table.loc["toy.gcbc.training.s0", "started"]
     said = "4 of 9 trials failed; they would fail again: change what their lines name\n"

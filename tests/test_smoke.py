@@ -18,7 +18,7 @@ import torch
 from harness import trial
 from harness.experiment import suites
 from harness.experiment.run_folders import RunFolders
-from harness.records import rows
+from harness.records import run_tables
 from harness.training.checkpoint import TRAINING
 
 COMMAND = ["-m", "harness.run", "suite=smoke", "scale=tiny", "device=cpu", "run=r"]
@@ -81,7 +81,7 @@ def smoke(datasets, tmp_path_factory):
 
 def test_every_trial_is_ok(smoke):
     assert smoke.code == 0, smoke.said
-    table = rows.read(str(smoke.folder)).trial
+    table = run_tables.read(str(smoke.folder)).trial
     assert sorted(table["method"]) == sorted(METHODS)
     count = len(METHODS)
     assert set(table["status"]) == {"ok"} and f"{count} of {count} trials to run" in smoke.said
@@ -102,14 +102,14 @@ def test_a_dead_raylet_is_one_line_and_ray_is_started_again(smoke):
 def test_its_weights_are_those_of_a_trial_that_was_not_killed(smoke, datasets, tmp_path):
     spec = tiny.spec("lewm", *WORDS)
     alone = trial.run(spec, RunFolders(str(tmp_path), "r", "smoke", str(datasets)), tiny.quiet)
-    table = rows.read(str(smoke.folder)).trial.set_index("method")
+    table = run_tables.read(str(smoke.folder)).trial.set_index("method")
     assert table.loc["lewm", "config_hash"] == alone.config_hash
     assert table.loc["lewm", "checkpoint_hash"] == alone.checkpoint_hash
     assert not list(smoke.folder.glob(f"trials/*/checkpoint/{TRAINING}"))
 
 
 def test_pairs_are_the_same_for_every_method(smoke):
-    episodes = rows.read(str(smoke.folder)).episodes
+    episodes = run_tables.read(str(smoke.folder)).episodes
     columns = ["pair_id", "source_episode", "start_step", "stratum", "sample", "dist_init"]
     by_trial = [part[columns].to_numpy().tolist() for _, part in episodes.groupby("key")]
     assert len(by_trial) == len(METHODS) and len(by_trial[0]) == 8
@@ -119,7 +119,7 @@ def test_pairs_are_the_same_for_every_method(smoke):
 
 
 def test_every_trial_shows_the_same_pair(smoke):
-    frames, count = rows.frames(str(smoke.folder)), len(METHODS)
+    frames, count = run_tables.frames(str(smoke.folder)), len(METHODS)
     frames = frames[frames["stage"] == "control"]
     assert frames["key"].nunique() == count and frames["pair_id"].nunique() == 1
     for kind in ("start", "goal"):

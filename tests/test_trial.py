@@ -12,7 +12,7 @@ from harness import trial, zoo
 from harness.evaluate import pairs
 from harness.experiment import config, identity
 from harness.experiment.run_folders import RunFolders
-from harness.records import metric_names, rows
+from harness.records import metric_names, rows, run_tables
 from harness.runtime import provenance
 from harness.trial_context import Result
 
@@ -89,7 +89,7 @@ def test_the_command_runs_a_spec_file(folders, tmp_path, caplog):
 def test_families_of_the_pairs_episodes_are_recorded_where_there_are_some(folders, datasets):
     spec = tiny.spec("noop", *SMALL, task="push_t")
     assert trial.run(spec, folders, lambda *_: None).status == "ok"
-    tables = rows.read_one(folders.trial(spec))
+    tables = run_tables.read_one(folders.trial(spec))
     families = tiny.dataset(spec, datasets).manifest.families
     found = tables.metrics[tables.metrics["stage"] == "pairs"]
     assert set(found["index"]) == set(tables.episodes["source_episode"])
@@ -107,14 +107,14 @@ def test_a_stage_is_one_function_and_one_entry(folders, monkeypatch):
     spec = tiny.spec("noop", *SMALL)
     assert spec.stages[-1] == "count"
     assert trial.run(spec, folders, tiny.quiet).status == "ok"
-    metrics = rows.read_one(folders.trial(spec)).metrics
+    metrics = run_tables.read_one(folders.trial(spec)).metrics
     assert metrics["name"][metrics["stage"] == "count"].tolist() == ["episodes"]
 
 
 def test_a_stage_that_is_not_named_is_not_run(folders):
     spec = dataclasses.replace(tiny.spec("lewm", *SMALL), stages=("train",))
     row = trial.run(spec, folders, tiny.quiet)
-    tables = rows.read_one(folders.trial(spec))
+    tables = run_tables.read_one(folders.trial(spec))
     assert row.status == "ok" and row.train_steps and not len(tables.episodes)
     assert not {"probing", "plan_time"} & set(tables.metrics["stage"])
 
@@ -189,6 +189,6 @@ def test_stages_that_look_inside_leave_rows(method, folders):
     spec = dataclasses.replace(spec, stages=("train", "probing", "open_loop", "geometry"))
     row = trial.run(spec, folders, tiny.quiet)
     assert row.status == "ok", row.error
-    found = set(rows.read_one(folders.trial(spec)).metrics["stage"])
+    found = set(run_tables.read_one(folders.trial(spec)).metrics["stage"])
     assert {"open_loop"} <= found
     assert ({"probing", "geometry", metric_names.MAP} <= found) == (method == "lewm")

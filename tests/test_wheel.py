@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import rows
+from harness.records import run_tables
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "lewm", "baselines", "jepa_bench")
@@ -70,7 +70,7 @@ def test_it_runs_in_an_empty_folder(wheel, tmp_path):
     run, published, shipped, gym = python("-c", ABOUT).stdout.split()
     assert {Path(run).parents[1], Path(gym).parents[1]} == {site}
     assert (published, shipped) == ("True", "True")
-    trials = rows.read(str(folder / "results" / "smoke-tiny")).trial
+    trials = run_tables.read(str(folder / "results" / "smoke-tiny")).trial
     assert set(trials["status"]) == {"ok"} and len(trials) == 2
     version = f"jepa-bench {wheel.name.split('-')[1]}"
     assert set(trials["git_commit"]) == {version}

@@ -32,7 +32,7 @@ from harness.contracts.setting import setting
 from harness.experiment import config, suites
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
-from harness.records import compact, rows
+from harness.records import compact, rows, run_tables
 from harness.runtime import seeding
 from harness.trial import STAGES
 
@@ -89,7 +89,7 @@ def _measure(options: Config, scratch: str) -> Iterator[versus.BenchRow]:
     folders = {size: f"{scratch}/report{size}" for size in _sizes(options.report_trials)}
     for size, folder in folders.items():
         _write_trials(folder, size, options.episodes)
-        rows.compact_trials(folder)
+        run_tables.compact_trials(folder)
     for name, compacted in (("report", True), ("report, trial by trial", False)):
         reports = [(size, _report(folder, compacted)) for size, folder in folders.items()]
         yield from _grown(name, reports, options.repeats, "memory, GiB")

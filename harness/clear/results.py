@@ -19,7 +19,7 @@ from harness.data import collect
 from harness.data.episodes import open_dataset
 from harness.experiment import config
 from harness.experiment.identity import TrialSpec
-from harness.records import manifest, rows, storage
+from harness.records import manifest, run_tables, storage
 from harness.records.manifest import Listed, Manifest
 from harness.report import stats
 
@@ -60,7 +60,7 @@ def export(places: Places) -> Iterator[tuple[str, str]]:
     """Write the results of every trial that is ok: (path, "") for each file, ("", reason) for each
     that cannot be. Raises OSError.
     """
-    tables = rows.read(places.run)
+    tables = run_tables.read(places.run)
     found = sorted(_evaluations(tables), key=lambda e: e.trial.method != RANDOM)
     listed: dict[_Group, Listed] = {}
     floors: dict[_Group, Evaluation] = {}
@@ -117,7 +117,7 @@ def result(
     }
 
 
-def _evaluations(tables: rows.Tables) -> Iterator[Evaluation]:
+def _evaluations(tables: run_tables.Tables) -> Iterator[Evaluation]:
     """Every trial with a control stage, once for each evaluation seed."""
     main = tables.episodes[tables.episodes["sample"] == "pairs"]
     for trial in tables.trial[tables.trial["status"] == "ok"].sort_values("key").itertuples():

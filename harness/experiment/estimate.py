@@ -14,7 +14,7 @@ from pyarrow import fs as pafs
 from harness import zoo
 from harness.experiment import suites
 from harness.experiment.identity import TrialSpec
-from harness.records import packed, rows, storage
+from harness.records import packed, rows, run_tables, storage
 
 _NEWEST = 500  # trials that are read; more would take longer than they tell
 _REFERENCE = str(Path(__file__).resolve().parents[2] / "results" / "reference")
@@ -141,7 +141,8 @@ def _trials(root: str) -> list[rows.TrialRow]:
             found.append((written, storage.join(root, *path.parent.parts)))
         elif path.match(f"{packed.FOLDER}/trial.parquet"):
             run = storage.join(root, *path.parent.parent.parts)
-            found += [(written, storage.join(run, "trials", name)) for name in rows.names(run)]
+            names = run_tables.names(run)
+            found += [(written, storage.join(run, "trials", name)) for name in names]
     read = [rows.read_trial(folder) for _, folder in sorted(found)[-_NEWEST:]]
     # a copy of a whole run holds the same trials
     once = {(row.key, row.config_hash, row.started): row for row in read if row is not None}

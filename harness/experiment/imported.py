@@ -13,7 +13,7 @@ import torch
 from harness import zoo
 from harness.experiment import config, identity
 from harness.experiment.identity import TrialSpec, Weights
-from harness.records import rows, storage
+from harness.records import rows, run_tables, storage
 from harness.runtime.command import ConfigError
 from harness.training import checkpoint, weight_files
 
@@ -42,7 +42,7 @@ def from_run(specs: Sequence[TrialSpec], run: config.RunConfig) -> list[TrialSpe
 
     Raises ConfigError where that folder is no run.
     """
-    trials = rows.read(run.from_).trial
+    trials = run_tables.read(run.from_).trial
     if trials.empty:
         raise ConfigError(f"from={run.from_} holds no trials: give the folder of a run")
     names = {(spec.task, spec.method, spec.seed) for spec in specs}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 from pyarrow import fs as pafs
 
-from harness.records import compact, packed, rows, storage
+from harness.records import compact, packed, run_tables, storage
 from harness.report import figures, format, load, page, render, success_rates, tables
 from harness.report.load import NoTrials
 from harness.report.page import progress
@@ -49,7 +49,7 @@ class Report(NamedTuple):
     """The files of a report, and the trials that could not be read for it."""
 
     paths: list[str]
-    broken: tuple[rows.Broken, ...]
+    broken: tuple[run_tables.Broken, ...]
 
 
 class _Parts(NamedTuple):
@@ -185,7 +185,7 @@ def _show(parts: _Parts) -> None:
     for folder, reason in parts.run.broken:
         terminal.print(Text(f"failed: {folder} cannot be read: {reason}", style="red"))
     for folder in parts.run.left_out:
-        terminal.print(Text(f"left out: {folder}: {rows.LEFT_OUT}", style="yellow"))
+        terminal.print(Text(f"left out: {folder}: {run_tables.LEFT_OUT}", style="yellow"))
 
 
 def _build(run_folder: str, compacting: bool = True) -> _Parts:

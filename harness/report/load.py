@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from harness.records import plain_yaml, plan, rows
+from harness.records import plain_yaml, plan, rows, run_tables
 from harness.runtime import command
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class RunTables(NamedTuple):
     episodes: pd.DataFrame  # of ok trials, with `cell`, `seed`, `pair`
     metrics: pd.DataFrame  # of ok trials, with `cell`, `seed`
     frames: pd.DataFrame  # of each cell's first seed that has pictures, with `cell`, `seed`
-    broken: tuple[rows.Broken, ...]
+    broken: tuple[run_tables.Broken, ...]
     left_out: tuple[str, ...]
 
     def task_label(self, task: str) -> str:
@@ -66,8 +66,10 @@ class RunTables(NamedTuple):
 
 
 def load(run_folder: str, compacting: bool = False) -> RunTables:
-    """Read and group a run, `compacting` it as rows.read does; raises NoTrials with what to do."""
-    tables = rows.read(run_folder, without=_UNREAD, compacting=compacting)
+    """Read and group a run, `compacting` it as run_tables.read does; raises NoTrials with what to
+    do.
+    """
+    tables = run_tables.read(run_folder, without=_UNREAD, compacting=compacting)
     if tables.trial.empty and not tables.broken and not plan.read(run_folder).trials:
         others = f" but copies or renamed folders ({', '.join(tables.left_out)})"
         raise NoTrials(
@@ -339,7 +341,7 @@ def _first_frames(run_folder: str, trials: pd.DataFrame, pictured: tuple[str, ..
     ]
     seeds = trials[["cell", "seed"]].assign(name=names).sort_values("seed", kind="stable")
     first = seeds[seeds["name"].isin(pictured)].drop_duplicates("cell")
-    return rows.frames(run_folder, first["name"])
+    return run_tables.frames(run_folder, first["name"])
 
 
 def _of_trials(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from harness.records import metric_names, rows
+from harness.records import metric_names, run_tables
 from harness.report import stats
 
 COLLAPSED_STD = 0.05  # a mean std of the latents below this says nothing of the picture any more
@@ -41,7 +41,7 @@ class Judgement(NamedTuple):
         return words
 
 
-def judge(tables: rows.Tables | None, statuses: Collection[str] = ("ok",)) -> Judgement:
+def judge(tables: run_tables.Tables | None, statuses: Collection[str] = ("ok",)) -> Judgement:
     """The value of one trial, out of its tables, which count under these statuses."""
     others = {"error"} if tables is None else set(tables.trial["status"]) - set(statuses)
     if others:
@@ -56,7 +56,7 @@ def judge(tables: rows.Tables | None, statuses: Collection[str] = ("ok",)) -> Ju
 
 
 def judge_seeds(
-    trials: Sequence[rows.Tables | None], statuses: Collection[str] = ("ok",)
+    trials: Sequence[run_tables.Tables | None], statuses: Collection[str] = ("ok",)
 ) -> Judgement:
     """The value by its trials, one for each seed: means over seeds, of which one that failed or
     collapsed counts as WORST.
@@ -90,7 +90,7 @@ def collapsed(metrics: pd.DataFrame, column: str) -> set:
     return set(spread.loc[~(spread["value"] >= COLLAPSED_STD), column])
 
 
-def _plan_s(tables: rows.Tables) -> float:
+def _plan_s(tables: run_tables.Tables) -> float:
     """The median time of a plan of one pair alone; WORST_PLAN_S where none was timed, or only while
     others used the GPU.
     """
@@ -102,7 +102,7 @@ def _plan_s(tables: rows.Tables) -> float:
     return float(median) if math.isfinite(median) else WORST_PLAN_S
 
 
-def _interval(good: Sequence[rows.Tables], bad: int) -> tuple[float, float]:
+def _interval(good: Sequence[run_tables.Tables], bad: int) -> tuple[float, float]:
     """The 95 % interval of the success rate over the pairs that all good seeds were evaluated on;
     in `bad` seeds more nothing counts as solved.
     """
@@ -123,6 +123,6 @@ def _interval(good: Sequence[rows.Tables], bad: int) -> tuple[float, float]:
     return estimate.low, estimate.high
 
 
-def _drawn(tables: rows.Tables) -> pd.DataFrame:
+def _drawn(tables: run_tables.Tables) -> pd.DataFrame:
     """The episodes of the protocol's own draw, without those drawn for their stratum."""
     return tables.episodes[tables.episodes["sample"] == "pairs"]

@@ -53,7 +53,7 @@ from optuna.trial import FrozenTrial
 
 from harness import launch, loggers, report, zoo
 from harness.experiment import command_line, estimate, identity, manual
-from harness.records import folder_lock, rows
+from harness.records import folder_lock, rows, run_tables
 from harness.report import format, objective
 from harness.report.tables import sweep as sweep_tables
 from harness.runtime import command, yardstick
@@ -189,7 +189,7 @@ def _test(sweep: Sweep, best: _Best) -> _Tested:
     """
     specs = sweep.on_test_pairs(best[0].params)
     hashes = {identity.config_hash(spec) for spec in specs}
-    trials = rows.read(sweep.run.folder).trial
+    trials = run_tables.read(sweep.run.folder).trial
     earlier = trials[(trials["variant"] == BEST) & ~trials["config_hash"].isin(hashes)]
     if len(earlier):
         names = ", ".join(
@@ -204,7 +204,7 @@ def _test(sweep: Sweep, best: _Best) -> _Tested:
     for spec in launch.missing(specs, sweep.folders):
         reason = launch.outcome(spec, sweep.folders)
         return _Tested(f"not evaluated on test pairs: {spec.key}: {reason}", failed=True)
-    found = [rows.read_one(sweep.folders.trial(spec)) for spec in specs]
+    found = [run_tables.read_one(sweep.folders.trial(spec)) for spec in specs]
     return _Tested(f"on test pairs: {objective.judge_seeds(found).words('test')}", failed=False)
 
 

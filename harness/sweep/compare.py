@@ -20,7 +20,7 @@ from optuna.exceptions import OptunaError
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness import report
-from harness.records import rows
+from harness.records import run_tables
 from harness.report import figures
 from harness.report.tables import sweep as sweep_tables
 from harness.runtime import command
@@ -57,7 +57,7 @@ def parse(argv: Sequence[str]) -> Words:
 def run(words: Words) -> int:
     """Show the table and write it, with the figure; the exit code."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    read = {name: rows.read(name) for name in words.runs}
+    read = {name: run_tables.read(name) for name in words.runs}
     for name, found in read.items():
         if not (found.metrics["stage"] == "sweep").any():
             raise report.NoTrials(
@@ -88,7 +88,7 @@ def sampler(folder: str) -> str:
     return study.user_attrs.get(search.SAMPLER, "tpe")  # older studies do not say it
 
 
-def _kinds(read: dict[str, rows.Tables]) -> dict[str, _Kind]:
+def _kinds(read: dict[str, run_tables.Tables]) -> dict[str, _Kind]:
     """What each run sweeps. Raises ConfigError where it sweeps several things, or where two runs
     are of different tasks or pairs.
     """

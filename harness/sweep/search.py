@@ -22,7 +22,7 @@ from harness import launch
 from harness.experiment import config
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
-from harness.records import rows
+from harness.records import rows, run_tables
 from harness.report import objective
 from harness.runtime import outside, seeding
 from harness.runtime.progress import Display
@@ -313,7 +313,7 @@ class Assignments:
         """What becomes of a suggestion all of whose trials have come to its rung: it goes on, it is
         pruned, or it has its value.
         """
-        tables = [rows.read_one(self.folders.trial(spec)) for spec in one.specs]
+        tables = [run_tables.read_one(self.folders.trial(spec)) for spec in one.specs]
         for spec, table in zip(one.specs, tables, strict=True):
             if table is None or (table.trial["status"] == "error").any():
                 one.failed.add(spec.key)
@@ -480,7 +480,9 @@ def _final(sweep: Sweep, specs: Sequence[TrialSpec]) -> objective.Judgement:
     """The value of trials that have ended; one that is not done counts as failed."""
     missing = launch.missing(specs, sweep.folders)
     folders = [None if spec in missing else sweep.folders.trial(spec) for spec in specs]
-    return objective.judge_seeds([rows.read_one(folder) if folder else None for folder in folders])
+    return objective.judge_seeds(
+        [run_tables.read_one(folder) if folder else None for folder in folders]
+    )
 
 
 def _told(sweep: Sweep, judgement: objective.Judgement) -> list[float]:
@@ -491,7 +493,7 @@ def _told(sweep: Sweep, judgement: objective.Judgement) -> list[float]:
 
 def outcome(folders: RunFolders, spec: TrialSpec) -> str:
     """How a trial has ended, and what it is worth."""
-    tables = rows.read_one(folders.trial(spec))
+    tables = run_tables.read_one(folders.trial(spec))
     judgement = objective.judge(tables, ("ok", *_UNFINISHED))
     if judgement.reason == "failed":
         return launch.outcome(spec, folders)

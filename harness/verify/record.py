@@ -8,7 +8,7 @@ from typing import NamedTuple
 from harness.experiment import config, identity
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
-from harness.records import plan, rows, storage
+from harness.records import plan, rows, run_tables, storage
 from harness.runtime.command import ConfigError
 
 
@@ -50,7 +50,7 @@ class Run:
     folder: str  # without / at its end
     datasets: str
     trials: list[Trial]
-    tables: rows.Tables  # as a report reads them, from the compacted copy where there is one
+    tables: run_tables.Tables  # as a report reads them, from the compacted copy where there is one
     unreadable: dict[str, str]  # folder below trials/ -> why it cannot be read
     planned: list[plan.PlannedTrial]
 
@@ -73,12 +73,12 @@ class Run:
 def read(folder: str, datasets: str) -> Run:
     """Read a run. Raises OSError where the folder cannot be read or is none of a run."""
     folder = folder.rstrip("/")
-    names = rows.names(folder)
-    planned, tables = plan.read(folder).trials, rows.read(folder)
+    names = run_tables.names(folder)
+    planned, tables = plan.read(folder).trials, run_tables.read(folder)
     if not names and not planned:
         raise OSError(f"{folder} holds no trials: give the folder of a run, results/RUN")
     trials, unreadable = [], {}
-    reasons = dict(tables.broken) | dict.fromkeys(tables.left_out, rows.LEFT_OUT)
+    reasons = dict(tables.broken) | dict.fromkeys(tables.left_out, run_tables.LEFT_OUT)
     for name in names:
         place = f"{folder}/trials/{name}"
         written = rows.read_back(place)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from harness.records import rows
+from harness.records import rows, run_tables
 
 # of an episode: wall times, which are the machine's
 _TIMES = {"pairs_per_solve": [], "solve_s": [], "env_s": 0.0, "render_s": 0.0}
@@ -97,7 +97,7 @@ def _values(written: rows.Written) -> list[tuple]:
 
 def _of_tables(run: Path, planned: set[str]) -> Iterator[str]:
     """What a report would be made of."""
-    trials = rows.read(str(run)).trial
+    trials = run_tables.read(str(run)).trial
     names = collections.Counter(
         rows.folder_name(row.key, row.config_hash) for row in trials.itertuples()
     )

@@ -13,7 +13,7 @@ from harness.clear import __main__ as clear
 from harness.clear import criteria, results
 from harness.experiment import config, suites
 from harness.experiment.run_folders import RunFolders
-from harness.records import manifest, rows
+from harness.records import manifest, run_tables
 
 # CLEAR's fields, by its task and protocol (clear_lewm/protocols.py, v0.5)
 SHARED = {"goal_offset": 25, "eval_budget": 50, "exclude_initial_success": True}
@@ -82,7 +82,7 @@ def test_a_manifest_gives_the_rows_of_the_draw_it_was_written_from(folder):
         assert pair.start_row == dataset.first_row[pair.episode_id] + pair.start_step
         assert not pair.initial_success
     assert len({pair.episode_id for pair in listed.pairs}) == 6
-    episodes = rows.read(str(folder / "r")).episodes
+    episodes = run_tables.read(str(folder / "r")).episodes
     for _, own in episodes.groupby("key"):
         places = list(zip(own["pair_id"], own["source_episode"], own["start_step"], strict=True))
         assert places == [(p.pair_id, p.episode_id, p.start_step) for p in listed.pairs]
@@ -133,7 +133,7 @@ def test_results_have_what_the_validator_asks_for(folder):
 
 
 def test_results_are_those_of_the_rows(folder):
-    tables = rows.read(str(folder / "r"))
+    tables = run_tables.read(str(folder / "r"))
     for trial_row in tables.trial.itertuples():
         own = tables.episodes[tables.episodes["key"] == trial_row.key]
         content = written(folder)[trial_row.method]

@@ -7,7 +7,7 @@ from harness import trial, zoo
 from harness.data import normalize, privileged
 from harness.data.episodes import open_dataset
 from harness.experiment.run_folders import RunFolders
-from harness.records import rows
+from harness.records import run_tables
 
 
 def test_poses_have_angles_as_sine_and_cosine_and_no_speeds():
@@ -44,7 +44,7 @@ def test_a_ceilings_trial_on_a_task_whose_proprioception_is_no_pose(tmp_path):
     folders = RunFolders(str(tmp_path / "r"), "r", "s", str(tmp_path / "d"))
     row = trial.run(spec, folders, lambda *_: None)
     assert row.status == "ok" and row.role == "ceiling", row.error
-    tables = rows.read(str(tmp_path / "r"))
+    tables = run_tables.read(str(tmp_path / "r"))
     assert len(tables.episodes) >= 2 and "probing" not in set(tables.metrics["stage"])
     (folder,) = (tmp_path / "d").glob("push_t-*")
     dataset = open_dataset(str(folder))

@@ -13,7 +13,7 @@ from harness.contracts.method import WorldModel
 from harness.data import clips, normalize
 from harness.evaluate import surprise
 from harness.experiment.run_folders import RunFolders
-from harness.records import metric_names, rows
+from harness.records import metric_names, run_tables
 
 CPU = torch.device("cpu")
 COUNT, FRAMES, EVENT = 20, 13, 6
@@ -207,7 +207,7 @@ def test_the_stage_is_of_every_world_model_and_of_no_other(method, datasets, tmp
     folders = RunFolders(str(tmp_path / "r"), "r", "smoke", str(datasets))
     row = trial.run(spec, folders, tiny.quiet)
     assert row.status == "ok", row.error
-    metrics = rows.read_one(folders.trial(spec)).metrics
+    metrics = run_tables.read_one(folders.trial(spec)).metrics
     found = metrics[metrics["stage"] == "surprise"]
     if not isinstance(tiny.model(spec), WorldModel):
         assert found.empty

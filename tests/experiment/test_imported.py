@@ -13,7 +13,7 @@ import torch
 from harness import launch, trial
 from harness.experiment import command_line, config, identity, imported, suites
 from harness.experiment.run_folders import RunFolders
-from harness.records import rows
+from harness.records import rows, run_tables
 from harness.report import load
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "lewm"
@@ -29,7 +29,7 @@ def expand(*words):
 
 
 def outcomes(folders, spec):
-    return rows.read_one(folders.trial(spec)).episodes.drop(columns=TIMED, errors="ignore")
+    return run_tables.read_one(folders.trial(spec)).episodes.drop(columns=TIMED, errors="ignore")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_given_weights_are_evaluated_with_their_own_sizes_and_no_training(traine
     digest = spec.config.weights.sha256
     assert (row.weights, row.checkpoint_hash) == (f"lewm/weights.pt {digest[:8]}", digest)
     assert row.train_steps == 0 and math.isnan(row.train_s) and row.parameters_trained > 10_000
-    tables = rows.read_one(folders.trial(spec))
+    tables = run_tables.read_one(folders.trial(spec))
     assert len(tables.episodes) >= 4
     assert {"latents", "probing", "plan_time", "normalizer"} <= set(tables.metrics["stage"])
     (own,) = expand("methods=lewm", *SMALL)

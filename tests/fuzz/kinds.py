@@ -27,7 +27,7 @@ from harness.data import episodes, features, importing, sources
 from harness.evaluate import pairs
 from harness.experiment import config, identity
 from harness.nn import frozen
-from harness.records import manifest, plan, rows
+from harness.records import manifest, plan, rows, run_tables
 from harness.report import load, published
 from harness.report.page import progress
 from harness.runtime.command import ConfigError
@@ -346,7 +346,7 @@ def _parquet(folder: Path) -> Case:
         else:
             pq.write_table(_other_table(rng, pq.read_table(file), own), file)
         load.load(str(place))
-        rows.frames(str(place))
+        run_tables.frames(str(place))
         for path in (place / "trials").iterdir():
             rows.read_trial(str(path))
             rows.is_done(str(path), path.name[-8:], ["train"])

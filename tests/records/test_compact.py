@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness import launch
-from harness.records import rows
+from harness.records import parquet, rows, run_tables
 
 SEEDS = range(5)
 
@@ -35,10 +35,10 @@ def write(run, seed, success=True, when=1_000_000_000):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A compacted run of five trials."""
-    monkeypatch.setattr(rows, "WORTH_COMPACTING", 1)
+    monkeypatch.setattr(run_tables, "WORTH_COMPACTING", 1)
     for seed in SEEDS:
         write(tmp_path, seed)
-    rows.read(str(tmp_path), compacting=True)
+    run_tables.read(str(tmp_path), compacting=True)
     assert len(list((tmp_path / "compact").iterdir())) == 4
     return tmp_path
 
@@ -53,14 +53,14 @@ def mark(run):
 
 def marked(run):
     """The seeds whose trials are read from the compacted tables."""
-    losses = rows.read(str(run)).metrics
+    losses = run_tables.read(str(run)).metrics
     return sorted({int(key[-1]) for key in losses.loc[losses["value"] == 7, "key"]})
 
 
 def own_rows(run):
     """What is read without the compacted tables."""
     shutil.rmtree(run / "compact")
-    return rows.read(str(run))
+    return run_tables.read(str(run))
 
 
 def assert_equal(one, other):
@@ -74,7 +74,7 @@ def assert_equal(one, other):
 
 
 def test_the_same_rows_are_read_from_the_compacted_tables(run):
-    compacted = rows.read(str(run))
+    compacted = run_tables.read(str(run))
     mark(run)
     assert marked(run) == list(SEEDS)
     assert_equal(compacted, own_rows(run))
@@ -87,7 +87,7 @@ def test_only_trials_whose_files_stayed_as_they_were_are_read_from_there(run):
     shutil.rmtree(run / "trials" / "toy.lewm.s3.hash")
     (run / "trials" / "toy.lewm.s4.hash" / "episodes.parquet").write_bytes(b"PAR1")
     shutil.copytree(run / "trials" / "toy.lewm.s2.hash", run / "trials" / "toy.lewm.s2.hash" / "b")
-    found = rows.read(str(run))
+    found = run_tables.read(str(run))
     assert [name for name, _ in found.broken] == ["toy.lewm.s4.hash"]
     assert found.left_out == ("copy", "toy.lewm.s2.hash/b")
     assert found.episodes.groupby("key")["success"].mean().to_dict() == {
@@ -105,7 +105,7 @@ def test_a_growing_run_keeps_the_order_of_its_folders(run):
         write(run, seed)
     shutil.rmtree(run / "trials" / "toy.lewm.s2.hash")
     write(run, 2, success=False, when=1_000_000_001)
-    grown = rows.read(str(run), compacting=True)
+    grown = run_tables.read(str(run), compacting=True)
     assert list(grown.trial["seed"]) == [0, 1, 2, 3, 4, 5, 6]
     mark(run)
     assert marked(run) == [0, 1, 2, 3, 4, 5, 6]  # it was compacted again
@@ -116,7 +116,7 @@ def test_a_trial_that_was_just_written_is_not_trusted(run):
     """It could be written again within one tick of the file system's clock."""
     for path in write(run, 5).iterdir():
         os.utime(path)
-    rows.read(str(run), compacting=True)
+    run_tables.read(str(run), compacting=True)
     mark(run)
     assert marked(run) == list(SEEDS)
 
@@ -147,7 +147,7 @@ def test_tables_that_do_not_fit_are_not_used(run, name):
     mark(run)
     UNUSABLE[name](run / "compact")
     assert marked(run) == []
-    rows.read(str(run), compacting=True)
+    run_tables.read(str(run), compacting=True)
     mark(run)
     assert marked(run) == list(SEEDS)
 
@@ -155,62 +155,62 @@ def test_tables_that_do_not_fit_are_not_used(run, name):
 def test_few_trials_are_not_compacted_nor_any_unasked(tmp_path):
     for seed in SEEDS:
         write(tmp_path, seed)
-    rows.read(str(tmp_path), compacting=True)
+    run_tables.read(str(tmp_path), compacting=True)
     assert not (tmp_path / "compact").exists()
 
 
 def test_reading_writes_nothing_unless_it_is_to(run):
     shutil.rmtree(run / "compact")
-    rows.read(str(run))
+    run_tables.read(str(run))
     assert not (run / "compact").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_read(run):
     before = own_rows(run)
     (run / "compact").write_text("a file in its place")
-    assert_equal(rows.read(str(run), compacting=True), before)
+    assert_equal(run_tables.read(str(run), compacting=True), before)
 
 
 def test_columns_that_nobody_reads_are_left_out(run):
-    assert "solve_s" not in rows.read(str(run), without=("solve_s",)).episodes
+    assert "solve_s" not in run_tables.read(str(run), without=("solve_s",)).episodes
 
 
 @pytest.fixture
 def opened(monkeypatch):
     """The trials' own files that are opened, as they are opened."""
-    paths, read_table = [], rows._read_table
+    paths, read_table = [], parquet.read
 
     def counted(fs, path, row):
         paths.append("/".join(path.split("/")[-2:]))
         return read_table(fs, path, row)
 
-    monkeypatch.setattr(rows, "_read_table", counted)
+    monkeypatch.setattr(parquet, "read", counted)
     return paths
 
 
 def test_a_reading_opens_each_file_once_and_the_next_one_only_those_that_are_new(run, opened):
     shutil.rmtree(run / "compact")
-    first = rows.read(str(run), compacting=True)
+    first = run_tables.read(str(run), compacting=True)
     names = [f"toy.lewm.s{seed}.hash/{table}.parquet" for seed in SEEDS for table in rows.FILES]
     assert sorted(opened) == sorted(names)
     opened.clear()
-    assert_equal(rows.read(str(run)), first)
+    assert_equal(run_tables.read(str(run)), first)
     assert opened == []
     write(run, 5)
-    assert list(rows.read(str(run)).trial["seed"]) == [0, 1, 2, 3, 4, 5]
+    assert list(run_tables.read(str(run)).trial["seed"]) == [0, 1, 2, 3, 4, 5]
     assert sorted(opened) == [f"toy.lewm.s5.hash/{t}.parquet" for t in sorted(rows.FILES)]
 
 
 def test_a_run_compacts_its_trials_as_they_end(tmp_path, monkeypatch):
     """The fourth to end is read from its own files, and so is one that is run again."""
-    monkeypatch.setattr(rows, "WORTH_COMPACTING", 3)
+    monkeypatch.setattr(run_tables, "WORTH_COMPACTING", 3)
     with launch.TrialsDisplay(str(tmp_path), 4) as display:
         for seed in range(4):
             write(tmp_path, seed)
             display.finish(f"toy.lewm.s{seed}", "ok")
             assert (tmp_path / "compact").exists() == (seed >= 2)
     write(tmp_path, 1, success=False, when=1_000_000_001)
-    found = rows.read(str(tmp_path))
+    found = run_tables.read(str(tmp_path))
     assert found.episodes.groupby("key")["success"].mean().tolist() == [1.0, 0.0, 1.0, 1.0]
     mark(tmp_path)
     assert marked(tmp_path) == [0, 2]
@@ -219,7 +219,7 @@ def test_a_run_compacts_its_trials_as_they_end(tmp_path, monkeypatch):
 
 def test_tables_that_were_half_written_are_not_used(run, opened, monkeypatch):
     """A process is killed as it replaces them: two of them are new, the others those of before."""
-    whole_file = rows.compact.whole_file
+    whole_file = run_tables.compact.whole_file
     write(run, 1, success=False, when=1_000_000_001)
     left = [2]
 
@@ -229,11 +229,11 @@ def test_tables_that_were_half_written_are_not_used(run, opened, monkeypatch):
             raise KeyboardInterrupt
         return whole_file(fs, path)
 
-    monkeypatch.setattr(rows.compact, "whole_file", killed)
+    monkeypatch.setattr(run_tables.compact, "whole_file", killed)
     with pytest.raises(KeyboardInterrupt):
-        rows.compact_trials(str(run))
+        run_tables.compact_trials(str(run))
     opened.clear()
-    found = rows.read(str(run))
+    found = run_tables.read(str(run))
     assert len(opened) == len(SEEDS) * len(rows.FILES)
     assert found.episodes.groupby("key")["success"].mean().tolist() == [1.0, 0.0, 1.0, 1.0, 1.0]
     assert_equal(found, own_rows(run))
@@ -241,5 +241,5 @@ def test_tables_that_were_half_written_are_not_used(run, opened, monkeypatch):
 
 def test_a_store_that_does_not_answer_stops_no_run(tmp_path):
     (tmp_path / "trials").write_text("a file in its place")
-    rows.compact_trials(str(tmp_path))
+    run_tables.compact_trials(str(tmp_path))
     assert not (tmp_path / "compact").exists()

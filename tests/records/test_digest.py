@@ -6,7 +6,7 @@ import math
 import pyarrow as pa
 import pytest
 
-from harness.records import digest, rows
+from harness.records import digest, parquet, rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ LINES = [
 
 
 def table(lines, row=Row):
-    return pa.Table.from_pylist(lines, schema=rows.schema(row))
+    return pa.Table.from_pylist(lines, schema=parquet.schema(row))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness import export
-from harness.records import packed, rows
+from harness.records import packed, rows, run_tables
 
 NAMES = [rows.folder_name(f"toy.lewm.s{seed}", "hash") for seed in range(3)]
 
@@ -39,7 +39,7 @@ def run(tmp_path):
 @pytest.fixture
 def kept(run):
     """The same run, packed, without the trials' own files."""
-    assert rows.pack(str(run), str(run.parent / "kept")) == 3
+    assert run_tables.pack(str(run), str(run.parent / "kept")) == 3
     return run.parent / "kept"
 
 
@@ -50,18 +50,18 @@ def folder(run, name):
 def test_a_packed_run_reads_as_its_trials_did(run, kept):
     names = sorted(path.name for path in (kept / "packed").iterdir())
     assert names == ["episodes.parquet", "frames.parquet", "metrics.parquet", "trial.parquet"]
-    assert rows.names(str(kept)) == rows.names(str(run)) == NAMES
-    ours, theirs = rows.read(str(kept)), rows.read(str(run))
+    assert run_tables.names(str(kept)) == run_tables.names(str(run)) == NAMES
+    ours, theirs = run_tables.read(str(kept)), run_tables.read(str(run))
     for table in rows.FILES:
         assert getattr(ours, table).equals(getattr(theirs, table))
     assert ours.pictured == theirs.pictured == (NAMES[1],)
-    assert rows.frames(str(kept)).equals(rows.frames(str(run)))
+    assert run_tables.frames(str(kept)).equals(run_tables.frames(str(run)))
     for name in NAMES:
         assert rows.read_back(folder(kept, name)) == rows.read_back(folder(run, name))
         assert rows.changed(rows.read_back(folder(kept, name))) == []
         assert rows.is_done(folder(kept, name), "hash")
-        assert rows.read_one(folder(kept, name)).metrics.equals(
-            rows.read_one(folder(run, name)).metrics
+        assert run_tables.read_one(folder(kept, name)).metrics.equals(
+            run_tables.read_one(folder(run, name)).metrics
         )
     assert rows.read_trial(folder(kept, "toy.lewm.s9.hash")) is None
 
@@ -76,7 +76,7 @@ def test_pictures_can_be_left_out(run, tmp_path):
 
 def test_a_trial_s_own_files_come_before_packed_rows(kept):
     write(kept, 1, error="again")
-    found = rows.read(str(kept)).trial.set_index("key")["error"]
+    found = run_tables.read(str(kept)).trial.set_index("key")["error"]
     assert found.to_dict() == {"toy.lewm.s0": "", "toy.lewm.s1": "again", "toy.lewm.s2": ""}
 
 
@@ -95,13 +95,13 @@ def test_no_name_leads_out_of_the_run(kept, name):
     column = pa.array([name] * table.num_rows, pa.string())
     pq.write_table(table.set_column(0, "folder", column), path)
     with pytest.raises(OSError, match="is no name of a trial's folder"):
-        rows.read(str(kept))
+        run_tables.read(str(kept))
 
 
 def test_a_damaged_file_is_named(kept):
     (kept / "packed" / "metrics.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(OSError, match=r"packed/metrics.parquet cannot be read"):
-        rows.read(str(kept))
+        run_tables.read(str(kept))
 
 
 def test_what_cannot_be_packed_is_said(run, tmp_path, capsys):

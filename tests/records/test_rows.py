@@ -13,7 +13,7 @@ import pytest
 
 from harness import zoo
 from harness.experiment import config, identity
-from harness.records import rows, storage
+from harness.records import parquet, rows, run_tables, storage
 
 REFERENCES = Path(__file__).parents[2] / "results" / "reference"
 FRAMES = [
@@ -54,18 +54,18 @@ def written(tmp_path):
 def test_a_copy_of_a_trials_folder_is_left_out_and_named(written, name, caplog):
     run, folder = written
     shutil.copytree(folder, folder.parent / name)
-    tables = rows.read(str(run))
+    tables = run_tables.read(str(run))
     assert (len(tables.trial), len(tables.episodes), len(tables.metrics)) == (1, 2, 2)
     assert tables.left_out == (name,) and f"trials/{name} is left out: a copy" in caplog.text
-    assert len(rows.frames(str(run))) == len(FRAMES)
+    assert len(run_tables.frames(str(run))) == len(FRAMES)
 
 
 def test_a_renamed_folder_is_no_trial(written):
     run, folder = written
     renamed = folder.rename(folder.with_name("toy.lewm.s1.hash"))
-    tables = rows.read(str(run))
+    tables = run_tables.read(str(run))
     assert tables.trial.empty and tables.left_out == (renamed.name,) and not tables.broken
-    assert rows.frames(str(run)).empty and rows.read_one(str(renamed)) is None
+    assert run_tables.frames(str(run)).empty and run_tables.read_one(str(renamed)) is None
     assert rows.read_trial(str(renamed)) is None and not rows.is_done(str(renamed), "hash")
 
 
@@ -81,7 +81,7 @@ def test_a_table_of_another_trial_breaks_its_trial(written, name):
     )
     shutil.copy(run / "other" / f"{name}.parquet", folder)
     reason = f"{name}.parquet holds rows of another trial than toy.lewm.s0"
-    assert rows.read(str(run)).broken == ((folder.name, reason),)
+    assert run_tables.read(str(run)).broken == ((folder.name, reason),)
     assert not rows.is_done(str(folder), "hash")
 
 
@@ -122,15 +122,15 @@ LOSSLESS = {
 @pytest.mark.parametrize("name", LOSSLESS)
 def test_a_rewritten_table_with_the_same_values_is_read(written, name, caplog):
     run, folder = written
-    before, pictures = rows.read(str(run)), rows.frames(str(run))
+    before, pictures = run_tables.read(str(run)), run_tables.frames(str(run))
     row = rows.read_trial(str(folder))
     for path in folder.glob("*.parquet"):
         pq.write_table(LOSSLESS[name](pq.read_table(path)), path)
-    after = rows.read(str(run))
+    after = run_tables.read(str(run))
     assert not after.broken and rows.is_done(str(folder), "hash")
     for table in ("trial", "episodes", "metrics"):
         pd.testing.assert_frame_equal(getattr(after, table), getattr(before, table))
-    pd.testing.assert_frame_equal(rows.frames(str(run)), pictures)
+    pd.testing.assert_frame_equal(run_tables.frames(str(run)), pictures)
     assert rows.read_trial(str(folder)) == row
     said = [line for line in caplog.messages if "this version does not know it" in line]
     assert len(said) == (name == "a column more")
@@ -142,7 +142,7 @@ def test_an_empty_table_of_no_type_is_read(written):
     pq.write_table(
         untyped_if_empty(pq.read_table(folder / "metrics.parquet")), folder / "metrics.parquet"
     )
-    tables = rows.read(str(run))
+    tables = run_tables.read(str(run))
     assert tables.metrics.empty and len(tables.episodes) == 2 and not tables.broken
 
 
@@ -193,7 +193,7 @@ def test_a_table_whose_values_are_not_all_there_breaks_its_trial(written, name, 
     table, rewrite, reason = BROKEN[name]
     path = folder / f"{table}.parquet"
     pq.write_table(rewrite(pq.read_table(path)), path)
-    tables = rows.read(str(run))
+    tables = run_tables.read(str(run))
     ((broken, said),) = tables.broken
     assert broken == folder.name and said.startswith(f"{table}.parquet") and reason in said
     assert tables.trial.empty and tables.episodes.empty and tables.metrics.empty
@@ -203,7 +203,7 @@ def test_a_table_whose_values_are_not_all_there_breaks_its_trial(written, name, 
 def test_a_table_that_is_not_there_breaks_its_trial(written):
     run, folder = written
     (folder / "episodes.parquet").unlink()
-    ((broken, said),) = rows.read(str(run)).broken
+    ((broken, said),) = run_tables.read(str(run)).broken
     assert broken == folder.name and "episodes.parquet" in said
 
 
@@ -215,7 +215,7 @@ def test_a_column_that_came_later_has_its_default_in_older_rows(tmp_path):
     Newer.__annotations__["device"] = str
     rows.write_table(f"{tmp_path}/metrics.parquet", rows.MetricRow, METRICS)
     fs, base = storage.filesystem(f"{tmp_path}/metrics.parquet")
-    table, _ = rows._read_table(fs, base, Newer)
+    table, _ = parquet.read(fs, base, Newer)
     assert table.column("device").to_pylist() == ["cpu", "cpu"]
 
 
@@ -244,7 +244,7 @@ def test_a_file_stays_as_it_was_when_writing_it_fails(tmp_path):
 
 def test_pictures_are_read_as_they_were_written(written):
     run, _ = written
-    found = rows.frames(str(run))
+    found = run_tables.frames(str(run))
     assert found.pop("config_hash").tolist() == ["hash", "hash"]
     assert [rows.FrameRow(*line) for line in found.itertuples(index=False)] == FRAMES
 
@@ -252,7 +252,7 @@ def test_pictures_are_read_as_they_were_written(written):
 def test_a_trial_written_again_without_pictures_has_none(written):
     run, folder = written
     rows.write(str(folder), trial(), [], [])
-    assert rows.frames(str(run)).empty
+    assert run_tables.frames(str(run)).empty
 
 
 @pytest.mark.parametrize("content", [None, b"PAR1"])
@@ -261,16 +261,16 @@ def test_a_trial_is_done_and_read_without_its_pictures(written, content, caplog)
     (folder / "frames.parquet").unlink()
     if content is not None:
         (folder / "frames.parquet").write_bytes(content)
-    assert rows.is_done(str(folder), "hash") and len(rows.read(str(run)).trial) == 1
+    assert rows.is_done(str(folder), "hash") and len(run_tables.read(str(run)).trial) == 1
     with caplog.at_level(logging.WARNING):
-        assert rows.frames(str(run)).empty
+        assert run_tables.frames(str(run)).empty
     assert ("toy.lewm.s0.hash are left out" in caplog.text) == (content is not None)
 
 
 def test_pictures_of_a_trial_that_is_not_finished_are_not_read(written):
     run, folder = written
     (folder / "trial.parquet").unlink()
-    assert rows.frames(str(run)).empty
+    assert run_tables.frames(str(run)).empty
 
 
 # -- the reference runs
@@ -281,9 +281,9 @@ RUNS = sorted(trials.parent for trials in REFERENCES.glob("*/packed"))
 
 @pytest.mark.parametrize("folder", RUNS, ids=lambda folder: folder.name)
 def test_reference_runs_can_be_read_and_are_done(folder):
-    tables = rows.read(str(folder))
+    tables = run_tables.read(str(folder))
     assert not tables.broken and not tables.left_out
-    names = rows.names(str(folder))
+    names = run_tables.names(str(folder))
     assert len(tables.trial) == len(names)
     for trial_folder in (f"{folder}/trials/{name}" for name in names):
         assert rows.is_done(trial_folder, rows.read_trial(trial_folder).config_hash)
@@ -305,7 +305,7 @@ def test_only_a_version_makes_reference_trials_run_again(folder, monkeypatch):
     """A change that alters outcomes is another version, and these run again; others alter none.
     Rows that do not record their stages are of a time when these were hashed.
     """
-    for name in rows.names(str(folder)):
+    for name in run_tables.names(str(folder)):
         row = rows.read_trial(f"{folder}/trials/{name}")
         spec = config.from_yaml(row.config_yaml)
         if not row.stages:

@@ -10,7 +10,7 @@ import pytest
 from synthetic_run import film, outcome, raw, train_metrics
 
 from harness import report
-from harness.records import rows
+from harness.records import run_tables
 from harness.report import __main__ as command
 from harness.report import load
 from harness.report.figures import style
@@ -128,7 +128,7 @@ def test_pictures_are_those_of_the_first_seed_that_has_any(run):
 
 
 def test_a_report_from_compacted_tables_has_the_same_bytes(run, monkeypatch):
-    monkeypatch.setattr(rows, "WORTH_COMPACTING", 1)
+    monkeypatch.setattr(run_tables, "WORTH_COMPACTING", 1)
     for method in ("lewm", "pldm", "random"):
         for seed in range(2 if method != "random" else 1):
             frames = film(20, success=True) if method != "random" else ()

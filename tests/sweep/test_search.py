@@ -18,7 +18,7 @@ import tiny
 from optuna.trial import TrialState
 
 from harness.experiment import identity, trial_row
-from harness.records import rows
+from harness.records import rows, run_tables
 from harness.report import objective, stats
 from harness.runtime.progress import Display
 from harness.sweep import __main__ as sweep_command
@@ -135,7 +135,7 @@ def test_the_interval_is_that_of_all_seeds_and_pairs():
         episodes |= {"sample": "pairs", "success": [p < solved for p in pair]}
         metrics = pd.DataFrame(columns=["key", "stage", "name", "index", "value"])
         trial = pd.DataFrame({"status": [status], "device_shared": False})
-        return rows.Tables(trial, pd.DataFrame(episodes), metrics)
+        return run_tables.Tables(trial, pd.DataFrame(episodes), metrics)
 
     one = objective.judge_seeds([tables(10)])
     assert (one.low, one.high) == pytest.approx(stats.wilson(10, PAIRS))
@@ -255,7 +255,7 @@ def test_asha_stops_the_trainings_of_values_that_are_worse_by_then(tmp_path):
     assert states.count(TrialState.PRUNED) == len(driven.standing.pruned) >= 3
     assert driven.standing.complete and not driven.standing.again
     assert driven.study.best_params == {WEIGHT: 1.0}
-    ends = rows.read(str(tmp_path / "r")).trial.groupby("status")["error"].unique()
+    ends = run_tables.read(str(tmp_path / "r")).trial.groupby("status")["error"].unique()
     assert set(ends.index) == {"ok", "pruned"}
     assert set(ends["pruned"]) <= {f"pruned after {n} % of its training" for n in (25, 50)}
     (spec, *_) = driven.sweep.specs(driven.standing.pruned[0].params)
@@ -407,7 +407,7 @@ def test_pruned_trainings_and_one_look_at_test_pairs(datasets, tmp_path):
     words += ["sampler=grid", "prune=asha", "test=true"]
     code, said = issue(tmp_path, datasets, *words)
     assert code == 0, said
-    tables = rows.read(str(tmp_path / "r"))
+    tables = run_tables.read(str(tmp_path / "r"))
     trials = tables.trial.set_index("key")
     good, bad = "toy.true_state.lr-0p005.s0", "toy.true_state.lr-0p00001.s0"
     assert trials.loc[good, "status"] == "ok" and trials.loc[good, "train_steps"] == 60

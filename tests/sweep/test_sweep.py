@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from harness import trial
 from harness.experiment import config, identity, suites
-from harness.records import rows
+from harness.records import run_tables
 from harness.report import objective
 from harness.sweep import search, space
 from harness.sweep.__main__ import main
@@ -46,7 +46,7 @@ class Sweeping:
 
     @property
     def tables(self):
-        return rows.read(str(self.folder))
+        return run_tables.read(str(self.folder))
 
     @property
     def suggestions(self):
@@ -62,7 +62,7 @@ class Sweeping:
     def values(self):
         """What Optuna holds, and what the trials' rows are worth, by the value tried."""
         told = {t.params[WEIGHT]: t.value for t in self.suggestions}
-        folders = {f: rows.read_one(str(f)) for f in (self.folder / "trials").iterdir()}
+        folders = {f: run_tables.read_one(str(f)) for f in (self.folder / "trials").iterdir()}
         worth = {
             t.metrics.query("stage == 'sweep'")["value"].item(): objective.judge(t).value
             for t in folders.values()
@@ -203,7 +203,7 @@ def test_a_trial_that_diverges_counts_as_worst_and_is_retried_by_the_next_call(d
 
 
 def tables(success=(True, False), latent_std=1.0, status="ok", sample="pairs"):
-    return rows.Tables(
+    return run_tables.Tables(
         pd.DataFrame({"status": [status], "device_shared": False}),
         pd.DataFrame({"success": list(success), "sample": sample}, columns=["success", "sample"]),
         pd.DataFrame([{"key": "k", "stage": "latents", "name": "latent_std", "value": latent_std}]),
@@ -239,7 +239,7 @@ def test_a_word_is_recorded_as_a_word(datasets, tmp_path):
     spec = sweep.spec({"train.precision": "bf16"})
     folder = sweep.folders.trial(spec)
     trial.record_failure(spec, sweep.folders, "not run")
-    (row,) = rows.read_one(folder).metrics.itertuples()
+    (row,) = run_tables.read_one(folder).metrics.itertuples()
     assert (row.name, row.unit) == ("train.precision", "bf16") and math.isnan(row.value)
 
 
@@ -248,7 +248,7 @@ def test_a_list_is_recorded_as_a_word(datasets, tmp_path):
     sweep = Sweeping(tmp_path, datasets, f"space.{key}=choice:[8],[16]").parsed()
     spec = sweep.spec({key: "[16]"})
     trial.record_failure(spec, sweep.folders, "not run")
-    (row,) = rows.read_one(sweep.folders.trial(spec)).metrics.itertuples()
+    (row,) = run_tables.read_one(sweep.folders.trial(spec)).metrics.itertuples()
     assert (row.name, row.unit) == (key, "(16,)") and math.isnan(row.value)
 
 

@@ -19,7 +19,7 @@ from harness.experiment import config, identity
 from harness.experiment.run_folders import RunFolders
 from harness.nn import mae
 from harness.nn.frozen import FrozenConfig, FrozenEncoder
-from harness.records import rows
+from harness.records import run_tables
 from harness.training import pretraining, ship
 
 CPU = torch.device("cpu")
@@ -248,7 +248,10 @@ def test_trials_use_it_and_every_table_says_so(datasets, tmp_path):
         assert row.parameters_frozen > 0 and row.tokens_per_frame == (16 if spec.config.pool else 4)
     assert len(list(datasets.glob("mae-*"))) == 1
     assert len(set(datasets.glob("features-*")) - before) <= 2  # two encoders for six trials
-    assert set(rows.read(str(tmp_path / "r")).trial["note"]) == {"MAE encoder", "untrained encoder"}
+    assert set(run_tables.read(str(tmp_path / "r")).trial["note"]) == {
+        "MAE encoder",
+        "untrained encoder",
+    }
     tables = report.table_files(str(tmp_path / "r"))
     for kind in ("success.md", "efficiency.md"):
         text = tables[f"tables/{kind}"].decode()

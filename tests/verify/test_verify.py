@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness import run
-from harness.records import rows
+from harness.records import rows, run_tables
 from harness.runtime import provenance
 from harness.training import checkpoint
 from harness.verify import __main__ as verify
@@ -210,7 +210,7 @@ def test_a_trial_without_its_row(place):
 def test_a_trial_whose_row_has_another_name(place, column):
     folder = trial_folder(place, LEWM)
     edit(folder / "trial.parquet", column, lambda value: f"x{value}")
-    assert checks(place)["presence"] == [f"{folder.name}: {rows.LEFT_OUT}"]
+    assert checks(place)["presence"] == [f"{folder.name}: {run_tables.LEFT_OUT}"]
 
 
 def test_a_failed_trial(place):
@@ -301,9 +301,9 @@ def test_tables_that_no_rows_make(place):
 
 def test_a_compacted_copy_with_other_rows(place, monkeypatch):
     """Reports read it in place of the trials' own files."""
-    monkeypatch.setattr(rows, "WORTH_COMPACTING", 1)
-    monkeypatch.setattr(rows.compact, "_SETTLED_S", 0.0)
-    rows.read(f"{place}/r", compacting=True)
+    monkeypatch.setattr(run_tables, "WORTH_COMPACTING", 1)
+    monkeypatch.setattr(run_tables.compact, "_SETTLED_S", 0.0)
+    run_tables.read(f"{place}/r", compacting=True)
     assert checks(place) == {}
     file = place / "r" / "compact" / "episodes.parquet"
     metadata = pq.read_schema(file).metadata

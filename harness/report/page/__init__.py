@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jinja2
 import pandas as pd
 
-from harness.records import rows
+from harness.records import run_tables
 from harness.report import figures, format, load, success_rates
 from harness.report.page import inline_svg, main_table, payload, progress, provenance
 
@@ -108,7 +108,7 @@ def build(
         counts=counts,
         refresh_s=refresh_s if counts and counts.running + counts.left else 0,
         left_out=", ".join(run.left_out),
-        left_out_reason=rows.LEFT_OUT,
+        left_out_reason=run_tables.LEFT_OUT,
         holes=holes,
         lines=lines,
         protocol_words=main_table.protocol_words(lines),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from harness.records import rows
+from harness.records import run_tables
 from harness.report import format, objective
 from harness.report.objective import Judgement
 
@@ -25,7 +25,7 @@ class Sweep(NamedTuple):
     values: list[tuple[str, Judgement]]  # in words: "sigreg_weight=0.03162"
 
 
-def tried_values(tables: rows.Tables) -> list[tuple[str, Judgement]]:
+def tried_values(tables: run_tables.Tables) -> list[tuple[str, Judgement]]:
     """The values of a sweep's run in the order in which their trials started, each with what it is
     worth. A value that was pruned or failed is worth nothing, and counts as tried.
     """
@@ -37,8 +37,8 @@ def tried_values(tables: rows.Tables) -> list[tuple[str, Judgement]]:
     started = trials.groupby("words")["started"].min().sort_values(kind="stable")
     hashes = trials.groupby("words")["config_hash"].agg(list)
 
-    def trial(config_hash: str) -> rows.Tables:
-        return rows.Tables(*(part[part["config_hash"] == config_hash] for part in tables[:3]))
+    def trial(config_hash: str) -> run_tables.Tables:
+        return run_tables.Tables(*(part[part["config_hash"] == config_hash] for part in tables[:3]))
 
     return [(words, objective.judge_seeds([*map(trial, hashes[words])])) for words in started.index]
 

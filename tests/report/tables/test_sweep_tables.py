@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic_run import SyntheticRun
 
-from harness.records import rows
+from harness.records import rows, run_tables
 from harness.report import load, objective
 from harness.report.tables import sweep
 
@@ -28,7 +28,7 @@ def write(folder, rates, seeds=1, **fields):
                 started=10.0 * number + seed,
                 **fields,
             )
-    return rows.read(str(folder))
+    return run_tables.read(str(folder))
 
 
 def test_values_come_as_they_were_tried_with_their_worth(tmp_path):
@@ -43,7 +43,7 @@ def test_values_come_as_they_were_tried_with_their_worth(tmp_path):
 def test_trials_that_no_sweep_varied_are_left_out(tmp_path):
     write(tmp_path, {0.1: 0.5})
     SyntheticRun(tmp_path).trial(outcome=np.ones(100), variant="best", key="two_room.lewm.best.s0")
-    assert [words for words, _ in sweep.tried_values(rows.read(str(tmp_path)))] == [
+    assert [words for words, _ in sweep.tried_values(run_tables.read(str(tmp_path)))] == [
         "sigreg_weight=0.1"
     ]
 
@@ -95,7 +95,7 @@ def test_a_pruned_value_is_worth_nothing_and_says_so(tmp_path):
     (row,) = [rows.read_trial(str(path)) for path in (tmp_path / "trials").iterdir()]
     folder = str(tmp_path / "trials" / rows.folder_name(row.key, row.config_hash))
     rows.end_otherwise(folder, "pruned", "pruned after 25 % of its training")
-    ((_, judgement),) = sweep.tried_values(rows.read(str(tmp_path)))
+    ((_, judgement),) = sweep.tried_values(run_tables.read(str(tmp_path)))
     assert tried[1].value == 0.5 and judgement.words() == "pruned: counts as 0"
     assert rows.read_trial(folder).error == "pruned after 25 % of its training"
     assert rows.changed(rows.read_back(folder)) == []  # its digest is of the new row
