@@ -147,8 +147,9 @@ def _heat_map(ax: style.Axes, part: pd.DataFrame) -> None:
     look = {"vmin": 0, "vmax": 100, "cmap": _COLOURS, "cbar": False, "square": False}
     text = {"annot": True, "fmt": ".0f", "annot_kws": {"size": small}}
     sns.heatmap(means, ax=ax, linewidths=0.5, linecolor="white", **look, **text)
-    ax.set_xticklabels([f"{x:.3g}" for x in means.columns], rotation=45 * (small < 8), fontsize=7.5)
-    ax.set_yticklabels([f"{y:.3g}" for y in means.index], rotation=0, fontsize=7.5)
+    across, up = ([f"{float(f'{v:.3g}'):g}" for v in axis] for axis in (means.columns, means.index))
+    ax.set_xticklabels(across, rotation=45 * (small < 8), fontsize=7.5)
+    ax.set_yticklabels(up, rotation=0, fontsize=7.5)
     ax.tick_params(length=0)
     frame = {"fill": False, "ec": _PLATEAU, "lw": 1.6, "clip_on": False, "zorder": 4}
     for row, column in np.argwhere(grid("plateau").to_numpy() > 0):

@@ -337,7 +337,7 @@ def tried(run, values, successes, std=1.0, method="pldm", strata=()):
 
 
 def test_two_keys_are_a_heat_map_with_its_plateau_framed(run):
-    rates = {(1, 1): 20, (1, 10): 90, (10, 1): 88, (10, 10): 99}
+    rates = {(1, 1): 20, (1, 1000): 90, (10, 1): 88, (10, 1000): 99}
     for (var, cov), successes in rates.items():
         std = 0.01 if successes == 99 else 1.0  # a collapsed training is no value to choose
         tried(run, {"method.pldm.var": var, "method.pldm.cov": cov}, successes, std)
@@ -347,12 +347,13 @@ def test_two_keys_are_a_heat_map_with_its_plateau_framed(run):
         (cov, var): pytest.approx(rate) for (var, cov), rate in rates.items()
     }  # the first key by name is x
     on = points[hyperparameters.plateau(points)]
-    assert sorted(zip(on["x"], on["y"], strict=True)) == [(1, 10), (10, 1)]
+    assert sorted(zip(on["x"], on["y"], strict=True)) == [(1, 10), (1000, 1)]
     with style.style():
         figure, caption = hyperparameters.figure(loaded, estimates)
     ax, _ = figure.axes
     assert ax.get_title("left") == "PLDM, Push-T\n2 of 4 values on the plateau"
     assert sorted(text.get_text() for text in ax.texts) == ["20", "88", "90", "99"]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "1000"]
     framed = [patch.get_xy() for patch in ax.patches]
     assert sorted(framed) == [(0.04, 0.04), (1.04, 1.04)]  # the largest var is above
     assert "validation pairs" in caption
