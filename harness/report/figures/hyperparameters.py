@@ -70,8 +70,8 @@ def draw(runs: Mapping[str, load.RunTables], points: pd.DataFrame) -> style.Draw
         part = part.assign(plateau=plateau(part)).reset_index(drop=True)
         colour = style.colour(runs[part["run"].iloc[0]], part["method"].iloc[0])
         _panel(ax, part, colour)
-        words = f"{part['plateau'].sum()} of {len(part)} values on the plateau"
-        ax.set_title(f"{part['title'].iloc[0]}\n{words}")
+        counted = f"{part['plateau'].sum()} of {len(part)} values on the plateau"
+        ax.set_title(f"{part['title'].iloc[0]}\n{counted}")
     if any(part["y"].notna().any() for part in shown):
         scale = ScalarMappable(Normalize(0, 100), _COLOURS)
         bar = figure.colorbar(scale, ax=axes, fraction=0.04, pad=0.02, label="success, %")
@@ -138,9 +138,11 @@ def _heat_map(ax: style.Axes, part: pd.DataFrame) -> None:
     ax.set_xticklabels([f"{x:.3g}" for x in means.columns], rotation=45 * (small < 8), fontsize=7.5)
     ax.set_yticklabels([f"{y:.3g}" for y in means.index], rotation=0, fontsize=7.5)
     ax.tick_params(length=0)
-    frame = {"fill": False, "ec": _PLATEAU, "lw": 1.6, "clip_on": False, "zorder": 4}
     for row, column in np.argwhere(grid("plateau").to_numpy() > 0):
-        ax.add_patch(Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, **frame))
+        at = column + 0.04, row + 0.04
+        ax.add_patch(
+            Rectangle(at, 0.92, 0.92, fill=False, ec=_PLATEAU, lw=1.6, clip_on=False, zorder=4)
+        )
     for row, column in np.argwhere(grid("collapsed").to_numpy() > 0):
         ax.plot([column + 0.1, column + 0.9], [row + 0.1, row + 0.9], color="white", lw=0.8)
 
