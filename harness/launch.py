@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import pickle
@@ -15,7 +16,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +32,10 @@ from harness.runtime import command, machine, memory, outside, provenance, super
 from harness.runtime.progress import Display, Progress
 from harness.training import pretraining
 from harness.training.checkpoint import TRAINING
+
+if TYPE_CHECKING:
+    from ray import tune
+    from ray.tune.experiment import Trial
 
 log = logging.getLogger(__name__)
 
@@ -440,15 +445,18 @@ def cluster(scratch: str, run: config.RunConfig) -> list[Node]:
     _check_address(run.ray.address)
     import ray
 
-    quiet = {"log_to_driver": run.verbose, "logging_level": logging.ERROR}
+    init = functools.partial(ray.init, log_to_driver=run.verbose, logging_level=logging.ERROR)
     try:
         if run.ray.address:
-            ray.init(address=run.ray.address, **quiet)
+            init(address=run.ray.address)
         else:
-            own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-            own["num_cpus"] = machine.cores()  # Ray itself would count the machine's
-            # "local", or else RAY_ADDRESS or a running one is joined
-            ray.init(address="local", _temp_dir=scratch, **own, **quiet)
+            init(
+                address="local",  # or else RAY_ADDRESS or a running one is joined
+                num_cpus=machine.cores(),  # Ray itself would count the machine's
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                _temp_dir=scratch,
+            )
             ray.get(ray.remote(num_cpus=0)(_nothing).remote(), timeout=_FIRST_WORKER_S)
     except Exception as error:  # a timeout is a bare Exception
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -552,8 +560,12 @@ def tune_trials(
     """Run Ray Tune over `space`, with nothing of its own on the terminal or left on the disk."""
     from ray import tune
 
+    def request(words: dict[str, Any]) -> tune.PlacementGroupFactory:
+        amounts = {kind.upper(): amount for kind, amount in resources_of(words).items()}
+        return tune.PlacementGroupFactory([amounts])
+
     tuner = tune.Tuner(
-        tune.with_resources(worker, resources_of),
+        tune.with_resources(worker, request),
         param_space=dict(space),
         tune_config=tune.TuneConfig(reuse_actors=True, **tune_config),
         run_config=tune.RunConfig(
@@ -570,12 +582,13 @@ def report_progress() -> Progress:
     """A progress function for a Ray actor: it reports to the driver, at most once a second."""
     from ray import tune
 
-    last = {"at": 0.0, "stage": ""}
+    last_stage, last_at = "", 0.0
 
     def progress(stage: str, done: int, total: int) -> None:
+        nonlocal last_stage, last_at
         now = time.monotonic()
-        if stage != last["stage"] or now - last["at"] > _REPORT_EVERY_S:
-            last.update(at=now, stage=stage)
+        if stage != last_stage or now - last_at > _REPORT_EVERY_S:
+            last_stage, last_at = stage, now
             tune.report({"stage": stage, "part": done, "parts": total})  # "done" is Tune's word
 
     return progress
@@ -585,7 +598,7 @@ def _callback(
     display: Display,
     name_of: Callable[[dict[str, Any]], str],
     finished: Callable[[str], str],
-) -> Any:
+) -> tune.Callback:
     from ray import tune
 
     class Relay(tune.Callback):
@@ -596,20 +609,31 @@ def _callback(
         def __init__(self, *parts: Any):
             self._parts = parts
 
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
             return tune.Callback, ()
 
-        def on_trial_result(self, iteration, trials, trial, result, **info):
+        def on_trial_result(
+            self,
+            iteration: int,
+            trials: list[Trial],
+            trial: Trial,
+            result: dict[str, Any],
+            **info: Any,
+        ) -> None:
             if "stage" in result:
                 display, name_of, _ = self._parts
                 words = result["stage"], result["part"], result["parts"]
                 display.update(name_of(trial.config), *words)
 
-        def on_trial_complete(self, iteration, trials, trial, **info):
+        def on_trial_complete(
+            self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+        ) -> None:
             display, name_of, finished = self._parts
             display.finish(name_of(trial.config), finished(name_of(trial.config)))
 
-        def on_trial_error(self, iteration, trials, trial, **info):
+        def on_trial_error(
+            self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+        ) -> None:
             if trial.num_failures > _RETRIES:
                 self.on_trial_complete(iteration, trials, trial)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness import zoo
 from harness.contracts.data import Obs, Pair
-from harness.contracts.method import EndCost, GoalPolicy, TimedPolicy, WorldModel
+from harness.contracts.method import EndCost, GoalPolicy, LatentModel, TimedPolicy, WorldModel
 from harness.contracts.task import Simulator, Task
 from harness.experiment.identity import TrialSpec
 from harness.planning.cost import Reading, squared_distance
@@ -24,7 +24,7 @@ _FRAMES_PER_CALL = 128  # that are encoded together
 
 def of_model(
     spec: TrialSpec,
-    model: WorldModel | GoalPolicy,
+    model: LatentModel,
     decode_actions: Callable[[Tensor], Tensor],
     eval_seed: int,
     device: torch.device,
@@ -38,6 +38,7 @@ def of_model(
     model.eval()
     if isinstance(model, GoalPolicy):
         return FeedForwardPolicy(model, decode_actions, device, *sizes)
+    assert isinstance(model, WorldModel), type(model)
     search = PlanSearch(
         model,
         zoo.PLANNERS[cfg.planner_name].build(cfg.planner),

@@ -252,7 +252,7 @@ def look_inside(context: Context) -> Result:
     """
     context.progress("probing", 0, 1)
     untrained = held_out.latent(context.new_model(context.config.method.untrained()))
-    size = latents.floats_per_frame(context.model, context.dims, context.device)
+    size = latents.floats_per_frame(context.trained, context.dims, context.device)
     controls = [
         context.read_pairs(lambda obs: {"untrained": untrained(obs)["latent"]}),
         context.read_pairs(probing.grey(size)),
@@ -274,14 +274,14 @@ def survey(context: Context) -> Result:
     return Result(
         [
             *geometry.measure(context.key, context.task, context.rollouts),
-            *geometry.map_rows(context.key, context.model, *known),
+            *geometry.map_rows(context.key, context.world_model, *known),
         ]
     )
 
 
 def watch_events(context: Context) -> Result:
     """How surprised a world model is by events on held-out clips that break the task's physics."""
-    task, model = context.task, context.model
+    task, model = context.task, context.world_model
     if not task.surprises():
         return Result()
     context.progress("surprise", 0, 1)
@@ -331,7 +331,7 @@ def explain_plans(context: Context) -> Result:
     """Judge what loses the pairs that first plans do not solve, of the first evaluation seed."""
     settings, eval_seed = context.config, context.config.protocol.eval_seeds[0]
     policy, (main, _) = context.policy(eval_seed), context.pairs(eval_seed)
-    if isinstance(policy, StatePolicy):
+    if not isinstance(policy, plans.Planning):  # it searches in the simulator
         return Result()
     return Result(
         plans.measure(
@@ -345,7 +345,7 @@ def decode(context: Context) -> Result:
     """Draw what latents hold of a frame, and what rollouts imagine."""
     block, settings = context.task.spec.action_block, context.config.decoder
     metrics, frames = decoder.measure(
-        *(context.key, context.model, context.dataset, context.normalizer),
+        *(context.key, context.world_model, context.dataset, context.normalizer),
         *(block, settings, context.device, context.progress),
     )
     return Result(metrics, frames=frames)

@@ -12,7 +12,14 @@ import torch
 
 from harness import policies, zoo
 from harness.contracts.data import Obs, Pair
-from harness.contracts.method import EndCost, LatentModel, MethodConfig, Policy, StatePolicy
+from harness.contracts.method import (
+    EndCost,
+    LatentModel,
+    MethodConfig,
+    StatePolicy,
+    TimedPolicy,
+    WorldModel,
+)
 from harness.contracts.task import ModelDims, Simulator, Task
 from harness.data import collect, normalize, privileged
 from harness.data.episodes import Dataset, open_dataset
@@ -64,6 +71,18 @@ class Context:
         return self.spec.config
 
     @property
+    def trained(self) -> LatentModel:
+        """The model, for stages that come after its training."""
+        assert self.model is not None, self.key
+        return self.model
+
+    @property
+    def world_model(self) -> WorldModel:
+        """The same, for stages of methods that plan."""
+        assert isinstance(self.model, WorldModel), (self.key, type(self.model))
+        return self.model
+
+    @property
     def task(self) -> Task:
         """The task as the method sees it, in the scene of the trial's data and under the physics of
         its protocol.
@@ -94,6 +113,7 @@ class Context:
 
     def training_windows(self, model: LatentModel) -> Windows:
         """The windows that the model learns from, in the GPU's memory where they fit."""
+        tokens: np.ndarray | None
         if zoo.METHODS[self.spec.method].sees_pose:
             tokens = np.empty((len(self.dataset.state), 0, 0), np.float16)  # no picture is read
         else:
@@ -115,13 +135,15 @@ class Context:
     @functools.cached_property
     def rollouts(self) -> held_out.Rollouts:
         """Held-out windows, and what the world model predicts for them."""
-        block = self.task.spec.action_block
-        return held_out.rollouts(self.model, self.dataset, self.normalizer, block, self.device)
+        return held_out.rollouts(
+            *(self.world_model, self.dataset, self.normalizer),
+            *(self.task.spec.action_block, self.device),
+        )
 
     @functools.cached_property
     def probed(self) -> dict[str, probing.Pairs]:
         """The model's latents of the frames that probes are fitted on and evaluated on."""
-        return self.read_pairs(held_out.latent(self.model))
+        return self.read_pairs(held_out.latent(self.trained))
 
     @functools.cached_property
     def probe(self) -> probing.Probe:
@@ -141,7 +163,7 @@ class Context:
         most = self.config.method.most_pairs
         return (main[:most], []) if most else (main, extra)
 
-    def policy(self, eval_seed: int) -> Policy | StatePolicy:
+    def policy(self, eval_seed: int) -> TimedPolicy | StatePolicy:
         """The policy of this trial: the model's, the control, or a search in the simulator."""
         method, decode = zoo.METHODS[self.spec.method], self.normalizer.decode_actions
         if method.plans_in_simulator:
@@ -180,7 +202,7 @@ class Context:
         def wanted(pair: Pair) -> Obs:
             return control.goal_observation([pair], self.normalizer)
 
-        return policies.latent_cost(self.model, now, wanted, self.device)
+        return policies.latent_cost(self.world_model, now, wanted, self.device)
 
 
 def with_data(

@@ -18,14 +18,15 @@ import logging
 import sys
 import types
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.nn import published_names
-from harness.nn.jepa import JEPANetwork
+from harness.nn import encoders, published_names
+from harness.nn.jepa import JEPAConfig, JEPANetwork
 from harness.runtime import command
 from harness.tasks import rendering
 
@@ -54,30 +55,45 @@ def find() -> str:
     return version
 
 
-def lewm(ours: JEPANetwork) -> nn.Module:
+class LeWM(nn.Module):
+    """The peer's LeWM, as far as it is called here."""
+
+    encode: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+    predict: Callable[[Tensor, Tensor], Tensor]
+
+
+class Solver(Protocol):
+    """The peer's solver, as far as it is called here."""
+
+    model: LeWM
+
+    def solve(self, info_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Plans under "actions" for frames under "pixels" and "goal"."""
+
+
+def lewm(ours: JEPANetwork, config: JEPAConfig) -> LeWM:
     """The peer's LeWM with our encoder (a ViT with transformers' own attention, like the peer's)
-    and a copy of our other weights.
+    and a copy of our other weights; `config` is the one that our network was built by.
     """
-    parts = _module("wm.lewm.module")
-    own, stack = ours.predictor, ours.predictor.blocks[0]
-    latent = own.positions.shape[-1]
-    embed = ours.action_embedder
+    parts, latent = _module("wm.lewm.module"), config.latent_dim
     predictor = parts.Predictor(
-        num_frames=own.positions.shape[1],
-        depth=len(own.blocks),
-        heads=stack.attention.heads,
-        mlp_dim=stack.mlp[1].out_features,
+        num_frames=config.history,
+        depth=config.predictor_depth,
+        heads=config.predictor_heads,
+        mlp_dim=config.predictor_hidden,
         input_dim=latent,
-        hidden_dim=own.norm.normalized_shape[0],
-        dim_head=stack.attention.out[0].in_features // stack.attention.heads,
-        dropout=stack.attention.dropout,
+        hidden_dim=config.predictor_width,
+        dim_head=config.predictor_head_width,
+        dropout=config.dropout,
     )
+    sizes = config.projector_hidden, latent  # of both projectors
+    embed = ours.action_embedder.smooth
     model = _module("wm.lewm").LeWM(
         encoder=_encoder(ours.encoder),
         predictor=predictor,
-        action_encoder=parts.Embedder(embed.smooth.in_channels, embed.smooth.out_channels, latent),
-        projector=_mlp(parts, ours.projector),
-        pred_proj=_mlp(parts, ours.predictor_projector),
+        action_encoder=parts.Embedder(embed.in_channels, embed.out_channels, latent),
+        projector=parts.MLP(ours.encoder.width, *sizes, norm_fn=nn.BatchNorm1d),
+        pred_proj=parts.MLP(latent, *sizes, norm_fn=nn.BatchNorm1d),
     )
     weights = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
     model.load_state_dict(published_names.theirs(ours.state_dict(), 5) | weights)
@@ -90,8 +106,8 @@ def batches() -> bool:
 
 
 def solver(
-    model: nn.Module, pairs: int, blocks: int, block_dim: int, together: int = 1, **settings: Any
-):
+    model: LeWM, pairs: int, blocks: int, block_dim: int, together: int = 1, **settings: Any
+) -> Solver:
     """A CEMSolver for plans of `blocks` blocks of `block_dim` numbers, `together` pairs in one
     call of the model.
     """
@@ -104,7 +120,7 @@ def solver(
     return solver
 
 
-def solve(solver, start: Tensor, goal: Tensor, block_dim: int) -> Tensor:
+def solve(solver: Solver, start: Tensor, goal: Tensor, block_dim: int) -> Tensor:
     """Plans (B, K, A) from normalised frames start and goal (B, 1, 3, size, size)."""
     info = {"pixels": start, "goal": goal, "action": torch.zeros(len(start), 1, block_dim)}
     if (
@@ -155,8 +171,8 @@ _ENVIRONMENTS = {
 }
 
 
-def _encoder(ours: nn.Module) -> nn.Module:
-    if not hasattr(ours, "vit"):
+def _encoder(ours: encoders.Encoder) -> nn.Module:
+    if not isinstance(ours, encoders.ViT):
         return _AsViT(ours)
     ours.vit.set_attn_implementation("sdpa")
     return ours.vit
@@ -165,11 +181,13 @@ def _encoder(ours: nn.Module) -> nn.Module:
 class _AsViT(nn.Module):
     """Our encoder behind the interface of a ViT of transformers."""
 
-    def __init__(self, encoder: nn.Module):
+    def __init__(self, encoder: encoders.Encoder):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, pixels: Tensor, interpolate_pos_encoding: bool = False):
+    def forward(
+        self, pixels: Tensor, interpolate_pos_encoding: bool = False
+    ) -> types.SimpleNamespace:
         token = self.encoder.features(pixels)[:, None]
         return types.SimpleNamespace(last_hidden_state=token)
 
@@ -181,13 +199,13 @@ def _module(name: str) -> types.ModuleType:
 
 
 @contextlib.contextmanager
-def _tensors():
+def _tensors() -> Iterator[None]:
     """Provide torchvision.tv_tensors, with empty classes where torchvision is missing."""
     if importlib.util.find_spec("torchvision") is not None:
         yield
         return
     stand_in = types.ModuleType("torchvision.tv_tensors")
-    stand_in.Image, stand_in.Video = type("Image", (), {}), type("Video", (), {})
+    vars(stand_in).update({name: type(name, (), {}) for name in ("Image", "Video")})
     modules = {"torchvision": types.ModuleType("torchvision"), stand_in.__name__: stand_in}
     sys.modules.update(modules)
     try:
@@ -195,9 +213,3 @@ def _tensors():
     finally:
         for name in modules:
             del sys.modules[name]
-
-
-def _mlp(parts, ours: nn.Sequential) -> nn.Module:
-    return parts.MLP(
-        ours[0].in_features, ours[0].out_features, ours[3].out_features, norm_fn=nn.BatchNorm1d
-    )

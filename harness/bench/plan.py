@@ -191,7 +191,10 @@ class _Bench:
     def _peer(self, together: int) -> Callable[[], tuple[float, float]]:
         """The peer's solver, from the same pixels."""
         cfg = self._trial.config
-        theirs = peer.lewm(settings.unaccelerated(self._trial)).to(self._device).eval()
+        ours = settings.unaccelerated_lewm(self._trial, self._device.type)
+        theirs = peer.lewm(ours, cfg.method).to(self._device).eval()
+        now, goal = self._now.pixels, self._goal.pixels
+        assert now is not None and goal is not None
         settings_of_peer = {
             "num_samples": cfg.planner.candidates,
             "topk": cfg.planner.elites,
@@ -205,11 +208,11 @@ class _Bench:
                 theirs, self._pairs, _blocks(self._trial), self._block_dim, **settings_of_peer
             )
             started = time.perf_counter()
-            start, goal = (
-                self._model.encoder.normalised(obs.pixels[:, 0].to(self._device))[:, None]
-                for obs in (self._now, self._goal)
+            start, end = (
+                ours.encoder.normalised(pixels[:, 0].to(self._device))[:, None]
+                for pixels in (now, goal)
             )
-            plan = peer.solve(solver, start, goal, self._block_dim)
+            plan = peer.solve(solver, start, end, self._block_dim)
             return time.perf_counter() - started, self._cost(plan.to(self._device))
 
         return once
@@ -219,17 +222,17 @@ class _Bench:
         where they are, since a recorded iteration cannot draw from a generator.
         """
         planner = self._trial.config.planner
-        shape = 1, planner.candidates, _blocks(self._trial), self._block_dim
+        plans = 1, planner.candidates, _blocks(self._trial), self._block_dim
         drawn = torch.Generator(self._device).manual_seed(peer.SEED)
         table = torch.cat(
             [
-                torch.randn(shape, generator=drawn, device=self._device)
+                torch.randn(plans, generator=drawn, device=self._device)
                 for _ in range(planner.iterations)
             ]
         )  # (iterations, N, K, A)
 
-        def noise(draw: Tensor, wanted: tuple[int, ...]) -> Tensor:
-            assert wanted == table.shape[1:], (wanted, table.shape)
+        def noise(draw: Tensor, shape: tuple[int, ...]) -> Tensor:
+            assert shape == table.shape[1:], (shape, table.shape)
             return table.index_select(0, draw.reshape(1))
 
         return lambda keys, device: noise

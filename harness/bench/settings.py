@@ -19,6 +19,7 @@ from harness.contracts.setting import Settings, setting
 from harness.experiment import config, dotted_keys, suites
 from harness.experiment.identity import TrialSpec
 from harness.experiment.scales import SCALES
+from harness.nn.jepa import JEPANetwork
 from harness.planning.plan_search import PlanSearch
 from harness.planning.receding_horizon import MPCPolicy
 from harness.runtime import command, onednn, seeding
@@ -72,7 +73,7 @@ def policy(
     trial: TrialSpec,
     model: WorldModel,
     pairs: int,
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     noise: Callable[..., Noise] = seeding.PairNoise,
 ) -> MPCPolicy:
     """The trial's planner over the model, ready to solve that many pairs; actions stay z-scored."""
@@ -145,3 +146,10 @@ def unaccelerated(trial: TrialSpec, device: str = "cpu") -> WorldModel:
         if parameter.dim() > 1 and not parameter.any():
             nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
     return model.to(device).eval()
+
+
+def unaccelerated_lewm(trial: TrialSpec, device: str = "cpu") -> JEPANetwork:
+    """The same for a trial of LeWM, whose weights the peer's model takes."""
+    model = unaccelerated(trial, device)
+    assert isinstance(model, JEPANetwork), trial.method
+    return model

@@ -10,7 +10,6 @@ alone. Windows are in memory: reading them is the figure `data`.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import time
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from harness.bench import ceiling, peer, settings, versus
 from harness.contracts.data import Batch
@@ -29,6 +28,7 @@ from harness.runtime import deterministic, flops
 from harness.training import loop
 
 NAME = "train"
+Step = Callable[[], Tensor | float]  # makes an optimizer step; gives the loss
 
 
 @dataclass(frozen=True)
@@ -88,27 +88,23 @@ def flops_of_step(scale: str, task: str, windows: int) -> int:
     return flops.of_step(lambda model: model.loss(batch)["loss"], settings.model(trial))
 
 
-def our_step(
-    trial: TrialSpec, cfg: loop.TrainConfig, batch: Batch, device: str
-) -> Callable[[], torch.Tensor]:
+def our_step(trial: TrialSpec, cfg: loop.TrainConfig, batch: Batch, device: str) -> Step:
     """A step of harness/training/loop.py; gives the loss."""
     model = settings.model(trial, device).train()
     optimizer = loop.optimizer_of(model, cfg)
     seeds = itertools.count()  # other directions and dropout in every step, as the peer draws them
 
-    def step() -> torch.Tensor:
+    def step() -> Tensor | float:
         return loop.optimizer_step(model, optimizer, batch, cfg, cfg.lr, next(seeds))["loss"]
 
     return step
 
 
-def deterministic_step(
-    trial: TrialSpec, cfg: loop.TrainConfig, batch: Batch, device: str
-) -> Callable[[], torch.Tensor]:
+def deterministic_step(trial: TrialSpec, cfg: loop.TrainConfig, batch: Batch, device: str) -> Step:
     """Our step by the kernels that trials on a GPU use, which repeat themselves to the bit."""
     step = our_step(trial, cfg, batch, device)
 
-    def once() -> torch.Tensor:
+    def once() -> Tensor | float:
         deterministic.use()
         try:
             return step()
@@ -118,20 +114,19 @@ def deterministic_step(
     return once
 
 
-def peers_step(
-    trial: TrialSpec, cfg: loop.TrainConfig, batch: Batch, device: str
-) -> Callable[[], torch.Tensor]:
+def peers_step(trial: TrialSpec, cfg: loop.TrainConfig, batch: Batch, device: str) -> Step:
     """The same by the peer's modules, put together as its training script does: pixels arrive
     normalised.
     """
-    ours = settings.unaccelerated(trial, device)
-    model = peer.lewm(ours).to(device).train()
+    assert batch.obs.pixels is not None
+    ours = settings.unaccelerated_lewm(trial, device)
+    model = peer.lewm(ours, trial.config.method).to(device).train()
     sigreg = peer.sigreg(trial.config.method.sigreg_directions).to(device)
     frames = ours.encoder.normalised(batch.obs.pixels.flatten(0, 1))
     frames = frames.unflatten(0, batch.obs.pixels.shape[:2])
     optimizer = torch.optim.AdamW(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
 
-    def step() -> torch.Tensor:
+    def step() -> Tensor:
         with _autocast(device, cfg.precision):
             seen = model.encode({"pixels": frames, "action": batch.actions})
             z, action = seen["emb"], seen["act_emb"]
@@ -147,11 +142,11 @@ def peers_step(
     return step
 
 
-def _autocast(device: str, precision: str) -> contextlib.AbstractContextManager:
+def _autocast(device: str, precision: str) -> torch.autocast:
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def _timed(options: Config, step: Callable[[], torch.Tensor]) -> Callable[[], tuple[float, float]]:
+def _timed(options: Config, step: Step) -> Callable[[], tuple[float, float]]:
     def once() -> tuple[float, float]:
         started = time.perf_counter()
         for _ in range(options.steps):

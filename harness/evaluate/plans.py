@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -53,6 +53,7 @@ class PlansConfig(Settings):
     )
 
 
+@runtime_checkable
 class Planning(Protocol):
     """The part of a policy that plans which this stage uses (planning/receding_horizon.py)."""
 

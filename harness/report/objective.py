@@ -43,8 +43,9 @@ class Judgement(NamedTuple):
 
 def judge(tables: run_tables.Tables | None, statuses: Collection[str] = ("ok",)) -> Judgement:
     """The value of one trial, out of its tables, which count under these statuses."""
-    others = {"error"} if tables is None else set(tables.trial["status"]) - set(statuses)
-    if others:
+    if tables is None:
+        return Judgement(WORST, 0, "failed")
+    if others := set(tables.trial["status"]) - set(statuses):
         return Judgement(WORST, 0, "pruned" if others == {"pruned"} else "failed")
     drawn = _drawn(tables)
     rate = float(drawn["success"].mean())
@@ -62,7 +63,7 @@ def judge_seeds(
     collapsed counts as WORST.
     """
     judged = [judge(tables, statuses) for tables in trials]
-    good = [tables for tables, one in zip(trials, judged, strict=True) if not one.reason]
+    good = [t for t, one in zip(trials, judged, strict=True) if t is not None and not one.reason]
     low, high = _interval(good, len(judged) - len(good))
     reasons = [one.reason for one in judged if one.reason]
     reason = ", ".join(

@@ -48,11 +48,11 @@ def plan_s(cell: pd.Series) -> Published | None:
 class Band(NamedTuple):
     """Reported success of released weights on a task, in percent; NaN where nothing is."""
 
-    paper: float
-    clear: float  # of the released weights, by CLEAR-LeWM
-    low: float  # of what others report
-    high: float
-    sources: int  # that report it
+    paper: float = math.nan
+    clear: float = math.nan  # of the released weights, by CLEAR-LeWM
+    low: float = math.nan  # of what others report
+    high: float = math.nan
+    sources: int = 0  # that report it
 
 
 CLEAR = ("clear-moderate", "clear-strict")  # protocols under which CLEAR-LeWM has its own numbers
@@ -65,7 +65,7 @@ def released(task: str, protocol: str) -> Band:
     if protocol in CLEAR:
         own = _by_key(_CLEAR).get((protocol, task))
         if own is None:
-            return Band(*[math.nan] * 4, 0)
+            return Band()
         clear, episodes = float(own["lewm_pct"]), int(own["episodes"])
         low, high = stats.wilson(clear / 100 * episodes, episodes)
         return Band(math.nan, clear, 100 * low, 100 * high, 1)
@@ -105,9 +105,11 @@ class Probed(NamedTuple):
 
 def probing(cell: pd.Series, quantity: str) -> Probed | None:
     """The paper's probes, for a cell's task and method; None beside numbers of tests."""
-    known = (cell["task"], _PROPERTIES.get((cell["task"], quantity)), _MODELS.get(cell["method"]))
-    row = None if cell["variant"] or of_tests(cell) else _by_key(_PROBING).get(known)
-    return row and Probed(*(float(row[name]) for name, _ in _PROBING.numbers))
+    task, method = cell["task"], cell["method"]
+    if cell["variant"] or of_tests(cell) or method not in _MODELS:
+        return None
+    row = _by_key(_PROBING).get((task, _PROPERTIES.get((task, quantity), ""), _MODELS[method]))
+    return Probed(*(float(row[name]) for name, _ in _PROBING.numbers)) if row else None
 
 
 class Item(NamedTuple):
@@ -132,11 +134,21 @@ class Item(NamedTuple):
 
 def items() -> list[Item]:
     """The figures and tables of the paper, in its order."""
-    kinds = dict.fromkeys(
-        ("stages", "tasks", "methods", "values"), lambda text: tuple(text.split())
-    )
-    kinds["seeds"] = int
-    return [Item(*(kinds.get(k, str)(row[k]) for k in Item._fields)) for row in _read(_ITEMS)]
+    return [
+        Item(
+            row["item"],
+            row["title"],
+            tuple(row["stages"].split()),
+            tuple(row["tasks"].split()),
+            tuple(row["methods"].split()),
+            row["key"],
+            tuple(row["values"].split()),
+            int(row["seeds"]),
+            row["published"],
+            row["command"],
+        )
+        for row in _read(_ITEMS)
+    ]
 
 
 def ablation(name: str, setting: str) -> float:
@@ -245,10 +257,10 @@ def name_of(method: str, variant: str) -> str:
 def _successes() -> dict[tuple[str, str], Published]:
     """(task, method) -> success in percent."""
     return {
-        key: Published(
+        (row["task"], row["method"]): Published(
             float(row["success_pct"]), int(float(row["n_episodes"])), row["source"], row["stale"]
         )
-        for key, row in _by_key(_SUCCESS).items()
+        for row in _read(_SUCCESS)
     }
 
 

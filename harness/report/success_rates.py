@@ -158,8 +158,9 @@ def shares(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) -> pd
         starts = _nearest_of(floors, known, place, outcome)
         ends = _nearest_of(ceilings, known, place, outcome)
         if starts and ends and run.cells.loc[cell, "method"] not in checks:
-            row = {"cell": cell, "split": split, "ceiling": next(iter(ends))}
-            rows += [row | part for part in _shares(outcome, starts, ends[row["ceiling"]])]
+            name, ceiling = next(iter(ends.items()))
+            row = {"cell": cell, "split": split, "ceiling": name}
+            rows += [row | part for part in _shares(outcome, starts, ceiling)]
     columns = ["cell", "split", "subset", "floor", "ceiling", *stats.Share._fields]
     return pd.DataFrame(rows, columns=columns)
 
@@ -197,7 +198,7 @@ def normalised(
         if len(ends) == 2 and run.cells.loc[cell, "method"] in competitors:
             own = [outcome.pairs[outcome.drawn], *(end.pairs for end in ends.values())]
             shared = functools.reduce(np.intersect1d, own)
-            rates = [_on(part, shared) for part in (outcome, ends[FLOOR], ends[REPLAY])]
+            rates = _on(outcome, shared), _on(ends[FLOOR], shared), _on(ends[REPLAY], shared)
             clusters = outcome.cluster[np.isin(outcome.pairs, shared)]
             if len(shared) and (score := stats.normalised(*rates, clusters)):
                 scores[cell, split] = score

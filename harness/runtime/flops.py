@@ -39,7 +39,7 @@ def counted(work: Callable[[], T]) -> tuple[T, int]:
     return result, counter.get_total_flops()
 
 
-def of_step(loss: Callable[[nn.Module], Tensor], model: nn.Module) -> int:
+def of_step(loss: Callable[[M], Tensor], model: M) -> int:
     """Operations of one training step, forwards and backwards. `loss` is called with a copy of the
     model on the meta device.
     """

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from harness.training.checkpoint import Checkpoint
 
 _FIRST_SAVE_S = 10.0
 _READERS = 4  # threads that read for a GPU, whose steps are short
+
+M = TypeVar("M", bound=Trainable)
 
 
 class TrainingError(RuntimeError):
@@ -164,7 +166,7 @@ def train(
 NOT_TRAINED = TrainResult(0, math.nan, 0.0, [])
 
 
-def ready_to_act(model: Trainable) -> Trainable:
+def ready_to_act(model: M) -> M:
     """A model whose weights come from elsewhere, as `train` leaves one; returns it."""
     onednn.accelerate(model)
     return model.eval()

@@ -184,7 +184,7 @@ def test_operations_are_those_of_the_fast_form_and_fewer_than_the_plain_ones():
 def test_the_peer_computes_what_ours_does(scale):
     trial = settings.spec(scale, "two_room", "lewm")
     model = settings.model(trial)
-    theirs = peer.lewm(model).eval()
+    theirs = peer.lewm(model, trial.config.method).eval()
     (pixels, *_), _ = settings.frames(trial, pairs=2)
     actions = torch.randn(2, 1, 10)
     with torch.no_grad():

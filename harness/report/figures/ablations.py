@@ -126,10 +126,12 @@ def _panel(ax: style.Axes, rows: pd.DataFrame, colour: str) -> None:
     for collapsed, own in faces.groupby("collapsed"):
         shade = "white" if collapsed else colour
         sns.scatterplot(own, x="mean", y="place", color=shade, ec=colour, ax=ax, **look)
-    ring = {"s": 110, "fc": "none", "ec": style.INK, "lw": 1.1, "zorder": 4, "clip_on": False}
-    ax.scatter(rows["mean"][rows["is_default"]], place[rows["is_default"]], **ring)
-    known = rows["paper"].notna()
-    ax.scatter(rows["paper"][known], place[known], **style.PUBLISHED, zorder=5)
+    usual, known = rows["is_default"], rows["paper"].notna()
+    ax.scatter(
+        rows["mean"][usual], place[usual], s=110, fc="none", ec=style.INK, lw=1.1, zorder=4,
+        clip_on=False,
+    )  # fmt: skip
+    style.draw_published(ax, rows["paper"][known], place[known])
     ax.set(xlim=(-2, 102), xticks=[0, 50, 100], ylim=(len(rows) - 0.4, -0.6), xlabel="", ylabel="")
     ax.set_yticks(place, rows["setting"])
     ax.tick_params(labelsize=7.5)

@@ -83,7 +83,7 @@ def draw(frame: pd.DataFrame) -> style.Figure:
             means = own[own["source"] == source].groupby("index")["mean"].mean()
             ax.plot(means.index, means, color=style.FAINT, ls=line, lw=1.4, zorder=1)
         ax.set_title(words)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.locator_params(axis="x", integer=True)
     figure.supxlabel("blocks after the first frame", fontsize=9)
     sources = [
         style.entry(words, color=colour, ls=line, lw=1.4)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -130,7 +131,17 @@ def _gif(frame: pd.DataFrame) -> bytes:
     return sink.getvalue()
 
 
-def _gif_page(frame: tuple, goal: bytes) -> Image.Image:
+class _Picture(Protocol):
+    """The columns of `data` that a page of a GIF shows."""
+
+    image: bytes
+    label: str
+    kind: str
+    step: int
+    success: bool
+
+
+def _gif_page(frame: _Picture, goal: bytes) -> Image.Image:
     side, margin = _GIF_PX, _GIF_MARGIN
     page = Image.new("RGB", (2 * side + 3 * margin, side + _GIF_CAPTION + margin), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(15)

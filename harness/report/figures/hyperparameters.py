@@ -151,9 +151,11 @@ def _heat_map(ax: style.Axes, part: pd.DataFrame) -> None:
     ax.set_xticklabels(across, rotation=45 * (small < 8), fontsize=7.5)
     ax.set_yticklabels(up, rotation=0, fontsize=7.5)
     ax.tick_params(length=0)
-    frame = {"fill": False, "ec": _PLATEAU, "lw": 1.6, "clip_on": False, "zorder": 4}
     for row, column in np.argwhere(grid("plateau").to_numpy() > 0):
-        ax.add_patch(Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, **frame))
+        at = column + 0.04, row + 0.04
+        ax.add_patch(
+            Rectangle(at, 0.92, 0.92, fill=False, ec=_PLATEAU, lw=1.6, clip_on=False, zorder=4)
+        )
     for row, column in np.argwhere(grid("collapsed").to_numpy() > 0):
         ax.plot([column + 0.1, column + 0.9], [row + 0.1, row + 0.9], color="white", lw=0.8)
 

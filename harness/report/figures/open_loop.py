@@ -11,7 +11,8 @@ from harness.report.tables import open_loop
 
 _MOST = 4  # panels: the latent, then quantities in the order of recording
 _TOP = 1.6  # of a panel, in largest errors of the guesses
-_COPY, _SEEN = {"color": style.CONTROL, "alpha": 0.5}, ":"
+_COPY: style.LineLook = {"color": style.CONTROL, "alpha": 0.5}
+_SEEN = ":"
 _CAPTION = (
     "Rollouts from one frame of a test episode. Latents: squared error as a share of their "
     "variance; quantities: mean distance to the true value, read by the probe's networks. Copy: "
@@ -73,4 +74,4 @@ def _panel(ax: style.Axes, part: pd.DataFrame) -> None:
     known = part.loc[part["guess"] != "seen", "high"].max()
     top = min(1.05 * known, _TOP * max(copies["max"].max(), means.max() if len(means) else 0))
     ax.set(ylim=(0, top or 1), xlim=(part["index"].min(), part["index"].max()))
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)

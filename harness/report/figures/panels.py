@@ -109,7 +109,7 @@ def label(ax: style.Axes, text: str) -> str:
     """A method's name over as many lines as its panel needs; matplotlib would leave out one that
     begins with an underscore.
     """
-    words = style.wrap(text, 88 // ax.get_subplotspec().get_gridspec().ncols)
+    words = style.wrap(text, 88 // style.in_grid(ax).get_gridspec().ncols)
     return f" {words}" if words.startswith("_") else words
 
 
@@ -122,10 +122,12 @@ def bands(frame: pd.DataFrame) -> str:
 
 def finish(figure: style.Figure, frame: pd.DataFrame, handles: list) -> style.Figure:
     """The figure with the name of its task and a legend above the panels."""
+    from matplotlib.font_manager import FontProperties
+
     title = frame["task_label"].iloc[0]
     style.legend(figure, handles)
     if figure.legends:
-        figure.legends[0].set_title(title, prop={"weight": "bold", "size": 9})
+        figure.legends[0].set_title(title, FontProperties(weight="bold", size=9))
         figure.legends[0].set_alignment("left")
     else:
         figure.suptitle(title, x=0.01, ha="left", fontsize=9, fontweight="bold")
@@ -162,9 +164,11 @@ def curves(
     """`lines` for another column than the label, in these colours and line styles."""
     import seaborn as sns
 
-    by = {"x": "index", "y": "mean", "hue": hue, "palette": palette, "estimator": None}
-    by |= {"style": hue, "dashes": {name: _DASHES[line] for name, line in styles.items()}}
-    sns.lineplot(frame, **by, legend=False, ax=ax, **{"lw": 1.4} | look)
+    dashes = {name: _DASHES[line] for name, line in styles.items()}
+    sns.lineplot(
+        frame, x="index", y="mean", hue=hue, palette=palette, style=hue, dashes=dashes,
+        estimator=None, legend=False, ax=ax, **{"lw": 1.4} | look,
+    )  # fmt: skip
     for name, own in frame[frame["high"] > frame["low"]].groupby(hue, sort=False):
         ax.fill_between(own["index"], own["low"], own["high"], color=palette[name], alpha=0.2, lw=0)
     ax.set(xlabel="", ylabel="")

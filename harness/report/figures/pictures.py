@@ -28,8 +28,8 @@ def grid(frame: pd.DataFrame) -> style.Figure:
     figure, (((ax),),) = style.figure(1, 1, tall, wide)
     figure.set_layout_engine("none")
     ax.set_position((0, 0, 1, 1))
-    title = {"va": "top", "fontsize": 9, "fontweight": "bold", "color": style.INK}
-    ax.text(0.02, 0.05, frame["task_label"].iloc[0], **title)
+    title = frame["task_label"].iloc[0]
+    ax.text(0.02, 0.05, title, va="top", fontsize=9, fontweight="bold", color=style.INK)
     top = _HEAD_IN
     for row, own in rows.items():
         top += above[row]
@@ -53,5 +53,7 @@ def _draw(ax: style.Axes, picture, left: float, top: float, side: float) -> None
     ax.imshow(image, extent=extent, interpolation="none", aspect="auto")
     line = {"ec": picture.edge, "lw": 0.5 if picture.edge == style.CONTROL else 1.6}
     ax.add_patch(Rectangle((left, top), side, side, fill=False, **line))
-    words = {"ha": "center", "va": "bottom", "fontsize": 7, "color": style.INK}
-    ax.text(left + side / 2, top - 0.03, picture.words, **words)
+    middle = left + side / 2
+    ax.text(
+        middle, top - 0.03, picture.words, ha="center", va="bottom", fontsize=7, color=style.INK
+    )

@@ -87,9 +87,10 @@ def draw(times: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
     plot.label(x="", y="").on(ax).plot()
     known = times.dropna(subset=["published_s", "published"])
     for row in known.itertuples():
-        look = {"color": looks[row.label].colour, "ls": ":", "marker": "D", "mfc": "none"}
-        ends = [row.seconds, row.published_s], [row.mean, row.published]
-        ax.plot(*ends, **look, lw=1, ms=5, markevery=[1])
+        ax.plot(
+            [row.seconds, row.published_s], [row.mean, row.published], ls=":", lw=1, marker="D",
+            ms=5, mfc="none", markevery=[1], color=looks[row.label].colour,
+        )  # fmt: skip
     ax.set_xlim(times["seconds"].min() / 6, 4 * times[["seconds", "published_s"]].max(axis=None))
     low = max(-3, times["low"].min() - 8)
     ax.set_ylim(low, 100 + 0.1 * (100 - low))

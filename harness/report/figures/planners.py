@@ -90,8 +90,8 @@ def draw(run: load.RunTables, rows: pd.DataFrame, lines: pd.DataFrame) -> style.
             varied.draw_lines(ax, own, cost, looks, of=of)
             known = own.dropna(subset=["paper", cost]) if (cost, of) == of_all[-1] else own[:0]
             for row in known.itertuples():
-                diamond = {"marker": "D", "ms": 5, "mfc": "none", "ls": "", "zorder": 4}
-                ax.plot(getattr(row, cost), row.paper, mec=looks[row.label].colour, **diamond)
+                at, shade = (getattr(row, cost), row.paper), looks[row.label].colour
+                ax.plot(*at, marker="D", ms=5, mfc="none", mec=shade, ls="", zorder=4)
         # one axis for the panels of a row, so that methods can be compared
         values = rows[rows["method"].isin(shown)][cost]
         is_last = [cost] != [name for name, _ in bands[i + 1 : i + 2]]  # of the bands of a cost

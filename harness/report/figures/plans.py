@@ -76,6 +76,6 @@ def _panel(ax: style.Axes, own: pd.DataFrame) -> None:
     ax.set_box_aspect(1)
     ax.minorticks_off()
     ax.tick_params(labelsize=7.5)
-    ax.tick_params(labelleft=ax.get_subplotspec().is_first_col())
+    ax.tick_params(labelleft=style.in_grid(ax).is_first_col())
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:g}")

@@ -4,6 +4,8 @@ probes read out of controls.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 
@@ -59,7 +61,7 @@ def draw(frame: pd.DataFrame) -> style.Figure:
     height = (0.22 * len(lines) + 0.3) * (1 + wide) + 0.6 + (0.065 * longest if crowded else 0.2)
     figure, axes = style.figure(1 + wide, 2 - wide, min(style.HEIGHT_IN, height))
     FigureCanvasBase(figure)  # on one that draws, seaborn draws it all to see if labels overlap
-    for ax, probe in zip(np.ravel(axes), ("linear", "MLP"), strict=True):
+    for ax, probe in zip(itertools.chain(*axes), ("linear", "MLP"), strict=True):
         own = frame[frame["probe"] == probe]
         table = own.pivot_table("r", "row", "quantity").reindex(lines, columns=quantities)
         table = table.round(digits) + 0.0  # no minus before a zero
@@ -71,7 +73,7 @@ def draw(frame: pd.DataFrame) -> style.Figure:
         ax.set(xlabel="", ylabel="", title=f"r, {probe}")
         ax.tick_params(length=0, labelsize=7 if wide else 8)
         ax.tick_params(axis="x", rotation=90 if crowded else 0)
-        outer = ax.get_subplotspec()
+        outer = style.in_grid(ax)
         ax.tick_params(labelleft=outer.is_first_col(), labelbottom=outer.is_last_row())
     return panels.finish(figure, frame, [])
 

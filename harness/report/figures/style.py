@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import textwrap
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -19,30 +21,47 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
     from matplotlib.transforms import Bbox
+    from matplotlib.typing import RcKeyType
+
+
+class LineLook(TypedDict, total=False):
+    """How matplotlib draws a line and its markers, by its short words."""
+
+    color: str
+    ls: str
+    lw: float
+    alpha: float
+    marker: str
+    ms: float
+    mfc: str
+    mec: str
+    zorder: float
+    clip_on: bool
+
 
 WIDTH_IN, HEIGHT_IN = 8.0, 5.0  # of the largest figure; PNGs have 200 pixels an inch
 COLUMN_IN = 4.4  # of a figure of one panel, which stands in one column of a page
 # the neutral colours, which the page exchanges in the dark: there are no others
 INK, FAINT, CONTROL, GRID = "#222222", "#8a8a8a", "#b5b5b5", "#e6e6e6"
 STYLES = ("-", "--", ":", "-.")
-CEILING = {"color": INK, "ls": "-.", "lw": 1.3}  # the line of the ceiling
-LINES = {  # kind of method -> its line
+CEILING: LineLook = {"color": INK, "ls": "-.", "lw": 1.3}  # the line of the ceiling
+LINES: dict[str, LineLook] = {  # kind of method -> its line
     "random": {"color": "#c23b3b", "ls": "--", "lw": 1.3},
     "heuristic": {"color": FAINT, "ls": ":", "lw": 1.6},
     "ceiling": CEILING,
 }
 _MARKERS = "os^vPX<>ph"
-PUBLISHED = {"s": 22, "marker": "D", "fc": "none", "ec": INK, "lw": 0.9, "clip_on": False}
 # Okabe-Ito and Tol's muted set: told apart without red-green vision. A method has the colour at its
 # rank
 _COLOURS = (
     *("#0072B2", "#AA4499", "#999933", "#D55E00", "#009E73", "#44C9A4", "#CC79A7", "#E69F00"),
     *("#5B4FC0", "#A23368", "#88CCEE", "#56B4E9", "#117733", "#A65628"),
 )
-_RC = {
+_RC: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",  # the same report twice has the same bytes
     "text.parse_math": False,  # a name may hold a $
@@ -74,14 +93,15 @@ class Drawn(NamedTuple):
     caption: str
 
 
-def style():
+def style() -> AbstractContextManager[None]:
     """Context in which figures are drawn and saved, alike for every user: MPLBACKEND (a notebook
     sets it to a module of its own) and the settings of a matplotlibrc are passed over.
     """
     os.environ["MPLBACKEND"] = "agg"  # read when matplotlib is first imported
     import matplotlib
 
-    own = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
+    defaults = matplotlib.rcParamsDefault.items()
+    own: dict[RcKeyType, Any] = {key: value for key, value in defaults if key != "backend"}
     return matplotlib.rc_context(own | _RC)
 
 
@@ -91,12 +111,20 @@ def figure(
     """A figure with a grid of axes, without pyplot's global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    canvas = Figure(figsize=(width_in, height_in), layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.04, rect=(0.002, 0, 0.985, 1))
+    canvas = Figure(figsize=(width_in, height_in), layout=layout)
     FigureCanvasAgg(canvas)  # it measures the texts of label_points
-    canvas.get_layout_engine().set(w_pad=0.04, h_pad=0.04, rect=(0.002, 0, 0.985, 1))
     axes = canvas.subplots(rows, columns, squeeze=False, gridspec_kw=gridspec)
     return canvas, [list(row) for row in axes]
+
+
+def in_grid(ax: Axes) -> SubplotSpec:
+    """The place of a panel of `figure` in its grid."""
+    place = ax.get_subplotspec()
+    assert place is not None
+    return place
 
 
 def plot(frame: pd.DataFrame, **variables: str) -> so.Plot:
@@ -197,6 +225,11 @@ def free_dots(ax: Axes) -> None:
         artist.set_clip_on(False)
 
 
+def draw_published(ax: Axes, x: pd.Series, y: np.ndarray | pd.Series) -> None:
+    """The published marker at each of these points."""
+    ax.scatter(x, y, s=22, marker="D", fc="none", ec=INK, lw=0.9, clip_on=False, zorder=5)
+
+
 def entry(label: str, **look: Any) -> Line2D:
     """A legend entry: a line, a marker or both, looking like this."""
     from matplotlib.lines import Line2D
@@ -272,30 +305,32 @@ def label_points(ax: Axes, points: pd.DataFrame, size: float = 8) -> None:
     """
     from matplotlib.transforms import Bbox
 
-    ax.figure.draw_without_rendering()  # the panel has its size and its limits
-    scale = ax.figure.dpi / 72  # pixels a point
+    figure = ax.figure.get_figure(root=True)
+    figure.draw_without_rendering()  # the panel has its size and its limits
+    scale = figure.dpi / 72  # pixels a point
     at = ax.transData.transform(points[["x", "y"]].to_numpy(float))
-    taken = [Bbox.from_bounds(*(place - 3.5 * scale), 7 * scale, 7 * scale) for place in at]
+    taken = [Bbox([corner, corner + 7 * scale]) for corner in at - 3.5 * scale]
     inside = ax.get_window_extent()
-    look = {"fontsize": size, "color": INK, "in_layout": False, "textcoords": "offset points"}
+    write = functools.partial(
+        ax.annotate, fontsize=size, color=INK, in_layout=False, textcoords="offset points"
+    )
     for place, row in zip(at, points.itertuples(), strict=True):
-        text = ax.annotate(row.label, (row.x, row.y), (0, 0), **look)
+        text = write(row.label, (row.x, row.y), (0, 0))
         box = text.get_window_extent()
         text.remove()
         if not row.label:
             continue
-        costs = {}
+        costs: dict[tuple[int, Bbox], int] = {}
         for ring in (5, 12, 19, 26, 33, 40, 50, 60):
             for corner in place + scale * ring * _AROUND + (_AROUND - 1) / 2 * box.size:
-                own = Bbox.from_bounds(*corner, box.width, box.height)
+                own = Bbox([corner, corner + box.size])
                 astray = _distance(own, at).min() < _distance(own, place) - 0.1
                 costs[ring, own] = _cost(own, taken, inside) + astray
-        ring, own = min(costs, key=costs.get)
+        ring, own = min(costs, key=costs.__getitem__)
         taken.append(own)
         offset = ((own.min - place) / scale).round(1)
         line = {"arrowstyle": "-", "color": FAINT, "lw": 0.5, "shrinkA": 0, "shrinkB": 3}
-        arrow = {"arrowprops": line} if ring > 5 else {}
-        ax.annotate(row.label, (row.x, row.y), offset, **look, **arrow)
+        write(row.label, (row.x, row.y), offset, arrowprops=line if ring > 5 else None)
 
 
 # right, left, above, below, and between: the better places come first

@@ -22,7 +22,7 @@ def figures(run: load.RunTables, estimates: pd.DataFrame) -> dict[str, style.Dra
     further splits, or are more than a row holds. No task is drawn whose methods stand elsewhere,
     in the figure of a suite or of a sweep: controls alone would show nothing.
     """
-    drawn = {}
+    drawn: dict[str, style.Drawn] = {}
     tidy = data(run, estimates)
     cells = run.cells[run.cells["method"].isin(run.of_role("method"))]
     has_method = tidy["kind"].eq("method").groupby([tidy["task"], tidy["place"]]).transform("any")
@@ -126,7 +126,7 @@ def _panel(ax: style.Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> 
     style.dot_plot(ax, rows, "mean", looks)
     known = rows.dropna(subset="published")
     places = known["label"].map(list(looks).index)
-    ax.scatter(known["published"], places, **style.PUBLISHED, zorder=5)
+    style.draw_published(ax, known["published"], places)
     ax.set(xlim=(-2, 102), xticks=[0, 50, 100], ylim=(len(looks) - 0.5, -0.5))
 
 

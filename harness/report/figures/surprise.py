@@ -65,7 +65,7 @@ def draw(frame: pd.DataFrame) -> style.Figure:
         ax.yaxis.set_major_locator(FixedLocator(_TICKS))
         ax.yaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        ax.tick_params(labelleft=ax.get_subplotspec().is_first_col())
+        ax.tick_params(labelleft=style.in_grid(ax).is_first_col())
     figure.supylabel("surprise, std", fontsize=9)
     figure.supxlabel("blocks since the event", fontsize=9)
     handles = [

@@ -10,8 +10,8 @@ import pandas as pd
 from harness.report import load, objective
 from harness.report.figures import style, varied
 
-_HARD = {"ls": "--", "lw": 1, "marker": "s", "ms": 3, "alpha": 0.75}
-_STAR = {"mfc": "#f7d038", "mec": style.INK, "zorder": 5, "clip_on": False}
+_HARD: style.LineLook = {"ls": "--", "lw": 1, "marker": "s", "ms": 3, "alpha": 0.75}
+_STAR: style.LineLook = {"mfc": "#f7d038", "mec": style.INK, "zorder": 5, "clip_on": False}
 # published weight, and windows in a batch, of a term that is multiplied by that number
 _GROWS_WITH_THE_BATCH = dict.fromkeys(
     ("method.lewm.sigreg_weight", "method.lewm_idm.sigreg_weight"), (0.1, 128)
@@ -171,7 +171,7 @@ def _column(
         top.plot(rows["place"], rows["hard_mean"], color=shade, **_HARD)
     _success(top, rows, shade)
     lines_of_title = rows["title"].iloc[0].split("\n")
-    width = 64 // top.get_subplotspec().get_gridspec().ncols + 8  # characters
+    width = 64 // style.in_grid(top).get_gridspec().ncols + 8  # characters
     top.set_title("\n".join(style.wrap(line, width) for line in lines_of_title))
     top.set(xlabel="", ylabel="success, %" if is_first else "")
     for below in axes[1:]:
@@ -195,13 +195,14 @@ def _success(ax: style.Axes, rows: pd.DataFrame, shade: str) -> None:
     place = rows["place"]
     ax.vlines(place, rows["low"], rows["high"], color=shade, lw=1.4)
     faces = np.where(rows["collapsed"], "white", shade)
-    look = {"s": 26, "edgecolors": shade, "lw": 1.2, "zorder": 3, "clip_on": False}
-    ax.scatter(place, rows["mean"], c=faces, **look)
+    ax.scatter(
+        place, rows["mean"], c=faces, s=26, edgecolors=shade, lw=1.2, zorder=3, clip_on=False
+    )
     for row in rows[rows["best"]].itertuples():
         ax.plot(row.place, row.mean, "*", ms=12, **_STAR)
     for row in rows.dropna(subset="train_s").itertuples():
-        offset = {"xytext": (4, 7), "textcoords": "offset points", "fontsize": 7.5}
-        ax.annotate(f"{row.train_s:.0f} s", (row.place, row.mean), **offset)
+        words, at = f"{row.train_s:.0f} s", (row.place, row.mean)
+        ax.annotate(words, at, (4, 7), textcoords="offset points", fontsize=7.5)
     if (paper := rows["paper"].iloc[0]) > 0:
         ax.axvline(paper, color=style.FAINT, ls=":", lw=1.2, zorder=1)
     ax.set(ylim=(0, 105), yticks=range(0, 101, 20))  # a star at 100 hides no title
@@ -225,8 +226,8 @@ def _places(ax: style.Axes, part: pd.DataFrame) -> np.ndarray:
     return value.to_numpy()
 
 
-def _handles(points: pd.DataFrame, kinds: set[str]) -> list:
-    handles = []
+def _handles(points: pd.DataFrame, kinds: set[str]) -> list[style.Line2D | style.Patch]:
+    handles: list[style.Line2D | style.Patch] = []
     if points["best"].any():
         handles += [style.entry("the value chosen", marker="*", ms=11, ls="none", **_STAR)]
     if (points["hard"] != "").any():

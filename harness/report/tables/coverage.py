@@ -138,7 +138,8 @@ def _swept(item: published.Item, cells: pd.DataFrame) -> _Part:
         found = min(len(at), needed) if len(at) > 1 else 0
         missing = f" ({len(at)} of {needed} values of {short})" if found < needed else ""
         return _Part(found, needed, missing, [])
-    wanted = dict(value.split("=") if "=" in value else (value, value) for value in item.values)
+    pairs = (value.partition("=") for value in item.values)
+    wanted = {value: name or value for value, _, name in pairs}
     known = [value for value in wanted if value in at]
     found = len(known) if len(known) > 1 else 0
     absent = [value for value in wanted if value not in at]
@@ -153,7 +154,8 @@ def _gap(item: published.Item, cell: pd.Series, setting: str) -> float:
     if kind == "probing":
         return cell["probing_gap"]
     if kind == "success":
-        theirs = published.success_of(cell["task"], cell["method"]).value
+        paper = published.success_of(cell["task"], cell["method"])
+        theirs = paper.value if paper else math.nan
     elif kind == "training_variance":
         theirs = published.over_training_seeds(cell["task"], cell["method"])
     elif kind == "ablation":

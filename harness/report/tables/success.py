@@ -63,7 +63,7 @@ def success_table(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) 
     raw = _raw(run, outcomes, estimates[~estimates["cell"].isin(elsewhere)])
     across = list(_across_tasks(run, raw, success_rates.hardest(run, estimates)))
     shown = {key for key, _ in across}
-    of_tasks = []
+    of_tasks: list[format.Section] = []
     for section, (split, task), rows in format.by_section(raw, "split", "task"):
         alone = (*section[:2], split) not in shown
         title = f"{run.task_label(task)}, {section[1]}, {split} pairs"
@@ -84,7 +84,7 @@ def _across_tasks(
     for key, rows, unclear in format.across_tasks(raw):
         about, of = format.about(run, rows), f"{key[1]}, {key[2]} pairs"
         rows = format.by_rank(run, rows)
-        rows["cell_text"] = format.with_interval(rows, "success_pct", "low_pct", "high_pct")
+        rows["cell_text"] = format.with_interval(rows, *_interval(""))
         frame, bold = _wide(run, rows)
         words = f"{about} {_counts(rows, key[2])} {_AVERAGING} {_INTERVALS}"
         words += f"{_BOLD if bold else ''}{format.unclear_note(run, unclear)}"
@@ -122,7 +122,7 @@ def _on_hard_pairs(rows: pd.DataFrame, hard: dict[str, str]) -> pd.DataFrame | N
     parts = []
     for task, own in rows.groupby("task", sort=False):
         prefix = _prefix(hard[task]) if task in hard else ""
-        names = [f"{prefix}{name}" for name in ("success_pct", "low_pct", "high_pct")]
+        names = _interval(prefix)
         if not prefix or names[0] not in own:
             continue
         texts = pd.Series(format.with_interval(own, *names), own.index)
@@ -246,6 +246,11 @@ _SUCCESS = "Success %"
 _MOMENTS = {"At any step %": "any_step_success_pct", "At the end %": "final_success_pct"}
 
 
+def _interval(prefix: str) -> tuple[str, str, str]:
+    """The columns of success and of the ends of its interval, on these pairs."""
+    return f"{prefix}success_pct", f"{prefix}low_pct", f"{prefix}high_pct"
+
+
 def _judged_otherwise(rows: pd.DataFrame) -> bool:
     """Whether success depends on the moment; it does not where an episode stops when it is
     solved.
@@ -255,15 +260,14 @@ def _judged_otherwise(rows: pd.DataFrame) -> bool:
 
 def _frame(rows: pd.DataFrame) -> pd.DataFrame:
     frame = pd.DataFrame({"Method": rows["label"]})
-    frame[_SUCCESS] = format.with_interval(rows, "success_pct", "low_pct", "high_pct")
+    frame[_SUCCESS] = format.with_interval(rows, *_interval(""))
     if _has_ways(rows, ""):
         frame["Share of the way %"] = _ways(rows, "")
     if (rows["seeds"] > 1).any():
         frame["Std over seeds"] = rows["seed_std_pct"].map(format.one)
     for prefix in [*_strata(rows), _prefix(success_rates.UNSOLVED)]:
         if f"{prefix}success_pct" in rows:
-            ends = (f"{prefix}{name}_pct" for name in ("success", "low", "high"))
-            cells, counts = format.with_interval(rows, *ends), rows[f"{prefix}pairs"]
+            cells, counts = format.with_interval(rows, *_interval(prefix)), rows[f"{prefix}pairs"]
             heading = f"{_words(prefix)} %"
             if counts.nunique(dropna=False) == 1:
                 heading += f" (n = {int(counts.iloc[0])})"
@@ -296,8 +300,8 @@ def _has_ways(rows: pd.DataFrame, prefix: str) -> bool:
 
 def _ways(rows: pd.DataFrame, prefix: str) -> list[str]:
     """ "62 [51, 74]" per row, of both ends "0 (floor)" and "100 (ceiling)"."""
-    names = [f"{prefix}share_of_way{end}_pct" for end in ("", "_low", "_high")]
-    cells = format.with_interval(rows, *names)
+    name = f"{prefix}share_of_way"
+    cells = format.with_interval(rows, f"{name}_pct", f"{name}_low_pct", f"{name}_high_pct")
     for i, row in enumerate(rows.to_dict("records")):
         ends = {row[f"{prefix}floor"]: "0 (floor)", row[f"{prefix}ceiling"]: "100 (ceiling)"}
         if not row["variant"] and (end := ends.get(row["method"])):
