@@ -334,7 +334,7 @@ def refusals(
     """
     reasons = {
         spec.key: (unavailable_reason(spec, nodes) if nodes is not None else "")
-        or _no_pairs_reason(spec, folders)
+        or no_pairs_reason(spec, folders)
         or _no_room_reason(spec, folders, nodes or ())
         for spec in specs
     }
@@ -350,7 +350,7 @@ def refusals(
     return reasons
 
 
-def _no_pairs_reason(spec: TrialSpec, folders: RunFolders) -> str:
+def no_pairs_reason(spec: TrialSpec, folders: RunFolders) -> str:
     """Why the trial's data cannot give the pairs that it is evaluated on, or "". Where they are not
     collected yet, every episode counts as one of the split, and as long as it may be.
     """

@@ -65,6 +65,7 @@ def _parse(argv: Sequence[str]) -> tuple[config.RunConfig, list[TrialSpec]]:
 def _execute(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> int:
     """Show the plan; run what is missing and report, unless it is a dry run; the exit code."""
     command.set_up_logging(run.verbose)
+    specs = _with_pairs(run, specs)
     if run.dry:
         todo, able, _ = _plan(run, specs)
         return FAILED if todo and not able else OK
@@ -81,6 +82,12 @@ def _run(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> 
     protocols = protocol_pages.settings(sorted({spec.task for spec in specs}))
     plan.write(run.folder, plan.Plan(planned, protocols))
     launch.prepare_datasets(able, folders)
+    specs = _with_pairs(run, specs)  # their lengths are known now
+    kept = {spec.key for spec in specs}
+    if len(kept) < len(planned):
+        todo = [spec for spec in todo if spec.key in kept]
+        planned = [trial for trial in planned if trial.key in kept]
+        plan.write(run.folder, plan.Plan(planned, protocols))
     started, clock = time.time(), time.monotonic()
     with loggers.following(run.log, run.folder, run.run):
         with plan.without_old_marks(run.folder, planned):
@@ -122,6 +129,27 @@ def _plan(
         for spec in specs
     ]
     return todo, able, planned
+
+
+def _with_pairs(run: config.RunConfig, specs: list[TrialSpec]) -> list[TrialSpec]:
+    """The trials without those that evaluate a training in a way of the suite for which the data
+    have no pairs, as goals further away than an episode is long; names these. Of a task whose data
+    have pairs for no way, all are left: they are refused, since the words ask for something else.
+    """
+    if suites.SUITES[run.suite].evaluations is None:
+        return specs
+    evaluations = [spec for spec in specs if "control" in spec.stages]
+    reasons = {spec.key: launch.no_pairs_reason(spec, _folders(run)) for spec in evaluations}
+    possible = {spec.task for spec in evaluations if not reasons[spec.key]}
+    left_out = [spec for spec in evaluations if reasons[spec.key] and spec.task in possible]
+    by_reason: dict[str, list[TrialSpec]] = {}
+    for spec in left_out:
+        by_reason.setdefault(f"{spec.task}: {reasons[spec.key]}", []).append(spec)
+    for reason, own in by_reason.items():
+        ways = ", ".join(dict.fromkeys(spec.variant for spec in own))
+        console.print(f"left out: {ways}, of trials {len(own)}; {reason}", markup=False)
+    gone = {spec.key for spec in left_out}
+    return [spec for spec in specs if spec.key not in gone]
 
 
 def _agree_to_download(run: config.RunConfig, able: list[TrialSpec], folders: RunFolders) -> None:

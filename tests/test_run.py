@@ -330,20 +330,31 @@ def test_pairs_that_the_data_cannot_give_are_refused_before_the_training(command
         assert not list(command.trials.glob("toy.lewm.*/checkpoint/*"))
 
 
-def test_what_cannot_have_pairs_is_refused_before_anything_trains(command, tmp_path):
+def test_goals_further_away_than_episodes_are_long_are_left_out_of_a_suite(command, tmp_path):
     """Episodes of at most 60 steps have no goal 75 or 100 steps ahead."""
     command.datasets = tmp_path / "datasets"  # nothing is collected yet
     words = ["suite=horizons", "tasks=toy", "methods=gcbc,random"]
     assert command.run("dry=true", *words) == 0
-    assert "4 of 9 trials cannot run: change what is said above" in command.said
-    assert "no pairs with offset 75 in all splits, whose longest episode has 60" in command.said
-    assert command.run(*words) == 1
-    refused = {f"toy.{m}.offset-{o}.s0" for m in ("gcbc", "random") for o in (75, 100)}
-    table = run_tables.read(command.folders.folder).trial.set_index("key")
-    assert set(table.index[table["status"] == "error"]) == refused
-    assert table.loc[[*refused], "ended"].max() < table.loc["toy.gcbc.training.s0", "started"]
-    said = "4 of 9 trials failed; they would fail again: change what their lines name\n"
-    assert said in command.said
+    assert "5 of 5 trials to run" in command.said and "cannot run" not in command.said
+    assert "left out: offset-75, of trials 2; toy: no pairs with offset 75 in all" in command.said
+    assert command.run(*words) == 0
+    offsets = {f"toy.{m}.offset-{o}.s0" for m in ("gcbc", "random") for o in (25, 50)}
+    table = run_tables.read(command.folders.folder).trial
+    assert set(table["key"]) == {"toy.gcbc.training.s0", *offsets}
+    assert {trial.key for trial in plan.read(command.folders.folder).trials} == set(table["key"])
+
+
+def test_what_the_collected_data_have_no_pairs_for_is_left_out_of_a_suite(command, tmp_path):
+    """All episodes together have 40 pairs 50 steps apart, the held-out ones have 20."""
+    command.datasets = tmp_path / "datasets"
+    words = ["suite=horizons", "tasks=toy", "methods=random", "protocol.pairs=40"]
+    assert command.run("dry=true", *words, "data.episodes=20") == 0
+    assert "toy.random.offset-50.s0" in command.said
+    assert command.run(*words, "data.episodes=20") == 0
+    assert "left out: offset-50, of trials 1; toy: only " in command.said
+    assert set(run_tables.read(command.folders.folder).trial["key"]) == {"toy.random.offset-25.s0"}
+    kept = [trial.key for trial in plan.read(command.folders.folder).trials]
+    assert kept == ["toy.random.offset-25.s0"]
 
 
 def test_a_training_that_nothing_can_evaluate_is_not_trained(command):
