@@ -82,12 +82,11 @@ def _run(run: config.RunConfig, specs: list[TrialSpec], argv: Sequence[str]) -> 
     protocols = protocol_pages.settings(sorted({spec.task for spec in specs}))
     plan.write(run.folder, plan.Plan(planned, protocols))
     launch.prepare_datasets(able, folders)
-    specs = _with_pairs(run, specs)  # their lengths are known now
-    kept = {spec.key for spec in specs}
-    if len(kept) < len(planned):
-        todo = [spec for spec in todo if spec.key in kept]
-        planned = [trial for trial in planned if trial.key in kept]
-        plan.write(run.folder, plan.Plan(planned, protocols))
+    specs = _with_pairs(run, specs)  # the lengths of episodes are known now
+    if gone := {trial.key for trial in planned} - {spec.key for spec in specs}:
+        todo = [spec for spec in todo if spec.key not in gone]
+        planned = [trial for trial in planned if trial.key not in gone]
+        plan.write(run.folder, plan.Plan(planned, protocols), without=gone)
     started, clock = time.time(), time.monotonic()
     with loggers.following(run.log, run.folder, run.run):
         with plan.without_old_marks(run.folder, planned):

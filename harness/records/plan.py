@@ -13,7 +13,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -77,12 +77,12 @@ class Mark(NamedTuple):
     at: float  # Unix time
 
 
-def write(run_folder: str, plan: Plan) -> None:
+def write(run_folder: str, plan: Plan, without: Collection[str] = ()) -> None:
     """Write the plan of a command. Trials of earlier commands stay in it, except those with the key
-    of a trial in `plan`: their configuration was changed. A plan that cannot be written is logged
-    and costs no trial.
+    of a trial in `plan`, whose configuration was changed, and those with the keys `without`. A plan
+    that cannot be written is logged and costs no trial.
     """
-    earlier = {trial.key: trial for trial in read(run_folder).trials}
+    earlier = {trial.key: trial for trial in read(run_folder).trials if trial.key not in without}
     last = max((trial.planned for trial in earlier.values()), default=-math.inf)
     now = max((trial.planned for trial in plan.trials), default=0.0)
     if now <= last:  # the clock was turned back; `latest` must still be this command's
