@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import numpy as np
 import pandas as pd
 
-from harness.report import format, load
+from harness.report import format, load, success_rates
 
 if TYPE_CHECKING:
     import seaborn.objects as so
@@ -49,10 +49,13 @@ COLUMN_IN = 4.4  # of a figure of one panel, which stands in one column of a pag
 INK, FAINT, CONTROL, GRID = "#222222", "#8a8a8a", "#b5b5b5", "#e6e6e6"
 STYLES = ("-", "--", ":", "-.")
 CEILING: LineLook = {"color": INK, "ls": "-.", "lw": 1.3}  # the line of the ceiling
+_SIMULATOR = "ceiling: simulator"
+CEILINGS = ("ceiling", _SIMULATOR)  # kinds: the second is that of success_rates.SIMULATOR
 LINES: dict[str, LineLook] = {  # kind of method -> its line
     "random": {"color": "#c23b3b", "ls": "--", "lw": 1.3},
     "heuristic": {"color": FAINT, "ls": ":", "lw": 1.6},
     "ceiling": CEILING,
+    _SIMULATOR: {"color": INK, "ls": "-", "lw": 0.7},  # under the first one's dashes both are seen
 }
 _MARKERS = "os^vPX<>ph"
 # Okabe-Ito and Tol's muted set: told apart without red-green vision. A method has the colour at its
@@ -193,8 +196,11 @@ def kinds(run: load.RunTables, rows: pd.DataFrame) -> np.ndarray:
     """
     method, plain = rows["method"], rows["variant"] == ""
     is_control = method.map(run.methods["is_control"]).astype(bool)
-    known = [method.isin(run.of_role("ceiling")), is_control & plain & method.isin(list(LINES))]
-    return np.select(known, ["ceiling", method], np.where(is_control, "control", "method"))
+    is_ceiling = method.isin(run.of_role("ceiling"))
+    plans_there = is_ceiling & (method == success_rates.SIMULATOR)
+    known = [plans_there, is_ceiling, is_control & plain & method.isin(list(LINES))]
+    others = np.where(is_control, "control", "method")
+    return np.select(known, [_SIMULATOR, "ceiling", method], others)
 
 
 def scales(looks: dict[str, Look]) -> dict[str, so.Nominal]:

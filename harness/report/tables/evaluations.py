@@ -18,10 +18,10 @@ _CAPTION = (
 WAYS = {  # variant of suite=blame -> a sentence that says how its plans are found
     "model": "the method's own dynamics predict where a plan ends, and its own cost compares that "
     "latent with the goal's.",
-    "simulated": "each candidate plan is carried out in the simulator, and the method's encoder and "
-    "cost compare the frame at its end with the goal's, so that no prediction can be wrong.",
-    "probed": "the method's own dynamics predict the end of a plan, and the cost is the distance of "
-    "the poses that a probe reads in its latent and in the goal's.",
+    "simulated": "each candidate plan is carried out in the simulator, and the method's encoder "
+    "and cost compare the frame at its end with the goal's, so that no prediction can be wrong.",
+    "probed": "the method's own dynamics predict the end of a plan, and the cost is the distance "
+    "of the poses that a probe reads in its latent and in the goal's.",
 }
 _SHARES = " A number behind a planner's name is the share of its iterations that it does."
 _OF_COLUMNS = {
@@ -32,7 +32,8 @@ _OF_COLUMNS = {
 _COMPARED = (
     " {heading}: points of success minus those of {whole}, with the same weights on the same pairs "
     "and the bootstrap's 95 % interval over groups of pairs; p: exact, after Holm's correction for "
-    "all such comparisons of a task in this table (those on hard pairs are a family of their own)."
+    "all such comparisons of a task in this table (those on hard pairs are a family of their own). "
+    f"{format.DISAGREEING}"
 )
 _WHOLES = {  # kind of key -> heading of the difference, and what is subtracted
     "planner": ("− CEM", "CEM with all its iterations"),

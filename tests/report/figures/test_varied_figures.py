@@ -379,7 +379,7 @@ def test_ablations_are_a_panel_an_axis_with_the_default_and_the_paper_s_numbers(
     paper = points["paper"].dropna().groupby("setting").first().to_dict()
     assert paper == {"0": 78, "0.1": 96, "0.2": pytest.approx(85.33), "vit": 96}
     ((name, (figure, caption)),) = drawn(ablations, run).items()
-    assert name == "ablations_push_t"
+    assert name == "ablations_push_t" and "Ringed: the default" in caption
     assert titles(figure) == ["dropout", "encoder.kind", "sigreg_weight"]
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["0", "0.1", "0.2"]
@@ -389,6 +389,15 @@ def test_ablations_are_a_panel_an_axis_with_the_default_and_the_paper_s_numbers(
     assert {text.get_text() for text in figure.legends[0].get_texts()} == {
         "default", "collapsed", "published",
     }  # fmt: skip
+
+
+def test_one_axis_alone_has_no_default_and_no_words_about_one(run):
+    """Which value is the default only the trainings of other axes say."""
+    for kind in ("conv", "vit"):
+        words = f"dropout: 0.1, encoder: {{kind: {kind}}}"
+        ablated(run, "encoder", "method.lewm.encoder.kind", kind, 40, words)
+    ((_, (_, caption)),) = drawn(ablations, run).items()
+    assert "Ringed" not in caption and "a training for each setting" in caption
 
 
 # -- hyperparameters
