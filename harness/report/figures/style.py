@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import re
 import textwrap
 import warnings
 from collections.abc import Iterable
@@ -281,27 +282,35 @@ def ramp(count: int) -> list[str]:
 
 
 def wrap(label: str, width: int = 24) -> str:
-    """A label over several lines; dotted keys break after dots and equals signs when they must."""
-    loose = label.replace(".", ".\u200b").replace("=", "=\u200b")
+    """A label over several lines; keys break after dots and equals signs when they must, numbers
+    never.
+    """
+    loose = re.sub(r"(=|\.(?!\d))", "\\1\u200b", label)
     lines = []
     for piece in textwrap.wrap(loose, width, break_long_words=False, break_on_hyphens=False):
         lines += _break_long(piece, width)
     return "\n".join(lines).replace("\u200b", "")
 
 
-def legend(figure: Figure, handles: list) -> None:
-    """One legend above all panels, in as many columns as its labels allow."""
+def legend(figure: Figure, handles: list, is_close: bool = False) -> None:
+    """One legend above all panels, in as many columns as its labels allow; `is_close`: with less
+    room between them.
+    """
+    look: dict[str, Any] = _CLOSE if is_close else {"fontsize": 8.5}
     if handles:
         for handle in handles:
             if handle.get_label().startswith("_"):  # matplotlib would leave it out
                 handle.set_label(f" {handle.get_label()}")
         lengths = [len(handle.get_label()) + 7 for handle in handles]
-        widths = {  # columns -> characters, of which an inch has 14
+        widths = {  # columns -> characters, of which an inch has 14, or 17 that are close
             n: sum(max(part, default=0) for part in np.array_split(lengths, n)) for n in range(1, 6)
         }
-        most = 14 * figure.get_figwidth()
+        most = (17 if is_close else 14) * figure.get_figwidth()
         columns = max(n for n, width in widths.items() if n == 1 or width <= most)
-        figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=8.5)
+        figure.legend(handles=handles, loc="outside upper left", ncols=columns, **look)
+
+
+_CLOSE = {"handlelength": 1.8, "handletextpad": 0.5, "columnspacing": 1.3, "fontsize": 8}
 
 
 def label_points(ax: Axes, points: pd.DataFrame, size: float = 8) -> None:

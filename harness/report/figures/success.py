@@ -102,8 +102,7 @@ def draw(tidy: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
             line[i].set_yticks(range(len(labels)), [""] * len(labels) if i else labels)
             line[i].tick_params(axis="y", length=0, labelsize=small)
     axes[-1][0].set_xlabel("success, %", loc="left", fontsize=8)
-    close = {"handlelength": 1.8, "handletextpad": 0.5, "columnspacing": 1.3, "fontsize": 8}
-    figure.legend(handles=_handles(every, dots), loc="outside upper left", ncols=5, **close)
+    style.legend(figure, _handles(every, dots), is_close=True)
     return style.Drawn(figure, _caption(tidy, names, bool(below)))
 
 
