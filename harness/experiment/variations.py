@@ -90,8 +90,8 @@ _DESCENDING_SHARE = 10  # one in so many of CEM's candidates descends a gradient
 
 def planners(spec: TrialSpec) -> Mapping[str, Evaluation]:
     """Every planner with as many rollouts as the trial's CEM, and stopped early after a share of
-    its iterations (LeWM table 10, and success at equal compute). Nothing for methods that do not
-    plan.
+    its iterations (LeWM table 10, and success at equal compute): of shares that are the same number
+    of iterations after a larger one the larger alone. Nothing for methods that do not plan.
     """
     if not zoo.METHODS[spec.method].plans:
         return {}
@@ -103,11 +103,11 @@ def planners(spec: TrialSpec) -> Mapping[str, Evaluation]:
             candidates = max(1, candidates // _DESCENDING_SHARE)
             iterations = cem.candidates * cem.iterations // (_ROLLOUTS_OF_A_STEP * candidates)
         key = f"planner.{name}.iterations"
-        for share in ITERATION_SHARES:
-            settings = {
-                "candidates": candidates,
-                "iterations": max(1, math.ceil(share * iterations)),
-            }
+        rounded = {share: max(1, math.ceil(share * iterations)) for share in ITERATION_SHARES}
+        for share, number in rounded.items():
+            if any(rounded[other] == number for other in ITERATION_SHARES if other > share):
+                continue
+            settings = {"candidates": candidates, "iterations": number}
             if hasattr(cem, "elites") and name in ("icem", "mppi"):
                 settings["elites"] = cem.elites
             variant = name if share == 1 else f"{name}-{share:g}"

@@ -36,7 +36,7 @@ _OURS = re.compile(
     r"(headline|success|success_\d+|efficiency|stability|plan_time|compute|aggregates|released"
     r"|evaluations|sweep|coverage|imagined_.+"
     r"|(training|probing|open_loop|geometry|map|surprise|plans|episodes|decoder)(_.+)?"
-    r"|(planners|horizons|learning|ablations|snapshots)_.+|hyperparameters)"
+    r"|(planners|horizons|blame|learning|ablations|snapshots)_.+|hyperparameters)"
     r"\.(md|csv|tex|png|svg)"
     r"|episode_.+\.gif|captions\.md"
 )

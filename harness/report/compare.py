@@ -29,7 +29,7 @@ _CAPTION = (
     "training seeds at least that of Welch's t-test; after Holm's correction for one family a "
     "task: its differences on all pairs ({tests} in all). Those on kinds of pairs describe where a "
     "difference comes from and are a family of their own. Won, lost: pairs that the first solves "
-    "more often, or less."
+    f"more often, or less. {format.DISAGREEING}"
 )
 
 

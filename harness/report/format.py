@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from harness.report import load, published
+from harness.report import load, published, success_rates
 
 BLANK = "–"
 _MOST_IDS = 6  # of a task in a caption
@@ -17,6 +17,8 @@ INTERVALS = (  # how figures and short captions say it; the table of success say
     "95 % intervals (Wilson, for pairs clustered in episodes; with several seeds joined with a "
     "bootstrap over seeds and episodes)"
 )
+# of a difference with its interval and p
+DISAGREEING = "Where few groups differ, interval and p can disagree; p is exact."
 _LATE = 0.95  # share of the steps from which a curve counts as at its end
 
 
@@ -225,13 +227,23 @@ def sources(run: load.RunTables, rows: pd.DataFrame, column: str) -> str:
 
 
 def ceiling_note(run: load.RunTables, rows: pd.DataFrame) -> str:
-    """A sentence: what the ceiling among these rows is; "" without one."""
-    return _CEILING if rows["method"].isin(run.of_role("ceiling")).any() else ""
+    """A sentence for each ceiling among these rows: what it is; "" without one."""
+    known = set(rows["method"])
+    return "".join(
+        f" {run.method_label(name)} is a ceiling and no competitor: "
+        + (_SIMULATOR if name == success_rates.SIMULATOR else _STATE)
+        for name in run.of_role("ceiling")
+        if name in known
+    )
 
 
-_CEILING = (
-    " The ceiling is no competitor: it is given the task's state, which shows what any encoder "
-    "could reach with the same data, predictor and planner."
+_STATE = (
+    "it is given the task's state, which shows what any encoder could reach with the same data, "
+    "predictor and planner."
+)
+_SIMULATOR = (
+    "it plans in the simulator itself, by the distance of true poses, which shows what any model "
+    "could reach with the same planner and budget; it learns nothing."
 )
 
 

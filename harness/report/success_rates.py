@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 ALL, UNSOLVED = "all", "not solved at start"
 HARD = "the kind of a task's pairs of which everything evaluated in this run together solves least"
 FLOOR, REPLAY = "random", "replay"
+SIMULATOR = "oracle"  # the ceiling that plans in the simulator
 ALPHA = 0.05
 _OTHERS = ("ever", "final")  # of Outcomes: other moments at which success can be judged
 _JUDGED = ["success", *(f"success_{name}" for name in _OTHERS)]
@@ -146,11 +147,13 @@ def shares(run: load.RunTables, outcomes: dict[tuple[int, str], Outcomes]) -> pd
 
     On the pairs that the cell, the ceiling and all trivial controls were evaluated on: of the
     protocol's draw, and of each stratum. The floor is the control that is best there, of equals the
-    first in table order; so is the ceiling the first of several. Both have their share, 0 and 1, by
-    definition and without a width. Checks of the simulator have none.
+    first in table order. Of several ceilings the one that plans in the simulator comes last, the
+    others in table order; the second has a share as any method has. Floor and ceiling have theirs,
+    0 and 1, by definition and without a width. Checks of the simulator have none.
     """
     comparisons, checks = _comparisons(run), run.of_role("check")
-    floors, ceilings = run.of_role("floor"), run.of_role("ceiling")
+    floors = run.of_role("floor")
+    ceilings = sorted(run.of_role("ceiling"), key=lambda name: name == SIMULATOR)
     known = _plain(run, outcomes, [*floors, *ceilings])
     rows = []
     for (cell, split), outcome in outcomes.items():

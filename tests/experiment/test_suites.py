@@ -64,6 +64,22 @@ def test_planners_have_the_rollouts_of_cem_and_one_training():
     assert random.variant == ""  # it does not plan
 
 
+@pytest.mark.parametrize(
+    ("iterations", "of_shares"),
+    [
+        (1, {"cem": 1}),
+        (2, {"cem-0.5": 1, "cem": 2}),
+        (3, {"cem-0.25": 1, "cem-0.5": 2, "cem": 3}),
+        (8, {"cem-0.125": 1, "cem-0.25": 2, "cem-0.5": 4, "cem": 8}),
+    ],
+)
+def test_no_two_shares_of_a_planner_are_the_same_number_of_iterations(iterations, of_shares):
+    words = ("suite=planners", "methods=lewm", f"planner.cem.iterations={iterations}")
+    found = variations.planners(expand(*words)[0])
+    own = {name: way.layer["planner"]["cem"] for name, way in found.items() if name[:3] == "cem"}
+    assert {name: settings["iterations"] for name, settings in own.items()} == of_shares
+
+
 def test_horizons_move_the_goals_of_controls_too():
     specs = expand("suite=horizons", "methods=lewm,gcbc,random")
     random = by_variant(spec for spec in specs if spec.method == "random")

@@ -13,6 +13,7 @@ from harness.report import load, success_rates
 from harness.report.figures import (
     ablations,
     aggregates,
+    blame,
     compute,
     decoder,
     episodes,
@@ -53,6 +54,7 @@ def draw(run: load.RunTables, outcomes: dict, estimates: pd.DataFrame) -> dict[s
             "compute": compute.figure(run, estimates),
             **planners.figures(run, estimates),
             **horizons.figures(run, estimates),
+            **blame.figures(run, estimates),
             **learning.figures(run, estimates),
             **ablations.figures(run, estimates),
             "sweep": sweep.figure(run, estimates),

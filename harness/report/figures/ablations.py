@@ -37,10 +37,8 @@ _PAPERS = {
         "Tab. 9", "dropout", {"0": "0.0", "0.1": "0.1", "0.2": "0.2", "0.5": "0.5"}
     ),
 }
-_CAPTION = (
-    "{method}, a training for each setting: success with 95 % intervals. Ringed: the default, "
-    "which the trainings of all other panels have."
-)
+_CAPTION = "{method}, a training for each setting: success with 95 % intervals."
+_RINGED = "Ringed: the default, which the trainings of all other panels have."
 _PUBLISHED = "Diamonds: published success on Push-T, under the paper's own protocol ({tables})."
 
 
@@ -159,6 +157,7 @@ def _handles(rows: pd.DataFrame, lines: pd.DataFrame) -> list:
 def _caption(run: load.RunTables, rows: pd.DataFrame) -> str:
     names = list(rows["name"].unique())
     words = [_CAPTION.format(method=run.method_label(rows["method"].iloc[0]))]
+    words += [_RINGED] * bool(rows["is_default"].any())
     papers = {name: _PAPERS[name] for name in names if name in _PAPERS}
     if rows["collapsed"].any():
         words.append(f"Collapsed: latent std below {objective.COLLAPSED_STD:g}.")

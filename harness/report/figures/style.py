@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import re
 import textwrap
 import warnings
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import numpy as np
 import pandas as pd
 
-from harness.report import format, load
+from harness.report import format, load, success_rates
 
 if TYPE_CHECKING:
     import seaborn.objects as so
@@ -49,10 +50,13 @@ COLUMN_IN = 4.4  # of a figure of one panel, which stands in one column of a pag
 INK, FAINT, CONTROL, GRID = "#222222", "#8a8a8a", "#b5b5b5", "#e6e6e6"
 STYLES = ("-", "--", ":", "-.")
 CEILING: LineLook = {"color": INK, "ls": "-.", "lw": 1.3}  # the line of the ceiling
+_SIMULATOR = "ceiling: simulator"
+CEILINGS = ("ceiling", _SIMULATOR)  # kinds: the second is that of success_rates.SIMULATOR
 LINES: dict[str, LineLook] = {  # kind of method -> its line
     "random": {"color": "#c23b3b", "ls": "--", "lw": 1.3},
     "heuristic": {"color": FAINT, "ls": ":", "lw": 1.6},
     "ceiling": CEILING,
+    _SIMULATOR: {"color": INK, "ls": "-", "lw": 0.7},  # under the first one's dashes both are seen
 }
 _MARKERS = "os^vPX<>ph"
 # Okabe-Ito and Tol's muted set: told apart without red-green vision. A method has the colour at its
@@ -193,8 +197,11 @@ def kinds(run: load.RunTables, rows: pd.DataFrame) -> np.ndarray:
     """
     method, plain = rows["method"], rows["variant"] == ""
     is_control = method.map(run.methods["is_control"]).astype(bool)
-    known = [method.isin(run.of_role("ceiling")), is_control & plain & method.isin(list(LINES))]
-    return np.select(known, ["ceiling", method], np.where(is_control, "control", "method"))
+    is_ceiling = method.isin(run.of_role("ceiling"))
+    plans_there = is_ceiling & (method == success_rates.SIMULATOR)
+    known = [plans_there, is_ceiling, is_control & plain & method.isin(list(LINES))]
+    others = np.where(is_control, "control", "method")
+    return np.select(known, [_SIMULATOR, "ceiling", method], others)
 
 
 def scales(looks: dict[str, Look]) -> dict[str, so.Nominal]:
@@ -275,27 +282,35 @@ def ramp(count: int) -> list[str]:
 
 
 def wrap(label: str, width: int = 24) -> str:
-    """A label over several lines; dotted keys break after dots and equals signs when they must."""
-    loose = label.replace(".", ".\u200b").replace("=", "=\u200b")
+    """A label over several lines; keys break after dots and equals signs when they must, numbers
+    never.
+    """
+    loose = re.sub(r"(=|\.(?!\d))", "\\1\u200b", label)
     lines = []
     for piece in textwrap.wrap(loose, width, break_long_words=False, break_on_hyphens=False):
         lines += _break_long(piece, width)
     return "\n".join(lines).replace("\u200b", "")
 
 
-def legend(figure: Figure, handles: list) -> None:
-    """One legend above all panels, in as many columns as its labels allow."""
+def legend(figure: Figure, handles: list, is_close: bool = False) -> None:
+    """One legend above all panels, in as many columns as its labels allow; `is_close`: with less
+    room between them.
+    """
+    look: dict[str, Any] = _CLOSE if is_close else {"fontsize": 8.5}
     if handles:
         for handle in handles:
             if handle.get_label().startswith("_"):  # matplotlib would leave it out
                 handle.set_label(f" {handle.get_label()}")
         lengths = [len(handle.get_label()) + 7 for handle in handles]
-        widths = {  # columns -> characters, of which an inch has 14
+        widths = {  # columns -> characters, of which an inch has 14, or 17 that are close
             n: sum(max(part, default=0) for part in np.array_split(lengths, n)) for n in range(1, 6)
         }
-        most = 14 * figure.get_figwidth()
+        most = (17 if is_close else 14) * figure.get_figwidth()
         columns = max(n for n, width in widths.items() if n == 1 or width <= most)
-        figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=8.5)
+        figure.legend(handles=handles, loc="outside upper left", ncols=columns, **look)
+
+
+_CLOSE = {"handlelength": 1.8, "handletextpad": 0.5, "columnspacing": 1.3, "fontsize": 8}
 
 
 def label_points(ax: Axes, points: pd.DataFrame, size: float = 8) -> None:

@@ -41,8 +41,8 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     without the subset of pairs that are not solved at the start.
 
     Columns: those of the cells, title, split, place (0 for the first protocol and split of a task,
-    1 for the next), kind ("method", "random", "heuristic", "ceiling" or "control"), subset, pairs,
-    mean, low, high, published (NaN where there is none, or not beside these pairs).
+    1 for the next), kind ("method", "random", "heuristic", "control" or of style.CEILINGS), subset,
+    pairs, mean, low, high, published (NaN where there is none, or not beside these pairs).
     """
     swept = load.sweep_values(run.metrics)["cell"]
     rates = estimates[estimates["subset"] != success_rates.UNSOLVED]
@@ -66,14 +66,14 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(tidy: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
-    """A panel per task: a dot per method with its 95 % interval; random, heuristic and the ceiling
+    """A panel per task: a dot per method with its 95 % interval; random, heuristic and ceilings
     as lines, published numbers as diamonds; below, the strata of each task.
 
     Where nothing was trained, the controls are dots, and random too if it is alone.
     """
     tasks = list(tidy["task"].unique())
     every = tidy[tidy["subset"] == success_rates.ALL]
-    kinds = [{"method"}, {"heuristic", "control"}, {"random"}, {"ceiling"}]
+    kinds = [{"method"}, {"heuristic", "control"}, {"random"}, set(style.CEILINGS)]
     dots = next(kind for kind in kinds if every["kind"].isin(kind).any())
     names = _of(looks, every[every["kind"].isin(dots)])
     shown = dict(list(names.items())[:_MOST_LINES])
@@ -102,8 +102,7 @@ def draw(tidy: pd.DataFrame, looks: dict[str, style.Look]) -> style.Drawn:
             line[i].set_yticks(range(len(labels)), [""] * len(labels) if i else labels)
             line[i].tick_params(axis="y", length=0, labelsize=small)
     axes[-1][0].set_xlabel("success, %", loc="left", fontsize=8)
-    close = {"handlelength": 1.8, "handletextpad": 0.5, "columnspacing": 1.3, "fontsize": 8}
-    figure.legend(handles=_handles(every, dots), loc="outside upper left", ncols=5, **close)
+    style.legend(figure, _handles(every, dots), is_close=True)
     return style.Drawn(figure, _caption(tidy, names, bool(below)))
 
 
@@ -114,7 +113,7 @@ def _of(looks: dict[str, style.Look], rows: pd.DataFrame) -> dict[str, style.Loo
 
 def _strata(tidy: pd.DataFrame, shown: Collection[str]) -> pd.DataFrame:
     """The rows of the lower panels; empty where they would not fit below the upper ones."""
-    rows = tidy[(tidy["subset"] != success_rates.ALL) & (tidy["kind"] != "ceiling")]
+    rows = tidy[(tidy["subset"] != success_rates.ALL) & ~tidy["kind"].isin(style.CEILINGS)]
     rows = rows[rows["label"].isin(list(shown)) | rows["kind"].isin(list(style.LINES))]
     sizes = rows.groupby(["task", "subset"], as_index=False)["pairs"].max().sort_values("pairs")
     largest = sizes.groupby("task").tail(_MOST_STRATA)[["task", "subset"]]
@@ -163,7 +162,7 @@ def _handles(every: pd.DataFrame, dots: set[str]) -> list:
         labels = every.loc[every["kind"] == kind, "label"]
         if len(labels) and kind not in dots:
             words = labels.iloc[0].removesuffix(" (ceiling)").lower()
-            words = f"ceiling: {words}" if kind == "ceiling" else words
+            words = f"ceiling: {words}" if kind in style.CEILINGS else words
             handles.append(style.entry(words, **look))
     if every.loc[every["kind"].isin(dots), "published"].notna().any():
         handles.append(style.published_handle())

@@ -79,7 +79,7 @@ def draw(frame: pd.DataFrame) -> style.Figure:
         )  # fmt: skip
     if len(spread):
         panels.lines(axes[-1], spread)
-        axes[-1].set_title(LOGGED[_STD])
+        axes[-1].set_title(panels.label(axes[-1], LOGGED[_STD]))
     for ax in axes:
         panels.log_axis(ax)
         ax.locator_params(axis="x", nbins=3)

@@ -11,8 +11,10 @@ import pandas as pd
 from harness.report import load, success_rates
 from harness.report.figures import style
 
-PLANNERS, HORIZONS, TRAINING_TIME, ABLATION = "planners", "horizons", "training_time", "ablation"
-_OWN = (PLANNERS, HORIZONS, TRAINING_TIME, ABLATION)  # beginnings of suites that have a figure each
+PLANNERS, HORIZONS, BLAME = "planners", "horizons", "blame"
+TRAINING_TIME, ABLATION = "training_time", "ablation"
+# beginnings of suites that have a figure each
+_OWN = (PLANNERS, HORIZONS, BLAME, TRAINING_TIME, ABLATION)
 _SAME = ["task", "scale", "protocol", "split"]
 
 

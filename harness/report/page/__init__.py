@@ -22,7 +22,7 @@ from harness.report.page import inline_svg, main_table, payload, progress, prove
 _BESIDE = {  # table -> figures, where they differ in name
     "efficiency": ("plan_time",),
     "stability": ("training",),
-    "evaluations": ("planners", "horizons", "compute", "sweep"),
+    "evaluations": ("planners", "horizons", "blame", "compute", "sweep"),
     "sweep": ("sweep", "hyperparameters"),
     "decoder": ("decoder", "imagined", "snapshots"),
 }
@@ -39,6 +39,7 @@ _LEADING = ("success", "evaluations", "learning", "ablations", "sweep")
 _ALT = {
     "planners": "Success over the time and the operations of a plan, a line a planner",
     "horizons": "Success over the distance of the goal, the length of plans, and replans",
+    "blame": "Success with a method's own model, the simulator's dynamics, and a probe's cost",
     "learning": "Success over what a training takes, a line a method",
     "ablations": "Success at each setting of each axis",
     "hyperparameters": "Success over two swept keys, as colours",

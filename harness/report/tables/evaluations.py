@@ -15,6 +15,14 @@ _CAPTION = (
     "{pairs} {split} pairs of a task each. Success in percent, in brackets {intervals}. "
     "Evaluation: its name in the trials' keys."
 )
+WAYS = {  # variant of suite=blame -> a sentence that says how its plans are found
+    "model": "the method's own dynamics predict where a plan ends, and its own cost compares that "
+    "latent with the goal's.",
+    "simulated": "each candidate plan is carried out in the simulator, and the method's encoder "
+    "and cost compare the frame at its end with the goal's, so that no prediction can be wrong.",
+    "probed": "the method's own dynamics predict the end of a plan, and the cost is the distance "
+    "of the poses that a probe reads in its latent and in the goal's.",
+}
 _SHARES = " A number behind a planner's name is the share of its iterations that it does."
 _OF_COLUMNS = {
     "Hard pairs %": f"Hard pairs: {{hard}}, {success_rates.HARD}.",
@@ -24,7 +32,8 @@ _OF_COLUMNS = {
 _COMPARED = (
     " {heading}: points of success minus those of {whole}, with the same weights on the same pairs "
     "and the bootstrap's 95 % interval over groups of pairs; p: exact, after Holm's correction for "
-    "all such comparisons of a task in this table (those on hard pairs are a family of their own)."
+    "all such comparisons of a task in this table (those on hard pairs are a family of their own). "
+    f"{format.DISAGREEING}"
 )
 _WHOLES = {  # kind of key -> heading of the difference, and what is subtracted
     "planner": ("− CEM", "CEM with all its iterations"),
@@ -53,6 +62,8 @@ def evaluations_table(run: load.RunTables, estimates: pd.DataFrame) -> format.Ta
         frame = _frame(run, rows.reset_index(drop=True), heading)
         if kind == "planner" and rows["variant"].str.contains("-").any():
             words += _SHARES
+        known = rows["variant"].unique() if kind == "mpc" else ()
+        words += "".join(f" {name}: {said}" for name, said in WAYS.items() if name in known)
         hard = ", ".join(name for name in rows["hard_pairs"].unique() if name)
         said = [said.format(hard=hard) for column, said in _OF_COLUMNS.items() if column in frame]
         words += "".join(f" {sentence}" for sentence in said)
@@ -103,16 +114,17 @@ def _raw(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
 
 def _ordered(run: load.RunTables, raw: pd.DataFrame) -> pd.DataFrame:
     """Rows by task, method and key: CEM, which the others are compared with, before the other
-    planners, and each planner from all of its iterations down.
+    planners, and each planner from all of its iterations down; those of suite=blame as in WAYS.
     """
     is_planner = raw["kind"] == "planner"
     order = raw.assign(
         task=raw["task"].map(run.tasks["rank"]),
         method=raw["method"].map(run.methods["rank"]),
         other=~raw["key"].str.startswith("planner.cem."),
+        way=raw["variant"].map({name: place for place, name in enumerate(WAYS)}).fillna(-1),
         value=raw["value"].where(~is_planner, -raw["value"]),
         share=raw["variant"].str.len(),  # "cem" before "cem-0.5", where both do one iteration
-    ).sort_values(["task", "method", "other", "key", "value", "share"], kind="stable")
+    ).sort_values(["task", "method", "other", "way", "key", "value", "share"], kind="stable")
     return raw.loc[order.index].reset_index(drop=True)
 
 

@@ -44,13 +44,14 @@ _WAY = (
     "each. A dash: no share, since the 95 % interval of ceiling − floor includes 0, or since the "
     "row checks the simulator."
 )
+_CEILINGS = " Ceiling: {names}, evaluated on the same pairs."
 _PAIRED = (
     "Points of success [95 % interval]. Pairs cut from one recorded episode, or from episodes that "
     "start alike, form a group. The interval is not corrected: bootstrap (2,000 draws) over the "
     "groups of the shared pairs and, with several training seeds, over those. p: exact two-sided "
     "test, over one sign for the summed differences of each group (McNemar's with one seed and one "
     "pair a group); with several seeds at least that of Welch's t-test over seeds and groups. "
-    "Where few groups differ, interval and p can disagree; p is exact."
+    f"{format.DISAGREEING}"
 )
 _UNSOLVED = " Not solved at start: pairs whose goal is not met before the first action."
 
@@ -146,9 +147,9 @@ def _of_task(
     bold = frozenset((i, _SUCCESS) for i in rows.index[rows["is_best"].eq(True)])
     words = f"{about} {_AVERAGING} {_INTERVALS}{_BOLD if bold else ''}{_notes(run, rows)}"
     yield format.Section(title, words, frame, headline, bold)
-    ways = _ways_frame(rows)
+    ways, ceiling = _ways_frame(rows), _ceiling(run, rows)
     if len(ways.columns) > 2:  # else all of it stands in the table of success
-        yield format.Section(f"{title}: {_WAY_TITLE}", f"{about} {_WAY}", ways)
+        yield format.Section(f"{title}: {_WAY_TITLE}", f"{about} {_WAY}{ceiling}", ways)
     counts = [f"pairs with {run.method_label(name)}" for name in success_rates.REFERENCES]
     paired, more = format.fold(_paired_frame(run, rows), counts)
     if not paired.empty:
@@ -371,6 +372,14 @@ def _corrected(rows: pd.DataFrame) -> str:
     return words
 
 
+def _ceiling(run: load.RunTables, rows: pd.DataFrame) -> str:
+    """A sentence: which method is the ceiling of these rows' shares; "" without shares."""
+    names = [f"{prefix}ceiling" for prefix in ["", *_strata(rows)]]
+    known = pd.concat([rows[name] for name in names if name in rows] or [pd.Series(dtype=str)])
+    labels = [run.method_label(method) for method in known.dropna().unique()]
+    return _CEILINGS.format(names=" or ".join(labels)) if labels else ""
+
+
 def _notes(run: load.RunTables, rows: pd.DataFrame) -> str:
     words = "" if _prefix(success_rates.UNSOLVED) + "pairs" not in rows else _UNSOLVED
     if (rows["seeds"] > 1).any():
@@ -378,5 +387,5 @@ def _notes(run: load.RunTables, rows: pd.DataFrame) -> str:
     if _judged_otherwise(rows):
         words += " At any step: solved at some step; at the end: after the last one."
     if _has_ways(rows, ""):
-        words += f" {_WAY}"
+        words += f" {_WAY}{_ceiling(run, rows)}"
     return words + format.sources(run, rows, "published_success_pct")

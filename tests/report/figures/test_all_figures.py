@@ -152,6 +152,21 @@ def test_the_ceiling_is_a_line_beside_random_and_never_a_dot(run):
     assert style.colour(loaded, "true_state") != style.colour(loaded, "random")
 
 
+@pytest.mark.parametrize("of_search", [8, 10])
+def test_two_ceilings_are_two_lines_with_a_name_each(run, of_search):
+    for method, successes in (("lewm", 5), ("true_state", 8), ("oracle", of_search)):
+        run.trial(method=method, outcome=outcome(successes, 10))
+    loaded, estimates = tables(run)
+    with style.style():
+        figure, _ = success.figures(loaded, estimates)["success"]
+    (ax,) = figure.axes
+    assert lines(ax, "-.") == [80.0] and 10 * of_search in lines(ax, "-")
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words[1:3] == ["ceiling: true state", "ceiling: simulator"]
+    handles = figure.legends[0].legend_handles[1:3]
+    assert [handle.get_linestyle() for handle in handles] == ["-.", "-"]
+
+
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_published_numbers_stand_beside_test_pairs_alone(run, split):
     run.trial(outcome=np.ones(10), split=split)

@@ -135,3 +135,18 @@ def test_bands_are_explained_where_there_are_any():
     frame = pd.DataFrame({"low": [1.0, 2.0], "high": [1.0, 2.0]})
     assert panels.bands(frame) == ""
     assert "least to the largest" in panels.bands(frame.assign(high=3.0))
+
+
+@pytest.mark.parametrize(
+    ("label", "width", "lines"),
+    [
+        ("LeWM sigreg_weight=0.1033", 17, ["LeWM", "sigreg_weight=", "0.1033"]),
+        ("method.lewm.sigreg_weight", 17, ["method.lewm.", "sigreg_weight"]),
+        ("latent std of the batch", 17, ["latent std of the", "batch"]),
+        ("lr=0.00001234567", 6, ["lr=", "0.00001234567"]),
+    ],
+)
+def test_a_label_breaks_at_spaces_and_between_the_parts_of_a_key_and_in_no_number(
+    label, width, lines
+):
+    assert style.wrap(label, width).split("\n") == lines

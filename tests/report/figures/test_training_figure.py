@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from synthetic_run import full_run
 
 from harness import report
@@ -62,6 +63,20 @@ def test_the_papers_two_stand_first_and_curves_are_thinned_alike(run):
     with style.style():
         figure = training.draw(tidy)
     assert len(figure.axes) == 4
+
+
+def test_the_title_of_the_last_panel_fits_a_row_of_five(run):
+    for method in ("lewm", "pldm", "smwm", "ema_jepa"):
+        metrics = [("train", n, step, 1.0, "") for n in ("pred", "latent_std") for step in (0, 1)]
+        run.trial(method=method, metrics=metrics, train_steps=2, train_s=1.0)
+    with style.style():
+        figure = training.draw(training.data(load.load(str(run.folder))))
+        style.render(figure)
+        assert len(figure.axes) == 5
+        words = figure.axes[-1].get_title("left")
+        (title,) = [t for t in figure.axes[-1].findobj(Text) if t.get_text() == words]
+        assert words.startswith("latent std")
+        assert title.get_window_extent().x1 <= figure.bbox.x1
 
 
 def lab(colour):

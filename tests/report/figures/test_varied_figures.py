@@ -12,6 +12,7 @@ from harness.records.metric_names import PictureName
 from harness.report import load, success_rates
 from harness.report.figures import (
     ablations,
+    blame,
     decoder,
     horizons,
     hyperparameters,
@@ -211,6 +212,74 @@ def test_a_caption_of_horizons_explains_no_panel_that_is_not_there(run):
         assert words not in caption
 
 
+# -- blame
+
+
+def blamed(run, variant, successes, method="lewm", std=1.0, **fields):
+    key = "mpc.cost" if variant == "probed" else "mpc.dynamics"
+    varied_trial(
+        run, variant, key, variant, successes, method=method, suite="blame",
+        metrics=[("latents", "latent_std", 0, std, "")], **fields,
+    )  # fmt: skip
+
+
+def blamed_dots(ax):
+    """marker -> its dots in a panel."""
+    return {
+        line.get_marker(): line.get_xydata().round(6).tolist()
+        for line in ax.lines
+        if line.get_marker() not in ("", "None", None)
+    }
+
+
+def test_blame_has_three_dots_a_method_side_by_side(run):
+    """The probe's latents of true state have little spread, which is no collapse."""
+    rates = {"lewm": (60, 90, 65), "pldm": (50, 55, 80), "true_state": (97, 98, 99)}
+    for method, successes in rates.items():
+        for variant, number in zip(("model", "simulated", "probed"), successes, strict=True):
+            std = 0.01 if method == "true_state" else 1.0
+            blamed(run, variant, number, method, std)
+    run.trial("push_t", "oracle", suite="blame", protocol="lewm-v3", outcome=outcome(100, 100))
+    run.trial("push_t", "random", suite="blame", protocol="lewm-v3", outcome=outcome(7, 100))
+    figures = drawn(blame, run)
+    ((name, (figure, caption)),) = figures.items()
+    assert name == "blame_push_t" and "in 3 ways" in caption and "Hard pairs" not in caption
+    for words in ("Its own model:", "The simulator's dynamics:", "A probe's cost:", "its own cost"):
+        assert words in caption
+    (ax,) = figure.axes
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels == ["LeWM", "PLDM", "True state\n(ceiling)"]
+    assert blamed_dots(ax) == {
+        "o": [[-0.2, 60], [0.8, 50], [1.8, 97]],
+        "s": [[0, 90], [1, 55], [2, 98]],
+        "^": [[0.2, 65], [1.2, 80], [2.2, 99]],
+    }
+    spans = [points for part in ax.collections for points in part.get_segments()]
+    assert len(spans) == 9 and all(low[1] < high[1] for low, high in spans)
+    plain = [line for line in ax.lines if line.get_marker() in ("", "None")]
+    across = [round(line.get_ydata()[0], 6) for line in plain]
+    assert sorted(across) == [7, 100]  # random, and the simulator
+    words = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert words >= {"its own model", "the simulator's dynamics", "a probe's cost", "random"}
+    assert "collapsed" not in words
+    with style.style():
+        assert sweep.figure(*tables(run)) is None
+    names = {path.rpartition("/")[2] for path in report.write(run.folder)}
+    assert "blame_push_t.png" in names and "sweep.png" not in names
+
+
+def test_blame_on_hard_pairs_stands_below(run):
+    solved = np.arange(100) % 2 == 0  # the strata take turns
+    for variant, both in (("model", solved), ("simulated", np.ones(100, bool))):
+        blamed(run, variant, 0, strata=("near", "far"), outcome=both)
+    ((_, (figure, caption)),) = drawn(blame, run).items()
+    assert "in 2 ways" in caption and "Hard pairs: far" in caption and "probe" not in caption
+    every, hard = figure.axes
+    assert [ax.get_ylabel() for ax in figure.axes] == ["success, %", "on far pairs, %"]
+    assert blamed_dots(every) == {"o": [[-0.1, 50]], "s": [[0.1, 100]]}
+    assert blamed_dots(hard) == {"o": [[-0.1, 0]], "s": [[0.1, 100]]}
+
+
 # -- learning
 
 
@@ -310,7 +379,7 @@ def test_ablations_are_a_panel_an_axis_with_the_default_and_the_paper_s_numbers(
     paper = points["paper"].dropna().groupby("setting").first().to_dict()
     assert paper == {"0": 78, "0.1": 96, "0.2": pytest.approx(85.33), "vit": 96}
     ((name, (figure, caption)),) = drawn(ablations, run).items()
-    assert name == "ablations_push_t"
+    assert name == "ablations_push_t" and "Ringed: the default" in caption
     assert titles(figure) == ["dropout", "encoder.kind", "sigreg_weight"]
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["0", "0.1", "0.2"]
@@ -320,6 +389,15 @@ def test_ablations_are_a_panel_an_axis_with_the_default_and_the_paper_s_numbers(
     assert {text.get_text() for text in figure.legends[0].get_texts()} == {
         "default", "collapsed", "published",
     }  # fmt: skip
+
+
+def test_one_axis_alone_has_no_default_and_no_words_about_one(run):
+    """Which value is the default only the trainings of other axes say."""
+    for kind in ("conv", "vit"):
+        words = f"dropout: 0.1, encoder: {{kind: {kind}}}"
+        ablated(run, "encoder", "method.lewm.encoder.kind", kind, 40, words)
+    ((_, (_, caption)),) = drawn(ablations, run).items()
+    assert "Ringed" not in caption and "a training for each setting" in caption
 
 
 # -- hyperparameters

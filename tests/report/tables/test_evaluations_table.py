@@ -113,3 +113,16 @@ def test_hard_pairs_have_columns_and_a_family_of_tests_of_their_own(run):
     shown = table(run, "evaluations", "md")
     assert "| Hard pairs % |" in shown and "| − CEM, hard | p, hard |" in shown
     assert "Hard pairs: far, the kind of a task's pairs" in shown
+
+
+def test_the_ways_of_blame_are_in_order_and_explained_where_they_occur(run):
+    for variant, key in (("probed", "mpc.cost"), ("model", "mpc.dynamics")):
+        run.trial(
+            key=f"two_room.lewm.{variant}.s0", variant=variant, outcome=outcome(9),
+            metrics=[("sweep", key, 0, np.nan, variant)], suite="blame",
+            protocol_hash=f"{variant:x<8}",
+        )  # fmt: skip
+    assert raw(run, "evaluations")["variant"].tolist() == ["model", "probed"]
+    shown = table(run, "evaluations", "md")
+    assert "model: the method's own dynamics" in shown and "probed: the method's" in shown
+    assert "simulated:" not in shown

@@ -315,8 +315,10 @@ def test_the_ceiling_stands_above_the_controls_and_competes_with_nobody(run, tmp
     assert "| 100 (ceiling) |" in rates and "| 0 (floor) |" in rates and "Replay" in rates
     assert "| Method | all % | far % | near % |" in ways and "Replay" not in ways
     heuristic = next(line for line in ways.splitlines() if line.startswith("| Heuristic"))
-    assert heuristic.endswith("| 0 (floor) |") and "True state" not in paired
-    assert "is no competitor" in rates and "is no competitor" in ways
+    assert heuristic.endswith("| 0 (floor) |") and "| True state" not in paired
+    assert "a ceiling and no competitor" in rates and "no competitor" in ways
+    assert "Ceiling: True state, evaluated on the same pairs." in ways
+    assert "can disagree" in paired
     assert "ceiling" not in table(alone, "success", "md")
 
 
@@ -338,6 +340,32 @@ def test_a_share_is_of_the_pairs_that_all_were_evaluated_on(run):
     assert (row.share_of_way_pairs, row.floor_pct, row.ceiling_pct) == (40, 12.5, 100)
     assert row.share_of_way_pct == pytest.approx(100 * (30 - 5) / (40 - 5))
     assert "share of the way from" not in table(run, "success", "md")  # there are no strata
+
+
+def test_of_two_ceilings_the_simulator_is_the_other_one(run):
+    """Whichever comes first in table order."""
+    trials_with_ceiling(run)
+    run.trial(
+        method="oracle", role="ceiling", outcome=outcome(50), strata=("near", "far"), method_rank=3
+    )
+    rows = raw(run).set_index("method")
+    shared = rows["share_of_way_pct"].notna()
+    assert shared.sum() == 5 and set(rows.loc[shared, "ceiling"]) == {"true_state"}
+    assert rows.loc["lewm", "share_of_way_pct"] == pytest.approx(50)
+    assert rows.loc["oracle", "share_of_way_pct"] == pytest.approx(100 * (50 - 15) / 30)
+    assert rows.loc["oracle", "share_of_way_low_pct"] < rows.loc["oracle", "share_of_way_high_pct"]
+    shown = table(run, "success", "md")
+    assert "True state is a ceiling and no competitor: it is given the task's state" in shown
+    assert "Simulator is a ceiling and no competitor: it plans in the simulator" in shown
+    assert "Ceiling: True state, evaluated" in shown
+
+
+def test_where_the_simulator_is_the_only_ceiling_captions_say_so(run):
+    trials_with_ceiling(run, ceiling=None)
+    run.trial(method="oracle", role="ceiling", outcome=outcome(45), strata=("near", "far"))
+    assert set(raw(run)["ceiling"].dropna()) == {"oracle"}
+    shown = table(run, "success", "md")
+    assert "Ceiling: Simulator, evaluated" in shown and "is given the task's state" not in shown
 
 
 def test_another_task_without_a_ceiling_has_no_share(run):
