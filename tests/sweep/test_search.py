@@ -159,6 +159,8 @@ def test_the_plateau_is_what_overlaps_the_best():
     assert objective.on_plateau([judged[-1]]) == [False]
     unsure = objective.Judgement(0.1, 8, "", 0.0, 0.4)  # its interval reaches down to nothing
     assert objective.on_plateau([unsure, judged[-1]]) == [True, False]
+    nothing = objective.Judgement(0.0, 8, "", 0.0, 0.3)  # solved none, with an interval
+    assert objective.on_plateau([unsure, nothing]) == [True, False]
 
 
 # -- samplers
