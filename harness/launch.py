@@ -65,10 +65,10 @@ class TrialsDisplay(Display):
         super().__init__(*words, **options)
         self._folder = folder
 
-    def finish(self, key: str, outcome: str) -> None:
+    def finish(self, key: str, outcome: str, is_done: bool = True) -> None:
         """The trial `key` has ended."""
-        super().finish(key, outcome)
-        if self.done % run_tables.WORTH_COMPACTING == 0:
+        super().finish(key, outcome, is_done)
+        if is_done and self.done % run_tables.WORTH_COMPACTING == 0:
             run_tables.compact_trials(self._folder)
 
 

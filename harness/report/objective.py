@@ -41,30 +41,36 @@ class Judgement(NamedTuple):
         return words
 
 
-def judge(tables: run_tables.Tables | None, statuses: Collection[str] = ("ok",)) -> Judgement:
-    """The value of one trial, out of its tables, which count under these statuses."""
+def judge(
+    tables: run_tables.Tables | None, statuses: Collection[str] = ("ok",), stratum: str = ""
+) -> Judgement:
+    """The value of one trial, out of its tables, which count under these statuses; with a stratum
+    its success on that kind of pairs alone.
+    """
     if tables is None:
         return Judgement(WORST, 0, "failed")
     if others := set(tables.trial["status"]) - set(statuses):
         return Judgement(WORST, 0, "pruned" if others == {"pruned"} else "failed")
-    drawn = _drawn(tables)
-    rate = float(drawn["success"].mean())
+    pairs = _pairs(tables, stratum)
+    rate = float(pairs["success"].mean())
     if not math.isfinite(rate):
         return Judgement(WORST, 0, "no pairs")
     if collapsed(tables.metrics, "key"):
-        return Judgement(WORST, len(drawn), "collapsed")
-    return Judgement(rate, len(drawn), "", plan_s=_plan_s(tables))
+        return Judgement(WORST, len(pairs), "collapsed")
+    return Judgement(rate, len(pairs), "", plan_s=_plan_s(tables))
 
 
 def judge_seeds(
-    trials: Sequence[run_tables.Tables | None], statuses: Collection[str] = ("ok",)
+    trials: Sequence[run_tables.Tables | None],
+    statuses: Collection[str] = ("ok",),
+    stratum: str = "",
 ) -> Judgement:
     """The value by its trials, one for each seed: means over seeds, of which one that failed or
     collapsed counts as WORST.
     """
-    judged = [judge(tables, statuses) for tables in trials]
+    judged = [judge(tables, statuses, stratum) for tables in trials]
     good = [t for t, one in zip(trials, judged, strict=True) if t is not None and not one.reason]
-    low, high = _interval(good, len(judged) - len(good))
+    low, high = _interval(good, len(judged) - len(good), stratum)
     reasons = [one.reason for one in judged if one.reason]
     reason = ", ".join(
         name if len(judged) == 1 else f"{reasons.count(name)} of {len(judged)} seeds {name}"
@@ -78,11 +84,10 @@ def judge_seeds(
 
 def on_plateau(judged: Sequence[Judgement]) -> list[bool]:
     """Whether each value is as good as the best by what was measured: its interval overlaps that of
-    the best one. No value is where none solved anything, and one that failed never is.
+    the best one. One that failed, collapsed or solved nothing never is.
     """
     best = max(judged, key=lambda one: one.value)  # of equals the first
-    solved = best.value > WORST
-    return [solved and one.high > WORST and one.high >= best.low for one in judged]
+    return [one.value > WORST and one.high >= best.low for one in judged]
 
 
 def collapsed(metrics: pd.DataFrame, column: str) -> set:
@@ -103,7 +108,7 @@ def _plan_s(tables: run_tables.Tables) -> float:
     return float(median) if math.isfinite(median) else WORST_PLAN_S
 
 
-def _interval(good: Sequence[run_tables.Tables], bad: int) -> tuple[float, float]:
+def _interval(good: Sequence[run_tables.Tables], bad: int, stratum: str) -> tuple[float, float]:
     """The 95 % interval of the success rate over the pairs that all good seeds were evaluated on;
     in `bad` seeds more nothing counts as solved.
     """
@@ -111,7 +116,7 @@ def _interval(good: Sequence[run_tables.Tables], bad: int) -> tuple[float, float
         return WORST, WORST
     pair = ["pair_id", "source_episode", "start_step"]
     rates = pd.concat(
-        [_drawn(t).groupby(pair)["success"].mean() for t in good], axis=1, join="inner"
+        [_pairs(t, stratum).groupby(pair)["success"].mean() for t in good], axis=1, join="inner"
     )
     if rates.empty:
         return WORST, WORST
@@ -124,6 +129,9 @@ def _interval(good: Sequence[run_tables.Tables], bad: int) -> tuple[float, float
     return estimate.low, estimate.high
 
 
-def _drawn(tables: run_tables.Tables) -> pd.DataFrame:
-    """The episodes of the protocol's own draw, without those drawn for their stratum."""
-    return tables.episodes[tables.episodes["sample"] == "pairs"]
+def _pairs(tables: run_tables.Tables, stratum: str) -> pd.DataFrame:
+    """The episodes of the protocol's own draw, without those drawn for their stratum; or of a
+    stratum all.
+    """
+    episodes = tables.episodes
+    return episodes[episodes["stratum"] == stratum if stratum else episodes["sample"] == "pairs"]

@@ -119,13 +119,13 @@ class Display:
         elif state.log_is_due():
             log.info("%s %s %s", key, stage, state.words())
 
-    def finish(self, key: str, outcome: str) -> None:
-        """The item `key` has ended; it counts as done whatever its outcome."""
+    def finish(self, key: str, outcome: str, is_done: bool = True) -> None:
+        """The item `key` has ended; it counts as done whatever its outcome, unless it goes on."""
         self._stages.pop(key, None)
         bar = self._bars.pop(key, None)
         if bar is not None:
             self._progress.remove_task(bar)
-        self._all.done += 1
+        self._all.done += is_done
         self._spent += self._costs.pop(key, 0.0)
         if self._live:
             self._progress.console.print(f"{key}: {outcome}", markup=False, highlight=False)

@@ -8,10 +8,12 @@ Words of the sweep:
   method          a name of --help methods, or a file
   space.KEY       log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or choice:A,B,C; one word a key
   sampler=tpe     which values are tried:
-                    tpe        near those that were good (Optuna's TPE)
+                    tpe        near those that were good (Optuna's TPE); the first 4 are random,
+                               so that so few trials are a random search
                     random     drawn from the ranges
                     grid       `points` for each key at equal distances, and all choices
-                    bisection  for one log: key: halves the gaps at both ends of the plateau
+                    bisection  for one log: key: halves the gaps at both ends of the plateau and
+                               those beside the best value
   trials=8        how many values are tried; of a grid all, of bisection as many as it needs
   points=8        values of a grid for each key
   resolution=1.5  factor to which bisection narrows the plateau's ends
@@ -43,11 +45,14 @@ from harness.runtime import quiet_start
 if __name__ == "__main__":
     quiet_start.take_ctrl_c()
 
+import collections
+import math
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import optuna
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial
 
@@ -64,6 +69,7 @@ from harness.sweep.space import BEST, Sweep
 
 _FAILURES = (OSError, launch.LaunchError, report.NoTrials, OptunaError)
 _NAMED_TIES = 4  # values as good as the best one that the end names
+_LEAST_FOR_PLATEAU = 3  # values; of fewer no end can be told
 _LEAST_FOR_IMPORTANCES = 8  # values; of fewer, fANOVA's forest says nothing
 
 
@@ -116,15 +122,20 @@ def _show_plan(sweep: Sweep, before: Standing) -> None:
     run, example = sweep.run, sweep.example
     missing = sweep.trials - len(before.settled) - len(before.pruned)
     missing = 0 if before.complete else max(0, missing)
-    seeds = f" with {len(sweep.seeds)} seeds each" if len(sweep.seeds) > 1 else ""
+    most = "at most " if sweep.sampler == "bisection" else ""
+    todo = f"{missing} of {most}{sweep.trials} trials to run"
+    if (seeds := len(sweep.seeds)) > 1:
+        todo = (
+            f"{missing} of {most}{sweep.trials} values to try, {missing * seeds} trials with "
+            f"{seeds} seeds each"
+        )
     speed = yardstick.steps_per_cpu_s() if run.device == "cpu" else 0.0
     seconds = estimate.Estimator(run.results, speed).seconds(example)
     console.print(
         f"sweep of {', '.join(sweep.space)} for {sweep.method} on {sweep.task}, scale {run.scale}, "
         f"protocol {example.config.protocol.name} on validation pairs, {run.device}, backend "
         f"{run.backend}, results in {run.folder}\n"
-        f"sampler {sweep.sampler}: {missing} of {sweep.trials} trials to run{seeds}, about "
-        f"{command_line.duration(seconds)} each",
+        f"sampler {sweep.sampler}: {todo}, about {command_line.duration(seconds)} each",
         markup=False,
     )
 
@@ -217,18 +228,13 @@ def _conclude(
         _show_best(sweep, sweep.tried(best[0].params), best[1], tested.words)
         if ties := _ties(sweep, after, best):
             console.print(ties, markup=False)
-    elif after.settled:
-        console.print("no best value: every trial failed, collapsed or solved no pair")
+    elif after.settled or after.pruned:
+        console.print(_no_best(after), markup=False)
     if after.pruned:
         console.print(f"pruned: {len(after.pruned)} of {sweep.trials} values")
-    if isinstance(study.sampler, samplers.Bisection) and best:
-        console.print(study.sampler.bracket(study).words(), markup=False)
-        if after.complete and (gaps := study.sampler.open_values(study)):
-            console.print(
-                f"the plateau's ends are not known to a factor of {sweep.resolution:g} yet: "
-                f"trials={sweep.trials + 2 * len(gaps)} goes on",
-                markup=False,
-            )
+    if best:
+        for line in _plateau(sweep, study, after):
+            console.print(line, markup=False)
     if after.complete:
         return OK
     for values in after.again.values():
@@ -241,6 +247,48 @@ def _conclude(
         f"{missing} of {sweep.trials} trials failed or did not run; to retry them: {again}"
     )
     return FAILED
+
+
+def _no_best(after: Standing) -> str:
+    """Says why no value is the best one, and what may help."""
+    reasons = collections.Counter(
+        judgement.reason or "solved no pair" for _, judgement in after.settled
+    )
+    reasons.update(pruned=len(after.pruned))
+    words = ", ".join(f"{reason} ({count})" for reason, count in reasons.items() if count)
+    return (
+        f"no best value: {words}; what may help: a longer training (train.steps), a wider space, "
+        "more pairs (another protocol or scale)"
+    )
+
+
+def _plateau(sweep: Sweep, study: optuna.Study, after: Standing) -> list[str]:
+    """Lines about the plateau of one key that is a number, and of bisection why it has ended."""
+    (key, kind), *others = sweep.space.items()
+    if others or not isinstance(kind, FloatDistribution | IntDistribution):
+        return []
+    judged = {trial.params[key]: judgement for trial, judgement in after.settled}
+    if len(judged) < _LEAST_FOR_PLATEAU:
+        return []
+    bracket = samplers.bracket(judged, kind.low, kind.high)
+    lines = [bracket.words()]
+    if not isinstance(study.sampler, samplers.Bisection) or not after.complete:
+        return lines
+    factor = f"a factor of {sweep.resolution:g}"
+    if gaps := study.sampler.open_values(study):
+        more = sweep.trials + 2 * len(gaps)
+        return [
+            *lines,
+            f"the plateau's ends and what lies beside the best value are not known to {factor} "
+            f"yet: trials={more} goes on",
+        ]
+    ends = sum(not math.isnan(end) for end in bracket.outside)
+    reason = (
+        "the plateau has no end inside the range",
+        f"the one end of the plateau inside the range is known to {factor}",
+        f"both ends of the plateau are known to {factor}",
+    )[ends]
+    return [*lines, f"stopped after {len(judged)} of at most {sweep.trials} values: {reason}"]
 
 
 def _show_best(sweep: Sweep, tried: list[str], judgement: objective.Judgement, tested: str) -> None:

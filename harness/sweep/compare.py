@@ -4,9 +4,11 @@ the keys of one method beside those of another.
   python -m harness.sweep compare results/RUN1 results/RUN2 ... [to=FOLDER]
 
 Each folder is the run of one sweep; all are of one task, scale and protocol. The table has a
-section for each method and its keys. With to=FOLDER it is written there as Markdown, CSV and LaTeX,
-with a figure, hyperparameters.png and .svg: a panel for each method, a line over one key, a heat
-map over two, such as LeWM's one weight beside two of PLDM's (sampler=grid).
+section for each method and its keys; where the task has several kinds of pairs, also columns on the
+hard ones alone, where fewer values are as good as the best. With to=FOLDER it is written there as
+Markdown, CSV and LaTeX, with a figure, hyperparameters.png and .svg: a panel for each method, a
+line over one key, a heat map over two, such as LeWM's one weight beside two of PLDM's
+(sampler=grid).
 """
 
 from __future__ import annotations
@@ -65,26 +67,28 @@ def run(words: Words) -> int:
             )
     kinds = _kinds(read)
     sweeps: dict[_Kind, list[sweep_tables.Sweep]] = {}
+    hard = sweep_tables.hard_pairs(read.values())
     for name, found in read.items():
         values = sweep_tables.tried_values(found)
-        one = sweep_tables.Sweep(os.path.basename(name), sampler(name), values)
+        on_hard = [one for _, one in sweep_tables.tried_values(found, hard)] if hard else []
+        one = sweep_tables.Sweep(os.path.basename(name), sampler(name), values, on_hard)
         sweeps.setdefault(kinds[name], []).append(one)
     named = {f"{kind.method}: {', '.join(kind.keys)}": own for kind, own in sweeps.items()}
-    tables.publish(words.to, [sweep_tables.needed_table(named)])
+    tables.publish(words.to, [sweep_tables.needed_table(named, hard)])
     if words.to:
         tables.write_figure(words.to, "hyperparameters", figures.of_sweeps(words.runs))
     return command.OK
 
 
 def sampler(folder: str) -> str:
-    """The sampler of the sweep in a run's folder; where no study says it, a question mark."""
+    """The sampler of the sweep in a run's folder; "" where no study says it."""
     file = os.path.join(folder, search.STUDY_FILE)
     if not os.path.exists(file):
-        return "?"
+        return ""
     try:
         study = optuna.load_study(study_name=None, storage=search.database(file))
     except (OptunaError, SQLAlchemyError, KeyError):
-        return "?"
+        return ""
     return study.user_attrs.get(search.SAMPLER, "tpe")  # older studies do not say it
 
 

@@ -72,30 +72,58 @@ def record(suggestion: optuna.Trial, judgement: Judgement) -> None:
 
 
 class Bracket(NamedTuple):
-    """The ends of the plateau, each between `outside` and `plateau` on its side. NaN outside: the
-    plateau reaches the end of the range. All NaN: nothing was solved.
+    """The ends of the plateau, each between `outside` and `plateau` on its side. NaN outside: no
+    value beyond was tried. All NaN: nothing was solved.
     """
 
     outside: tuple[float, float]
     plateau: tuple[float, float]
+    reaches: tuple[bool, bool] = (True, True)  # where nothing is outside: to the range's end
+    between: int = 0  # values tried between the plateau's ends
+    off: int = 0  # of these, values that are off the plateau
 
     def words(self) -> str:
         """The bracket in a sentence."""
         low, high = self.plateau
         if math.isnan(low):
             return "no value solved anything"
-        if all(map(math.isnan, self.outside)):
-            return f"the plateau is the whole range, {low:.4g} to {high:.4g}"
-        ends = [
-            f"its {name} end is that of the range"
-            if math.isnan(out)
-            else f"its {name} end lies between {min(out, inside):.4g} and {max(out, inside):.4g}"
-            for name, out, inside in zip(
-                ("lower", "upper"), self.outside, self.plateau, strict=True
+        if all(map(math.isnan, self.outside)) and all(self.reaches):
+            words = f"the plateau is the whole range, {low:.4g} to {high:.4g}"
+        else:
+            sides = zip(("lower", "upper"), self.outside, self.plateau, self.reaches, strict=True)
+            ends = ", ".join(f"its {name} end {_end_words(*side)}" for name, *side in sides)
+            place = f"holds from {low:.4g} to {high:.4g}" if low < high else f"is {low:.4g} alone"
+            words = f"the plateau {place}: {ends}"
+        if self.off:
+            words += (
+                f"; off it between its ends: {self.off} of the {self.between} values tried there, "
+                "by chance or because success has several hills"
             )
-        ]
-        place = f"holds from {low:.4g} to {high:.4g}" if low < high else f"is {low:.4g} alone"
-        return f"the plateau {place}: {', '.join(ends)}"
+        return words
+
+
+def _end_words(outside: float, inside: float, reaches: bool) -> str:
+    if math.isnan(outside):
+        return "is that of the range" if reaches else "was not seen: no value beyond was tried"
+    return f"lies between {min(outside, inside):.4g} and {max(outside, inside):.4g}"
+
+
+def bracket(judged: Mapping[float, Judgement], low: float, high: float) -> Bracket:
+    """What these values of one key, whose range is `low` to `high`, say of the plateau's ends."""
+    plateau = _plateau(judged)
+    if not plateau:
+        return Bracket((math.nan, math.nan), (math.nan, math.nan))
+    first, last = plateau[0], plateau[-1]
+    below = [value for value in judged if value < first]
+    above = [value for value in judged if value > last]
+    between = sum(first < value < last for value in judged)
+    return Bracket(
+        outside=(max(below, default=math.nan), min(above, default=math.nan)),
+        plateau=(first, last),
+        reaches=(math.isclose(first, low), math.isclose(last, high)),
+        between=between,
+        off=between - max(0, len(plateau) - 2),
+    )
 
 
 class Bisection(BaseSampler):
@@ -166,14 +194,7 @@ class Bisection(BaseSampler):
 
     def bracket(self, study: optuna.Study) -> Bracket:
         """What is known of the plateau's ends."""
-        judged, _ = self._known(study)
-        plateau = _plateau(judged)
-        if not plateau:
-            return Bracket((math.nan, math.nan), (math.nan, math.nan))
-        below = [value for value in judged if value < plateau[0]]
-        above = [value for value in judged if value > plateau[-1]]
-        outside = max(below, default=math.nan), min(above, default=math.nan)
-        return Bracket(outside, (plateau[0], plateau[-1]))
+        return bracket(self._known(study)[0], self._low, self._high)
 
     def _gaps(self, judged: Mapping[float, Judgement]) -> list[tuple[float, float]]:
         """The gaps that hold the ends of the plateau, and those beside the best value; all, where

@@ -23,17 +23,18 @@ from harness.experiment import config
 from harness.experiment.identity import TrialSpec
 from harness.experiment.run_folders import RunFolders
 from harness.records import rows, run_tables
-from harness.report import objective
+from harness.report import load, objective
 from harness.runtime import outside, seeding
 from harness.runtime.progress import Display
 from harness.sweep import samplers
 from harness.sweep.samplers import Bisection
-from harness.sweep.space import OBJECTIVES, Sweep
+from harness.sweep.space import BEST, OBJECTIVES, Sweep
 
 log = logging.getLogger(__name__)
 
 STUDY_FILE = "sweep.db"  # inside the run's folder
 _UNFINISHED = ("paused", "pruned")  # statuses of trials that were evaluated on their way
+_NAMED = 4  # keys in which two sweeps differ that a message names
 SAMPLER = "sampler"  # attribute of the study: the sampler's name
 
 
@@ -53,9 +54,10 @@ def open_study(sweep: Sweep) -> optuna.Study:
         new = sweep.run.dry and not os.path.exists(file)
         storage = InMemoryStorage() if new else database(file)
         if set(optuna.get_all_study_names(storage)) - {sweep.study}:
+            others = _differences(sweep) or "another range, sampler, seed or configuration"
             raise launch.LaunchError(
-                f"{sweep.run.folder} holds another sweep (of another range, sampler, seed or "
-                "configuration): give this one another run=NAME"
+                f"{sweep.run.folder} holds another sweep (of {others}): give this one another "
+                "run=NAME"
             )
         study = optuna.create_study(
             storage=storage,
@@ -85,6 +87,26 @@ _DAMAGED: tuple[type[Exception], ...] = (
     *(SQLAlchemyError, optuna.exceptions.OptunaError, LookupError, TypeError, ValueError),
     *(AttributeError, AssertionError, RuntimeError),
 )
+
+
+def _differences(sweep: Sweep) -> str:
+    """Names keys of the configuration, none of them swept, in which the trials of the folder's
+    sweep differ from those of this one; "" where there are none.
+    """
+    trials = run_tables.read(sweep.run.folder).trial
+    trials = trials[(trials["suite"] == "sweep") & (trials["variant"] != BEST)]
+    if trials.empty:
+        return ""
+    there = load.flat_config(trials["config_yaml"].iloc[0])
+    here = load.flat_config(config.to_yaml(sweep.example))
+    swept = {load.config_key(key) for key in sweep.space}
+    words = []
+    for name, value in here.items():
+        key = name.removeprefix("config.")
+        if key != name and key not in swept and there.get(name, value) != value:
+            words.append(f"{key}={there[name]}, this one has {value}")
+    more = f"; and {len(words) - _NAMED} keys more" if len(words) > _NAMED else ""
+    return "; ".join(words[:_NAMED]) + more
 
 
 def _check_values(sweep: Sweep, study: optuna.Study) -> None:
@@ -173,10 +195,27 @@ def run(sweep: Sweep, study: optuna.Study, before: Standing) -> None:
     _ask_again(sweep, study, before)
     launch.prepare_datasets([sweep.example], sweep.folders)
     if sweep.run.backend == "loop":
-        with launch.TrialsDisplay(sweep.run.folder, missing * sweep.trials_a_value) as display:
+        with _display(sweep, missing) as display:
             _loop(Assignments(sweep, study, missing, display), display)
     else:
         launch.under_ray(sweep.run, _by_ray, sweep, missing, _ended(study) + missing)
+
+
+class _RungsDisplay(launch.TrialsDisplay):
+    """Progress over trials whose trainings stop at rungs: what has ended there may go on, so that
+    Assignments says which trials are done.
+    """
+
+    def finish(self, key: str, outcome: str, is_done: bool = False) -> None:
+        """The training of the trial `key` has come to a rung, or to its end."""
+        super().finish(key, outcome, is_done)
+
+
+def _display(sweep: Sweep, values: int, ended: int = 0) -> launch.TrialsDisplay:
+    """The progress over the trials of so many values, of which some have ended."""
+    kind = _RungsDisplay if sweep.rungs else launch.TrialsDisplay
+    seeds = len(sweep.seeds)
+    return kind(sweep.run.folder, values * seeds, ended * seeds)
 
 
 def _ended(study: optuna.Study) -> int:
@@ -328,6 +367,7 @@ class Assignments:
         if one.suggestion.should_prune():
             self._open.remove(one)
             self._study.tell(one.suggestion, state=TrialState.PRUNED)
+            self._count()
             for spec in one.specs:
                 if spec.key not in one.failed:
                     reason = f"pruned after {100 * share:.3g} % of its training"
@@ -338,6 +378,12 @@ class Assignments:
     def _tell(self, suggestion: optuna.Trial, judgement: objective.Judgement) -> None:
         samplers.record(suggestion, judgement)
         self._study.tell(suggestion, _told(self._sweep, judgement))
+        self._count()
+
+    def _count(self) -> None:
+        """Count the trials of a value that is settled; without rungs each counts as it ends."""
+        if self._sweep.rungs:
+            self._display.advance(len(self._sweep.seeds))
 
 
 def _loop(assignments: Assignments, display: Display) -> None:
@@ -356,9 +402,8 @@ def _by_ray(scratch: str, sweep: Sweep, missing: int, until: int) -> None:
     # where Ray died under an earlier call
     running = [v for v in _give_up_running(study) if set(v) == set(sweep.space)]
     _enqueue(study, running)
-    left, each = until - _ended(study), sweep.trials_a_value
-    ended = (missing - left) * each
-    with launch.TrialsDisplay(sweep.run.folder, missing * each, ended) as display:
+    left = until - _ended(study)
+    with _display(sweep, missing, missing - left) as display:
         _tune(scratch, sweep, Assignments(sweep, study, left, display), display)
 
 

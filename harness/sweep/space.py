@@ -194,6 +194,7 @@ def parse(argv: Sequence[str]) -> Sweep:
     if "://" in run.results:
         raise config.ConfigError(f"results={run.results}: a sweep needs a folder on this machine")
     distributions = _space(space, run.planner, method)
+    _check_not_fixed(rest, distributions)
     _check_choice(own, choice, distributions, zoo.METHODS[method].trained)
     parts: dict[str, Any] = {
         "run": command_line.local_paths(run),
@@ -317,6 +318,19 @@ def _space(texts: Mapping[str, str], planner: str, method: str) -> dict[str, Bas
         config.known("key", key, _keys(planner, method)): _distribution(key, text)
         for key, text in sorted(texts.items())
     }
+
+
+def _check_not_fixed(words: Sequence[str], space: Mapping[str, BaseDistribution]) -> None:
+    """Raises config.ConfigError where a word gives a fixed value to a key that is swept: the swept
+    values would win without a word.
+    """
+    for word in words:
+        key = word.partition("=")[0]
+        if key in space:
+            raise config.ConfigError(
+                f"{word}: {key} is swept (space.{key}), so that it has no fixed value; leave one "
+                "of them out"
+            )
 
 
 def _keys(planner: str, method: str) -> list[str]:

@@ -179,6 +179,18 @@ def test_a_plateau_over_the_whole_range_reaches_both_ends():
     assert samplers.Bracket((nan, nan), (nan, nan)).words() == "no value solved anything"
 
 
+def test_values_off_the_plateau_between_its_ends_are_counted():
+    judged = {0.01: measured(0.9), 0.02: measured(0.1), 0.05: measured(0.9), 0.1: measured(0.9)}
+    found = samplers.bracket(judged, 0.001, 1.0)
+    assert found.plateau == (0.01, 0.1) and (found.between, found.off) == (2, 1)
+    words = found.words()
+    assert "off it between its ends: 1 of the 2 values tried there" in words
+    assert words.count("was not seen: no value beyond was tried") == 2  # the range is wider
+    del judged[0.02]
+    whole = samplers.bracket(judged, 0.01, 0.1)
+    assert whole.words() == "the plateau is the whole range, 0.01 to 0.1"
+
+
 def test_a_hill_between_two_equal_values_is_found():
     success = hill(0.2, 2.0, per_decade=0.6)
     assert measured(success(math.sqrt(LOW * HIGH))).high > measured(success(HIGH)).low

@@ -17,6 +17,7 @@ import pytest
 import tiny
 from optuna.trial import TrialState
 
+from harness import launch
 from harness.experiment import identity, trial_row
 from harness.records import rows, run_tables
 from harness.report import objective, stats
@@ -159,6 +160,8 @@ def test_the_plateau_is_what_overlaps_the_best():
     assert objective.on_plateau([judged[-1]]) == [False]
     unsure = objective.Judgement(0.1, 8, "", 0.0, 0.4)  # its interval reaches down to nothing
     assert objective.on_plateau([unsure, judged[-1]]) == [True, False]
+    nothing = objective.Judgement(0.0, 8, "", 0.0, 0.3)  # solved none, with an interval
+    assert objective.on_plateau([unsure, nothing]) == [True, False]
 
 
 # -- samplers
@@ -193,6 +196,60 @@ def test_bisection_ends_the_sweep_when_the_plateau_is_bracketed(tmp_path, togeth
     assert again.ran == [] and again.standing.complete
     finer = Driven(tmp_path, *words, "resolution=1.2", end=by_weight)
     assert not finer.standing.complete  # the same study goes on
+
+
+def test_bisection_says_why_it_stopped(tmp_path):
+    words = [LOG, "sampler=bisection"]
+    ends = {
+        "both ends of the plateau are known to a factor of 1.5": lambda w: 0.01 < w < 0.3,
+        "the one end of the plateau inside the range is known": lambda w: w > 0.01,
+        "the plateau has no end inside the range": lambda w: True,
+    }
+    for number, (said, is_good) in enumerate(ends.items()):
+        end = lambda w, *_, is_good=is_good: Ended(0.9 if is_good(w) else 0.1)  # noqa: E731
+        driven = Driven(tmp_path / str(number), *words, end=end).run()
+        lines = sweep_command._plateau(driven.sweep, driven.study, driven.standing)
+        tried = len(driven.ran)
+        assert lines[-1].startswith(f"stopped after {tried} of at most 19 values: {said}")
+    stopped = Driven(tmp_path / "short", *words, "trials=4", end=by_weight).run()
+    lines = sweep_command._plateau(stopped.sweep, stopped.study, stopped.standing)
+    assert len(lines) == 2 and "are not known to a factor of 1.5 yet: trials=" in lines[1]
+
+
+def test_other_samplers_say_what_is_known_of_the_plateau(tmp_path):
+    end = lambda w, *_: Ended(0.9 if w > 0.1 else 0.1)  # noqa: E731
+    grid = Driven(tmp_path / "a", LOG, "sampler=grid", "points=4", end=end).run()
+    assert sweep_command._plateau(grid.sweep, grid.study, grid.standing) == [
+        "the plateau is 1 alone: its lower end lies between 0.1 and 1, its upper end is that of "
+        "the range"
+    ]
+    two = Driven(tmp_path / "b", LOG, "sampler=grid", "points=2", end=end).run()
+    assert sweep_command._plateau(two.sweep, two.study, two.standing) == []
+    keys = [LOG, "space.train.lr=log:0.001:0.1", "sampler=grid", "points=2"]
+    both = Driven(tmp_path / "c", *keys, end=end).run()
+    assert sweep_command._plateau(both.sweep, both.study, both.standing) == []
+
+
+def test_without_a_best_value_the_reasons_are_named(tmp_path):
+    """Of four values one is pruned, one collapses, one solves nothing, and one fails."""
+    suggestion = optuna.trial.create_trial(state=TrialState.PRUNED)
+    settled = [
+        (suggestion, objective.Judgement(objective.WORST, 8, reason))
+        for reason in ("collapsed", "", "failed")
+    ]
+    after = search.Standing(settled, [suggestion], {}, True)
+    said = sweep_command._no_best(after)
+    assert said.startswith(
+        "no best value: collapsed (1), solved no pair (1), failed (1), pruned (1); what may help: "
+    )
+
+
+def test_another_sweep_s_folder_names_the_keys_that_differ(tmp_path):
+    Driven(tmp_path, LOG, "trials=1", "train.steps=60", end=by_weight).run()
+    with pytest.raises(launch.LaunchError, match=r"\(of train.steps=60, this one has 61\)"):
+        Driven(tmp_path, LOG, "trials=1", "train.steps=61", end=by_weight)
+    with pytest.raises(launch.LaunchError, match="of another range, sampler, seed"):
+        Driven(tmp_path, LOG, "sampler=random", "train.steps=60", end=by_weight)
 
 
 def test_values_as_good_as_the_best_are_named(tmp_path):
@@ -263,6 +320,19 @@ def test_asha_stops_the_trainings_of_values_that_are_worse_by_then(tmp_path):
     assert re.match(r"pruned after (25|50) % of its training, [\d.]+ % of 40", said)
     again = Driven(tmp_path, *words, end=by_weight).run()
     assert again.ran == []
+
+
+def test_progress_counts_trials_and_no_rungs(tmp_path):
+    words = [LOG, "sampler=grid", "points=8", "prune=asha", "seeds=2"]
+    driven = Driven(tmp_path, *words, end=by_weight)
+    with search._display(driven.sweep, 8) as display:
+        assignments = search.Assignments(driven.sweep, driven.study, 2, display)
+        search._ask_again(driven.sweep, driven.study, driven.standing)
+        while (spec := assignments.next()) is not None:
+            write(driven.sweep.folders, spec, Ended(0.5))
+            assignments.finish(spec)
+            display.finish(spec.key, "ended")
+        assert display._all.total == 16 and display.done == 4  # two values, two seeds
 
 
 def test_a_pruned_sweep_that_was_killed_goes_on_at_its_rung(tmp_path):

@@ -277,6 +277,7 @@ def test_a_list_is_recorded_as_a_word(datasets, tmp_path):
         ([*SPACE, "seed=1.5"], "seed=1.5: give a whole number"),
         ([*SPACE, "protocol.split=test"], "validation pairs only"),
         ([*SPACE, f"for.toy.{WEIGHT}=0.1"], "leave one of them out"),
+        ([*SPACE, f"{WEIGHT}=0.3"], f"{WEIGHT}=0.3: {WEIGHT} is swept"),
         ([*SPACE, "trials=0"], "at least 1"),
         ([*SPACE, "trails=3"], 'Did you mean "trials"'),
         ([*SPACE, "tasks=toy"], 'Did you mean "task"'),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from harness.report import load, objective
-from harness.report.figures import style, varied
+from harness.report.figures import style, sweep, varied
 
 _MOST = 3  # panels
 _MOST_KEYS = 2
@@ -22,7 +22,8 @@ _CAPTION = (
     "Success on {split} pairs over the values that sweeps have tried ({runs}): over one key with "
     "95 % intervals, over two as a colour and a number in percent. Framed in red: the plateau, "
     "the values whose interval overlaps that of the best one; above each panel how many of those "
-    "tried lie on it; shaded: from the first to the last of them. Crossed: the latents collapsed, "
+    "tried lie on it; shaded: from the first to the last of them. Star: the value chosen, the "
+    "first of those with most success on all validation pairs. Crossed: the latents collapsed, "
     "which is no value to choose."
 )
 _BELOW = " Below, the same on hard pairs alone."
@@ -43,7 +44,8 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     """Tidy: one row per tried value, or pair of values, of at most two keys that are numbers.
 
     Columns: cell, those of PART (keys: a tuple of names), title, x and y (its values; y is NaN of
-    one key), mean, low, high (in percent), those of success_rates.with_hardest, collapsed.
+    one key), mean, low, high (in percent), those of success_rates.with_hardest, collapsed,
+    started.
     """
     found = varied.of_sweeps(varied.points(run, estimates))
     found = found[found.groupby("cell")["value"].transform(lambda own: own.notna().all())]
@@ -55,6 +57,7 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     points["x"], points["y"] = values.str[0], values.str[1].astype(float)
     points = points[points["keys"].map(len) <= _MOST_KEYS].reset_index()
     points["collapsed"] = points["cell"].isin(objective.collapsed(run.metrics, "cell"))
+    points["started"] = points["cell"].map(run.trials.groupby("cell")["started"].min())
     names = points["method"].map(run.method_label) + ", " + points["task"].map(run.task_label)
     return points.assign(title=names)
 
@@ -71,6 +74,8 @@ def draw(runs: Mapping[str, load.RunTables], points: pd.DataFrame) -> style.Draw
     rows = 2 if has_hard else 1
     figure, axes = style.figure(rows, len(shown), 0.6 + 2.8 * rows, width)
     for column, part in zip(zip(*axes, strict=True), shown, strict=True):
+        part = part.reset_index(drop=True)
+        part["best"] = part.index == sweep.best(part)
         colour = style.colour(runs[part["run"].iloc[0]], part["method"].iloc[0])
         _panel(column[0], part, part["title"].iloc[0], colour)
         if hard := part["hard"].iloc[0]:
@@ -98,7 +103,7 @@ def plateau(part: pd.DataFrame) -> pd.Series:
     if sound.empty:
         return pd.Series(False, index=part.index)
     best = sound.loc[sound["mean"].idxmax()]
-    return ~part["collapsed"] & (part["high"] >= best["low"])
+    return ~part["collapsed"] & (part["mean"] > 0) & (part["high"] >= best["low"])
 
 
 def _panel(ax: style.Axes, part: pd.DataFrame, title: str, colour: str) -> None:
@@ -130,6 +135,8 @@ def _line(ax: style.Axes, part: pd.DataFrame, colour: str) -> None:
     for collapsed, own in part.groupby("collapsed"):
         look = {"marker": "X" if collapsed else "o", "s": 28, "zorder": 3, "clip_on": False}
         sns.scatterplot(own, x="x", y="mean", color=colour, legend=False, ax=ax, **look)
+    for row in part[part["best"]].itertuples():
+        ax.plot(row.x, row.mean, "*", ms=12, **sweep.STAR)
     ax.set_ylim(0, 100)
     _log_where_long(ax, part, "x")
 
@@ -156,12 +163,16 @@ def _heat_map(ax: style.Axes, part: pd.DataFrame) -> None:
         ax.add_patch(
             Rectangle(at, 0.92, 0.92, fill=False, ec=_PLATEAU, lw=1.6, clip_on=False, zorder=4)
         )
+    for row, column in np.argwhere(grid("best").to_numpy() > 0):
+        ax.plot(column + 0.83, row + 0.2, "*", ms=9, **sweep.STAR)
     for row, column in np.argwhere(grid("collapsed").to_numpy() > 0):
         ax.plot([column + 0.1, column + 0.9], [row + 0.1, row + 0.9], color="white", lw=0.8)
 
 
 def _scatter(ax: style.Axes, part: pd.DataFrame) -> None:
-    """Success as the colour of dots, of two keys whose values are no grid."""
+    """Success as the colour of dots and a number beside each, of two keys whose values are no
+    grid.
+    """
     import seaborn as sns
 
     look = {"hue_norm": (0, 100), "palette": _COLOURS, "s": 60, "legend": False, "zorder": 3}
@@ -170,6 +181,12 @@ def _scatter(ax: style.Axes, part: pd.DataFrame) -> None:
         sns.scatterplot(own, x="x", y="y", hue="mean", marker=mark, ax=ax, **look)
     on = part[part["plateau"]]
     ax.scatter(on["x"], on["y"], s=110, fc="none", ec=_PLATEAU, lw=1.6, zorder=4)
+    for row in part.itertuples():
+        beside = {"textcoords": "offset points", "fontsize": 7, "zorder": 6}
+        ax.annotate(f"{row.mean:.0f}", (row.x, row.y), (6, 4), **beside)
+    for row in part[part["best"]].itertuples():
+        ax.plot(row.x, row.y, "*", ms=9, **sweep.STAR)
+    ax.margins(0.1)
     _log_where_long(ax, part, "x", "y")
 
 

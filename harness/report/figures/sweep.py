@@ -11,7 +11,7 @@ from harness.report import load, objective
 from harness.report.figures import style, varied
 
 _HARD: style.LineLook = {"ls": "--", "lw": 1, "marker": "s", "ms": 3, "alpha": 0.75}
-_STAR: style.LineLook = {"mfc": "#f7d038", "mec": style.INK, "zorder": 5, "clip_on": False}
+STAR: style.LineLook = {"mfc": "#f7d038", "mec": style.INK, "zorder": 5, "clip_on": False}
 # published weight, and windows in a batch, of a term that is multiplied by that number
 _GROWS_WITH_THE_BATCH = dict.fromkeys(
     ("method.lewm.sigreg_weight", "method.lewm_idm.sigreg_weight"), (0.1, 128)
@@ -43,9 +43,9 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     Columns: cell, panel (a number), title, name (the key), axis (its label), value and word (its
     value; a word where it is no number), method, task, split, SECTION, mean, low, high (in
     percent), collapsed, best (the value to choose, on validation pairs), plateau, shaded (one that
-    has a width), latents and latents_name (what the lower panel shows, NaN where nothing was
-    recorded), train_s where it is the training that was swept, paper (the published weight, in
-    these batches) and paper_words.
+    has a width, of one key alone), latents and latents_name (what the lower panel shows, NaN where
+    nothing was recorded), train_s where it is the training that was swept, paper (the published
+    weight, in these batches) and paper_words.
     """
     points = varied.of_sweeps(varied.points(run, estimates))
     if points.empty:
@@ -66,16 +66,19 @@ def data(run: load.RunTables, estimates: pd.DataFrame) -> pd.DataFrame:
     points = points.sort_values(["panel", "value", "word"], ignore_index=True)
     points[["best", "plateau"]] = False
     for _, rows in points.groupby("panel"):
-        points.loc[rows.index, "best"] = rows.index == _best(rows)
+        points.loc[rows.index, "best"] = rows.index == best(rows)
         points.loc[rows.index, "plateau"] = _plateau(rows)
         points.loc[rows.index, ["paper", "paper_words"]] = _paper(run, rows)
     points["hard"] = points["hard"].where(points["alone"], "")  # of two keys it is no line
-    points["shaded"] = points["plateau"] & (points.groupby("panel")["plateau"].transform("sum") > 1)
+    wide = points.groupby("panel")["plateau"].transform("sum") > 1
+    # over one of several keys the other keys differ too, and no span of its values is a plateau
+    one_key = points.groupby("panel")["alone"].transform("all")
+    points["shaded"] = points["plateau"] & wide & one_key
     latents = _latents(run, points["cell"])
     return points.assign(latents=points["cell"].map(latents), latents_name=latents.name)
 
 
-def _best(rows: pd.DataFrame) -> int | None:
+def best(rows: pd.DataFrame) -> int | None:
     """The index of the row to choose: the first of those with most success on validation pairs, or
     None. Nothing is chosen on test pairs, and more success by another protocol is no better model.
     """
@@ -86,9 +89,9 @@ def _best(rows: pd.DataFrame) -> int | None:
 
 def _plateau(rows: pd.DataFrame) -> np.ndarray:
     """The values around the best one, without a gap, whose interval meets its interval; none of a
-    collapsed trial. `rows` are in the order of their values.
+    trial that collapsed or solved nothing. `rows` are in the order of their values.
     """
-    sound = ~rows["collapsed"].to_numpy()
+    sound = (~rows["collapsed"] & (rows["mean"] > 0)).to_numpy()
     if not sound.any() or len(rows) < 3:
         return np.zeros(len(rows), bool)
     best = int(np.argmax(np.where(sound, rows["mean"], -1)))
@@ -168,7 +171,7 @@ def _column(
     varied.draw_controls(top, lines.merge(rows[_SAME].head(1)))
     sns.lineplot(rows, y="mean", alpha=0.45, ax=top, **line)
     if one_key:
-        top.plot(rows["place"], rows["hard_mean"], color=shade, **_HARD)
+        top.plot(rows["place"], rows["hard_mean"], color=shade, clip_on=False, **_HARD)
     _success(top, rows, shade)
     lines_of_title = rows["title"].iloc[0].split("\n")
     width = 64 // style.in_grid(top).get_gridspec().ncols + 8  # characters
@@ -199,7 +202,7 @@ def _success(ax: style.Axes, rows: pd.DataFrame, shade: str) -> None:
         place, rows["mean"], c=faces, s=26, edgecolors=shade, lw=1.2, zorder=3, clip_on=False
     )
     for row in rows[rows["best"]].itertuples():
-        ax.plot(row.place, row.mean, "*", ms=12, **_STAR)
+        ax.plot(row.place, row.mean, "*", ms=12, **STAR)
     for row in rows.dropna(subset="train_s").itertuples():
         words, at = f"{row.train_s:.0f} s", (row.place, row.mean)
         ax.annotate(words, at, (4, 7), textcoords="offset points", fontsize=7.5)
@@ -229,7 +232,7 @@ def _places(ax: style.Axes, part: pd.DataFrame) -> np.ndarray:
 def _handles(points: pd.DataFrame, kinds: set[str]) -> list[style.Line2D | style.Patch]:
     handles: list[style.Line2D | style.Patch] = []
     if points["best"].any():
-        handles += [style.entry("the value chosen", marker="*", ms=11, ls="none", **_STAR)]
+        handles += [style.entry("the value chosen", marker="*", ms=11, ls="none", **STAR)]
     if (points["hard"] != "").any():
         handles.append(style.entry("hard pairs", color=style.INK, **_HARD))
     if points["shaded"].any():

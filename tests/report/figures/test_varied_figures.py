@@ -414,6 +414,12 @@ def tried(run, values, successes, std=1.0, method="pldm", strata=()):
     )  # fmt: skip
 
 
+def stars(ax):
+    """Where the chosen value is marked."""
+    return [tuple(float(at[0]) for at in line.get_data()) for line in ax.lines
+            if line.get_marker() == "*"]  # fmt: skip
+
+
 def test_two_keys_are_a_heat_map_with_its_plateau_framed(run):
     rates = {(1, 1): 20, (1, 1000): 90, (10, 1): 88, (10, 1000): 99}
     for (var, cov), successes in rates.items():
@@ -434,6 +440,7 @@ def test_two_keys_are_a_heat_map_with_its_plateau_framed(run):
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "1000"]
     framed = [patch.get_xy() for patch in ax.patches]
     assert sorted(framed) == [(0.04, 0.04), (1.04, 1.04)]  # the largest var is above
+    assert stars(ax) == [(1.83, 1.2)]  # 90 %, in the corner of its place
     assert "validation pairs" in caption
     names = {path.rpartition("/")[2] for path in report.write(run.folder)}
     assert {"hyperparameters.png", "sweep.png"} <= names
@@ -460,9 +467,14 @@ def test_two_keys_that_are_no_grid_are_dots_and_one_key_is_left_to_the_sweep_s_f
         tried(run, {"method.pldm.var": 1.0 + i, "method.pldm.cov": 10.0**i}, 20 * i)
     loaded, estimates = tables(run)
     with style.style():
-        figure, _ = hyperparameters.figure(loaded, estimates)
+        figure, caption = hyperparameters.figure(loaded, estimates)
+        above, _ = sweep.figure(loaded, estimates)
     ax = figure.axes[0]
-    assert not ax.texts and ax.get_xscale() == "log" and ax.get_yscale() == "linear"
+    assert ax.get_xscale() == "log" and ax.get_yscale() == "linear"
+    assert sorted(text.get_text() for text in ax.texts) == ["0", "20", "40", "60"]
+    assert stars(ax) == [(1000.0, 4.0)] and "Star: the value chosen" in caption
+    for panel in above.axes[:2]:  # over one of two keys no span is a plateau
+        assert panel.get_title("left").startswith("PLDM") and not panel.patches
 
 
 def test_one_key_alone_has_no_heat_map(run):

@@ -86,8 +86,11 @@ def test_sweeps_of_other_keys_have_a_section_and_a_plateau_of_their_own(tmp_path
     }
     table = sweep.needed_table(sweeps)
     assert table.raw.set_index("swept")["needed"].to_dict() == {"good": 1, "bad": 1}
-    assert "1 of 2, namely sigreg_weight=0.1." in table.sections[0].caption
-    assert "2 of 2, namely sigreg_weight=0.3, sigreg_weight=0.4." in table.sections[1].caption
+    good, bad = (section.caption for section in table.sections)
+    assert "1 of 2, namely sigreg_weight=0.1 (the best: 90.0 %" in good and "off it: 1 of 2" in good
+    assert (
+        "2 of 2, namely sigreg_weight=0.3, sigreg_weight=0.4 (" in bad and "off it: 0 of 2" in bad
+    )
 
 
 def test_a_pruned_value_is_worth_nothing_and_says_so(tmp_path):
@@ -104,8 +107,65 @@ def test_a_pruned_value_is_worth_nothing_and_says_so(tmp_path):
 
 def test_where_nothing_is_solved_there_is_no_plateau(tmp_path):
     tried = sweep.tried_values(write(tmp_path, {1.0: 0.0, 0.9: None}))
-    table = sweep.needed_table({"weight": [sweep.Sweep("r", "tpe", tried)]})
-    assert table.raw["needed"].isna().all() and "namely none" in table.sections[0].caption
+    table = sweep.needed_table({"weight": [sweep.Sweep("r", "", tried)]})
+    (section,) = table.sections
+    assert table.raw["needed"].isna().all() and "none of the 2 values tried" in section.caption
+    assert (
+        section.frame[["Sampler", "Needed", "Best value", "Success %"]].iloc[0].tolist()
+        == ["–"] * 4
+    )
+
+
+def test_a_sweep_that_solved_nothing_has_no_best_value_beside_one_that_did(tmp_path):
+    """The interval of 0 of 100 pairs meets that of 3 of 100, and is on no plateau all the same."""
+    sweeps = [
+        sweep.Sweep(name, "tpe", sweep.tried_values(write(tmp_path / name, rates)))
+        for name, rates in {"some": {0.1: 0.0, 0.2: 0.03}, "none": {0.3: 0.0, 0.4: None}}.items()
+    ]
+    table = sweep.needed_table({"weight": sweeps})
+    assert table.raw["needed"].fillna(-1).tolist() == [2, -1]
+    assert table.raw["best"].tolist() == ["sigreg_weight=0.2", ""]
+    assert "1 of 4, namely sigreg_weight=0.2 (" in table.sections[0].caption
+
+
+def test_a_value_that_two_sweeps_tried_is_one_value(tmp_path):
+    sweeps = [
+        sweep.Sweep(name, "tpe", sweep.tried_values(write(tmp_path / name, rates)))
+        for name, rates in {"a": {0.1: 0.9, 0.2: 0.5}, "b": {0.2: 0.5, 0.1: 0.9}}.items()
+    ]
+    table = sweep.needed_table({"weight": sweeps})
+    assert table.raw["needed"].tolist() == [1, 2]
+    caption = table.sections[0].caption
+    assert "1 of 2, namely sigreg_weight=0.1 (" in caption and "off it: 1 of 2" in caption
+
+
+def test_hard_pairs_have_a_plateau_of_their_own(tmp_path):
+    """Even pairs are near, odd ones far: all near ones are solved, and 10 or 45 far ones."""
+    run = SyntheticRun(tmp_path)
+    far = {0.1: 10, 0.2: 45}
+    for number, (weight, solved) in enumerate(far.items()):
+        outcome = [pair % 2 == 0 or pair < 2 * solved for pair in range(100)]
+        run.trial(
+            outcome=outcome, strata=("near", "far"), split="validation", variant=f"w{weight}",
+            key=f"two_room.lewm.w{weight}.s0", metrics=[("sweep", KEY, 0, weight, "")],
+            started=float(number),
+        )  # fmt: skip
+    tables = run_tables.read(str(tmp_path))
+    assert sweep.hard_pairs([tables]) == "far"
+    values, hard = sweep.tried_values(tables), sweep.tried_values(tables, "far")
+    assert [one.value for _, one in values] == pytest.approx([0.6, 0.95])
+    assert [(one.value, one.pairs) for _, one in hard] == [(0.2, 50), (0.9, 50)]
+    near = [(words, one) for words, one in sweep.tried_values(tables, "near")]
+    assert [one.value for _, one in near] == [1, 1]
+    one = sweep.Sweep("r", "tpe", near, [one for _, one in hard])
+    table = sweep.needed_table({"weight": [one]}, "far")
+    assert table.raw[["needed", "hard_needed"]].iloc[0].tolist() == [1, 2]
+    (section,) = table.sections
+    assert section.frame["Needed, hard pairs"].tolist() == ["2"]
+    assert section.frame["Success %, hard pairs"].str.startswith("90 [").all()
+    assert "off it: 0 of 2. Hard pairs: far" in section.caption
+    assert "1 of 2, namely sigreg_weight=0.2 (" in section.caption
+    assert sweep.hard_pairs([write(tmp_path / "plain", {0.1: 0.5})]) == ""
 
 
 def test_a_front_and_importances_show_what_they_are_given():
