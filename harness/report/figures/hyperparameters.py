@@ -174,6 +174,7 @@ def _scatter(ax: style.Axes, part: pd.DataFrame) -> None:
     grid.
     """
     import seaborn as sns
+    from matplotlib.transforms import ScaledTranslation
 
     look = {"hue_norm": (0, 100), "palette": _COLOURS, "s": 60, "legend": False, "zorder": 3}
     for collapsed, own in part.groupby("collapsed"):
@@ -185,7 +186,8 @@ def _scatter(ax: style.Axes, part: pd.DataFrame) -> None:
         beside = {"textcoords": "offset points", "fontsize": 7, "zorder": 6}
         ax.annotate(f"{row.mean:.0f}", (row.x, row.y), (6, 4), **beside)
     for row in part[part["best"]].itertuples():
-        ax.plot(row.x, row.y, "*", ms=9, **sweep.STAR)
+        left = ScaledTranslation(-0.11, 0.085, ax.figure.dpi_scale_trans)
+        ax.plot(row.x, row.y, "*", ms=9, transform=ax.transData + left, **sweep.STAR)
     ax.margins(0.1)
     _log_where_long(ax, part, "x", "y")
 
