@@ -91,7 +91,10 @@ class Bracket(NamedTuple):
             words = f"the plateau is the whole range, {low:.4g} to {high:.4g}"
         else:
             sides = zip(("lower", "upper"), self.outside, self.plateau, self.reaches, strict=True)
-            ends = ", ".join(f"its {name} end {_end_words(*side)}" for name, *side in sides)
+            ends = ", ".join(
+                f"its {name} end {_end_words(outside, inside, reaches)}"
+                for name, outside, inside, reaches in sides
+            )
             place = f"holds from {low:.4g} to {high:.4g}" if low < high else f"is {low:.4g} alone"
             words = f"the plateau {place}: {ends}"
         if self.off:

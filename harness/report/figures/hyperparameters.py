@@ -183,8 +183,8 @@ def _scatter(ax: style.Axes, part: pd.DataFrame) -> None:
     on = part[part["plateau"]]
     ax.scatter(on["x"], on["y"], s=110, fc="none", ec=_PLATEAU, lw=1.6, zorder=4)
     for row in part.itertuples():
-        beside = {"textcoords": "offset points", "fontsize": 7, "zorder": 6}
-        ax.annotate(f"{row.mean:.0f}", (row.x, row.y), (6, 4), **beside)
+        at, words = (row.x, row.y), f"{row.mean:.0f}"
+        ax.annotate(words, at, (6, 4), textcoords="offset points", fontsize=7, zorder=6)
     for row in part[part["best"]].itertuples():
         left = ScaledTranslation(-0.11, 0.085, ax.figure.dpi_scale_trans)
         ax.plot(row.x, row.y, "*", ms=9, transform=ax.transData + left, **sweep.STAR)
