@@ -23,7 +23,7 @@ _COSTS = {"ms": "ms of one plan", "gflop": "GFLOP of one plan", "rollouts": "rol
 _PAPER = "push_t", "Tab. 10"  # where the paper compares planners
 _CAPTION = (
     "Success with 95 % intervals of the same weights under each planner, stopped after an eighth, "
-    "a quarter, half and all of its iterations. {costs}."
+    "a quarter, half and all of its iterations, where these differ. {costs}."
 )
 _WORDS = {
     "ms": "ms: median wall time of the plan of one pair alone, from pixels to actions",
