@@ -33,14 +33,14 @@ _SAME = ("task", "scale", "protocol")  # what sweeps that are compared have in c
 
 
 class Words(NamedTuple):
-    """What is compared, and where the table goes."""
+    """The words of a comparison: the runs, and where the table goes."""
 
     runs: tuple[str, ...]
     to: str  # "": nowhere
 
 
 class _Kind(NamedTuple):
-    """What is swept: sweeps of one kind are compared value by value."""
+    """The kind of a sweep: those of one kind are compared value by value."""
 
     method: str
     keys: tuple[str, ...]
@@ -93,7 +93,7 @@ def sampler(folder: str) -> str:
 
 
 def _kinds(read: dict[str, run_tables.Tables]) -> dict[str, _Kind]:
-    """What each run sweeps. Raises ConfigError where it sweeps several things, or where two runs
+    """The kind of each run's sweep. Raises ConfigError where it sweeps several things, or where two runs
     are of different tasks or pairs.
     """
     kinds: dict[str, _Kind] = {}

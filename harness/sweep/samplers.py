@@ -112,7 +112,7 @@ def _end_words(outside: float, inside: float, reaches: bool) -> str:
 
 
 def bracket(judged: Mapping[float, Judgement], low: float, high: float) -> Bracket:
-    """What these values of one key, whose range is `low` to `high`, say of the plateau's ends."""
+    """The plateau's ends, as far as these values of one key, from `low` to `high`, tell them."""
     plateau = _plateau(judged)
     if not plateau:
         return Bracket((math.nan, math.nan), (math.nan, math.nan))
@@ -196,7 +196,7 @@ class Bisection(BaseSampler):
         return [math.sqrt(a * b) for a, b in free]
 
     def bracket(self, study: optuna.Study) -> Bracket:
-        """What is known of the plateau's ends."""
+        """The plateau's ends as far as they are known."""
         return bracket(self._known(study)[0], self._low, self._high)
 
     def _gaps(self, judged: Mapping[float, Judgement]) -> list[tuple[float, float]]:
