@@ -93,8 +93,8 @@ def sampler(folder: str) -> str:
 
 
 def _kinds(read: dict[str, run_tables.Tables]) -> dict[str, _Kind]:
-    """The kind of each run's sweep. Raises ConfigError where it sweeps several things, or where two runs
-    are of different tasks or pairs.
+    """The kind of each run's sweep. Raises ConfigError where it sweeps several things, or where two
+    runs are of different tasks or pairs.
     """
     kinds: dict[str, _Kind] = {}
     seen: dict[tuple[str, ...], str] = {}
