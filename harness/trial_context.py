@@ -135,10 +135,8 @@ class Context:
     @functools.cached_property
     def rollouts(self) -> held_out.Rollouts:
         """Held-out windows, and what the world model predicts for them."""
-        return held_out.rollouts(
-            *(self.world_model, self.dataset, self.normalizer),
-            *(self.task.spec.action_block, self.device),
-        )
+        model, block = self.world_model, self.task.spec.action_block
+        return held_out.rollouts(model, self.dataset, self.normalizer, block, self.device)
 
     @functools.cached_property
     def probed(self) -> dict[str, probing.Pairs]:
