@@ -39,9 +39,7 @@ def give_up_capabilities():
 
 
 def without_root(function):
-    """What `function` returns or raises in a thread that has given up root's capabilities; those
-    are each thread's own.
-    """
+    """The result or the error of `function` in a thread without root's capabilities, which are each thread's own."""
     outcome = []
 
     def call():

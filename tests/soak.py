@@ -120,7 +120,7 @@ def table(samples, trials):
 
 
 def leftovers(scratch, alive):
-    """What outlives the run, in words."""
+    """The things that outlive the run, in words."""
     found = [f"process {pid} {' '.join(_words(p))[:60]}" for pid, p in alive.items()]
     return found + [f"scratch {path}" for path in scratch.iterdir() if path.name != TORCHS]
 

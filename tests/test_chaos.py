@@ -18,7 +18,7 @@ SMALL = ["data.episodes=24", "protocol.pairs=4", "train.steps=2", "stages=[train
 
 
 def chaos(tmp_path, *words):
-    """What the command says; it ends with 0."""
+    """The words of the command, which ends with 0."""
     said = tmp_path / "said"
     words = ["-m", "tests.chaos", f"results={tmp_path / 'chaos'}", *words]
     code, text = started.run(words, said, 3600)

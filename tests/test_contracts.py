@@ -1,4 +1,4 @@
-"""What every method and every planner must keep (tasks: tests/tasks/test_contract.py)."""
+"""The contracts that every method and planner must keep (tasks: tests/tasks/test_contract.py)."""
 
 import dataclasses
 from typing import NamedTuple
@@ -132,7 +132,7 @@ def test_loaded_weights_give_the_saved_models_outputs(case, tmp_path):
 
 
 class Interrupted(Exception):
-    """What the progress callback raises."""
+    """The error that the progress callback raises."""
 
 
 def trained(spec, datasets, folder, stop_at=None):

@@ -40,7 +40,7 @@ def test_unknown_arguments_are_refused():
 
 @pytest.fixture
 def graphics(monkeypatch):
-    """What the doctor says of drawing in an environment."""
+    """The doctor's words about drawing in an environment."""
 
     def checks(**variables):
         for name in doctor.GL_VARIABLES:

@@ -45,7 +45,7 @@ def send(name, folder):
 
 
 def scalars(folder):
-    """What tensorboard shows of a folder: name -> [(step, value)], and the names of pictures."""
+    """The curves tensorboard shows: name -> [(step, value)], and the names of pictures."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     events = accumulator.EventAccumulator(str(folder))
     events.Reload()

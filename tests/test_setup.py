@@ -289,7 +289,7 @@ NOT_HERE = ("cannot be had from", "holds no trials")  # the words are right
 
 
 def problem(words: list[str]) -> str:
-    """What is wrong with a command line, or an empty string."""
+    """The fault of a command line, or an empty string."""
     program, *arguments = words
     if program.endswith(".sh"):
         module = "harness.run" if program == "./run.sh" else "pytest"

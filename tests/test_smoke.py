@@ -29,7 +29,7 @@ PATIENCE_S = 600
 
 
 class Run(NamedTuple):
-    """What the command left."""
+    """The outcome of the command."""
 
     code: int
     said: str

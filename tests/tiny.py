@@ -1,4 +1,4 @@
-"""What several tests start from: trials at tiny scale, their data and their models."""
+"""The start of many tests: trials at tiny scale, their data and their models."""
 
 import torch
 from torch import nn

@@ -349,7 +349,7 @@ class Assignments:
             self._settle(one)
 
     def _settle(self, one: _Open) -> None:
-        """What becomes of a suggestion all of whose trials have come to its rung: it goes on, it is
+        """Decide on a suggestion all of whose trials have come to its rung: it goes on, it is
         pruned, or it has its value.
         """
         tables = [run_tables.read_one(self.folders.trial(spec)) for spec in one.specs]

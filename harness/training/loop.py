@@ -78,7 +78,7 @@ class TrainConfig(Settings):
 
 
 class TrainingData(Protocol):
-    """What a training draws its batches from: data/windows.py's Windows, or another's."""
+    """The source of a training's batches: data/windows.py's Windows, or another."""
 
     def __len__(self) -> int:
         """How many windows there are."""

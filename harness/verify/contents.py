@@ -101,7 +101,7 @@ def _same(written: rows.TrialRow | Sequence[object] | None, copied: pd.DataFrame
 
 
 def _contradictions(trial: Trial, spec: TrialSpec) -> Iterator[str]:
-    """What the rows of a finished trial say against each other or against its configuration."""
+    """Contradictions among the rows of a finished trial, or to its configuration."""
     row, episodes = trial.row, trial.written.episodes
     method, steps = zoo.METHODS[spec.method], spec.config.train.steps
     if method.trained != bool(row.checkpoint_hash):

@@ -161,7 +161,7 @@ def _undisturbed(case, one, own):
 
 
 def table(done):
-    """What was hit, by what the command was doing, as Markdown."""
+    """The hits by what the command was doing, as Markdown."""
     hits = [Hit(*hit) for line in done for hit in line["hits"]]
     kills = sum(hit.is_kill for hit in hits)
     faults = [fault for line in done for fault in line["faults"]]

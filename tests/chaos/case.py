@@ -35,7 +35,7 @@ _STAGE = re.compile(r"^\S+\.s\d+\S* (.+) \d+/\d+")
 
 
 class Command(NamedTuple):
-    """What a user types, but for the folders."""
+    """The words that a user types, but for the folders."""
 
     name: str
     module: str

@@ -96,7 +96,7 @@ def _values(written: rows.Written) -> list[tuple]:
 
 
 def _of_tables(run: Path, planned: set[str]) -> Iterator[str]:
-    """What a report would be made of."""
+    """Yield the faults of the rows that a report would be made of."""
     trials = run_tables.read(str(run)).trial
     names = collections.Counter(
         rows.folder_name(row.key, row.config_hash) for row in trials.itertuples()
@@ -140,7 +140,7 @@ def _of_report(run: Path, reference: Path) -> Iterator[str]:
 
 
 def of_datasets(datasets: Path) -> list[str]:
-    """What interrupted collections have left."""
+    """The leavings of interrupted collections."""
     if not datasets.is_dir():
         return []
     return [f"left over: {p.name}" for p in datasets.rglob("*") if p.name.endswith(".part")]

@@ -59,7 +59,7 @@ class Child:
             self.wait()
 
     def text(self) -> str:
-        """What it has written to its terminal."""
+        """The text that it has written to its terminal."""
         return self.said.read_text(errors="replace")
 
 
@@ -123,7 +123,7 @@ def wait_for_interpreter(child: Child) -> None:
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function returns, in a child. Raises RuntimeError where it fails."""
+    """The function's result, from a child. Raises RuntimeError where it fails."""
     with tempfile.TemporaryDirectory() as folder:
         result, said = Path(folder, "result"), Path(folder, "said")
 

@@ -1,4 +1,4 @@
-"""What is done to commands: each kind is a function of a case, which draws what happens."""
+"""The ways to harm a command: each is a function of a case, which draws what happens."""
 
 from __future__ import annotations
 

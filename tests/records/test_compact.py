@@ -58,7 +58,7 @@ def marked(run):
 
 
 def own_rows(run):
-    """What is read without the compacted tables."""
+    """The tables as they are read without the compacted ones."""
     shutil.rmtree(run / "compact")
     return run_tables.read(str(run))
 

@@ -107,7 +107,7 @@ class SyntheticRun:
 
 
 def names(task, method):
-    """What a row says of a task and a method that zoo.py knows."""
+    """The names in a row, of a task and a method that zoo.py knows."""
     fields = {}
     if task in zoo.TASKS:
         fields |= {"task_label": zoo.TASKS[task].spec.label, "task_rank": [*zoo.TASKS].index(task)}

@@ -1,4 +1,4 @@
-"""What every task must keep (contracts.Task, Simulator, Collector)."""
+"""The contract that every task must keep (contracts.Task, Simulator, Collector)."""
 
 import functools
 import warnings

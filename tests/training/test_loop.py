@@ -35,11 +35,11 @@ SPEC = tiny.spec("lewm", *WORDS, "train.checkpoint_every_s=0")
 
 
 class Interrupted(Exception):
-    """What the progress callback raises."""
+    """The error that the progress callback raises."""
 
 
 class Trained(NamedTuple):
-    """What a training left."""
+    """The results of a training."""
 
     model: torch.nn.Module
     result: TrainResult
