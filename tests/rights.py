@@ -39,7 +39,7 @@ def give_up_capabilities():
 
 
 def without_root(function):
-    """The result or the error of `function` in a thread without root's capabilities, which are each thread's own."""
+    """The result or the error of `function` in a thread without root's capabilities."""
     outcome = []
 
     def call():

@@ -32,7 +32,7 @@ def test_a_model_that_stands_still_is_the_copy():
 
 
 def test_the_mean_latent_errs_by_the_variance():
-    """Of independent frames: 1 at every block."""
+    """Independent frames have 1 at every block."""
     z = torch.randn(500, 6, 8, generator=torch.Generator().manual_seed(1))
     assert open_loop.latent_errors(z, z[:, 1:])["mean"] == pytest.approx([1] * 5, abs=0.05)
 

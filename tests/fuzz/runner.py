@@ -52,7 +52,7 @@ class Fault(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Of one kind: how many cases were accepted, refused and faulty."""
+    """The counts of one kind: cases accepted, refused and faulty."""
 
     kind: str
     counts: collections.Counter[str]
